@@ -1,0 +1,1 @@
+"""Entropy dynamics in RL for reasoning language models."""

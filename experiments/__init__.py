@@ -1,0 +1,1 @@
+"""Scripts: one verb per file, each with run(config, workdir)."""
