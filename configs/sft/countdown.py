@@ -1,0 +1,25 @@
+"""Imitation of solved Countdown problems: where RL starts from.
+
+python -m experiments.train_sft --config=configs/sft/countdown.py --workdir=runs/sft
+
+Time: about 40 s on 2 CPU cores. Expect held-out pass@1 about 0.28 and pass@8 about 0.85 after 2,500 steps.
+"""
+
+from configs import common
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model."""
+    c = common.base()
+    c.steps = 2500
+    c.batch = 64  # demonstrations a step
+    c.optimizer = common.optimizer(4e-3, warmup=100, decay_to=0.05, b2=0.98, weight_decay=0.01)
+    c.microbatches = 1
+    c.log_every = 50  # steps
+    c.checkpoint.every = 500
+    c.eval.every = 2500
+    c.rollout = common.rollout()
+    if arg == "smoke":
+        common.smoke(c)
+        c.batch = 4
+    return c

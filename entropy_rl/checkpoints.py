@@ -1,0 +1,345 @@
+"""Checkpoints through orbax: restored bitwise, and never from files that a kill or a full disk damaged."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+from entropy_rl.errors import InputError
+
+PyTree = Any
+
+
+class Checkpoints:
+    """The checkpoints of one run: `directory/<step>/`, the `keep` latest of them.
+
+    Checkpoint `step` holds the state with `step` updates done. Use it as a context manager, or `close()` it:
+    a save goes on in the background until `wait()`, `close()` or the next save. Every process of a run calls
+    every method. What a killed save left is moved to `directory/../set_aside/`, with a message to `say`.
+
+    Args:
+      directory: made where missing; usually `workdir/checkpoints`.
+      keep: how many to keep, at least 1; with 2 there is one to go back to if the latest is damaged.
+      say: where messages go.
+
+    Raises:
+      InputError: the directory cannot be made or written.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2, *, say: Callable[[str], None] = print):
+        if keep < 1:
+            raise InputError(f"checkpoints to keep is {keep}: give 1 or more")
+        _quiet()
+        self._directory = Path(directory).absolute()
+        self._say = say
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for path in _unfinished(self._directory):
+                self._set_aside(path, "was still being written when the run stopped")
+        except OSError as e:
+            raise InputError(f"cannot write {self._directory}: {e.strerror}; give another workdir") from e
+        _barrier("checkpoints_tidied")
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            # its own reading of step metadata on start would stumble over a damaged checkpoint
+            lightweight_initialize=True,
+        )
+        self._manager = ocp.CheckpointManager(epath.Path(self._directory), options=options)
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+        """Starts to save a tree of jax arrays, sharded or not, and `meta` (json), with `step` updates done.
+
+        The state may be donated as soon as this returns. A step that is there already is not saved again.
+
+        Raises:
+          InputError: no space left, in this save or the one before. The previous checkpoint is intact then.
+          ValueError: a later step is there already.
+        """
+        latest = self._manager.latest_step()
+        if latest == step:
+            return
+        if latest is not None and latest > step:
+            raise ValueError(f"checkpoint {latest} is there already: cannot save the earlier step {step}")
+        # Orbax has the values on the host when its save returns: a copy from an accelerator, and on CPU a
+        # view, whose reference keeps the runtime from reusing the buffer when it is donated. The tests hold
+        # it to that, and the checksums, taken from the live arrays here, would show it at the next start.
+        sums = dict(zip(_named(state), _sums(state).tolist()))
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"meta": meta, "sums": sums})
+        )
+        with _Writing(self._directory):
+            self._manager.save(step, args=args)
+
+    def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """`(step, state, meta)` of the latest good checkpoint, or None where there is none yet.
+
+        A damaged checkpoint is moved to `set_aside/` with a message, and the one before it is used.
+
+        Args:
+          abstract_state: a tree of jax.ShapeDtypeStruct with shardings, which the arrays will have.
+
+        Raises:
+          InputError: the checkpoint's arrays are not those of `abstract_state`; or every checkpoint was
+            damaged (the next start begins from step 0).
+        """
+        self.wait()
+        lost = []
+        while (step := self._manager.latest_step()) is not None:
+            path = self._directory / str(step)
+            problem, restored = _attempt(self._read, step, abstract_state)
+            if restored is not None:
+                return step, *restored
+            self._set_aside(path, f"is damaged ({problem})")
+            _barrier(f"checkpoint_{step}_set_aside")
+            lost.append(str(step))
+            self._manager.reload()
+        if lost:
+            raise InputError(
+                f"no good checkpoint is left in {self._directory} (damaged: {', '.join(lost)}, set aside): "
+                "the same command again starts from step 0"
+            )
+        return None
+
+    def wait(self) -> None:
+        """Returns when the save that is under way is on disk.
+
+        Raises:
+          InputError: no space left for it.
+        """
+        with _Writing(self._directory):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for the save that is under way, and ends.
+
+        Raises:
+          InputError: no space left for it.
+        """
+        with _Writing(self._directory):
+            self._manager.close()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def _read(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        path = self._directory / str(step)
+        meta = _verify(path)
+        _check_fit(path, _shapes(path), abstract_state)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
+        state = self._manager.restore(step, args=args).state
+        _check_sums(state, meta["sums"])
+        return state, meta["meta"]
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        """Moves a step's folder out of the way, under a name that is still free."""
+        if jax.process_index() != 0:
+            return
+        aside = self._directory.parent / "set_aside"
+        aside.mkdir(exist_ok=True)
+        new, number = aside / f"{self._directory.name}.{path.name}", 1
+        while new.exists():
+            new, number = aside / f"{self._directory.name}.{path.name}.{number}", number + 1
+        shutil.move(path, new)
+        self._say(f"checkpoint {path.name.split('.')[0]} {why}: set aside in {new}")
+
+
+def restore_params(
+    path: str | os.PathLike, abstract_params: PyTree, *, say: Callable[[str], None] = print
+) -> PyTree:
+    """The parameters in the latest good checkpoint of a workdir, or of a folder of checkpoints. Only reads.
+
+    Args:
+      path: a run's workdir, or its `checkpoints` folder. The run may be going on.
+      abstract_params: a tree of jax.ShapeDtypeStruct with shardings; values are converted to its dtypes.
+      say: told of a checkpoint that is damaged and passed over.
+
+    Raises:
+      InputError: there is no good checkpoint, or its parameters are not those of `abstract_params`.
+    """
+    _quiet()
+    path = Path(path).absolute()
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    for step in sorted(_steps(folder), reverse=True):
+        problem, params = _attempt(_read_params, folder / str(step), abstract_params)
+        if params is not None:
+            return params
+        say(f"checkpoint {folder / str(step)} is damaged and passed over ({problem})")
+    raise InputError(f"{path} holds no good checkpoint: give the --workdir of a run that has saved one")
+
+
+def _read_params(path: Path, abstract_params: PyTree) -> PyTree:
+    sums = _verify(path)["sums"]
+    shapes = {k: v for k, v in _shapes(path).items() if k.startswith("params.")}
+    wanted = {"params": abstract_params}
+    _check_fit(path, shapes, wanted, dtypes=False)
+    restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
+    args = ocp.args.PyTreeRestore(item=wanted, restore_args=restore_args, partial_restore=True)
+    with ocp.PyTreeCheckpointer() as reader:
+        params = reader.restore(epath.Path(path / "state"), args=args)
+    if all(shapes[name].dtype == x.dtype for name, x in zip(_named(params), jax.tree.leaves(params))):
+        _check_sums(params, sums)
+    return params["params"]
+
+
+def _attempt(read: Callable[..., Any], *args) -> tuple[str, Any]:
+    """`("", what read returns)`, or `(what is damaged, None)`.
+
+    Tensorstore and orbax report bad data as anything from ValueError to a plain Exception. What is not about
+    the data must not be blamed on it: a device without memory, a wrong config, a file that may not be read.
+    """
+    try:
+        return "", read(*args)
+    except (InputError, MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except PermissionError as e:
+        raise InputError(f"cannot read {e.filename}: {e.strerror}") from e
+    except Exception as e:
+        return f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200] if str(e).strip() else ''}", None
+
+
+def _verify(path: Path) -> dict[str, Any]:
+    """Reads the checkpoint's files through, each process its part, before orbax does; gives its meta.
+
+    In a restore orbax would go on reading in the background after the first bad file, with a traceback for
+    each, and the processes would wait for one another.
+    """
+    problem, meta = "", {}
+    try:
+        meta = json.loads((path / "meta" / "metadata").read_text())
+        files = {"driver": "file", "path": f"{path / 'state'}/"}
+        store = tensorstore.KvStore.open({"driver": "ocdbt", "base": files}).result()
+        keys = store.list().result()
+        mine = keys[jax.process_index() :: jax.process_count()]
+        # a missing file reads as an empty value, which is never written
+        if not keys or not all(store.read(key).result().value for key in mine):
+            raise FileNotFoundError(f"a file is missing in {path / 'state'}")
+    except (ValueError, FileNotFoundError, NotADirectoryError) as e:
+        problem = str(e)
+    if not _everywhere(not problem):
+        raise ValueError(problem or "another process cannot read it")
+    return meta
+
+
+@jax.jit
+def _sums(tree: PyTree) -> jax.Array:
+    """Checksums u32[leaves] of the bits: sums, which no layout over devices changes, weighted by position."""
+
+    def one(x):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x = jax.random.key_data(x)
+        if x.dtype == jnp.bool_:
+            x = x.astype(jnp.uint8)
+        bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * min(x.dtype.itemsize, 4)}"))
+        weight, stride = jnp.uint32(1), 2
+        for axis in range(bits.ndim):  # odd, to lose no bit; axis by axis, as flattening would move shards
+            weight += stride * jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+            stride = stride * bits.shape[axis] % 2**32
+        return (bits.astype(jnp.uint32) * weight).sum(dtype=jnp.uint32)
+
+    return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
+
+
+def _check_sums(tree: PyTree, sums: dict[str, int]) -> None:
+    for name, found in zip(_named(tree), _sums(tree).tolist()):
+        if sums[name] != found:
+            raise ValueError(f"the values of {name} are not those that were saved")
+
+
+def _quiet() -> None:
+    """Orbax tells of every file through absl."""
+    if logging.get_verbosity() > logging.WARNING:
+        logging.set_verbosity(logging.WARNING)
+
+
+def _steps(folder: Path) -> list[int]:
+    return [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
+
+
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """What orbax leaves when it is killed in a save: it writes under such a name and renames at the end."""
+    return (p for p in sorted(folder.iterdir()) if ".orbax-checkpoint-tmp" in p.name)
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    """`params.layer_0.bias` -> leaf, in the order of `jax.tree.leaves`."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _shapes(path: Path) -> dict[str, Any]:
+    """name -> what there is (with .shape and .dtype) in the checkpoint."""
+    metadata = ocp.StandardCheckpointHandler().metadata(epath.Path(path / "state"))
+    return _named(metadata.tree)
+
+
+def _check_fit(path: Path, stored: dict[str, Any], abstract: PyTree, *, dtypes: bool = True) -> None:
+    """Raises an InputError where the checkpoint's arrays are not those of `abstract`."""
+    wanted = _named(abstract)
+    problem = None
+    # params before opt_state, whose leaves follow from them
+    for name in sorted(stored.keys() | wanted.keys(), key=lambda name: (not name.startswith("params"), name)):
+        if name not in wanted:
+            problem = f"{name} is in it and not in this run's model or optimizer"
+        elif name not in stored:
+            problem = f"{name} is missing in it"
+        elif tuple(stored[name].shape) != tuple(wanted[name].shape):
+            there, here = tuple(stored[name].shape), tuple(wanted[name].shape)
+            problem = f"{name} has shape {there} in it and {here} here"
+        elif dtypes and stored[name].dtype != wanted[name].dtype:
+            problem = f"{name} is {stored[name].dtype} in it and {wanted[name].dtype} here"
+        if problem:
+            raise InputError(
+                f"checkpoint {path} does not fit: {problem}; give the config it was made with, "
+                "or another --workdir"
+            )
+
+
+def _barrier(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _everywhere(ok: bool) -> bool:
+    """Whether every process says so: they must agree on which checkpoint they continue from."""
+    if jax.process_count() == 1:
+        return ok
+    return bool(multihost_utils.process_allgather(np.asarray(ok)).all())
+
+
+class _Writing:
+    """Turns what a full disk raises, here or in orbax' threads, into an InputError."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, e: BaseException | None, traceback) -> None:
+        cause = e
+        while isinstance(cause, Exception):
+            full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+            # tensorstore, a C++ library, has only the text
+            if full or os.strerror(errno.ENOSPC) in str(cause) or os.strerror(errno.EDQUOT) in str(cause):
+                raise InputError(
+                    f"no space left to save a checkpoint in {self._directory}, the previous one is intact: "
+                    "free some and give the same command again to continue"
+                ) from e
+            cause = cause.__cause__ or cause.__context__

@@ -1,0 +1,88 @@
+"""Evaluation on fixed problems: pass@k, coverage, distinct solutions, entropies, per level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from entropy_rl.errors import InputError
+from entropy_rl.methods.collect import Group, answer_entropy, attempt
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.tasks.base import Task
+
+
+def pass_at_k(n: int, correct: np.ndarray, k: int) -> np.ndarray:
+    """Unbiased estimate of the chance that at least one of k attempts is right, from n attempts:
+
+        1 - C(n - c, k) / C(n, k) = 1 - prod_{i = n-c+1 .. n} (1 - k / i)        (Chen et al. 2021, arXiv:2107.03374)
+
+    Args:
+      n: attempts a problem.
+      correct: i[N], how many of them were right.
+      k: at most n.
+
+    Returns:
+      f[N].
+
+    Raises:
+      InputError: k > n, for which there is no unbiased estimate.
+    """
+    if not 1 <= k <= n:
+        raise InputError(f"pass@{k} needs at least {k} samples a problem, not {n}: raise the samples or lower k")
+    correct = np.asarray(correct)
+    i = np.arange(1, n + 1)
+    terms = np.where(i > n - correct[..., None], 1.0 - k / i, 1.0)
+    return 1.0 - np.clip(terms, 0.0, None).prod(axis=-1)
+
+
+def measure(task: Task, groups: Sequence[Group], ks: Sequence[int]) -> dict[str, float]:
+    """Metrics of attempts at problems, all problems with the same number of attempts.
+
+    pass@k         for each k of `ks`.
+    coverage       share of problems with at least one right attempt.
+    distinct       distinct right solutions / right attempts, over all problems (1: never twice the same); NaN without any.
+    distinct_count distinct right solutions a problem.
+    answer_entropy over the final answers of a problem's attempts, nats, mean over problems.
+    entropy        policy entropy, token mean, nats; entropy_sequence: mean over responses of token means.
+    length, truncated.
+    pass@k, coverage and distinct also per level as `<metric>/level<n>` where there are several levels.
+    """
+    n = len(groups[0].rewards)
+    right = np.array([[r >= 1.0 for r in g.rewards] for g in groups])
+    correct = right.sum(axis=1)
+    unique = np.array(
+        [len({task.solution(t) for t, ok in zip(g.texts, row) if ok}) for g, row in zip(groups, right)]
+    )
+    completions = [c for g in groups for c in g.completions]
+    out = {}
+
+    def solved(select, suffix):
+        c, u = correct[select], unique[select]
+        for k in ks:
+            out[f"pass@{k}{suffix}"] = pass_at_k(n, c, k).mean()
+        out[f"coverage{suffix}"] = np.mean(c > 0)
+        out[f"distinct{suffix}"] = u.sum() / c.sum() if c.sum() else np.nan
+
+    solved(slice(None), "")
+    levels = np.array([g.problem.level for g in groups])
+    if len(task.levels) > 1:
+        for level in np.unique(levels):
+            solved(levels == level, f"/level{level}")
+    return out | {
+        "distinct_count": unique.mean(),
+        "answer_entropy": np.mean([answer_entropy(task.final_answer(t) for t in g.texts) for g in groups]),
+        "entropy": np.concatenate([c.entropy for c in completions]).mean(),
+        "entropy_sequence": np.mean([c.entropy.mean() for c in completions]),
+        "length": np.mean([len(c.tokens) for c in completions]),
+        "truncated": np.mean([c.truncated for c in completions]),
+    }
+
+
+def evaluate(
+    model: Transformer, params, task: Task, key: jax.Array, *, ks: Sequence[int], **sampling
+) -> tuple[dict[str, float], list[Group]]:
+    """Attempts every problem of `task`; see `measure` for the metrics and collect.attempt for the arguments."""
+    groups = attempt(model, params, task, [task[i] for i in range(len(task))], key, **sampling)
+    return measure(task, groups, ks), groups

@@ -1,0 +1,88 @@
+"""From logits to the log-probability and the exact entropy of every token.
+
+Alignment (the only shift by one in the project): column t of every `[B, T]` array talks about `tokens[:, t]`. The model's
+output at position t - 1 predicts that token, so statistics move one column to the right here, and column 0, which nothing
+predicts, is 0.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def categorical_stats(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """log p(target) and entropy of softmax(logits), each in one pass over the vocabulary.
+
+        log p_y = z_y - log Z        H = log Z - sum_j p_j z_j        (nats)
+
+    Args:
+      logits: f32[..., V].
+      targets: i32[...], each in [0, V).
+
+    Returns:
+      (logp, entropy): f32[...] both. The gradient goes through both,
+      dL/dz_j = g_logp (1[j = y] - p_j) - g_H p_j (log p_j + H), written by hand so that the backward pass is one fused
+      sweep that keeps nothing but the logits and two numbers a token.
+    """
+    return _stats_forward(logits, targets)[0]
+
+
+def _stats_forward(logits, targets):
+    # Shifting by the maximum keeps exp in range; the shift cancels in both results.
+    z = logits - jnp.max(logits, axis=-1, keepdims=True)
+    e = jnp.exp(z)
+    total = jnp.sum(e, axis=-1)
+    mean_z = jnp.sum(e * z, axis=-1) / total
+    log_total = jnp.log(total)
+    # A compare-and-sum fuses with the pass above; a gather would be a second one.
+    hit = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
+    logp = jnp.sum(jnp.where(hit, z, 0.0), axis=-1) - log_total
+    entropy = jnp.maximum(log_total - mean_z, 0.0)  # rounding can leave -1e-8 on a certain token
+    return (logp, entropy), (logits, targets, entropy)
+
+
+def _stats_backward(residuals, cotangents):
+    logits, targets, entropy = residuals
+    g_logp, g_entropy = cotangents
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    p = jnp.exp(log_p)
+    hit = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
+    grad = g_logp[..., None] * (hit - p) - g_entropy[..., None] * p * (log_p + entropy[..., None])
+    return grad, None
+
+
+categorical_stats.defvjp(_stats_forward, _stats_backward)
+
+
+def token_stats(logits: jax.Array, tokens: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """Log-probability of every token given those before it, and the policy's entropy where it was chosen.
+
+    Args:
+      logits: f32[B, T, V], the model's output on `tokens`.
+      tokens: i32[B, T].
+      temperature: of the behaviour policy; `logp` is that of softmax(logits / temperature), which is what a ratio must
+        compare. The entropy is always that of softmax(logits): the law's H is taken at temperature 1
+        (Cui et al., arXiv:2505.22617, Eq 5 and its code).
+
+    Returns:
+      (logp, entropy): f32[B, T], nats; column 0 is 0.
+    """
+    # Rolling the targets instead of slicing the logits spares a copy of the largest array there is; the wrapped last
+    # column is dropped by `_right`.
+    targets = jnp.roll(tokens, -1, axis=1)
+    logp, entropy = categorical_stats(logits, targets)
+    if temperature != 1.0:
+        logp, _ = categorical_stats(logits / temperature, targets)
+    return _right(logp), _right(entropy)
+
+
+def choice_logits(logits: jax.Array) -> jax.Array:
+    """The logits from which each token was chosen: f32[B, T, V] as the model gives them -> f32[B, T, V], column 0 all 0."""
+    return _right(logits)
+
+
+def _right(x: jax.Array) -> jax.Array:
+    """Moves columns (axis 1) one to the right; column 0 becomes 0."""
+    return jnp.pad(x[:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * (x.ndim - 2))

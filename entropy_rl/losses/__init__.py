@@ -1,0 +1,1 @@
+"""Policy losses and their aggregation: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Ways of making data to learn from."""

@@ -1,0 +1,82 @@
+"""Attempts at problems: sampled, verified, laid out as a rollout."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import jax
+import numpy as np
+
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.rollouts import Rollout, pack
+from entropy_rl.sampling.engine import Completion, generate
+from entropy_rl.tasks.base import Problem, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The attempts at one problem, parallel lists."""
+
+    problem: Problem
+    prompt: list[int]
+    completions: list[Completion]
+    texts: list[str]
+    rewards: list[float]
+
+
+def attempt(
+    model: Transformer, params, task: Task, problems: Sequence[Problem], key: jax.Array, *, max_new: int, **sampling
+) -> list[Group]:
+    """Samples and verifies responses to problems.
+
+    Args:
+      model, params: the policy.
+      task: verifies, and has the tokenizer.
+      problems: to be attempted.
+      key: random key of this call.
+      max_new: longest response, in tokens.
+      **sampling: samples, slots, warp, prompt_length, sharding of sampling/engine.generate.
+    """
+    tokenizer = task.tokenizer
+    prompts = [tokenizer.encode(p.prompt) for p in problems]
+    completions = generate(model, params, prompts, key, max_new=max_new, eos=tokenizer.eos_id, **sampling)
+    groups = []
+    for problem, prompt, group in zip(problems, prompts, completions):
+        texts = [tokenizer.decode(c.tokens) for c in group]
+        # A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it.
+        rewards = [0.0 if c.truncated else task.verify(problem, t) for c, t in zip(group, texts)]
+        groups.append(Group(problem, prompt, group, texts, rewards))
+    return groups
+
+
+def to_rollout(groups: Sequence[Group], *, length: int, pad_id: int) -> Rollout:
+    """Groups as arrays of T = `length` columns."""
+    prompts, completions, rewards = zip(*((g.prompt, g.completions, g.rewards) for g in groups))
+    return pack(prompts, completions, rewards, length=length, pad_id=pad_id)
+
+
+def summary(task: Task, groups: Sequence[Group]) -> dict[str, float]:
+    """What is logged of a rollout besides entropy and learning.
+
+    `rollout/zero_variance` is the share of groups whose rewards are all equal: they teach nothing to a group advantage.
+    `rollout/answer_entropy` is the third of the three entropies: over the final answers of a group (`answer_entropy`).
+    """
+    rewards = np.array([g.rewards for g in groups])
+    completions = [c for g in groups for c in g.completions]
+    return {
+        "rollout/reward": rewards.mean(),
+        "rollout/zero_variance": np.mean(np.ptp(rewards, axis=1) == 0),
+        "rollout/solved": np.mean(rewards.max(axis=1) > 0),
+        "rollout/answer_entropy": np.mean([answer_entropy(task.final_answer(t) for t in g.texts) for g in groups]),
+        "rollout/length": np.mean([len(c.tokens) for c in completions]),
+        "rollout/truncated": np.mean([c.truncated for c in completions]),
+    }
+
+
+def answer_entropy(answers: Iterable[str]) -> float:
+    """-sum_a (n_a / n) ln(n_a / n) over the distinct answers of one group, in nats; "" (no answer) counts as one."""
+    counts = np.array(list(collections.Counter(answers).values()), float)
+    share = counts / counts.sum()
+    return float(-(share * np.log(share)).sum()) + 0.0  # no -0.0

@@ -1,0 +1,1 @@
+"""One decoder-only Transformer, and presets of it."""

@@ -1,0 +1,31 @@
+"""Ready-made shapes of the one Transformer. A family is a row here (and its tensor names a row in models/hf.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from entropy_rl.errors import lookup
+from entropy_rl.models.transformer import Config, Transformer
+
+PRESETS = {
+    # The embedded default: 0.1 M parameters, learns Countdown from scratch on a laptop.
+    "embedded": Config(
+        vocab_size=0, d_model=64, layers=2, heads=4, kv_heads=4, head_dim=16, d_ff=160, rope_theta=1e4
+    ),
+    # 0.9 M: four layers, for studies of size on a CPU.
+    "small": Config(
+        vocab_size=0, d_model=128, layers=4, heads=4, kv_heads=2, head_dim=32, d_ff=384, rope_theta=1e4
+    ),
+    # Two layers of almost nothing: for tests and `:smoke` configs.
+    "test": Config(vocab_size=0, d_model=32, layers=2, heads=4, kv_heads=2, head_dim=8, d_ff=64, rope_theta=1e4),
+}
+
+
+def make(name: str, vocab_size: int, **overrides) -> Transformer:
+    """The preset `name` with the tokenizer's vocabulary and any field of Config changed.
+
+    Raises:
+      InputError: there is no such preset.
+    """
+    config = lookup(PRESETS, name, "model preset")
+    return Transformer(dataclasses.replace(config, vocab_size=vocab_size, **overrides))

@@ -1,0 +1,251 @@
+"""A decoder-only Transformer, Qwen3-shaped; Qwen2, Llama and the embedded default are settings of it.
+
+RMSNorm, rotary positions, grouped-query attention, SwiGLU; optional norm of q and k (Qwen3), optional bias on q, k, v
+(Qwen2), tied or untied language-model head, or a value head (a *critic*). Pure: `model.apply(params, tokens)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+# Parameter path -> PartitionSpec axes, first match wins (sharding.py). Written for the axes data, fsdp, tensor.
+RULES = (
+    (r"embed/embedding", ("tensor", "fsdp")),
+    (r"(q|k|v|gate|up)/kernel", ("fsdp", "tensor")),
+    (r"(q|k|v)/bias", ("tensor",)),
+    (r"(o|down)/kernel", ("tensor", "fsdp")),
+    (r"lm_head/kernel", ("fsdp", "tensor")),
+    (r"value_head/kernel", ("fsdp", None)),
+    (r"value_head/bias", (None,)),
+    (r"norm/scale", (None,)),
+)
+
+
+@struct.dataclass
+class Cache:
+    """Keys and values of the tokens so far, one array a layer: `[slots, kv_heads, columns, head_dim]`."""
+
+    k: tuple[jax.Array, ...]
+    v: tuple[jax.Array, ...]
+
+
+@jax.custom_vjp
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel: [..., n] x [n, m] -> [..., m].
+
+    The gradient is the usual one, with a barrier before it: without one XLA on CPU fuses the elementwise work that makes
+    the cotangent into the transposed copy that the kernel's gradient reads, element by element and several times over,
+    which made a training step twice as slow.
+    """
+    return x @ kernel
+
+
+def _matmul_forward(x, kernel):
+    return x @ kernel, (x, kernel)
+
+
+def _matmul_backward(residuals, g):
+    g, x = jax.lax.optimization_barrier((g, residuals[0]))
+    rows = lambda y: y.reshape(-1, y.shape[-1])  # noqa: E731
+    return g @ residuals[1].T, (rows(x).T @ rows(g)).astype(residuals[1].dtype)
+
+
+matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Shape of a Transformer. Ready-made ones are in models/presets.py."""
+
+    vocab_size: int
+    d_model: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    d_ff: int
+    head: str = "lm"  # or "value": one number a token, a critic
+    tied: bool = True  # logits = hidden @ embedding^T
+    qk_norm: bool = True  # Qwen3
+    qkv_bias: bool = False  # Qwen2
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    dtype: Any = jnp.float32  # of activations
+    param_dtype: Any = jnp.float32
+
+
+class Dense(nn.Module):
+    """x @ kernel (+ bias), kernel [n, features] with variance 1 / n."""
+
+    config: Config
+    features: int
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        m = self.config
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, m.param_dtype)
+        y = matmul(x, kernel.astype(m.dtype))
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype).astype(m.dtype)
+        return y
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * scale over the last axis, statistics in float32."""
+
+    eps: float
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
+        return (y * scale).astype(x.dtype)
+
+
+def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen).
+
+    Args:
+      x: [B, T, H, D].
+      positions: i32[B, T].
+      theta: base of the frequencies theta^(-2i/D).
+
+    Returns:
+      [B, T, H, D].
+    """
+    half = x.shape[-1] // 2
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions[..., None].astype(jnp.float32) * frequency
+    cos, sin = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
+    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention, over the tokens given or over a cache."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, x, positions, cache, column, valid):
+        m = self.config
+        batch, time, _ = x.shape
+
+        def project(name, heads):
+            y = Dense(m, heads * m.head_dim, use_bias=m.qkv_bias, name=name)(x)
+            return y.reshape(batch, time, heads, m.head_dim)
+
+        q, k, v = project("q", m.heads), project("k", m.kv_heads), project("v", m.kv_heads)
+        if m.qk_norm:
+            q = RMSNorm(m.norm_eps, m.param_dtype, name="q_norm")(q)
+            k = RMSNorm(m.norm_eps, m.param_dtype, name="k_norm")(k)
+        q, k = rotate(q, positions, m.rope_theta), rotate(k, positions, m.rope_theta)
+        # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
+        q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
+        k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+        if cache is None:
+            seen = jnp.tril(jnp.ones((time, time), bool))
+        else:
+            k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
+            v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
+            seen = valid[:, None, None, None, :]
+        score = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32) * m.head_dim**-0.5
+        share = jax.nn.softmax(jnp.where(seen, score, -1e30), axis=-1).astype(x.dtype)
+        mixed = jnp.einsum("bkgts,bksd->bkgtd", share, v)
+        mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
+        return Dense(m, m.d_model, name="o")(mixed), (k, v)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + SwiGLU(norm(x))."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(self, x, positions, cache, column, valid):
+        m = self.config
+        y, kv = Attention(m, name="attention")(
+            RMSNorm(m.norm_eps, m.param_dtype, name="attention_norm")(x), positions, cache, column, valid
+        )
+        x = x + y
+        y = RMSNorm(m.norm_eps, m.param_dtype, name="mlp_norm")(x)
+        y = nn.silu(Dense(m, m.d_ff, name="gate")(y)) * Dense(m, m.d_ff, name="up")(y)
+        return x + Dense(m, m.d_model, name="down")(y), kv
+
+
+class Transformer(nn.Module):
+    """Decoder-only language model (`head="lm"`) or critic (`head="value"`). Presets are in models/presets.py."""
+
+    config: Config
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array | None = None,
+        *,
+        cache: Cache | None = None,
+        column: jax.Array | int = 0,
+        valid: jax.Array | None = None,
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Runs the model.
+
+        Without a cache, attention is causal over the tokens given; padding stands on the right, so it needs no mask: no
+        token sees it. With a cache (decoding, T = 1), this token's key and value are written to `column` of every slot
+        and each slot attends to the columns that `valid` marks for it. Rotary positions are applied before keys are
+        stored, so where in the cache a token lies does not matter.
+
+        Args:
+          tokens: i32[B, T].
+          positions: i32[B, T]; None: 0 .. T - 1 in every row.
+          cache: of a prefill and earlier steps, B slots.
+          column: i32 scalar, where to write in the cache.
+          valid: bool[B, columns], with a cache.
+
+        Returns:
+          result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
+          out: dict of intermediates; jit drops those that are not used: `embedded` [B, T, d], `layer_<i>` [B, T, d] (the
+            residual stream after each block), `hidden` [B, T, d] (normed, what the head reads), `cache` (this call's keys
+            and values: of the tokens given, or the updated cache).
+        """
+        m = self.config
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        embed = nn.Embed(
+            m.vocab_size,
+            m.d_model,
+            embedding_init=nn.initializers.normal(0.02),
+            dtype=m.dtype,
+            param_dtype=m.param_dtype,
+            name="embed",
+        )
+        x = embed(tokens)
+        out: dict[str, Any] = {"embedded": x}
+        keys, values = [], []
+        for i in range(m.layers):
+            layer = None if cache is None else (cache.k[i], cache.v[i])
+            x, (k, v) = Block(m, name=f"layer_{i}")(x, positions, layer, column, valid)
+            out[f"layer_{i}"] = x
+            keys.append(k)
+            values.append(v)
+        out["cache"] = Cache(tuple(keys), tuple(values))
+        x = RMSNorm(m.norm_eps, m.param_dtype, name="final_norm")(x)
+        out["hidden"] = x
+        if m.head == "value":
+            value = Dense(m, 1, use_bias=True, name="value_head")(x)
+            return value[..., 0].astype(jnp.float32), out
+        if m.tied:
+            logits = matmul(x, embed.embedding.T.astype(m.dtype))
+        else:
+            logits = Dense(m, m.vocab_size, name="lm_head")(x)
+        return logits.astype(jnp.float32), out

@@ -1,0 +1,128 @@
+"""What was sampled (Rollout), what is learnt from it (Batch), and the way from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+from entropy_rl.errors import InputError
+from entropy_rl.sampling.engine import Completion
+
+Array = Any  # numpy on the host, jax on devices
+
+
+@struct.dataclass
+class Rollout:
+    """Responses and their rewards; rows with equal `group` share a prompt."""
+
+    tokens: Array  # i32[B, T]   prompt ++ response ++ pad
+    mask: Array  # bool[B, T]  True where the policy sampled tokens[b, t]
+    sampler_logp: Array  # f32[B, T]   log-prob at sampling time, 0 outside mask
+    entropy: Array  # f32[B, T]   of the policy where it chose tokens[b, t], at temperature 1, nats; 0 outside mask
+    reward: Array  # f32[B]
+    group: Array  # i32[B]
+    truncated: Array  # bool[B]
+
+
+@struct.dataclass
+class Batch:
+    """One optimiser mini-batch."""
+
+    tokens: Array  # i32[B, T]
+    mask: Array  # bool[B, T]
+    weight: Array  # f32[B, T]   aggregation as data (losses/weights.py); 0 outside mask
+    old_logp: Array | None = None  # f32[B, T]
+    advantage: Array | None = None  # f32[B, T]
+
+
+def pack(
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[Completion]],
+    rewards: Sequence[Sequence[float]],
+    *,
+    length: int,
+    pad_id: int,
+) -> Rollout:
+    """Lays groups of responses out as rows.
+
+    Args:
+      prompts: token ids of N prompts.
+      completions, rewards: for each prompt its group.
+      length: T, the same at every step so that programs are compiled once.
+      pad_id: fills up on the right.
+
+    Returns:
+      Rollout of numpy arrays, groups next to each other, group i numbered i.
+
+    Raises:
+      InputError: a prompt and its response are longer than `length`.
+    """
+    rows = sum(map(len, completions))
+    out = Rollout(
+        tokens=np.full((rows, length), pad_id, np.int32),
+        mask=np.zeros((rows, length), bool),
+        sampler_logp=np.zeros((rows, length), np.float32),
+        entropy=np.zeros((rows, length), np.float32),
+        reward=np.array([r for group in rewards for r in group], np.float32),
+        group=np.repeat(np.arange(len(prompts), dtype=np.int32), [len(g) for g in completions]),
+        truncated=np.array([c.truncated for group in completions for c in group], bool),
+    )
+    row = 0
+    for prompt, group in zip(prompts, completions):
+        start = len(prompt)
+        for c in group:
+            end = start + len(c.tokens)
+            if end > length:
+                raise InputError(f"prompt {start} + response {len(c.tokens)} tokens exceed the batch length {length}")
+            out.tokens[row, :start] = prompt
+            out.tokens[row, start:end] = c.tokens
+            out.mask[row, start:end] = True
+            out.sampler_logp[row, start:end] = c.logp
+            out.entropy[row, start:end] = c.entropy
+            row += 1
+    return out
+
+
+def minibatches(
+    rollout: Rollout,
+    advantage: np.ndarray,
+    weight: Callable[[np.ndarray], jax.Array],
+    *,
+    count: int,
+    rng: np.random.Generator | None = None,
+) -> Iterator[Batch]:
+    """Splits a rollout into `count` optimiser mini-batches of whole groups.
+
+    The behaviour policy's log-probabilities are the sampler's: the same model on the same tokens (a test holds that they
+    are the learner's own), so no scoring pass is needed.
+
+    Args:
+      rollout: of numpy arrays, groups of equal size next to each other.
+      advantage: f32[B], one a response.
+      weight: mask bool[b, T] -> f32[b, T], applied to each mini-batch as a whole.
+      count: of mini-batches; divides the number of groups.
+      rng: order of the groups; None: as they are.
+
+    Raises:
+      InputError: the groups cannot be split evenly.
+    """
+    rows = len(rollout.reward)
+    groups = len(np.unique(rollout.group))
+    if groups % count or rows % groups:
+        raise InputError(f"{groups} prompts cannot be split into {count} mini-batches: choose a divisor as updates")
+    order = np.arange(groups) if rng is None else rng.permutation(groups)
+    by_group = np.arange(rows).reshape(groups, -1)
+    for part in np.split(order, count):
+        pick = by_group[part].reshape(-1)
+        mask = rollout.mask[pick]
+        yield Batch(
+            tokens=rollout.tokens[pick],
+            mask=mask,
+            weight=weight(mask),
+            old_logp=rollout.sampler_logp[pick],
+            advantage=np.where(mask, advantage[pick, None], np.float32(0)),
+        )

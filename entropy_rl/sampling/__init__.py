@@ -1,0 +1,1 @@
+"""Sampling: warp logits, decode over slots, drive requests through them."""

@@ -1,0 +1,197 @@
+"""Decoding over slots, as pure functions of an explicit state: prefill, insert, decode.
+
+Each slot holds one request. The cache has a part for the prompt (columns 0 .. P-1) and a ring of R columns for what is
+generated, R being the longest response. All slots write to the same column of the ring, the one that the clock points at,
+so that a step is one slice update whatever the lengths of prompts and responses; which columns belong to a slot's own
+request is kept in `valid`. A request lives for at most R ticks, so the ring never overwrites what is still needed, and
+keys carry their rotary position, so their place in the cache does not matter.
+
+The noise of a token depends on (key, request, position) and on nothing else: slots, batch shape and the order in which
+requests are served do not change what is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from entropy_rl.logprobs import categorical_stats
+from entropy_rl.models.transformer import Cache, Transformer
+
+Warp = Callable[[jax.Array], jax.Array]
+
+
+@struct.dataclass
+class State:
+    """S slots. A slot that is not active keeps computing, and what it computes is thrown away."""
+
+    cache: Cache  # [S, kv_heads, P + R, head_dim] a layer
+    valid: jax.Array  # bool[S, P + R], the columns that belong to this slot's request
+    token: jax.Array  # i32[S], next to be fed
+    position: jax.Array  # i32[S], of that token
+    request: jax.Array  # i32[S]
+    left: jax.Array  # i32[S], tokens that the request may still get; 0: the slot is free
+    tick: jax.Array  # i32 scalar, the clock
+
+
+@struct.dataclass
+class Emitted:
+    """What a run of decode steps produced: column t of row s is what slot s sampled at its t-th tick."""
+
+    token: jax.Array  # i32[S, R]
+    logp: jax.Array  # f32[S, R], of the warped distribution that was drawn from
+    entropy: jax.Array  # f32[S, R], of the policy itself, at temperature 1
+    live: jax.Array  # bool[S, R], whether a request was being served
+
+
+@partial(jax.jit, static_argnames="model")
+def prefill(model: Transformer, params, prompts: jax.Array) -> Cache:
+    """Keys and values of prompts: i32[N, P] right-padded -> [N, kv_heads, P, head_dim] a layer.
+
+    What padding contributes is never attended to: `insert` marks only the prompt's own columns.
+    """
+    _, out = model.apply(params, prompts)
+    return out["cache"]
+
+
+@partial(jax.jit, static_argnames=("slots", "columns"))
+def empty(prefix: Cache, *, slots: int, columns: int) -> State:
+    """A state with `slots` free slots whose cache has `columns` columns, made like the prefix."""
+    shape = lambda x: (slots, x.shape[1], columns, x.shape[3])  # noqa: E731
+    zeros = jax.tree.map(lambda x: jnp.zeros(shape(x), x.dtype), prefix)
+    n = lambda: jnp.zeros(slots, jnp.int32)  # noqa: E731
+    return State(zeros, jnp.zeros((slots, columns), bool), n(), n(), n(), n(), jnp.zeros((), jnp.int32))
+
+
+@partial(jax.jit, donate_argnums=0)
+def insert(
+    state: State,
+    prefix: Cache,
+    take: jax.Array,
+    prompt: jax.Array,
+    request: jax.Array,
+    token: jax.Array,
+    length: jax.Array,
+    left: jax.Array,
+) -> State:
+    """Puts new requests into slots; requests of one group share their prompt's prefix.
+
+    Args:
+      state: donated.
+      prefix: of `prefill`, N prompts.
+      take: bool[S], slots that get a new request; the rest of the arguments, i32[S], is read there only.
+      prompt: row of the prefix.
+      request: number of the request, which seeds its noise.
+      token: the prompt's last token, the first to be fed.
+      length: tokens in the prompt.
+      left: tokens that the response may have.
+    """
+    width = prefix.k[0].shape[2]
+
+    def put(cache, prefix):
+        head = jnp.where(take[:, None, None, None], prefix[prompt], cache[:, :, :width])
+        return jax.lax.dynamic_update_slice(cache, head, (0, 0, 0, 0))
+
+    # The last prompt token is fed by the first decode step, which writes it to the ring: not marked here.
+    own = jnp.arange(state.valid.shape[1]) < (length - 1)[:, None]
+    pick = lambda new, old: jnp.where(take, new, old)  # noqa: E731
+    return State(
+        cache=jax.tree.map(put, state.cache, prefix),
+        valid=jnp.where(take[:, None], own, state.valid),
+        token=pick(token, state.token),
+        position=pick(length - 1, state.position),
+        request=pick(request, state.request),
+        left=pick(left, state.left),
+        tick=state.tick,
+    )
+
+
+def uniform(key: jax.Array, request: jax.Array, position: jax.Array) -> jax.Array:
+    """One number in [0, 1) for each (request, position): i32[S], i32[S] -> f32[S]."""
+    one = lambda r, p: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, r), p))  # noqa: E731
+    return jax.vmap(one)(request, position)
+
+
+def draw(logits: jax.Array, u: jax.Array) -> jax.Array:
+    """Inverse-CDF sampling: the smallest j with sum_{i <= j} p_i > u. f32[S, V], f32[S] -> i32[S].
+
+    One random number a token, where the Gumbel trick takes V of them.
+    """
+    p = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    total = jnp.cumsum(p, axis=-1)
+    below = jnp.sum(total <= u[:, None] * total[:, -1:], axis=-1)
+    # u * total can round up to total; the last token with any probability is then the answer.
+    last = jnp.sum(total < total[:, -1:], axis=-1)
+    return jnp.minimum(below, last).astype(jnp.int32)
+
+
+@partial(jax.jit, static_argnames=("model", "eos", "warp", "width"), donate_argnames="state")
+def decode(
+    model: Transformer,
+    params,
+    state: State,
+    key: jax.Array,
+    limit: jax.Array,
+    *,
+    eos: tuple[int, ...],
+    warp: Warp,
+    width: int,
+) -> tuple[State, Emitted]:
+    """Up to `limit` steps of all slots, fewer if none is active any more.
+
+    Args:
+      model, params: the policy.
+      state: donated.
+      key: of this call of the sampler.
+      limit: i32 scalar, at most R = columns - width.
+      eos: tokens that end a response; the response includes it.
+      warp: f32[S, V] -> f32[S, V], the behaviour distribution's logits.
+      width: P, the prompt part of the cache.
+
+    Returns:
+      (state, emitted).
+    """
+    slots, columns = state.valid.shape
+    ring = columns - width
+    blank = lambda dtype: jnp.zeros((ring, slots), dtype)  # noqa: E731
+    emitted = Emitted(blank(jnp.int32), blank(jnp.float32), blank(jnp.float32), blank(bool))
+
+    def more(carry):
+        t, state, _ = carry
+        return (t < limit) & jnp.any(state.left > 0)
+
+    def step(carry):
+        t, state, emitted = carry
+        live = state.left > 0
+        column = width + state.tick % ring
+        # a free slot marks the column too: it computes something harmless instead of a softmax over nothing
+        valid = jax.lax.dynamic_update_slice_in_dim(state.valid, jnp.ones((slots, 1), bool), column, axis=1)
+        logits, out = model.apply(
+            params, state.token[:, None], state.position[:, None], cache=state.cache, column=column, valid=valid
+        )
+        logits = logits[:, 0]
+        warped = warp(logits)
+        token = draw(warped, uniform(key, state.request, state.position + 1))
+        logp, entropy = categorical_stats(logits, token)
+        if warped is not logits:
+            logp, _ = categorical_stats(warped, token)
+        row = Emitted(token, logp, entropy, live)
+        emitted = jax.tree.map(lambda all, x: jax.lax.dynamic_update_index_in_dim(all, x, t, 0), emitted, row)
+        ended = jnp.any(token[:, None] == jnp.asarray(eos, jnp.int32), axis=1)
+        state = State(
+            cache=out["cache"],
+            valid=valid,
+            token=jnp.where(live, token, state.token),
+            position=state.position + live,
+            request=state.request,
+            left=jnp.where(live & ~ended, state.left - 1, 0),
+            tick=state.tick + 1,
+        )
+        return t + 1, state, emitted
+
+    _, state, emitted = jax.lax.while_loop(more, step, (jnp.zeros((), jnp.int32), state, emitted))
+    return state, jax.tree.map(jnp.transpose, emitted)

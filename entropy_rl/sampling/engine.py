@@ -1,0 +1,121 @@
+"""Drives requests through slots: generate; and score, the learner's view of the same tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from entropy_rl.errors import InputError
+from entropy_rl.logprobs import token_stats
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.sampling import decode as slots_
+from entropy_rl.sampling import warp as warps
+
+CHUNK = 8  # decode steps between two looks at which slots are free, while requests wait
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """One sampled response: parallel arrays over its tokens, the end-of-sequence token included."""
+
+    tokens: np.ndarray  # i32[n]
+    logp: np.ndarray  # f32[n], under the distribution that was drawn from
+    entropy: np.ndarray  # f32[n], of the policy at temperature 1, nats
+    truncated: bool  # ran into max_new without an end-of-sequence token
+
+
+def generate(
+    model: Transformer,
+    params,
+    prompts: Sequence[Sequence[int]],
+    key: jax.Array,
+    *,
+    samples: int = 1,
+    slots: int | None = None,
+    max_new: int,
+    eos: int | Sequence[int],
+    warp: slots_.Warp = warps.temperature,
+    prompt_length: int | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+) -> list[list[Completion]]:
+    """Samples responses.
+
+    Request r = i * samples + j is sample j of prompt i. Its token at position p is drawn with the noise of (key, r, p): the
+    number of slots, and so memory and speed, does not change what is sampled.
+
+    Args:
+      model, params: the policy.
+      prompts: token ids of N prompts, none empty.
+      key: random key of this call.
+      samples: responses a prompt.
+      slots: requests served at once; None: all. Fewer take less memory.
+      max_new: the longest response, in tokens.
+      eos: token id or ids that end a response.
+      warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6).
+      prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
+      sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
+
+    Returns:
+      N lists of `samples` Completions.
+
+    Raises:
+      InputError: an empty prompt, or one longer than prompt_length.
+    """
+    lengths = np.array([len(p) for p in prompts], np.int32)
+    width = int(max(lengths) if prompt_length is None else prompt_length)
+    for i, n in enumerate(lengths):
+        if not 0 < n <= width:
+            raise InputError(f"prompt {i} has {n} tokens: it must have 1 to {width} (prompt_length)")
+    padded = np.zeros((len(prompts), width), np.int32)
+    for i, p in enumerate(prompts):
+        padded[i, : len(p)] = p
+    eos = (int(eos),) if isinstance(eos, (int, np.integer)) else tuple(int(e) for e in eos)
+
+    requests = len(prompts) * samples
+    slots = min(slots or requests, requests)
+    place = (lambda x: x) if sharding is None else partial(jax.device_put, device=sharding)
+    prefix = slots_.prefill(model, params, jnp.asarray(padded))
+    state = jax.tree.map(lambda x: place(x) if x.ndim else x, slots_.empty(prefix, slots=slots, columns=width + max_new))
+
+    serving = np.full(slots, -1)  # request of each slot
+    pieces: list[list[tuple]] = [[] for _ in range(requests)]
+    waiting = 0  # the next request to be served
+    while waiting < requests or (serving >= 0).any():
+        free = np.flatnonzero(serving < 0)[: requests - waiting]
+        if free.size:
+            take = np.zeros(slots, bool)
+            take[free] = True
+            serving[free] = np.arange(waiting, waiting + free.size)
+            waiting += free.size
+            prompt = np.where(take, serving // samples, 0).astype(np.int32)
+            length = lengths[prompt]
+            last = padded[prompt, length - 1]
+            left = np.full(slots, max_new, np.int32)
+            state = slots_.insert(state, prefix, take, prompt, serving.astype(np.int32), last, length, left)
+        limit = np.int32(max_new if waiting == requests else min(CHUNK, max_new))
+        state, out = slots_.decode(model, params, state, key, limit, eos=eos, warp=warp, width=width)
+        token, logp, entropy, live, left = jax.device_get((out.token, out.logp, out.entropy, out.live, state.left))
+        count = live.sum(axis=1)
+        for s in np.flatnonzero(serving >= 0):
+            n = count[s]
+            pieces[serving[s]].append((token[s, :n], logp[s, :n], entropy[s, :n]))
+        serving[left == 0] = -1
+    done = [_completion(p, eos) for p in pieces]
+    return [done[i : i + samples] for i in range(0, requests, samples)]
+
+
+def _completion(pieces: list[tuple], eos: tuple[int, ...]) -> Completion:
+    token, logp, entropy = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces))
+    return Completion(token, logp, entropy, truncated=int(token[-1]) not in eos)
+
+
+@partial(jax.jit, static_argnames=("model", "temperature"))
+def score(model: Transformer, params, tokens: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """Log-probability and entropy of given tokens in one forward pass: i32[B, T] -> f32[B, T], f32[B, T]."""
+    logits, _ = model.apply(params, tokens)
+    return token_stats(logits, tokens, temperature)

@@ -1,0 +1,80 @@
+"""Meshes and where arrays lie on them: regex rules from parameter paths to axes, rows of a batch over the data axes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from entropy_rl.errors import InputError
+
+AXES = ("data", "fsdp", "tensor")
+Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with the axes data, fsdp, tensor.
+
+    Args:
+      data, fsdp, tensor: sizes; data = -1 takes the devices that are left.
+      devices: default all.
+
+    Raises:
+      InputError: the sizes do not fit the number of devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    rest = fsdp * tensor
+    if data == -1:
+        data = max(len(devices) // rest, 1)
+    if data * rest != len(devices) or min(data, fsdp, tensor) < 1:
+        raise InputError(
+            f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {data * rest} devices and there are {len(devices)}: "
+            "choose sizes whose product is that number (data=-1 takes what is left)"
+        )
+    # Linen modules know nothing of explicit axes, which current jax would choose by default: said here and nowhere else.
+    grid = np.asarray(devices).reshape(data, fsdp, tensor)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def rows(mesh: Mesh) -> NamedSharding:
+    """Batches, slots and everything else with rows: the first axis over data and fsdp together."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def infer_sharding(tree: Any, rules: Rules, mesh: Mesh) -> Any:
+    """A NamedSharding for every leaf, by the first rule whose regex is found in the leaf's path.
+
+    The whole train state goes through it: the path of an optimiser moment ends in that of its parameter. Scalars are
+    replicated; so is a dimension that its mesh axis does not divide.
+
+    Args:
+      tree: of arrays or ShapeDtypeStructs.
+      rules: (regex, axis of each dimension) pairs, such as models/transformer.RULES.
+      mesh: of the axes that the rules name.
+
+    Raises:
+      ValueError: no rule for a leaf that has dimensions, or one for another number of dimensions.
+    """
+
+    def leaf(path, x):
+        if x.ndim == 0:
+            return replicated(mesh)
+        name = "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)
+        for pattern, axes in rules:
+            if re.search(pattern + "$", name):
+                if len(axes) != x.ndim:
+                    raise ValueError(f"rule {pattern!r} has {len(axes)} axes and {name} has shape {x.shape}")
+                fits = [a if a and n % mesh.shape[a] == 0 else None for a, n in zip(axes, x.shape)]
+                return NamedSharding(mesh, PartitionSpec(*fits))
+        raise ValueError(f"no sharding rule matches {name} {x.shape}: add one to the model's RULES")
+
+    return jax.tree_util.tree_map_with_path(leaf, tree)

@@ -1,0 +1,88 @@
+"""What a task is, and how one is found by name. Strings and numpy only."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pathlib
+import pkgutil
+from typing import Any, Protocol, runtime_checkable
+
+from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.tokenizers import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One question with a checkable answer.
+
+    Attributes:
+      prompt: the text that the policy is given.
+      answer: a reference answer in the format of a response; `verify(problem, problem.answer) == 1.0`.
+      id: unique within the task and stable between processes, e.g. `countdown/test/17`.
+      level: difficulty, one of the task's `levels`.
+    """
+
+    prompt: str
+    answer: str
+    id: str
+    level: int
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A sequence of problems and the rule that scores a response.
+
+    A module `entropy_rl/tasks/<name>.py` with a function `make(**kwargs) -> Task` is a task.
+
+    Attributes:
+      levels: the difficulties that problems have.
+      tokenizer: turns prompts and responses into tokens.
+    """
+
+    levels: tuple[int, ...]
+    tokenizer: Tokenizer
+
+    def __len__(self) -> int:
+        """Number of problems."""
+
+    def __getitem__(self, i: int) -> Problem:
+        """Problem `i`: a pure function of `i` and of what the task was made with. IndexError outside."""
+
+    def verify(self, problem: Problem, response: str) -> float:
+        """Reward in [0, 1] of any string, in bounded time; never raises."""
+
+    def final_answer(self, response: str) -> str:
+        """What a response commits to (for answer-level entropy and majority vote); "" when there is none."""
+
+    def solution(self, response: str) -> str:
+        """Canonical form: two responses are the same solution when these strings are equal. Never raises."""
+
+
+def names() -> list[str]:
+    """Names that `get` knows: the modules beside this one."""
+    folder = str(pathlib.Path(__file__).parent)
+    return sorted(m.name for m in pkgutil.iter_modules([folder]) if m.name != "base")
+
+
+def get(name: str, /, **kwargs: Any) -> Task:
+    """The task `name`: `entropy_rl.tasks.<name>.make(**kwargs)`.
+
+    Raises:
+      InputError: there is no such task, or its `make` has no such argument, or refuses the value.
+    """
+    lookup(dict.fromkeys(names()), name, "task")
+    make = getattr(importlib.import_module(f"{__package__}.{name}"), "make", None)
+    if make is None:
+        raise InputError(f"entropy_rl/tasks/{name}.py is not a task: it has no make()")
+    # Bind before the call: a TypeError from inside `make` is a bug and keeps its traceback.
+    signature = inspect.signature(make)
+    try:
+        signature.bind(**kwargs)
+    except TypeError as error:
+        unknown = [key for key in kwargs if key not in signature.parameters]
+        hint = nearest(unknown[0], signature.parameters) if unknown else ""
+        taken = ", ".join(signature.parameters)
+        raise InputError(f"task {name!r} {error}{hint}: it takes {taken}") from None
+    return make(**kwargs)

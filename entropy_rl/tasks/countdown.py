@@ -1,0 +1,338 @@
+"""Countdown: reach a target from a few small numbers with + - *, one step at a time.
+
+    prompt     3 5 7 9 -> 24 :
+    response   3 + 5 = 8 ; 7 + 9 = 16 ; 8 + 16 = 24
+
+Level n is the number of numbers, 3 to 6, each in 1..9. Every value on the way is in 0..30, so that a number
+is one token and the vocabulary has 40. A step takes two values from the pool and puts its result back; the
+result of the last step must be the target, and numbers may be left over. Reward 1 or 0.
+
+What it leaves out: targets are results of random paths, so small and easy ones (0, a difference of two of the
+numbers) are more frequent than under uniform targets, and nothing is filtered.
+
+Problems of the three splits share no multiset of numbers: a split is a hash of the sorted numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import operator
+from collections.abc import Iterable
+
+import numpy as np
+
+from entropy_rl.errors import InputError, lookup
+from entropy_rl.tasks.base import Problem
+from entropy_rl.tokenizers import WordTokenizer
+
+MAX_VALUE = 30
+LEVELS = (3, 4, 5, 6)
+SPLITS = {"train": range(0, 70), "validation": range(70, 85), "test": range(85, 100)}  # of a hash, in %
+MAX_CHARACTERS = 1000  # a right response has at most 100; longer text scores 0 unread
+
+TOKENIZER = WordTokenizer(["+", "-", "*", "=", ";", ":", "->", *map(str, range(MAX_VALUE + 1))])
+PLUS, MINUS, TIMES, EQUALS, THEN, COLON, ARROW, ZERO = TOKENIZER.encode("+ - * = ; : -> 0")
+_OPS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_VALUE = {str(v): v for v in range(MAX_VALUE + 1)}  # the whitelist: no sign, no leading zero, no other digits
+
+
+@dataclasses.dataclass(frozen=True)
+class Countdown:
+    """Problems of one split; made by `make`.
+
+    Attributes:
+      split, levels, size, seed: as given to `make`.
+      problems: the distinct problems of an evaluation split; None for train, which is a stream.
+      tokenizer: `TOKENIZER`, 40 words.
+    """
+
+    split: str
+    levels: tuple[int, ...]
+    size: int
+    seed: int
+    problems: tuple[Problem, ...] | None = dataclasses.field(repr=False)
+    tokenizer: WordTokenizer = dataclasses.field(default=TOKENIZER, repr=False)
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens of the longest prompt: max(levels) + 3."""
+        return max(self.levels) + 3
+
+    @property
+    def response_length(self) -> int:
+        """Tokens of the longest response, `<eos>` included: 6 (max(levels) - 1)."""
+        return 6 * (max(self.levels) - 1)
+
+    def __len__(self) -> int:
+        """Number of problems."""
+        return self.size
+
+    def __getitem__(self, i: int) -> Problem:
+        """Problem `i`, of level `levels[i % len(levels)]`; IndexError outside 0..size-1."""
+        i = operator.index(i)
+        if not 0 <= i < self.size:
+            raise IndexError(f"countdown/{self.split} has problems 0..{self.size - 1}, not {i}")
+        if self.problems is not None:
+            return self.problems[i]
+        level = self.levels[i % len(self.levels)]
+        _, prompt, answer = _draw(self.split, level, self.seed, i // len(self.levels))
+        return Problem(prompt, answer, f"countdown/{self.split}/{i}", level)
+
+    def verify(self, problem: Problem, response: str) -> float:
+        """1.0 if `response` reaches the target of `problem.prompt` by right steps on its numbers, else 0.0.
+
+        Words are looked up in a whitelist and nothing is evaluated, so any string is safe; text longer than
+        `MAX_CHARACTERS` scores 0 unread, so time is bounded. At least one step; numbers may be left over.
+        """
+        if len(response) > MAX_CHARACTERS or not response.isascii():
+            return 0.0
+        numbers, target = _parse(problem.prompt)
+        words = response.split()
+        if len(words) % 6 != 5:
+            return 0.0
+        pool, c = list(numbers), -1
+        try:
+            for i in range(0, len(words), 6):
+                a, b, c = _VALUE[words[i]], _VALUE[words[i + 2]], _VALUE[words[i + 4]]
+                pool.remove(a)
+                pool.remove(b)
+                pool.append(c)
+                if _OPS[words[i + 1]](a, b) != c or words[i + 3] != "=" or (i and words[i - 1] != ";"):
+                    return 0.0
+        except (KeyError, ValueError):  # a word off the whitelist; a value that is not in the pool
+            return 0.0
+        return float(c == target)
+
+    def final_answer(self, response: str) -> str:
+        """The number after the last `=` if the response ends with it, else ""."""
+        words = response.rsplit(None, 2)
+        return words[-1] if len(words) > 1 and words[-2] == "=" and words[-1] in _VALUE else ""
+
+    def solution(self, response: str) -> str:
+        """The response with the operands of + and * sorted within each step; the order of steps is kept.
+
+        A malformed response comes back with single spaces, and sorted where a step can be read.
+        """
+        words = response.split()
+        for i in range(0, len(words) - 2, 6):
+            a, op, b = words[i : i + 3]
+            if op in ("+", "*") and a in _VALUE and b in _VALUE and _VALUE[a] > _VALUE[b]:
+                words[i], words[i + 2] = b, a
+        return " ".join(words)
+
+    def demonstrations(self, seed: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Solved problems for supervised training, always right, from TRAIN multisets whatever the split.
+
+        Pure in (seed, step, count). Row r has level `levels[(step * count + r) % len(levels)]`, numbers
+        uniform over its train multisets in random order, and a random path whose result is the target.
+
+        Returns:
+          tokens i32[count, T] = prompt ++ response ++ `<eos>` ++ pad, T = prompt_length + response_length;
+          mask bool[count, T], True on the response and its `<eos>`.
+        """
+        rng = np.random.default_rng(_digest(f"demonstrations/{seed}/{step}"))
+        widest = max(self.levels)
+        table, offset, rows = _train_table(self.levels)
+        which = (step * count + np.arange(count)) % len(self.levels)
+        # Widest first, so that the rows still at work with a pool of m values are a slice from the front.
+        n = np.asarray(self.levels)[which]
+        order = np.argsort(-n, kind="stable")
+        n, which = n[order], which[order]
+
+        pool = table[offset[which] + (rng.random(count) * rows[which]).astype(np.int64)]
+        keys = rng.random((count, widest)) + (np.arange(widest) >= n[:, None])  # unused places stay last
+        pool = np.take_along_axis(pool, np.argsort(keys, axis=1), axis=1)
+
+        tokens = np.zeros((count, self.prompt_length + self.response_length), np.int32)
+        tokens[:, :widest] = np.where(np.arange(widest) < n[:, None], pool + ZERO, TOKENIZER.pad_id)
+        row = np.arange(count)
+        for m in range(widest, 1, -1):
+            k = int(np.searchsorted(-n, -m, side="right"))
+            r, u = row[:k], rng.random((3, k))
+            i = (u[0] * m).astype(np.int64)
+            j = (u[1] * (m - 1)).astype(np.int64)
+            j += j >= i
+            a, b = pool[r, i], pool[r, j]
+            total, product = a + b, a * b
+            add, multiply = total <= MAX_VALUE, product <= MAX_VALUE
+            pick = (u[2] * (1 + add + multiply)).astype(np.int64)  # 0 is -, then those of + and * that fit
+            minus, plus = pick == 0, (pick == 1) & add
+            swap = minus & (a < b)
+            a, b = np.where(swap, b, a), np.where(swap, a, b)
+            c = np.where(minus, a - b, np.where(plus, total, product))
+            op = np.where(minus, MINUS, np.where(plus, PLUS, TIMES))
+            first = n[:k] + 3 + 6 * (n[:k] - m)
+            end = np.full(k, THEN if m > 2 else TOKENIZER.eos_id)
+            text = np.stack([a + ZERO, op, b + ZERO, np.full(k, EQUALS), c + ZERO, end], axis=1)
+            tokens[r[:, None], first[:, None] + np.arange(6)] = text
+            low, high = np.minimum(i, j), np.maximum(i, j)
+            pool[r, high] = pool[r, m - 1]
+            pool[r, low] = c
+        tokens[row, n], tokens[row, n + 1], tokens[row, n + 2] = ARROW, pool[:, 0] + ZERO, COLON
+
+        place = np.arange(tokens.shape[1])
+        mask = (place >= n[:, None] + 3) & (place < 7 * n[:, None] - 3)
+        back = np.argsort(order)
+        return tokens[back], mask[back]
+
+    def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """bool[B, T]: the response tokens that are decisions, that is operands and operators.
+
+        The others are determined by the format: `=`, `;`, `<eos>` and what follows an `=`. Right or wrong,
+        complete or not, a response is read token by token, so malformed ones have decisions as well.
+
+        Args:
+          tokens: i32[B, T]. mask: bool[B, T], True on response tokens.
+        """
+        tokens, mask = np.asarray(tokens), np.asarray(mask, bool)
+        free = (tokens >= ZERO) | ((tokens >= PLUS) & (tokens <= TIMES))
+        free[:, 1:] &= tokens[:, :-1] != EQUALS
+        return free & mask
+
+
+def make(
+    split: str = "train", levels: Iterable[int] = LEVELS, size: int | None = None, seed: int = 0
+) -> Countdown:
+    """Countdown problems of one split.
+
+    Problem i has level `levels[i % len(levels)]`, numbers uniform over that level's multisets in random
+    order, and the result of a random path through all of them as its target. Train is a stream in which
+    problems repeat; those of validation and test are distinct by (multiset, target). `size` only says where
+    the sequence ends.
+
+    Args:
+      split: train, validation or test; about 70, 15 and 15 % of the multisets.
+      levels: how many numbers: distinct values out of 3..6.
+      size: number of problems. None is 2**20 for train; for the others 1024, or as many as leave every level
+        the same share (level 3 has about 200).
+      seed: which problems of the split.
+
+    Raises:
+      InputError: an unknown split, bad levels, a size below 1 or one that a level cannot fill.
+    """
+    lookup(SPLITS, split, "countdown split")
+    levels = tuple(levels) if isinstance(levels, Iterable) else (levels,)
+    whole = all(isinstance(n, int | np.integer) and n in LEVELS for n in levels)
+    if not whole or not 0 < len(levels) == len(set(levels)):
+        raise InputError(f"countdown levels={levels!r}: give distinct whole numbers out of {LEVELS}")
+    for key, value in (("size", 1 if size is None else size), ("seed", seed)):
+        if not isinstance(value, int | np.integer) or key == "size" and value < 1:
+            raise InputError(f"countdown {key}={value!r}: give a {'positive ' * (key == 'size')}whole number")
+    levels = tuple(map(int, levels))
+    if split == "train":
+        return Countdown(split, levels, 2**20 if size is None else size, seed, None)
+    if size is None:
+        size = min(1024, len(levels) * min(count_problems(split, n) for n in levels))
+    columns = [_distinct(split, n, seed, -(-size // len(levels))) for n in levels]
+    texts = itertools.chain.from_iterable(zip(*columns))
+    problems = tuple(
+        Problem(prompt, answer, f"countdown/{split}/{i}", levels[i % len(levels)])
+        for i, (prompt, answer) in enumerate(itertools.islice(texts, size))
+    )
+    return Countdown(split, levels, size, seed, problems)
+
+
+def split_of(numbers: Iterable[int]) -> str:
+    """The split that a multiset of numbers belongs to, in whatever order it is given."""
+    # With this salt every level comes within a tenth of 70, 15 and 15 %, even level 3 with its 165 multisets.
+    percentile = _digest("countdown/2/" + " ".join(map(str, sorted(numbers)))) % 100
+    return next(name for name, percentiles in SPLITS.items() if percentile in percentiles)
+
+
+def count_problems(split: str, level: int) -> int:
+    """Number of distinct (multiset, target) of a level and split, with targets that use all numbers."""
+    return sum(_targets(numbers).bit_count() for numbers in _multisets(level)[split])
+
+
+@functools.cache
+def _targets(pool: tuple[int, ...]) -> int:
+    # Bit v is set when some path through all of the sorted `pool` ends in v.
+    if len(pool) == 1:
+        return 1 << pool[0]
+    found = 0
+    for i, j in itertools.combinations(range(len(pool)), 2):
+        a, b = pool[i], pool[j]
+        rest = pool[:i] + pool[i + 1 : j] + pool[j + 1 :]
+        for c in {b - a, a + b, a * b}:
+            if c <= MAX_VALUE:
+                found |= _targets(tuple(sorted((*rest, c))))
+    return found
+
+
+def _digest(text: str) -> int:
+    # Python's hash() differs between processes; this does not.
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=32).digest(), "big")
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(prompt: str) -> tuple[tuple[int, ...], int]:
+    words = prompt.split()[:64]
+    if words[-3:-2] != ["->"] or words[-1:] != [":"] or not set(words[:-3] + words[-2:-1]) <= set(_VALUE):
+        return (), -1  # no response reaches this
+    return tuple(_VALUE[word] for word in words[:-3]), _VALUE[words[-2]]
+
+
+@functools.cache
+def _multisets(level: int) -> dict[str, list[tuple[int, ...]]]:
+    table = {name: [] for name in SPLITS}
+    for numbers in itertools.combinations_with_replacement(range(1, 10), level):
+        table[split_of(numbers)].append(numbers)
+    return table
+
+
+@functools.cache
+def _train_table(levels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # All train multisets, [rows, max(levels)] padded with 0; where each level starts, and how many it has.
+    lists = [_multisets(level)["train"] for level in levels]
+    rows = np.array([len(x) for x in lists])
+    table = [numbers + (0,) * (max(levels) - len(numbers)) for x in lists for numbers in x]
+    return np.array(table), np.cumsum(rows) - rows, rows
+
+
+def _draw(split: str, level: int, seed: int, index: int) -> tuple[tuple, str, str]:
+    # One digest holds all choices: 256 bits against 45 used, so that divmod is uniform to one part in 2**200.
+    bits = _digest(f"{split}/{level}/{seed}/{index}")
+
+    def choose(m: int) -> int:
+        nonlocal bits
+        bits, k = divmod(bits, m)
+        return k
+
+    multisets = _multisets(level)[split]
+    multiset = multisets[choose(len(multisets))]
+    pool = list(multiset)
+    numbers = [pool.pop(choose(len(pool))) for _ in range(level)]
+    pool, steps = list(numbers), []
+    while len(pool) > 1:
+        a, b = pool.pop(choose(len(pool))), pool.pop(choose(len(pool)))
+        fits = [("-", abs(a - b))]
+        if a + b <= MAX_VALUE:
+            fits.append(("+", a + b))
+        if a * b <= MAX_VALUE:
+            fits.append(("*", a * b))
+        op, c = fits[choose(len(fits))]
+        if op == "-" and a < b:
+            a, b = b, a
+        steps.append(f"{a} {op} {b} = {c}")
+        pool.append(c)
+    prompt = f"{' '.join(map(str, numbers))} -> {pool[0]} :"
+    return (multiset, pool[0]), prompt, " ; ".join(steps)
+
+
+@functools.lru_cache(maxsize=64)
+def _distinct(split: str, level: int, seed: int, count: int) -> tuple[tuple[str, str], ...]:
+    there = count_problems(split, level)
+    found: dict[tuple, tuple[str, str]] = {}
+    # Targets that few paths reach come up too rarely to draw the very last ones of a level.
+    for index in range(100 * count + 1000 if count <= there else 0):
+        key, prompt, answer = _draw(split, level, seed, index)
+        found.setdefault(key, (prompt, answer))
+        if len(found) == count:
+            return tuple(found.values())
+    raise InputError(
+        f"countdown/{split} has {there} distinct problems of level {level}, and {count} are too many to "
+        f"draw: lower size, or drop level {level}"
+    )

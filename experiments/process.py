@@ -1,0 +1,87 @@
+"""What a process sets before it computes: a cache of compiled code, memory that is reused, quiet logs."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+from absl import logging
+
+# M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX of <malloc.h>, and their values. XLA on CPU allocates
+# large buffers in every step; by default glibc takes each from the kernel and gives it back, so that a good
+# part of a small training step is fresh pages. So: no mmap, nothing given back, growth by 256 MiB, one arena.
+_MALLOPT = ((-4, 0), (-1, -1), (-2, 256 << 20), (-8, 1))
+
+
+def setup_process() -> None:
+    """Sets up this process for a run, before jax computes anything.
+
+    Compiled code is cached in `~/.cache/entropy_rl/xla`, or the folder in the environment variable
+    ENTROPY_RL_CACHE (empty: no cache); jax's own JAX_COMPILATION_CACHE_DIR comes first where it is set. On a
+    CPU under glibc, freed memory is kept for reuse. Logs below warnings are silenced.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    _cache()
+    if not _accelerator():
+        _keep_memory()
+
+
+def _cache() -> None:
+    folder = os.environ.get("ENTROPY_RL_CACHE", "~/.cache/entropy_rl/xla")
+    if not folder or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    # code compiled for one CPU may not run on another, and homes are shared between machines
+    path = Path(folder).expanduser() / _cpu()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, os.strerror(13), str(path))
+    except OSError as e:
+        print(f"no cache of compiled code: {path}: {e.strerror}; set ENTROPY_RL_CACHE", file=sys.stderr)
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(path),
+        # a run compiles many small programs, which jax would not store by itself
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name.upper(), str(value))  # jax reads these when it is imported
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update(name, value)
+
+
+def _cpu() -> str:
+    lines = []
+    if Path("/proc/cpuinfo").exists():
+        kept = ("model name", "flags", "Features")
+        text = Path("/proc/cpuinfo").read_text()
+        lines = sorted({line for line in text.splitlines() if line.startswith(kept)})
+    about = "\n".join([platform.machine(), platform.processor(), *lines])
+    return f"{platform.machine()}-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
+
+
+def _accelerator() -> bool:
+    """Whether jax will look for something other than the CPU; asked without importing it."""
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        return platforms != "cpu"
+    return bool(
+        importlib.util.find_spec("libtpu")
+        or importlib.util.find_spec("jax_plugins")
+        or importlib.metadata.entry_points(group="jax_plugins")
+    )
+
+
+def _keep_memory() -> None:
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return  # another C library has no mallopt; and what the user has set is kept
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in _MALLOPT:
+        mallopt(option, value)

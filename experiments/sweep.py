@@ -1,0 +1,248 @@
+"""Many runs from one file: prints their commands, or runs them side by side and goes on where it was stopped.
+
+    python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds              # prints
+    python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds --workers=2  # runs
+
+The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`, with a dict for each run:
+
+    {"name": "seed0",                       # its folder in --workdir
+     "script": "experiments.quickstart",    # for `python -m`
+     "config": "configs/quickstart.py",     # FILE.py or FILE.py:arg
+     "overrides": {"seed": 0},              # optional: --config.seed=0
+     "after": ["start"]}                    # optional: names of earlier runs that must be done first
+
+`{workdir}` in an override stands for --workdir, so that a run can start from what another has made.
+
+A run that ends well gets a file DONE, and is not run again. One that fails stops only those after it. With
+several workers each run has cores of its own. On a cluster, give the printed commands to its scheduler instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from entropy_rl.errors import InputError, nearest
+from experiments import launch
+
+
+@dataclasses.dataclass
+class Run:
+    """One run of a sweep, as its file describes it, and how it stands."""
+
+    name: str
+    script: str
+    config: str
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    state: str = "waiting"  # -> running -> done | failed | skipped
+    note: str = ""
+    child: subprocess.Popen | None = None
+    cores: set[int] | None = None
+    start: float = 0.0
+
+    def command(self, folder: Path) -> list[str]:
+        """The words of its command line."""
+        words = {k: str(v).replace("{workdir}", str(folder)) for k, v in self.overrides.items()}
+        settings = [f"--config.{key}={word}" for key, word in words.items()]
+        command = [sys.executable, "-m", self.script, f"--config={self.config}", *settings]
+        return [*command, f"--workdir={folder / self.name}"]
+
+    def identity(self) -> dict[str, Any]:
+        """What a DONE file must agree with, as json; the folder is not in it, as it may be moved."""
+        about = {"script": self.script, "config": self.config, "overrides": self.overrides}
+        return json.loads(json.dumps(about, default=str))
+
+
+def main() -> None:
+    """Does what the command line says. Exit status: 1 when a run failed, 2 for a mistake in what is given."""
+    flags.DEFINE_string("config", None, "sweep file, FILE.py or FILE.py:arg")
+    flags.DEFINE_string("workdir", None, "folder that gets a folder for each run")
+    flags.DEFINE_integer("workers", 0, "runs at a time; 0: print the commands", lower_bound=0)
+
+    def checked(argv: list[str]) -> None:
+        for name, example in (("config", "configs/sweeps/seeds.py"), ("workdir", "/tmp/seeds")):
+            if not flags.FLAGS[name].value:
+                raise InputError(f"--{name} is missing: give --{name}=PATH, such as {example}")
+        folder = Path(flags.FLAGS.workdir).absolute()
+        runs = load_runs(flags.FLAGS.config, folder)
+        if flags.FLAGS.workers:
+            sys.exit(execute(runs, folder, flags.FLAGS.workers))
+        for run in runs:
+            print(shlex.join(run.command(folder)) + ("  # done" if run.state == "done" else ""))
+
+    launch.guarded(checked)
+
+
+def load_runs(spec: str, folder: Path) -> list[Run]:
+    """The runs of a sweep file, in order, those that are done in `folder` marked so.
+
+    Raises:
+      InputError: no such file, a run in it that is wrong, or one that was done with other settings.
+    """
+    fields = [f.name for f in dataclasses.fields(Run)][:5]
+    runs: dict[str, Run] = {}
+    for number, given in enumerate(launch.call(spec, "get_runs")):
+        where = f"{spec}: run {given.get('name', number)}"
+        for key in given.keys() - set(fields):
+            raise InputError(f"{where} has a field {key!r}{nearest(key, fields)}: one of {', '.join(fields)}")
+        for key in ("name", "script", "config"):
+            if not isinstance(given.get(key), str) or not given[key]:
+                raise InputError(f"{where} has {key} {given.get(key)!r}: give a word")
+        run = Run(**given)
+        if Path(run.name).name != run.name or run.name in runs:
+            raise InputError(f"{where}: give a name that can be a folder's and that no other run has")
+        for other in run.after:
+            if other not in runs:
+                raise InputError(f"{where} is to come after {other!r}, which is no run above it")
+        _read_done(run, folder / run.name / "DONE")
+        runs[run.name] = run
+    return list(runs.values())
+
+
+def execute(runs: list[Run], folder: Path, workers: int) -> int:
+    """Runs what is not done yet, `workers` at a time; gives the exit status, 1 when one failed.
+
+    Whatever ends this ends the runs that are under way too.
+    """
+    by_name = {run.name: run for run in runs}
+    free = _cores(workers)
+    # a plain `kill` would end this process without the `finally` below
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        while True:
+            for run in runs:
+                if run.state == "running" and run.child.poll() is not None:
+                    free.append(run.cores)
+                    _end(run, folder)
+                before = [by_name[name].state for name in run.after]
+                if run.state == "waiting" and ("failed" in before or "skipped" in before):
+                    run.state, run.note = "skipped", "comes after one that failed"
+                if run.state == "waiting" and free and all(state == "done" for state in before):
+                    _begin(run, folder, free.pop(0))
+            if not any(run.state in ("waiting", "running") for run in runs):
+                return _report(runs)
+            time.sleep(0.05)
+    finally:
+        for run in runs:
+            if run.state == "running":
+                _kill(run.child)
+
+
+def _begin(run: Run, folder: Path, cores: set[int] | None) -> None:
+    path = folder / run.name / "log.txt"
+    command = run.command(folder)
+    print(f"{run.name}: {shlex.join(command)}", flush=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a") as log:
+            print("$", shlex.join(command), file=log, flush=True)
+            run.child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # a group of its own, to end it with all that it has started
+                preexec_fn=lambda: _prepare(cores),
+            )
+    except OSError as e:
+        where = f"{run.name} in {path.parent}"
+        raise InputError(f"cannot start {where}: {e.strerror}; give another --workdir") from e
+    run.state, run.cores, run.start, run.note = "running", cores, time.monotonic(), str(path)
+
+
+def _end(run: Run, folder: Path) -> None:
+    minutes = (time.monotonic() - run.start) / 60
+    if run.child.returncode == 0:
+        run.state, run.note = "done", f"{minutes:.1f} min"
+        _write_done(run, folder)
+    else:
+        status, log = run.child.returncode, Path(run.note)
+        last = log.read_text(errors="replace").strip().splitlines()[-1]
+        run.state = "failed"
+        run.note = f"status {status} after {minutes:.1f} min, see {log}: {last[:200]}"
+    print(f"{run.name}: {run.state}, {run.note}", flush=True)
+
+
+def _report(runs: list[Run]) -> int:
+    width = max((len(run.name) for run in runs), default=0)
+    print()
+    for run in runs:
+        print(f"{run.name:{width}}  {run.state:7}  {run.note}")
+    bad = sum(run.state != "done" for run in runs)
+    if bad:
+        print(f"{bad} of {len(runs)} not done: the same command runs those, each from its last checkpoint")
+    return 1 if bad else 0
+
+
+def _write_done(run: Run, folder: Path) -> None:
+    path = folder / run.name / "DONE"
+    text = json.dumps({"command": shlex.join(run.command(folder)), **run.identity()}, indent=2)
+    new = path.with_name("DONE.new")
+    new.write_text(text + "\n")
+    os.replace(new, path)
+
+
+def _read_done(run: Run, path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        done = json.loads(path.read_text())
+        differs = [key for key, value in run.identity().items() if done.get(key) != value]
+    except (ValueError, AttributeError) as e:
+        raise InputError(f"{path} is damaged: remove it to run {run.name} again") from e
+    if differs:
+        key = differs[0]
+        raise InputError(
+            f"run {run.name} was done with another {key}, {done.get(key)!r} and not {run.identity()[key]!r}: "
+            f"give another --workdir, or remove {path.parent}"
+        )
+    run.state, run.note = "done", "before"
+
+
+def _cores(workers: int) -> list[set[int] | None]:
+    """For each worker, the cores that are its own; None, none in particular."""
+    if workers == 1 or not hasattr(os, "sched_getaffinity"):
+        return [None] * workers
+    cores = sorted(os.sched_getaffinity(0))
+    each = len(cores) // workers
+    if not each:
+        return [None] * workers
+    return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
+
+
+def _prepare(cores: set[int] | None) -> None:
+    """In the child, before its program."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    if sys.platform == "linux":
+        # PR_SET_PDEATHSIG: the kernel ends it when this sweep dies in a way that runs no `finally`
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _kill(child: subprocess.Popen) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        try:
+            child.wait(timeout=5)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Supervised fine-tuning on demonstrations made on the fly.
+
+    python -m experiments.train_sft --config=configs/sft/countdown.py --workdir=runs/sft
+
+Which demonstrations, which noise: functions of (seed, step), so a checkpoint is arrays and a step number, and a killed
+run that is started again with the same command gives the same parameters and the same rows, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from entropy_rl import learner, objectives, sharding
+from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.errors import InputError
+from entropy_rl.losses.weights import token_mean
+from entropy_rl.metrics import Writer
+from entropy_rl.rollouts import Batch
+from experiments import build, launch
+from experiments.evaluation import Evaluator
+from experiments.progress import progress
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Trains a policy by imitation; writes metrics, evaluations and checkpoints to `workdir`.
+
+    Raises:
+      InputError: a bad value, or a workdir that belongs to another config.
+    """
+    build.positive(config, "steps", "batch", "microbatches", "log_every", "checkpoint.every", "eval.every")
+    if config.batch % config.microbatches:
+        raise InputError(f"config.microbatches={config.microbatches} does not divide batch={config.batch}")
+    task = build.task(config)
+    model = build.model(config, task.tokenizer.vocab_size)
+    mesh = build.mesh(config)
+    tx, schedule = build.optimizer(config, config.steps)
+    evaluator = Evaluator(config, model, mesh)
+    workdir = launch.open_workdir(config, workdir)
+
+    update = learner.make_update(
+        objectives.nll(model.apply), tx, microbatches=config.microbatches, record=objectives.nll_record
+    )
+    weight = jax.jit(token_mean)
+    place = partial(jax.device_put, device=sharding.rows(mesh))
+    key = jax.random.key(config.seed)
+
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        restored = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))
+        start, state, _ = restored or (0, learner.init_state(model, tx, mesh, key), {})
+        if start == config.steps:
+            return
+        with Writer.resume(workdir, start) as writer, progress(config.steps, start, "imitation") as bar:
+            row = clock = None
+            for step in range(start, config.steps):
+                if step > start and step % config.checkpoint.every == 0:
+                    writer.flush()
+                    checkpoints.save(step, state, {})
+                if step % config.eval.every == 0:
+                    evaluator(writer, step, state.params)
+                if step == start:
+                    clock = time.perf_counter()
+                tokens, mask = task.demonstrations(config.seed, step, config.batch)
+                batch = jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
+                state, row = update(state, batch, key, {})
+                if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
+                    row = {k: float(v) for k, v in jax.device_get(row).items()}
+                    if not row["update/finite"]:
+                        raise InputError(
+                            f"loss or gradient is not finite at step {step} (loss {row['update/loss']}): the last "
+                            f"checkpoint in {workdir} is good; lower optimizer.learning_rate, in a new workdir"
+                        )
+                    seconds, clock = time.perf_counter() - clock, time.perf_counter()
+                    row |= {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
+                    writer.scalars(step, row)
+                    bar.note({"nll": row["sft/nll"], "entropy": row["policy/entropy"]})
+                bar.update()
+            evaluator(writer, config.steps, state.params)
+            writer.flush()
+            checkpoints.save(config.steps, state, {})
+
+
+if __name__ == "__main__":
+    launch.main(run)
