@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from jax.experimental import multihost_utils
 from entropy_rl.errors import InputError
 
 PyTree = Any
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Checkpoints:
@@ -67,7 +70,7 @@ class Checkpoints:
 
         Raises:
           InputError: no space left, in this save or the one before. The previous checkpoint is intact then.
-          ValueError: a later step is there already.
+          ValueError: a later step is there already, or an array has no elements. TypeError: meta is not json.
         """
         latest = self._manager.latest_step()
         if latest == step:
@@ -77,11 +80,16 @@ class Checkpoints:
         # Orbax has the values on the host when its save returns: a copy from an accelerator, and on CPU a
         # view, whose reference keeps the runtime from reusing the buffer when it is donated. The tests hold
         # it to that, and the checksums, taken from the live arrays here, would show it at the next start.
-        sums = dict(zip(_named(state), _sums(state).tolist()))
+        arrays = {
+            name: [list(x.shape), str(x.dtype), number]
+            for (name, x), number in zip(_named(state).items(), _sums(state).tolist())
+        }
+        about = json.dumps({"meta": meta, "arrays": arrays})
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"meta": meta, "sums": sums})
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({"about": about, "crc": zlib.crc32(about.encode())}),
         )
-        with _Writing(self._directory):
+        with _writing(self._directory):
             self._manager.save(step, args=args)
 
     def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
@@ -120,7 +128,7 @@ class Checkpoints:
         Raises:
           InputError: no space left for it.
         """
-        with _Writing(self._directory):
+        with _writing(self._directory):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -129,7 +137,7 @@ class Checkpoints:
         Raises:
           InputError: no space left for it.
         """
-        with _Writing(self._directory):
+        with _writing(self._directory):
             self._manager.close()
 
     def __enter__(self) -> Checkpoints:
@@ -140,12 +148,12 @@ class Checkpoints:
 
     def _read(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         path = self._directory / str(step)
-        meta = _verify(path)
-        _check_fit(path, _shapes(path), abstract_state)
+        about = _verify(path)
+        _check_fit(path, about["arrays"], abstract_state)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         state = self._manager.restore(step, args=args).state
-        _check_sums(state, meta["sums"])
-        return state, meta["meta"]
+        _check_sums(state, about["arrays"])
+        return state, about["meta"]
 
     def _set_aside(self, path: Path, why: str) -> None:
         """Moves a step's folder out of the way, under a name that is still free."""
@@ -185,16 +193,15 @@ def restore_params(
 
 
 def _read_params(path: Path, abstract_params: PyTree) -> PyTree:
-    sums = _verify(path)["sums"]
-    shapes = {k: v for k, v in _shapes(path).items() if k.startswith("params.")}
+    arrays = {k: v for k, v in _verify(path)["arrays"].items() if k.startswith("params.")}
     wanted = {"params": abstract_params}
-    _check_fit(path, shapes, wanted, dtypes=False)
+    _check_fit(path, arrays, wanted, dtypes=False)
     restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
     args = ocp.args.PyTreeRestore(item=wanted, restore_args=restore_args, partial_restore=True)
     with ocp.PyTreeCheckpointer() as reader:
         params = reader.restore(epath.Path(path / "state"), args=args)
-    if all(shapes[name].dtype == x.dtype for name, x in zip(_named(params), jax.tree.leaves(params))):
-        _check_sums(params, sums)
+    if all(arrays[name][1] == str(x.dtype) for name, x in _named(params).items()):
+        _check_sums(params, arrays)
     return params["params"]
 
 
@@ -215,14 +222,17 @@ def _attempt(read: Callable[..., Any], *args) -> tuple[str, Any]:
 
 
 def _verify(path: Path) -> dict[str, Any]:
-    """Reads the checkpoint's files through, each process its part, before orbax does; gives its meta.
+    """Reads the checkpoint's files through, each process its part, before orbax does; gives what it is about.
 
     In a restore orbax would go on reading in the background after the first bad file, with a traceback for
     each, and the processes would wait for one another.
     """
-    problem, meta = "", {}
+    problem, about = "", {}
     try:
         meta = json.loads((path / "meta" / "metadata").read_text())
+        if zlib.crc32(meta["about"].encode()) != meta["crc"]:
+            raise ValueError(f"the text in {path / 'meta'} is not the one that was saved")
+        about = json.loads(meta["about"])
         files = {"driver": "file", "path": f"{path / 'state'}/"}
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": files}).result()
         keys = store.list().result()
@@ -230,11 +240,11 @@ def _verify(path: Path) -> dict[str, Any]:
         # a missing file reads as an empty value, which is never written
         if not keys or not all(store.read(key).result().value for key in mine):
             raise FileNotFoundError(f"a file is missing in {path / 'state'}")
-    except (ValueError, FileNotFoundError, NotADirectoryError) as e:
+    except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as e:
         problem = str(e)
     if not _everywhere(not problem):
         raise ValueError(problem or "another process cannot read it")
-    return meta
+    return about
 
 
 @jax.jit
@@ -256,16 +266,21 @@ def _sums(tree: PyTree) -> jax.Array:
     return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
 
 
-def _check_sums(tree: PyTree, sums: dict[str, int]) -> None:
-    for name, found in zip(_named(tree), _sums(tree).tolist()):
-        if sums[name] != found:
+def _check_sums(tree: PyTree, arrays: dict[str, list]) -> None:
+    for name, number in zip(_named(tree), _sums(tree).tolist()):
+        if arrays[name][2] != number:
             raise ValueError(f"the values of {name} are not those that were saved")
 
 
 def _quiet() -> None:
-    """Orbax tells of every file through absl."""
+    """Keeps orbax from logging every file, and an error's traceback for each of its threads that sees it."""
     if logging.get_verbosity() > logging.WARNING:
         logging.set_verbosity(logging.WARNING)
+    logging.get_absl_logger().addFilter(_raised_anyway)  # adding it twice is adding it once
+
+
+def _raised_anyway(record) -> bool:
+    return not (record.exc_info and "orbax" in Path(record.pathname).parts)
 
 
 def _steps(folder: Path) -> list[int]:
@@ -283,27 +298,20 @@ def _named(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def _shapes(path: Path) -> dict[str, Any]:
-    """name -> what there is (with .shape and .dtype) in the checkpoint."""
-    metadata = ocp.StandardCheckpointHandler().metadata(epath.Path(path / "state"))
-    return _named(metadata.tree)
-
-
-def _check_fit(path: Path, stored: dict[str, Any], abstract: PyTree, *, dtypes: bool = True) -> None:
+def _check_fit(path: Path, arrays: dict[str, list], abstract: PyTree, *, dtypes: bool = True) -> None:
     """Raises an InputError where the checkpoint's arrays are not those of `abstract`."""
     wanted = _named(abstract)
     problem = None
     # params before opt_state, whose leaves follow from them
-    for name in sorted(stored.keys() | wanted.keys(), key=lambda name: (not name.startswith("params"), name)):
+    for name in sorted(arrays.keys() | wanted.keys(), key=lambda name: (not name.startswith("params"), name)):
         if name not in wanted:
             problem = f"{name} is in it and not in this run's model or optimizer"
-        elif name not in stored:
+        elif name not in arrays:
             problem = f"{name} is missing in it"
-        elif tuple(stored[name].shape) != tuple(wanted[name].shape):
-            there, here = tuple(stored[name].shape), tuple(wanted[name].shape)
+        elif (there := tuple(arrays[name][0])) != (here := tuple(wanted[name].shape)):
             problem = f"{name} has shape {there} in it and {here} here"
-        elif dtypes and stored[name].dtype != wanted[name].dtype:
-            problem = f"{name} is {stored[name].dtype} in it and {wanted[name].dtype} here"
+        elif dtypes and (there := arrays[name][1]) != (here := str(wanted[name].dtype)):
+            problem = f"{name} is {there} in it and {here} here"
         if problem:
             raise InputError(
                 f"checkpoint {path} does not fit: {problem}; give the config it was made with, "
@@ -323,23 +331,20 @@ def _everywhere(ok: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.asarray(ok)).all())
 
 
-class _Writing:
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
     """Turns what a full disk raises, here or in orbax' threads, into an InputError."""
-
-    def __init__(self, directory: Path):
-        self._directory = directory
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, e: BaseException | None, traceback) -> None:
-        cause = e
-        while isinstance(cause, Exception):
-            full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-            # tensorstore, a C++ library, has only the text
-            if full or os.strerror(errno.ENOSPC) in str(cause) or os.strerror(errno.EDQUOT) in str(cause):
+    try:
+        yield
+    except Exception as e:
+        cause: BaseException | None = e
+        while cause:
+            # tensorstore, a C++ library, has only the words
+            full = getattr(cause, "errno", None) in _FULL or any(os.strerror(n) in str(cause) for n in _FULL)
+            if full:
                 raise InputError(
-                    f"no space left to save a checkpoint in {self._directory}, the previous one is intact: "
+                    f"no space left to save a checkpoint in {directory}, the previous one is intact: "
                     "free some and give the same command again to continue"
                 ) from e
             cause = cause.__cause__ or cause.__context__
+        raise

@@ -115,7 +115,7 @@ def make_update(
             zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
             (loss, grads), out = jax.lax.scan(add, zero, jax.tree.map(cut, batch))
             out = jax.tree.map(join, out)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)

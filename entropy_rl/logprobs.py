@@ -37,7 +37,7 @@ def _stats_forward(logits, targets):
     mean_z = jnp.sum(e * z, axis=-1) / total
     log_total = jnp.log(total)
     # A compare-and-sum fuses with the pass above; a gather would be a second one.
-    hit = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
+    hit = _one_hot(targets, logits)
     logp = jnp.sum(jnp.where(hit, z, 0.0), axis=-1) - log_total
     entropy = jnp.maximum(log_total - mean_z, 0.0)  # rounding can leave -1e-8 on a certain token
     return (logp, entropy), (logits, targets, entropy)
@@ -48,9 +48,12 @@ def _stats_backward(residuals, cotangents):
     g_logp, g_entropy = cotangents
     log_p = jax.nn.log_softmax(logits, axis=-1)
     p = jnp.exp(log_p)
-    hit = jnp.arange(logits.shape[-1], dtype=targets.dtype) == targets[..., None]
-    grad = g_logp[..., None] * (hit - p) - g_entropy[..., None] * p * (log_p + entropy[..., None])
+    grad = g_logp[..., None] * (_one_hot(targets, logits) - p) - g_entropy[..., None] * p * (log_p + entropy[..., None])
     return grad, None
+
+
+def _one_hot(targets, logits):
+    return jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1) == targets[..., None]
 
 
 categorical_stats.defvjp(_stats_forward, _stats_backward)

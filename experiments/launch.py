@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -220,7 +220,7 @@ def open_workdir(config: ConfigDict, workdir: str | os.PathLike, ignore: Collect
     return workdir
 
 
-_locks: dict[Path, IO] = {}  # open for as long as the process lives
+_locks: dict[Path, int] = {}  # file descriptors, open for as long as the process lives
 
 
 def _lock(path: Path) -> None:
@@ -228,11 +228,11 @@ def _lock(path: Path) -> None:
     path = path.resolve()
     if path in _locks:
         return
-    file = open(path, "w")
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
-        file.close()
+        os.close(file)
         if e.errno in (errno.EACCES, errno.EAGAIN):
             raise InputError(
                 f"another process is running in {path.parent}: give another --workdir, or wait for its end"
@@ -248,7 +248,7 @@ def _compare(path: Path, old: Any, new: Any, ignore: Collection[str]) -> None:
         f"{key} is {json.dumps(old[key]) if key in old else 'not'} there and "
         f"{json.dumps(new[key]) if key in new else 'not'} here"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _NONE) != new.get(key, _NONE)
+        if not _equal(old.get(key, _NONE), new.get(key, _NONE))
         and not any(key == name or key.startswith(name + ".") for name in ignore)
     ]
     if differ:
@@ -260,6 +260,10 @@ def _compare(path: Path, old: Any, new: Any, ignore: Collection[str]) -> None:
 
 
 _NONE = object()
+
+
+def _equal(old: Any, new: Any) -> bool:
+    return old == new or (_NONE not in (old, new) and json.dumps(old) == json.dumps(new))  # NaN is not NaN
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -24,6 +24,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -102,7 +103,7 @@ def load_runs(spec: str, folder: Path) -> list[Run]:
             if not isinstance(given.get(key), str) or not given[key]:
                 raise InputError(f"{where} has {key} {given.get(key)!r}: give a word")
         run = Run(**given)
-        if Path(run.name).name != run.name or run.name in runs:
+        if not re.fullmatch(r"\w[\w.,=+-]*", run.name) or run.name in runs:
             raise InputError(f"{where}: give a name that can be a folder's and that no other run has")
         for other in run.after:
             if other not in runs:

@@ -1,8 +1,8 @@
 """Intervals for the coefficients of a law, right for residuals that remember their neighbours.
 
 Points of a training curve are not independent: an evaluation that came out high is followed by high ones.
-With a residual autocorrelation of 0.8 an interval that ignores this is about 2.5 to 3 times too narrow. What
-is done here, and why:
+With a residual autocorrelation of 0.8 an interval that ignores this is about 3 times too narrow. What is done
+here, and why:
 
 - Residual blocks, not pairs. H is a trend (front-loaded, it runs down once), not a stationary series: blocks
   of (H, R) pairs often miss the few points at high entropy that carry the whole slope. H stays as it is;
@@ -19,7 +19,23 @@ is done here, and why:
   the truth in `level` of those draws. The stretch tends to 1 as n grows, where blocks need no model of the
   noise.
 
-@@COVERAGE@@
+Coverage of the 90 % interval, measured: H = 0.3 falling to 0.03 as exp(-t / tau) over n points, and
+R = 1.8 - 1.2 exp(H) plus AR(1) noise; 1000 draws; 2000 runs for n = 40, 1000 for n = 400 (standard error 0.7
+and 0.9 %):
+
+      n   rho    a      b      ceiling    naive (independent residuals), a
+     40   0.0   93.5   93.4   91.8       89
+     40   0.5   91.6   91.8   91.7       64
+     40   0.8   89.4   89.5   89.2       41
+    400   0.0   90.0   90.3   90.6       91
+    400   0.5   91.3   91.9   91.6       67
+    400   0.8   91.3   91.1   90.3       42
+
+Where it falls short: 80 to 93 % at n = 8; about 73 % at n = 40 (87 % at n = 400) where noise with rho = 0.9
+hides under twice as much white noise; about 80 % for a and b where noise is three times larger at high than at
+low entropy, unless weights say so. H counts as known: noise in H flattens the slope, and no bootstrap of
+residuals sees that. With noise of 0.01 nats in H and 0.01 in R, a came out 1.5 % low: 87 % coverage at n = 40,
+but 37 % at n = 400.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Dense(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, m.param_dtype)
         y = matmul(x, kernel.astype(m.dtype))
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype).astype(m.dtype)
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype).astype(m.dtype)[None, None]
         return y
 
 
@@ -109,26 +109,35 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
-        return (y * scale).astype(x.dtype)
+        return (y * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
 
 
-def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
-    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen).
+def rotary(positions: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each.
 
-    Args:
-      x: [B, T, H, D].
-      positions: i32[B, T].
-      theta: base of the frequencies theta^(-2i/D).
+    Behind a barrier: XLA on CPU would compute them again for every head, in every layer and in every fusion.
+    """
+    half = head_dim // 2
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions[..., None, None].astype(jnp.float32) * frequency.reshape(1, 1, 1, half)
+    return jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
 
-    Returns:
-      [B, T, H, D].
+
+@jax.custom_vjp
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen): [B, T, H, D].
+
+    Its gradient is the rotation back; the derived one would pad and add each half on its own.
     """
     half = x.shape[-1] // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions[..., None].astype(jnp.float32) * frequency
-    cos, sin = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
     a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+
+
+rotate.defvjp(
+    lambda x, cos, sin: (rotate(x, cos, sin), (cos, sin)),
+    lambda residuals, g: (rotate(g, residuals[0], -residuals[1]), None, None),
+)
 
 
 class Attention(nn.Module):
@@ -137,7 +146,7 @@ class Attention(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(self, x, positions, cache, column, valid):
+    def __call__(self, x, angle, cache, column, valid):
         m = self.config
         batch, time, _ = x.shape
 
@@ -149,12 +158,12 @@ class Attention(nn.Module):
         if m.qk_norm:
             q = RMSNorm(m.norm_eps, m.param_dtype, name="q_norm")(q)
             k = RMSNorm(m.norm_eps, m.param_dtype, name="k_norm")(k)
-        q, k = rotate(q, positions, m.rope_theta), rotate(k, positions, m.rope_theta)
+        q, k = rotate(q, *angle), rotate(k, *angle)
         # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
         if cache is None:
-            seen = jnp.tril(jnp.ones((time, time), bool))
+            seen = jnp.tril(jnp.ones((time, time), bool))[None, None, None]
         else:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
@@ -172,10 +181,10 @@ class Block(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(self, x, positions, cache, column, valid):
+    def __call__(self, x, angle, cache, column, valid):
         m = self.config
         y, kv = Attention(m, name="attention")(
-            RMSNorm(m.norm_eps, m.param_dtype, name="attention_norm")(x), positions, cache, column, valid
+            RMSNorm(m.norm_eps, m.param_dtype, name="attention_norm")(x), angle, cache, column, valid
         )
         x = x + y
         y = RMSNorm(m.norm_eps, m.param_dtype, name="mlp_norm")(x)
@@ -220,7 +229,7 @@ class Transformer(nn.Module):
         """
         m = self.config
         if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+            positions = jnp.arange(tokens.shape[1])[None]
         embed = nn.Embed(
             m.vocab_size,
             m.d_model,
@@ -230,11 +239,12 @@ class Transformer(nn.Module):
             name="embed",
         )
         x = embed(tokens)
+        angle = rotary(positions, m.head_dim, m.rope_theta)
         out: dict[str, Any] = {"embedded": x}
         keys, values = [], []
         for i in range(m.layers):
             layer = None if cache is None else (cache.k[i], cache.v[i])
-            x, (k, v) = Block(m, name=f"layer_{i}")(x, positions, layer, column, valid)
+            x, (k, v) = Block(m, name=f"layer_{i}")(x, angle, layer, column, valid)
             out[f"layer_{i}"] = x
             keys.append(k)
             values.append(v)

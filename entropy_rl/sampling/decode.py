@@ -97,7 +97,7 @@ def insert(
         return jax.lax.dynamic_update_slice(cache, head, (0, 0, 0, 0))
 
     # The last prompt token is fed by the first decode step, which writes it to the ring: not marked here.
-    own = jnp.arange(state.valid.shape[1]) < (length - 1)[:, None]
+    own = jnp.arange(state.valid.shape[1])[None] < (length - 1)[:, None]
     pick = lambda new, old: jnp.where(take, new, old)  # noqa: E731
     return State(
         cache=jax.tree.map(put, state.cache, prefix),
@@ -181,7 +181,7 @@ def decode(
             logp, _ = categorical_stats(warped, token)
         row = Emitted(token, logp, entropy, live)
         emitted = jax.tree.map(lambda all, x: jax.lax.dynamic_update_index_in_dim(all, x, t, 0), emitted, row)
-        ended = jnp.any(token[:, None] == jnp.asarray(eos, jnp.int32), axis=1)
+        ended = jnp.any(token[:, None] == jnp.asarray(eos, jnp.int32)[None], axis=1)
         state = State(
             cache=out["cache"],
             valid=valid,

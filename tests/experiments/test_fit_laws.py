@@ -1,0 +1,117 @@
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from entropy_rl.errors import InputError
+from experiments import fit_laws
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs/laws/fit.py"
+get_config = runpy.run_path(str(CONFIG))["get_config"]
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """A run of 60 evaluations on R = 1.8 - 1.2 exp(H) with noise 0.01."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    H = np.geomspace(0.3, 0.03, 60)
+    R = 1.8 - 1.2 * np.exp(H) + 0.01 * np.random.default_rng(0).standard_normal(60)
+    metrics = [{"step": 5 * i, "policy/entropy_sequence": h, "policy/entropy": h / 2} for i, h in enumerate(H)]
+    evals = [{"step": 5 * i, "task": "countdown", "metric": "pass@1", "value": r, "n": 8} for i, r in enumerate(R)]
+    evals += [row | {"metric": "pass@8", "value": row["value"] + 0.1} for row in evals]
+    for name, rows in (("metrics.jsonl", metrics), ("evals.jsonl", evals)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def config(logs):
+    config = get_config("smoke")
+    config.logs = str(logs)
+    return config
+
+
+def test_law_json_and_png(config, tmp_path, capsys):
+    out = tmp_path / "new" / "out"
+    law = fit_laws.run(config, out)
+    assert json.loads((out / "law.json").read_text()) == law
+    assert (out / "law.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in out.iterdir()) == ["law.json", "law.png"]  # no temporary file stays
+    assert {"n", "H", "curves", "ceiling", "interval", "verdict"} <= set(law)
+    assert law["n"] == 60 and law["score"] == "eval/countdown/pass@1" and law["unit"] == "fraction"
+    assert law["curves"]["exp"]["a"] == pytest.approx(1.2, abs=0.1)
+    low, high = law["interval"]["ceiling"]
+    assert low < 0.6 < high and high - low < 0.05
+    printed = capsys.readouterr().out
+    for said in ("exp ", "linear ", "R2", "held-out rmse", "90% intervals", law["verdict"], law["source"]):
+        assert said in printed
+
+
+def test_every_knob_is_read(config, tmp_path):
+    base = fit_laws.run(config, tmp_path)
+
+    def other(**changes):
+        changed = config.copy_and_resolve_references()
+        changed.update(changes)
+        return fit_laws.run(changed, tmp_path)
+
+    assert other() == base
+    assert other(entropy="policy/entropy")["H"]["max"] == pytest.approx(0.15)
+    assert other(score="eval/countdown/pass@8")["ceiling"] == pytest.approx(base["ceiling"] + 0.1)
+    with pytest.raises(InputError, match="no column 'nope' for step"):
+        other(step="nope")
+    assert other(level=0.5)["interval"]["a"][0] > base["interval"]["a"][0]
+    assert other(draws=300)["interval"] != base["interval"]
+    assert other(seed=1)["interval"] != base["interval"]
+    with pytest.raises(InputError, match="60 point.*61 needed"):
+        other(min_points=61)
+    with pytest.raises(InputError, match="config.min_points is 2"):
+        other(min_points=2)
+    with pytest.raises(InputError, match="no logs given"):
+        other(logs=None)
+
+
+def test_a_failed_run_leaves_the_old_law(config, logs, tmp_path):
+    fit_laws.run(config, tmp_path / "out")
+    before = (tmp_path / "out/law.json").read_bytes()
+    (logs / "evals.jsonl").write_text("")
+    (logs / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="no rows in it"):
+        fit_laws.run(config, tmp_path / "out")
+    assert (tmp_path / "out/law.json").read_bytes() == before
+
+
+def test_workdir_that_is_a_file(config, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="give another --workdir"):
+        fit_laws.run(config, tmp_path / "out")
+
+
+def test_variants():
+    assert get_config().draws == 1000 and get_config("smoke").draws < 1000
+    with pytest.raises(InputError, match="knows no variant 'smok'"):
+        get_config("smok")
+
+
+def command(*arguments):
+    call = [sys.executable, "-m", "experiments.fit_laws", f"--config={CONFIG}", *arguments]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_command(logs, tmp_path):
+    done = command(f"--config.logs={logs}", f"--workdir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/law.json").exists() and "held-out" in done.stdout
+
+
+def test_command_with_a_bad_column_is_one_line_and_status_2(logs, tmp_path):
+    done = command(f"--config.logs={logs}", "--config.entropy=policy/entropi", f"--workdir={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "did you mean 'policy/entropy'" in done.stderr
+    assert not (tmp_path / "out/law.json").exists()

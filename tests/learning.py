@@ -1,0 +1,50 @@
+"""A small policy update on ragged rows, for the tests of additivity: on one device and on eight."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from entropy_rl import learner, objectives, sharding
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.losses.weights import WEIGHTS
+from entropy_rl.models import presets
+from entropy_rl.rollouts import Batch
+
+
+def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
+    """Rows sorted by length, so that parts of the batch have very different token counts: a mean of means is far off."""
+    rng = np.random.default_rng(0)
+    lengths = np.sort(rng.integers(1, columns - 2, rows))
+    place = np.arange(columns)
+    mask = (place >= 2) & (place < 2 + lengths[:, None])
+    tokens = rng.integers(0, vocab, (rows, columns)).astype(np.int32)
+    return Batch(
+        tokens=tokens,
+        mask=mask,
+        weight=np.asarray(WEIGHTS[weight](mask)),
+        old_logp=np.where(mask, -3 + rng.normal(size=mask.shape), 0).astype(np.float32),
+        advantage=np.where(mask, rng.normal(size=(rows, 1)), 0).astype(np.float32),
+    )
+
+
+def updated(loss="ppo", *, microbatches=1, mesh=None, data=None, vocab=24, **model):
+    """Parameters and metrics after one update with plain SGD, whose step is the gradient itself."""
+    import optax
+
+    model = presets.make("test", vocab, **model)
+    mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
+    tx = optax.sgd(1.0)
+    state = learner.init_state(model, tx, mesh, jax.random.key(0))
+    update = learner.make_update(
+        objectives.policy(model.apply, POLICY_LOSSES[loss]), tx, microbatches=microbatches, record=objectives.policy_record
+    )
+    data = jax.tree.map(partial(jax.device_put, device=sharding.rows(mesh)), data or batch(vocab=vocab))
+    state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01)})
+    return jax.device_get(state.params), jax.device_get(metrics)
+
+
+def assert_close(a, b, atol=1e-5):
+    """Both parameters and metrics, leaf by leaf."""
+    jax.tree.map(partial(np.testing.assert_allclose, atol=atol, rtol=1e-4), a, b)

@@ -1,0 +1,109 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from entropy_rl.errors import InputError
+from entropy_rl.models import presets
+from entropy_rl.models.transformer import Cache, matmul, rotary, rotate
+
+VARIANTS = {
+    "qwen3": {},
+    "qwen2": {"qk_norm": False, "qkv_bias": True},
+    "llama_untied": {"qk_norm": False, "tied": False},
+    "one_kv_head": {"kv_heads": 1},
+}
+
+
+def make(**overrides):
+    """A model with random weights, biases and norms, and tokens for it."""
+    model = presets.make("test", 17, **overrides)
+    tokens = jax.random.randint(jax.random.key(1), (3, 10), 0, 17)
+    params = model.init(jax.random.key(0), tokens)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    noise = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)]
+    return model, jax.tree.unflatten(tree, noise), tokens
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_causality_by_gradient(variant):
+    """Position t depends on tokens 0 .. t and on no later one. Mutation: tril -> ones."""
+    model, params, tokens = make(**VARIANTS[variant])
+
+    def at(embedding, t):
+        p = {"params": params["params"] | {"embed": {"embedding": embedding}}}
+        return model.apply(p, jnp.arange(10)[None])[0][0, t].sum()
+
+    # each position has a token of its own, so the gradient on an embedding row is that on a position
+    for t in (0, 4, 9):
+        grad = jax.grad(lambda e: at(e, t))(params["params"]["embed"]["embedding"])  # noqa: B023
+        if not model.config.tied:
+            assert np.abs(grad[: t + 1]).sum(axis=1).all()
+            np.testing.assert_array_equal(grad[t + 1 : 10], 0.0)
+    a, _ = model.apply(params, tokens)
+    b, _ = model.apply(params, tokens.at[:, 6:].set(0))
+    np.testing.assert_array_equal(a[:, :6], b[:, :6])
+    assert np.any(a[:, 6] != b[:, 6])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cache_parity(variant):
+    """Token by token through a cache, at scattered columns, gives the logits of the whole sequence."""
+    model, params, tokens = make(**VARIANTS[variant])
+    whole, out = model.apply(params, tokens)
+    c = model.config
+    blank = tuple(jnp.zeros((3, c.kv_heads, 12, c.head_dim)) for _ in range(c.layers))
+    cache, valid = Cache(blank, blank), jnp.zeros((3, 12), bool)
+    for t, column in enumerate([7, 2, 11, 0, 5, 1, 9, 3, 10, 4]):
+        valid = valid.at[:, column].set(True)
+        position = jnp.full((3, 1), t)
+        one, out = model.apply(params, tokens[:, t : t + 1], position, cache=cache, column=column, valid=valid)
+        cache = out["cache"]
+        np.testing.assert_allclose(one[:, 0], whole[:, t], atol=2e-5)
+
+
+def test_padding_on_the_right_changes_nothing():
+    model, params, tokens = make()
+    padded, _ = model.apply(params, jnp.pad(tokens, ((0, 0), (0, 5))))
+    np.testing.assert_allclose(padded[:, :10], model.apply(params, tokens)[0], atol=1e-5)
+
+
+def test_out_holds_the_residual_stream_and_what_the_head_reads():
+    model, params, tokens = make()
+    logits, out = model.apply(params, tokens)
+    np.testing.assert_allclose(logits, out["hidden"] @ params["params"]["embed"]["embedding"].T, atol=1e-5)
+    assert {"embedded", "layer_0", "layer_1", "hidden", "cache"} <= set(out)
+
+
+def test_value_head_gives_one_number_a_token():
+    model, params, tokens = make(head="value")
+    value, _ = model.apply(params, tokens)
+    assert value.shape == tokens.shape and value.dtype == jnp.float32
+    assert "lm_head" not in params["params"]
+
+
+def test_rotation_keeps_length_and_sees_only_distance():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 1, 8))
+    at = lambda p: rotate(x, *rotary(jnp.array([p]), 8, 100.0))  # noqa: E731
+    a, b = at([0, 1, 2, 3]), at([7, 8, 9, 10])
+    np.testing.assert_allclose(jnp.linalg.norm(a, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
+    dot = lambda y: jnp.einsum("bthd,bshd->ts", y, y)  # noqa: E731
+    np.testing.assert_allclose(dot(a), dot(b), atol=1e-4)
+    assert np.abs(dot(a) - dot(x)).max() > 0.1
+
+
+@pytest.mark.parametrize("f, args", [("matmul", ((2, 3, 4), (4, 5))), ("rotate", ((2, 3, 1, 8),))])
+def test_gradients_by_hand_equal_finite_differences(f, args):
+    x = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(args)]
+    if f == "matmul":
+        function = matmul
+    else:
+        function = lambda y: rotate(y, *rotary(jnp.array([[1, 5, 9]]), 8, 10.0))  # noqa: E731
+    check_grads(function, x, order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+def test_unknown_preset_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'embedded'"):
+        presets.make("embeded", 40)

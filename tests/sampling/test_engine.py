@@ -1,0 +1,87 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entropy_rl.errors import InputError
+from entropy_rl.models import presets
+from entropy_rl.sampling import warp
+from entropy_rl.sampling.engine import generate, score
+
+EOS = 1
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """A random model with an opinion (large weights), and ragged prompts."""
+    model = presets.make("test", 23)
+    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(2, 23, n).tolist() for n in (3, 6, 4, 6, 1)]
+    return model, params, prompts
+
+
+def sample(policy, **kw):
+    model, params, prompts = policy
+    kw = {"samples": 4, "max_new": 11, "eos": EOS, **kw}
+    return generate(model, params, prompts, jax.random.key(5), **kw)
+
+
+def tokens(groups):
+    return [c.tokens.tolist() for g in groups for c in g]
+
+
+def test_the_schedule_does_not_change_what_is_sampled(policy):
+    """Mutation: noise by slot instead of by request, or a stale column of the cache left valid."""
+    want = tokens(sample(policy))
+    assert {len(t) for t in want} > {11}, "ragged lengths, or slots would never be refilled"
+    for slots in (1, 3, 8):
+        assert tokens(sample(policy, slots=slots)) == want
+
+
+def test_neither_do_the_other_requests(policy):
+    model, params, prompts = policy
+    alone = generate(model, params, prompts[:2], jax.random.key(5), samples=4, max_new=11, eos=EOS)
+    assert tokens(alone) == tokens(sample(policy)[:2])
+
+
+def test_prompt_padding_does_not_change_what_is_sampled(policy):
+    assert tokens(sample(policy, prompt_length=9)) == tokens(sample(policy))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_alignment_with_the_learner(policy, temperature):
+    """The sampler's log-probs and entropies are those of the learner on the same tokens. Mutation: a shift by one."""
+    model, params, prompts = policy
+    groups = sample(policy, slots=3, warp=partial(warp.temperature, value=temperature))
+    for prompt, group in zip(prompts, groups):
+        for c in group:
+            row = jnp.asarray([prompt + c.tokens.tolist()])
+            logp, entropy = score(model, params, row, temperature)
+            np.testing.assert_allclose(c.logp, logp[0, len(prompt) :], atol=1e-5)
+            np.testing.assert_allclose(c.entropy, entropy[0, len(prompt) :], atol=1e-5)
+
+
+def test_stops_at_any_end_of_sequence_token_and_says_what_was_cut(policy):
+    for groups, eos in ((sample(policy), (EOS,)), (sample(policy, eos=(EOS, 2, 3)), (EOS, 2, 3))):
+        for c in (c for g in groups for c in g):
+            assert not set(c.tokens[:-1].tolist()) & set(eos)
+            assert c.truncated == (c.tokens[-1] not in eos)
+            assert len(c.tokens) == 11 or not c.truncated
+
+
+def test_samples_of_a_group_differ_and_another_key_gives_others(policy):
+    model, params, prompts = policy
+    first = sample(policy)
+    assert all(len({tuple(c.tokens) for c in g}) > 1 for g in first)
+    other = generate(model, params, prompts, jax.random.key(6), samples=4, max_new=11, eos=EOS)
+    assert tokens(other) != tokens(first)
+
+
+def test_bad_prompts_are_named(policy):
+    model, params, _ = policy
+    for prompts, message in (([[2], []], "prompt 1 has 0 tokens"), ([[2] * 5], "prompt 0 has 5 tokens")):
+        with pytest.raises(InputError, match=message):
+            generate(model, params, prompts, jax.random.key(0), max_new=2, eos=1, prompt_length=4)

@@ -1,0 +1,60 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from entropy_rl import tasks
+from entropy_rl.errors import InputError
+from entropy_rl.evaluate import measure, pass_at_k
+from entropy_rl.methods.collect import Group, answer_entropy
+from entropy_rl.sampling.engine import Completion
+from entropy_rl.tasks.base import get
+
+
+@pytest.mark.parametrize("n", [1, 4, 6])
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(n):
+    for c in range(n + 1):
+        right = [i < c for i in range(n)]
+        for k in range(1, n + 1):
+            want = np.mean([any(s) for s in combinations(right, k)])
+            np.testing.assert_allclose(pass_at_k(n, np.array([c]), k), want, atol=1e-12)
+
+
+def test_pass_at_k_needs_k_samples():
+    with pytest.raises(InputError, match="pass@9 needs at least 9 samples a problem, not 8"):
+        pass_at_k(8, np.array([1]), 9)
+
+
+def group(task, i, texts):
+    problem = task[i]
+    c = Completion(np.array([5, 1]), np.array([-1.0, -1.0]), np.array([0.2, 0.4]), truncated=False)
+    return Group(problem, [2], [c] * len(texts), texts, [task.verify(problem, t) for t in texts])
+
+
+def test_measure_by_hand():
+    """Two problems, four attempts each: 2 right with one solution written in two ways, and none right."""
+    task = get("countdown", split="test", levels=(3, 4), size=2)
+    right = task[0].answer
+    a, op, b, *rest = right.split()
+    swapped = " ".join([b, op, a, *rest]) if op in "+*" else right
+    junk = ["1 + 1 = 3", "1 + 1 = 4", "", "7"]
+    groups = [group(task, 0, [right, swapped, junk[0], junk[1]]), group(task, 1, junk)]
+    out = measure(task, groups, ks=(1, 2))
+    np.testing.assert_allclose(out["pass@1"], 0.25)
+    np.testing.assert_allclose(out["pass@2"], (1 - 1 / 6) / 2)
+    np.testing.assert_allclose(out["pass@1/level3"], 0.5)
+    np.testing.assert_allclose(out["coverage/level4"], 0.0)
+    np.testing.assert_allclose(out["coverage"], 0.5)
+    np.testing.assert_allclose(out["distinct"], 0.5)
+    np.testing.assert_allclose(out["distinct_count"], 0.5)
+    assert np.isnan(out["distinct/level4"])
+    np.testing.assert_allclose(out["entropy"], 0.3)
+
+
+def test_answer_entropy():
+    np.testing.assert_allclose(answer_entropy(["3", "3", "4", ""]), 1.5 * np.log(2))
+    assert answer_entropy(["3", "3"]) == 0.0
+
+
+def test_tasks_are_found_by_name():
+    assert tasks.base.names() == ["countdown"]
