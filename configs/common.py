@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from entropy_rl.errors import InputError
+
 
 def choice(name: str, **args) -> ConfigDict:
     """A row of a table and its hyper-parameters: `--config.loss.name=ppo --config.loss.args.clip_high=0.28`."""
@@ -39,10 +41,15 @@ def rollout() -> ConfigDict:
     return ConfigDict({"slots": 512, "temperature": 1.0})  # slots: responses sampled at once
 
 
-def smoke(c: ConfigDict) -> None:
-    """Two steps of a tiny model: does it run."""
+def smoke(c: ConfigDict, arg: str) -> bool:
+    """For `arg` "smoke" two steps of a tiny model (does it run), for "" nothing; says which."""
+    if arg not in ("", "smoke"):
+        raise InputError(f"this config knows no variant {arg!r}: leave it out or say :smoke")
+    if not arg:
+        return False
     c.steps = 2
     c.model.name = "test"
     c.eval.update(every=1, problems=4, samples=2, ks=(1, 2))
     c.checkpoint.every = 1
     c.optimizer.warmup = 0
+    return True

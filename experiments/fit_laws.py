@@ -21,7 +21,15 @@ from entropy_rl.laws import bootstrap, compare, logs
 
 
 def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Reads config.logs, writes law.json and law.png into `workdir`, prints a table; returns law.json.
+    """Fits, prints a table, and returns what is in law.json; see `fit`."""
+    law = fit(config, workdir)
+    print(table(law))
+    print(f"wrote {Path(workdir) / 'law.json'} and {Path(workdir) / 'law.png'}")
+    return law
+
+
+def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Reads config.logs, writes law.json and law.png into `workdir`; returns law.json.
 
     Raises:
       InputError: no logs given, a number out of range, and all that `logs.read` and `compare.analyse` refuse.
@@ -64,8 +72,6 @@ def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
     new = workdir / "law.json.new"
     new.write_text(json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(new, workdir / "law.json")
-    print(table(law))
-    print(f"wrote {workdir / 'law.json'} and {workdir / 'law.png'}")
     return law
 
 

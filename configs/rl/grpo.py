@@ -30,8 +30,7 @@ def get_config(arg=""):
     c.change = {"every": 10, "rows": 64}  # steps between measurements of an update's entropy change; 0: never
     c.alarm = {"collapse": 0.2, "explosion": 2.0}  # shares of the first entropy
     c.samples = 4  # texts kept at each evaluation
-    if arg == "smoke":
-        common.smoke(c)
+    if common.smoke(c, arg):
         c.rollout.update(prompts=2, samples=2)
         c.change.every = 1
     return c

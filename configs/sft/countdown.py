@@ -19,7 +19,6 @@ def get_config(arg=""):
     c.checkpoint.every = 500
     c.eval.every = 2500
     c.rollout = common.rollout()
-    if arg == "smoke":
-        common.smoke(c)
+    if common.smoke(c, arg):
         c.batch = 4
     return c

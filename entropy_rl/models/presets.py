@@ -10,7 +10,7 @@ from entropy_rl.models.transformer import Config, Transformer
 PRESETS = {
     # The embedded default: 0.1 M parameters, learns Countdown from scratch on a laptop.
     "embedded": Config(
-        vocab_size=0, d_model=64, layers=2, heads=4, kv_heads=4, head_dim=16, d_ff=160, rope_theta=1e4
+        vocab_size=0, d_model=64, layers=2, heads=4, kv_heads=4, head_dim=16, d_ff=160, qk_norm=False, rope_theta=1e4
     ),
     # 0.9 M: four layers, for studies of size on a CPU.
     "small": Config(

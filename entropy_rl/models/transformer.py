@@ -169,8 +169,13 @@ class Attention(nn.Module):
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
             seen = valid[:, None, None, None, :]
         score = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32) * m.head_dim**-0.5
-        share = jax.nn.softmax(jnp.where(seen, score, -1e30), axis=-1).astype(x.dtype)
-        mixed = jnp.einsum("bkgts,bksd->bkgtd", share, v)
+        score = jnp.where(seen, score, -1e30)
+        # Softmax with the division after the product with v: it then runs over head_dim numbers a token instead of all
+        # the positions that it sees, and so does the reduction of its gradient.
+        share = jnp.exp(score - jax.lax.stop_gradient(jnp.max(score, axis=-1, keepdims=True)))
+        total = jnp.sum(share, axis=-1, keepdims=True)
+        mixed = jnp.einsum("bkgts,bksd->bkgtd", share.astype(x.dtype), v, preferred_element_type=jnp.float32)
+        mixed = (mixed / total).astype(x.dtype)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
         return Dense(m, m.d_model, name="o")(mixed), (k, v)
 

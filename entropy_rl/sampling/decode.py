@@ -40,12 +40,12 @@ class State:
 
 @struct.dataclass
 class Emitted:
-    """What a run of decode steps produced: column t of row s is what slot s sampled at its t-th tick."""
+    """What a run of decode steps produced: column t of row s is what slot s sampled at the t-th of them."""
 
-    token: jax.Array  # i32[S, R]
-    logp: jax.Array  # f32[S, R], of the warped distribution that was drawn from
-    entropy: jax.Array  # f32[S, R], of the policy itself, at temperature 1
-    live: jax.Array  # bool[S, R], whether a request was being served
+    token: jax.Array  # i32[S, ticks]
+    logp: jax.Array  # f32[S, ticks], of the warped distribution that was drawn from
+    entropy: jax.Array  # f32[S, ticks], of the policy itself, at temperature 1
+    live: jax.Array  # bool[S, ticks], whether a request was being served
 
 
 @partial(jax.jit, static_argnames="model")
@@ -119,35 +119,47 @@ def uniform(key: jax.Array, request: jax.Array, position: jax.Array) -> jax.Arra
 def draw(logits: jax.Array, u: jax.Array) -> jax.Array:
     """Inverse-CDF sampling: the smallest j with sum_{i <= j} p_i > u. f32[S, V], f32[S] -> i32[S].
 
-    One random number a token, where the Gumbel trick takes V of them.
+    One random number a token, where the Gumbel trick takes V of them. In two levels, first among blocks of about sqrt(V)
+    tokens and then within one, so that running sums are short: fast, and exact in float32 for large vocabularies too.
     """
+    slots, vocab = logits.shape
+    block = max(int(vocab**0.5), 1)
     p = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    p = jnp.pad(p, ((0, 0), (0, -vocab % block))).reshape(slots, -1, block)
+    mass = jnp.sum(p, axis=-1)
+    target = u * jnp.sum(mass, axis=-1)
+    outer, below = _search(mass, target)
+    inner, _ = _search(jnp.take_along_axis(p, outer[:, None, None], axis=1)[:, 0], target - below)
+    return outer * block + inner
+
+
+def _search(p, target):
+    """The first place where the running sum of p f32[S, n] exceeds the target, and the sum before it."""
     total = jnp.cumsum(p, axis=-1)
-    below = jnp.sum(total <= u[:, None] * total[:, -1:], axis=-1)
-    # u * total can round up to total; the last token with any probability is then the answer.
-    last = jnp.sum(total < total[:, -1:], axis=-1)
-    return jnp.minimum(below, last).astype(jnp.int32)
+    # Rounding can put the target at or above the whole sum; the last place with any mass is then the answer.
+    place = jnp.minimum(jnp.sum(total <= target[:, None], -1), jnp.sum(total < total[:, -1:], -1)).astype(jnp.int32)
+    return place, jnp.take_along_axis(total - p, place[:, None], axis=-1)[:, 0]
 
 
-@partial(jax.jit, static_argnames=("model", "eos", "warp", "width"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width"), donate_argnames="state")
 def decode(
     model: Transformer,
     params,
     state: State,
     key: jax.Array,
-    limit: jax.Array,
     *,
+    ticks: int,
     eos: tuple[int, ...],
     warp: Warp,
     width: int,
 ) -> tuple[State, Emitted]:
-    """Up to `limit` steps of all slots, fewer if none is active any more.
+    """Up to `ticks` steps of all slots, fewer if none is active any more.
 
     Args:
       model, params: the policy.
       state: donated.
       key: of this call of the sampler.
-      limit: i32 scalar, at most R = columns - width.
+      ticks: at most R = columns - width.
       eos: tokens that end a response; the response includes it.
       warp: f32[S, V] -> f32[S, V], the behaviour distribution's logits.
       width: P, the prompt part of the cache.
@@ -157,12 +169,16 @@ def decode(
     """
     slots, columns = state.valid.shape
     ring = columns - width
-    blank = lambda dtype: jnp.zeros((ring, slots), dtype)  # noqa: E731
+    blank = lambda dtype: jnp.zeros((ticks, slots), dtype)  # noqa: E731
     emitted = Emitted(blank(jnp.int32), blank(jnp.float32), blank(jnp.float32), blank(bool))
+
+    # All the noise at once: a slot that is live at tick t draws for the position t + 1 after the one it starts from.
+    ahead = jnp.arange(1, ticks + 1)[:, None]
+    noise = jax.vmap(partial(uniform, key), (None, 0))(state.request, state.position[None] + ahead)
 
     def more(carry):
         t, state, _ = carry
-        return (t < limit) & jnp.any(state.left > 0)
+        return (t < ticks) & jnp.any(state.left > 0)
 
     def step(carry):
         t, state, emitted = carry
@@ -175,7 +191,7 @@ def decode(
         )
         logits = logits[:, 0]
         warped = warp(logits)
-        token = draw(warped, uniform(key, state.request, state.position + 1))
+        token = draw(warped, noise[t])
         logp, entropy = categorical_stats(logits, token)
         if warped is not logits:
             logp, _ = categorical_stats(warped, token)

@@ -16,9 +16,6 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp as warps
 
-CHUNK = 8  # decode steps between two looks at which slots are free, while requests wait
-
-
 @dataclasses.dataclass(frozen=True)
 class Completion:
     """One sampled response: parallel arrays over its tokens, the end-of-sequence token included."""
@@ -41,6 +38,7 @@ def generate(
     eos: int | Sequence[int],
     warp: slots_.Warp = warps.temperature,
     prompt_length: int | None = None,
+    chunk: int = 32,
     sharding: jax.sharding.Sharding | None = None,
 ) -> list[list[Completion]]:
     """Samples responses.
@@ -58,6 +56,7 @@ def generate(
       eos: token id or ids that end a response.
       warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6).
       prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
+      chunk: decode steps between two looks at which slots are free to be refilled.
       sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
 
     Returns:
@@ -97,8 +96,9 @@ def generate(
             last = padded[prompt, length - 1]
             left = np.full(slots, max_new, np.int32)
             state = slots_.insert(state, prefix, take, prompt, serving.astype(np.int32), last, length, left)
-        limit = np.int32(max_new if waiting == requests else min(CHUNK, max_new))
-        state, out = slots_.decode(model, params, state, key, limit, eos=eos, warp=warp, width=width)
+        state, out = slots_.decode(
+            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width
+        )
         token, logp, entropy, live, left = jax.device_get((out.token, out.logp, out.entropy, out.live, state.left))
         count = live.sum(axis=1)
         for s in np.flatnonzero(serving >= 0):

@@ -37,8 +37,8 @@ def test_the_schedule_does_not_change_what_is_sampled(policy):
     """Mutation: noise by slot instead of by request, or a stale column of the cache left valid."""
     want = tokens(sample(policy))
     assert {len(t) for t in want} > {11}, "ragged lengths, or slots would never be refilled"
-    for slots in (1, 3, 8):
-        assert tokens(sample(policy, slots=slots)) == want
+    for slots, chunk in ((1, 32), (3, 4), (8, 3), (20, 1)):
+        assert tokens(sample(policy, slots=slots, chunk=chunk)) == want
 
 
 def test_neither_do_the_other_requests(policy):

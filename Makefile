@@ -1,0 +1,35 @@
+# A machine with python3 >= 3.11 and make is enough: every target installs what it needs into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-slow bench lint clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed
+	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
+$(VENV)/installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: python {v[0]}.{v[1]} is too old, 3.11 or newer is needed: make PYTHON=/path/to/python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	touch $@

@@ -1,0 +1,28 @@
+"""The main job: imitation, then GRPO, on Countdown; then the law R = -a exp(H) + b (arXiv:2505.22617, Eq. 6) on the held-out curve.
+
+make quickstart
+python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
+
+Time: about 2.5 minutes on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token, held-out pass@1 0.29 -> 0.64, pass@8 0.82 -> 0.71,
+an R2 above 0.97 for exp and for linear alike, and the verdict that this range of H cannot tell them apart.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.laws import fit
+from configs.rl import grpo
+from configs.sft import countdown
+
+
+def get_config(arg=""):
+    """`:smoke` takes a few steps of a tiny model: does everything run."""
+    c = ConfigDict()
+    c.seed = 0
+    c.sft = countdown.get_config(arg)
+    c.rl = grpo.get_config(arg)
+    c.law = fit.get_config(arg)
+    for part in (c.sft, c.rl, c.law):
+        part.seed = c.get_ref("seed")
+    if arg:
+        c.rl.steps = 10  # the least that a curve can be fitted to
+    return c

@@ -1,0 +1,71 @@
+"""From nothing to an entropy curve and its fitted law: imitation, RL, law, and a table of what happened.
+
+    make quickstart
+    python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
+
+Nothing of its own: it calls train_sft, train_rl and fit_laws in `workdir`/sft, rl and law. Started again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from entropy_rl import metrics
+from experiments import fit_laws, launch, train_rl, train_sft
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Runs the three parts and prints the table.
+
+    Raises:
+      InputError: as the parts do.
+    """
+    workdir = launch.open_workdir(config, workdir)
+    sft, rl, law = (workdir / part for part in ("sft", "rl", "law"))
+    print(f"1/3 imitation of solved problems, {config.sft.steps} steps -> {sft}", flush=True)
+    train_sft.run(config.sft, sft)
+    with config.unlocked():
+        config.rl.init, config.law.logs = str(sft), str(rl)
+    print(f"2/3 RL with a verifiable reward, {config.rl.steps} steps -> {rl}", flush=True)
+    train_rl.run(config.rl, rl)
+    print(f"3/3 the law R = -a exp(H) + b on the held-out curve -> {law}", flush=True)
+    print("\n" + table(rl, fit_laws.fit(config.law, law)))
+    print(f"\nfigure  {law / 'law.png'}\nlogs    {rl}/metrics.jsonl, {rl}/evals.jsonl, {rl}/samples.jsonl")
+
+
+def table(rl: Path, law: dict) -> str:
+    """First -> last of the RL run, and the law, as lines of text."""
+    run = metrics.read(rl)
+    task = run.evals[0]["task"]
+    _, entropy = metrics.series(run.metrics, "policy/entropy_sequence")
+    top = max(int(r["metric"][5:]) for r in run.evals if r["metric"].startswith("pass@") and "/" not in r["metric"])
+    rows = [("policy entropy, nats a token (training problems)", entropy)]
+    for metric, name in (
+        ("pass@1", "pass@1 (held out)"),
+        (f"pass@{top}", f"pass@{top} (held out)"),
+        ("distinct", "distinct among right solutions (held out)"),
+    ):
+        rows.append((name, metrics.eval_series(run.evals, task, metric)[1]))
+    lines = [f"{'':<52}{'first':>8}{'last':>8}"]
+    lines += [f"{name:<52}{values[0]:>8.3f}{values[-1]:>8.3f}" for name, values in rows]
+    exp, linear, span = law["curves"]["exp"], law["curves"]["linear"], law["interval"]
+    between = lambda k: f"[{span[k][0]:.3f}, {span[k][1]:.3f}]"  # noqa: E731
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"R = -a exp(H) + b    a = {exp['a']:.3f} {between('a')}   b = {exp['b']:.3f} {between('b')}   "
+            f"({span['level']:.0%} intervals)",
+            f"  ceiling b - a      {law['ceiling']:.3f} {between('ceiling')}   R2 = {exp['r2']:.3f}   "
+            f"held-out RMSE {exp['heldout_rmse']:.4f}",
+            f"R = -a H + b         ceiling {linear['ceiling']:.3f}   R2 = {linear['r2']:.3f}   "
+            f"held-out RMSE {linear['heldout_rmse']:.4f}",
+            law["verdict"],
+        ]
+    )
+
+
+if __name__ == "__main__":
+    launch.main(run)
