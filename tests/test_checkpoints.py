@@ -458,7 +458,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_full_disk(small_disk, capfd):
+def test_full_disk(small_disk, caplog):
     state = {"w": jax.random.normal(jax.random.key(0), (500_000,))}
     with pytest.raises(InputError, match=r"no space left.*previous one is intact") as e:
         with Checkpoints(small_disk / "checkpoints") as c:
@@ -466,7 +466,7 @@ def test_full_disk(small_disk, capfd):
                 c.save(step, state, {})
                 c.wait()
     assert "\n" not in str(e.value) and step > 1
-    assert capfd.readouterr().err == ""
+    assert not caplog.records  # orbax logs a traceback for each of its threads
     (at, restored, _), said = restore(small_disk, state)
     assert at == step - 1 and bits(restored) == bits(state)
     assert len(said) == 1 and "still being written" in said[0]

@@ -67,6 +67,8 @@ def folder(tmp_path_factory):
     (folder / "script.py").write_text(SCRIPT.replace("DEFAULT", "None"))
     (folder / "default.py").write_text(SCRIPT.replace("DEFAULT", "'config.py'"))
     (folder / "other.py").write_text("def get_konfig():\n    return 1\n")
+    (folder / "bare.py").write_text("def get_config():\n    return 1\n")
+    (folder / "needs.py").write_text("def get_config(arg):\n    return 1\n")
     (folder / "config.txt").write_text(CONFIG)
     return folder
 
@@ -110,6 +112,8 @@ MISTAKES = {
     "no config file confg.py (did you mean 'config.py'?)": ["--config=confg.py", "--workdir=w"],
     "config file other.py has no function get_config": ["--config=other.py", "--workdir=w"],
     "config file config.txt is not a python file": ["--config=config.txt", "--workdir=w"],
+    "config file bare.py takes no argument: give --config=bare.py": ["--config=bare.py:smoke", "--workdir=w"],
+    "config file needs.py needs one: give --config=needs.py:ARG": ["--config=needs.py", "--workdir=w"],
     "no variant 'smoek': give smoke": ["--config=config.py:smoek", "--workdir=w"],
     "config has no key 'lrr' (did you mean 'lr'?)": [*GIVEN, "--config.lrr=1"],
     "config has no key 'loss.clp' (did you mean 'loss.clip'?)": [*GIVEN, "--config.loss.clp", "1"],

@@ -16,11 +16,14 @@ from experiments import sweep
 
 # Writes what it sees into its workdir, and does what --config.do says.
 SCRIPT = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 flags = dict(arg.lstrip("-").split("=", 1) for arg in sys.argv[1:])
 workdir, do = flags["workdir"], flags.get("config.do", "")
 with open(os.path.join(workdir, "starts.jsonl"), "a") as f:
-    f.write(json.dumps({"pid": os.getpid(), "time": time.time(), "cores": sorted(os.sched_getaffinity(0))}) + "\\n")
+    pids = [os.getpid()]
+    if do == "wait":
+        pids.append(subprocess.Popen(["sleep", "1000"]).pid)
+    f.write(json.dumps({"pids": pids, "time": time.time(), "cores": sorted(os.sched_getaffinity(0))}) + "\\n")
 print("hello from", flags["config"])
 if do == "fail once" and not os.path.exists(os.path.join(workdir, "failed")):
     open(os.path.join(workdir, "failed"), "w").close()
@@ -158,13 +161,15 @@ def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(folder, number):
     path = spec(folder, {"name": "a"}, {"name": "b", "overrides": {"do": "wait"}}, {"name": "c"})
     child = start(folder, path, "--workers=1")
     wait_for(lambda: starts(folder, "b"))
-    (pid,) = [s["pid"] for s in starts(folder, "b")]
-    assert alive(pid)
+    (pids,) = [s["pids"] for s in starts(folder, "b")]
+    assert all(map(alive, pids))
     child.send_signal(number)
     out, err = child.communicate(timeout=30)
     if number == signal.SIGINT:
         assert child.returncode == 130 and err == "interrupted: the same command continues\n"
-    wait_for(lambda: not alive(pid))
+    if number == signal.SIGKILL:  # nothing runs after that: the kernel ends the run, not what it has started
+        os.kill(pids.pop(), signal.SIGKILL)
+    wait_for(lambda: not any(map(alive, pids)))
     assert not (folder / "out" / "b" / "DONE").exists() and not starts(folder, "c")
     (folder / "tiny_script.py").write_text(SCRIPT.replace("1000", "0"))
     assert call(folder, path, "--workers=1")[0] == 0
