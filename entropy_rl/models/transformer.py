@@ -53,7 +53,10 @@ def _matmul_forward(x, kernel):
 def _matmul_backward(residuals, g):
     g, x = jax.lax.optimization_barrier((g, residuals[0]))
     rows = lambda y: y.reshape(-1, y.shape[-1])  # noqa: E731
-    return g @ residuals[1].T, (rows(x).T @ rows(g)).astype(residuals[1].dtype)
+    x, y = rows(x), rows(g)
+    # the narrower of the two is the one to be transposed
+    grad = x.T @ y if x.shape[1] <= y.shape[1] else (y.T @ x).T
+    return g @ residuals[1].T, grad.astype(residuals[1].dtype)
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
@@ -158,7 +161,8 @@ class Attention(nn.Module):
         if m.qk_norm:
             q = RMSNorm(m.norm_eps, m.param_dtype, name="q_norm")(q)
             k = RMSNorm(m.norm_eps, m.param_dtype, name="k_norm")(k)
-        q, k = rotate(q, *angle), rotate(k, *angle)
+        # Behind a barrier, or XLA on CPU does the norm and the rotation inside the transposed copies below, unvectorised.
+        q, k = jax.lax.optimization_barrier((rotate(q, *angle), rotate(k, *angle)))
         # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
