@@ -3,7 +3,7 @@
 make quickstart
 python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
 
-Time: about 2.5 minutes on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token, held-out pass@1 0.29 -> 0.64, pass@8 0.82 -> 0.71,
+Time: about 2.5 minutes on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token, held-out pass@1 0.31 -> 0.65, pass@8 0.84 -> 0.73,
 an R2 above 0.97 for exp and for linear alike, and the verdict that this range of H cannot tell them apart.
 """
 
@@ -18,11 +18,14 @@ def get_config(arg=""):
     """`:smoke` takes a few steps of a tiny model: does everything run."""
     c = ConfigDict()
     c.seed = 0
+    c.levels = (4,)  # how many numbers a problem has: any of 3, 4, 5, 6
     c.sft = countdown.get_config(arg)
     c.rl = grpo.get_config(arg)
     c.law = fit.get_config(arg)
     for part in (c.sft, c.rl, c.law):
         part.seed = c.get_ref("seed")
+    for part in (c.sft, c.rl):
+        part.task.args.levels = c.get_ref("levels")
     if arg:
         c.rl.steps = 10  # the least that a curve can be fitted to
     return c
