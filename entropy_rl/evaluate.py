@@ -81,8 +81,16 @@ def measure(task: Task, groups: Sequence[Group], ks: Sequence[int]) -> dict[str,
 
 
 def evaluate(
-    model: Transformer, params, task: Task, key: jax.Array, *, ks: Sequence[int], **sampling
+    model: Transformer, params, task: Task, key: jax.Array, *, ks: Sequence[int], batch: int = 64, **sampling
 ) -> tuple[dict[str, float], list[Group]]:
-    """Attempts every problem of `task`; see `measure` for the metrics and collect.attempt for the arguments."""
-    groups = attempt(model, params, task, [task[i] for i in range(len(task))], key, **sampling)
+    """Attempts every problem of `task`, `batch` of them at a time; see `measure` for the metrics.
+
+    A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. The rest of
+    the arguments are collect.attempt's.
+    """
+    problems = [task[i] for i in range(len(task))]
+    groups = []
+    for start in range(0, len(problems), batch):
+        part = problems[start : start + batch]
+        groups += attempt(model, params, task, part, jax.random.fold_in(key, start), **sampling)
     return measure(task, groups, ks), groups

@@ -94,7 +94,7 @@ class Dense(nn.Module):
     def __call__(self, x):
         m = self.config
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, m.param_dtype)
+        kernel = self.param("kernel", nn.initializers.variance_scaling(1.0, "fan_in", "normal"), shape, m.param_dtype)
         y = matmul(x, kernel.astype(m.dtype))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype).astype(m.dtype)[None, None]
