@@ -31,6 +31,6 @@ class EntropyAlarm:
             return None
         self.raised.append(kind)
         return (
-            f"entropy {kind} at step {step}: {entropy:.4g} nats a token, {share:.0%} of the {self.first:.4g} at the start; "
-            f"reward {reward:.3g}"
+            f"entropy {kind} at step {step}: {entropy:.4g} nats a token, {share:.0%} of the {self.first:.4g} at the "
+            f"start; reward {reward:.3g}"
         )

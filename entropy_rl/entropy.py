@@ -1,8 +1,8 @@
 """Entropy of the policy: the record that is logged, and first-order theory of why it moves.
 
 Three definitions, never mixed: `policy/entropy` (token mean), `policy/entropy_sequence` (mean over responses of token
-means: the H of the law R = -a exp(H) + b, Cui et al., arXiv:2505.22617, Eq 5) and `rollout/answer_entropy` (over the final
-answers of a group, evaluate.py). All in nats, at temperature 1, before the update.
+means: the H of the law R = -a exp(H) + b, Cui et al., arXiv:2505.22617, Eq 5) and `rollout/answer_entropy` (over the
+final answers of a group, evaluate.py). All in nats, at temperature 1, before the update.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def measure(task: Task, groups: Sequence[Group], ks: Sequence[int]) -> dict[str,
 
     pass@k         for each k of `ks`.
     coverage       share of problems with at least one right attempt.
-    distinct       distinct right solutions / right attempts, over all problems (1: never twice the same); NaN without any.
+    distinct       distinct right solutions / right attempts, over all problems (1: never twice the same); NaN without
+                   any.
     distinct_count distinct right solutions a problem.
     answer_entropy over the final answers of a problem's attempts, nats, mean over problems.
     entropy        policy entropy, token mean, nats; entropy_sequence: mean over responses of token means.
@@ -85,8 +86,8 @@ def evaluate(
 ) -> tuple[dict[str, float], list[Group]]:
     """Attempts every problem of `task`, `batch` of them at a time; see `measure` for the metrics.
 
-    A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. The rest of
-    the arguments are collect.attempt's.
+    A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. The rest
+    of the arguments are collect.attempt's.
     """
     problems = [task[i] for i in range(len(task))]
     groups = []

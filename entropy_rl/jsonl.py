@@ -1,4 +1,4 @@
-"""JSON-lines files that survive a crash: whole rows are kept, a torn or broken one is reported, never used in silence."""
+"""JSON-lines files that survive a crash: whole rows are kept, a torn or broken one is reported, never used."""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ def make_update(
     """One optimiser step on one mini-batch.
 
     Gradients of micro-batches are added: the batch's weights are those of the whole mini-batch, so their number changes
-    neither the gradient nor the metrics. A gradient that is not finite changes nothing but `update/finite`, which is 0 then.
+    neither the gradient nor the metrics. A gradient that is not finite changes nothing but `update/finite`, which is
+    0 then.
 
     Args:
       loss_fn: an objective.

@@ -1,8 +1,8 @@
 """From logits to the log-probability and the exact entropy of every token.
 
-Alignment (the only shift by one in the project): column t of every `[B, T]` array talks about `tokens[:, t]`. The model's
-output at position t - 1 predicts that token, so statistics move one column to the right here, and column 0, which nothing
-predicts, is 0.
+Alignment (the only shift by one in the project): column t of every `[B, T]` array talks about `tokens[:, t]`. The
+model's output at position t - 1 predicts that token, so statistics move one column to the right here, and column 0,
+which nothing predicts, is 0.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def token_stats(logits: jax.Array, tokens: jax.Array, temperature: float = 1.0) 
 
 
 def choice_logits(logits: jax.Array) -> jax.Array:
-    """The logits from which each token was chosen: f32[B, T, V] as the model gives them -> f32[B, T, V], column 0 all 0."""
+    """The logits that each token was chosen from: f32[B, T, V] as the model gives them -> f32[B, T, V], column 0 0."""
     return _right(logits)
 
 

@@ -45,8 +45,10 @@ def policy(apply: Callable, token_loss: Callable, *, temperature: float = 1.0) -
 def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Metrics of one policy update, from the `out` of `policy` on its whole mini-batch.
 
-    `policy/kl` is k3, mean of r - 1 - log r with r = pi / pi_old over the sampled tokens: an estimate of KL(pi_old || pi).
-    `policy/logp_gap` is mean |logp - old_logp|: on the first update after sampling, the gap between sampler and learner.
+    `policy/kl` is k3, mean of r - 1 - log r with r = pi / pi_old over the sampled tokens: an estimate of
+    KL(pi_old || pi).
+    `policy/logp_gap` is mean |logp - old_logp|: on the first update after sampling, the gap between sampler and
+    learner.
     """
     marks = {k: v for k, v in out.items() if k not in ("logp", "entropy")}
     log_ratio = jnp.where(batch.mask, out["logp"] - batch.old_logp, 0.0)

@@ -97,8 +97,8 @@ def minibatches(
 ) -> Iterator[Batch]:
     """Splits a rollout into `count` optimiser mini-batches of whole groups.
 
-    The behaviour policy's log-probabilities are the sampler's: the same model on the same tokens (a test holds that they
-    are the learner's own), so no scoring pass is needed.
+    The behaviour policy's log-probabilities are the sampler's: the same model on the same tokens (a test holds that
+    they are the learner's own), so no scoring pass is needed.
 
     Args:
       rollout: of numpy arrays, groups of equal size next to each other.

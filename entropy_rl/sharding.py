@@ -35,7 +35,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
             f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {data * rest} devices and there are {len(devices)}: "
             "choose sizes whose product is that number (data=-1 takes what is left)"
         )
-    # Linen modules know nothing of explicit axes, which current jax would choose by default: said here and nowhere else.
+    # Linen modules know nothing of explicit axes, which current jax would choose by default: said here and nowhere
+    # else.
     grid = np.asarray(devices).reshape(data, fsdp, tensor)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 

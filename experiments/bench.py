@@ -1,10 +1,11 @@
-"""Benchmark: decode, update, and one whole GRPO step, against the matrix-product peak of the same machine in the same run.
+"""Benchmark: decode, update and a whole GRPO step, against the machine's matrix-product peak in the same run.
 
     python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 
 Measurements take turns, so that a machine that slows down slows all of them; medians are reported, in wall time and in
-CPU-seconds of all threads, which neighbours on a shared machine disturb less. The floor of a row is its arithmetic (2 FLOPs a
-parameter and token forward, 6 with the gradient) at the measured peak. Left out: attention's own arithmetic, a few per cent here.
+CPU-seconds of all threads, which neighbours on a shared machine disturb less. The floor of a row is its arithmetic (2
+FLOPs a parameter and token forward, 6 with the gradient) at the measured peak. Left out: attention's own arithmetic,
+a few per cent here.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m experiments.curate --config=configs/curate.py --config.runs=runs/seeds --workdir=notebooks/data/seeds
 
-Every run below `runs` that has evaluations becomes a folder of its own with metrics.jsonl and evals.jsonl, thinned out, and
-config.json, which holds its command, commit, versions and device.
+Every run below `runs` that has evaluations becomes a folder of its own with metrics.jsonl and evals.jsonl, thinned
+out, and config.json, which holds its command, commit, versions and device.
 """
 
 from __future__ import annotations

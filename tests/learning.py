@@ -14,7 +14,7 @@ from entropy_rl.rollouts import Batch
 
 
 def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
-    """Rows sorted by length, so that parts of the batch have very different token counts: a mean of means is far off."""
+    """Rows sorted by length: parts of the batch have very different token counts, and a mean of means is far off."""
     rng = np.random.default_rng(0)
     lengths = np.sort(rng.integers(1, columns - 2, rows))
     place = np.arange(columns)
@@ -37,9 +37,8 @@ def updated(loss="ppo", *, microbatches=1, mesh=None, data=None, vocab=24, **mod
     mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
     tx = optax.sgd(1.0)
     state = learner.init_state(model, tx, mesh, jax.random.key(0))
-    update = learner.make_update(
-        objectives.policy(model.apply, POLICY_LOSSES[loss]), tx, microbatches=microbatches, record=objectives.policy_record
-    )
+    objective = objectives.policy(model.apply, POLICY_LOSSES[loss])
+    update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
     data = jax.tree.map(partial(jax.device_put, device=sharding.rows(mesh)), data or batch(vocab=vocab))
     state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01)})
     return jax.device_get(state.params), jax.device_get(metrics)

@@ -5,7 +5,7 @@ import sys
 
 
 def test_on_eight_devices():
-    """The tests in eight_devices/, in a process that has as many (fake, on CPU): the number is fixed when jax starts."""
+    """The tests in eight_devices/, in a process that has as many (fake): the number is fixed when jax starts."""
     folder = pathlib.Path(__file__).parent / "eight_devices"
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "pytest", str(folder), "-p", "no:cacheprovider"]

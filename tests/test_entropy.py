@@ -45,7 +45,7 @@ def test_lemma_1_on_any_change_of_logits(rng):
 
 
 def test_measured_change_by_hand():
-    """From uniform over two to (3/4, 1/4): H falls from ln 2 to 0.5623; at uniform log pi is constant, first order is 0."""
+    """From uniform over two to (3/4, 1/4), H falls from ln 2 to 0.5623; at uniform, first order is 0."""
     before = jnp.zeros((1, 2, 2))
     after = jnp.array([[[9.0, 0.0], [jnp.log(3.0), 0.0]]])
     out = entropy.measured_change(before, after, jnp.array([[False, True]]))
@@ -61,7 +61,7 @@ def test_covariance_by_hand():
 
 
 def test_record_tells_its_means_apart():
-    """Two responses of 1 and 3 tokens: token mean and mean of sequence means differ. Junk outside the mask is unseen."""
+    """Responses of 1 and 3 tokens: token mean and mean of sequence means differ. Junk outside the mask is unseen."""
     h = jnp.array([[1.0, jnp.nan, jnp.nan], [0.0, 0.0, 0.6]])
     mask = jnp.array([[True, False, False], [True, True, True]])
     decisions = jnp.array([[True, True, True], [False, False, True]])

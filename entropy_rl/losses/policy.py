@@ -1,9 +1,9 @@
 """Policy losses per token. Aggregation is not theirs: loss = sum(weight * token_loss), weight from losses/weights.py.
 
-To add one: a function `(logp, old_logp, advantage, mask, *, key=None, **hparams) -> (token_loss, info)`, all f32[B, T] (mask
-bool), and a row in POLICY_LOSSES. `token_loss` is 0 outside the mask whatever stands there. `info` holds bool[B, T] marks
-of the tokens that the loss treated specially; their share and their entropy are logged as `policy/<name>_fraction` and
-`policy/<name>_entropy`.
+To add one: a function `(logp, old_logp, advantage, mask, *, key=None, **hparams) -> (token_loss, info)`, all f32[B, T]
+(mask bool), and a row in POLICY_LOSSES. `token_loss` is 0 outside the mask whatever stands there. `info` holds
+bool[B, T] marks of the tokens that the loss treated specially; their share and their entropy are logged as
+`policy/<name>_fraction` and `policy/<name>_entropy`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def ppo(logp, old_logp, advantage, mask, *, key=None, clip_low=0.2, clip_high=0.
       dual_clip: None or a number > 1.
 
     Returns:
-      (f32[B, T], {"clip": tokens whose gradient the upper or lower clip stopped, "dual_clip": those the dual clip did}).
+      (f32[B, T], {"clip": tokens whose gradient the upper or lower clip stopped, "dual_clip": those of
+      the dual clip}).
     """
     logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
     r = ratio(logp, old_logp)

@@ -39,9 +39,9 @@ class Cache:
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x @ kernel: [..., n] x [n, m] -> [..., m].
 
-    The gradient is the usual one, with a barrier before it: without one XLA on CPU fuses the elementwise work that makes
-    the cotangent into the transposed copy that the kernel's gradient reads, element by element and several times over,
-    which made a training step twice as slow.
+    The gradient is the usual one, with a barrier before it: without one XLA on CPU fuses the elementwise work that
+    makes the cotangent into the transposed copy that the kernel's gradient reads, element by element and several
+    times over, which made a training step twice as slow.
     """
     return x @ kernel
 
@@ -84,7 +84,7 @@ class Config:
 
 
 class Dense(nn.Module):
-    """x @ kernel (+ bias), kernel [n, features] with variance 1 / n."""
+    """x @ kernel (+ bias): [B, T, n] -> [B, T, features]; kernel [n, features] with variance 1 / n."""
 
     config: Config
     features: int
@@ -97,7 +97,8 @@ class Dense(nn.Module):
         kernel = self.param("kernel", nn.initializers.variance_scaling(1.0, "fan_in", "normal"), shape, m.param_dtype)
         y = matmul(x, kernel.astype(m.dtype))
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype).astype(m.dtype)[None, None]
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype)
+            y = y + bias.astype(m.dtype)[None, None]
         return y
 
 
@@ -161,7 +162,8 @@ class Attention(nn.Module):
         if m.qk_norm:
             q = RMSNorm(m.norm_eps, m.param_dtype, name="q_norm")(q)
             k = RMSNorm(m.norm_eps, m.param_dtype, name="k_norm")(k)
-        # Behind a barrier, or XLA on CPU does the norm and the rotation inside the transposed copies below, unvectorised.
+        # Behind a barrier, or XLA on CPU does the norm and the rotation inside the transposed copies below,
+        # unvectorised.
         q, k = jax.lax.optimization_barrier((rotate(q, *angle), rotate(k, *angle)))
         # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
@@ -232,9 +234,9 @@ class Transformer(nn.Module):
 
         Returns:
           result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
-          out: dict of intermediates; jit drops those that are not used: `embedded` [B, T, d], `layer_<i>` [B, T, d] (the
-            residual stream after each block), `hidden` [B, T, d] (normed, what the head reads), `cache` (this call's keys
-            and values: of the tokens given, or the updated cache).
+          out: dict of intermediates; jit drops those that are not used: `embedded` [B, T, d], `layer_<i>` [B, T, d]
+            (the residual stream after each block), `hidden` [B, T, d] (normed, what the head reads), `cache` (this
+            call's keys and values: of the tokens given, or the updated cache).
         """
         m = self.config
         if positions is None:

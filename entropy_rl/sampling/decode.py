@@ -1,10 +1,10 @@
 """Decoding over slots, as pure functions of an explicit state: prefill, insert, decode.
 
 Each slot holds one request. The cache has a part for the prompt (columns 0 .. P-1) and a ring of R columns for what is
-generated, R being the longest response. All slots write to the same column of the ring, the one that the clock points at,
-so that a step is one slice update whatever the lengths of prompts and responses; which columns belong to a slot's own
-request is kept in `valid`. A request lives for at most R ticks, so the ring never overwrites what is still needed, and
-keys carry their rotary position, so their place in the cache does not matter.
+generated, R being the longest response. All slots write to the same column of the ring, the one that the clock points
+at, so that a step is one slice update whatever the lengths of prompts and responses; which columns belong to a slot's
+own request is kept in `valid`. A request lives for at most R ticks, so the ring never overwrites what is still
+needed, and keys carry their rotary position, so their place in the cache does not matter.
 
 The noise of a token depends on (key, request, position) and on nothing else: slots, batch shape and the order in which
 requests are served do not change what is sampled.
@@ -119,8 +119,9 @@ def uniform(key: jax.Array, request: jax.Array, position: jax.Array) -> jax.Arra
 def draw(logits: jax.Array, u: jax.Array) -> jax.Array:
     """Inverse-CDF sampling: the smallest j with sum_{i <= j} p_i > u. f32[S, V], f32[S] -> i32[S].
 
-    One random number a token, where the Gumbel trick takes V of them. In two levels, first among blocks of about sqrt(V)
-    tokens and then within one, so that running sums are short: fast, and exact in float32 for large vocabularies too.
+    One random number a token, where the Gumbel trick takes V of them. In two levels, first among blocks of about
+    sqrt(V) tokens and then within one, so that running sums are short: fast, and exact in float32 for large
+    vocabularies too.
     """
     slots, vocab = logits.shape
     block = max(int(vocab**0.5), 1)

@@ -16,6 +16,7 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp as warps
 
+
 @dataclasses.dataclass(frozen=True)
 class Completion:
     """One sampled response: parallel arrays over its tokens, the end-of-sequence token included."""
@@ -43,8 +44,8 @@ def generate(
 ) -> list[list[Completion]]:
     """Samples responses.
 
-    Request r = i * samples + j is sample j of prompt i. Its token at position p is drawn with the noise of (key, r, p): the
-    number of slots, and so memory and speed, does not change what is sampled.
+    Request r = i * samples + j is sample j of prompt i. Its token at position p is drawn with the noise of
+    (key, r, p): the number of slots, and so memory and speed, does not change what is sampled.
 
     Args:
       model, params: the policy.
@@ -79,7 +80,8 @@ def generate(
     slots = min(slots or requests, requests)
     place = (lambda x: x) if sharding is None else partial(jax.device_put, device=sharding)
     prefix = slots_.prefill(model, params, jnp.asarray(padded))
-    state = jax.tree.map(lambda x: place(x) if x.ndim else x, slots_.empty(prefix, slots=slots, columns=width + max_new))
+    state = slots_.empty(prefix, slots=slots, columns=width + max_new)
+    state = jax.tree.map(lambda x: place(x) if x.ndim else x, state)
 
     serving = np.full(slots, -1)  # request of each slot
     pieces: list[list[tuple]] = [[] for _ in range(requests)]
