@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl import learner
@@ -20,18 +22,45 @@ from entropy_rl.sharding import make_mesh
 from entropy_rl.tasks import base as tasks
 
 
-def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str) -> Callable:
+def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str, *example, **named) -> Callable:
     """`table[choice.name]` with `choice.args` as keywords.
 
+    Args:
+      table: of functions whose hyper-parameters are keywords.
+      choice: the name of a row, and the hyper-parameters that it gets.
+      kind: what messages call a row.
+      *example, **named: arguments that it is tried on, so that a bad value stops the run before it begins.
+
     Raises:
-      InputError: there is no such row, or it has no such hyper-parameter.
+      InputError: there is no such row; it has no such hyper-parameter, needs another, or refuses a value.
     """
     function = lookup(table, choice.name, kind)
-    known = inspect.signature(function).parameters
-    for key in choice.args:
-        if key not in known or known[key].kind is not inspect.Parameter.KEYWORD_ONLY:
-            raise InputError(f"{kind} {choice.name!r} has no hyper-parameter {key!r}{nearest(key, known)}")
-    return partial(function, **choice.args)
+    what = f"{kind} {choice.name!r}"
+    parameters = inspect.signature(function).parameters
+    known = {k: p.default for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k not in named}
+    there = f"it has {', '.join(known)}" if known else "it has none"
+    for key, value in choice.args.items():
+        if key not in known:
+            raise InputError(f"{what} has no hyper-parameter {key!r}{nearest(key, known)}: {there}")
+        default = known[key]
+        numeric = default in (None, inspect.Parameter.empty) or isinstance(default, int | float)
+        number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        if numeric and not number and value is not default:
+            raise InputError(f"{what} has {key}={value!r}: give a finite number of 0 or more")
+    for key, default in known.items():
+        if default is inspect.Parameter.empty and key not in choice.args:
+            raise InputError(f"{what} needs a hyper-parameter {key!r}: add it to its args")
+    bound = partial(function, **choice.args)
+    try:
+        out = jax.jit(bound)(*example, **named)
+    except ValueError as e:
+        if not any(key in str(e) for key in choice.args):  # a bug keeps its traceback
+            raise
+        raise InputError(f"{what}: {e}") from e
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(out))):
+        given = ", ".join(f"{k}={v!r}" for k, v in choice.args.items())
+        raise InputError(f"{what} with {given} gives numbers that are not finite: give other values")
+    return bound
 
 
 def task(config: ConfigDict, **overrides) -> tasks.Task:
@@ -41,7 +70,7 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
 
 def model(config: ConfigDict, vocab_size: int) -> Transformer:
     """The model of `config.model`: a preset and what differs from it."""
-    known = presets.PRESETS["embedded"].__dataclass_fields__
+    known = presets.PRESETS["embedded"].__dataclass_fields__.keys() - {"vocab_size"}  # the tokenizer's
     for key in config.model.args:
         if key not in known:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
@@ -50,13 +79,17 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
 
 def mesh(config: ConfigDict) -> jax.sharding.Mesh:
     """The mesh of `config.mesh`."""
+    positive(config, "mesh.fsdp", "mesh.tensor")
     return make_mesh(**config.mesh)
 
 
 def optimizer(config: ConfigDict, updates: int):
     """`(tx, schedule)` of `config.optimizer` for a run of `updates` updates."""
     c = config.optimizer
-    positive(config, "optimizer.learning_rate")
+    positive(config, "optimizer.learning_rate", *(["optimizer.clip"] if c.clip is not None else []))
+    require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, "optimizer.b1", "optimizer.b2")
+    require(config, "a number of 0 or more", lambda x: x >= 0, "optimizer.weight_decay")
+    require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "optimizer.decay_to")
     if not 0 <= c.warmup < updates:
         raise InputError(f"config.optimizer.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
     schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
@@ -70,19 +103,40 @@ def initial_params(path: str, state: learner.TrainState) -> Any:
       InputError: there is none, or it is of another model.
     """
     if not (Path(path) / "checkpoints").is_dir():
-        raise InputError(f"init={path} holds no checkpoints: give the --workdir of a finished run, or none")
+        raise InputError(f"config.init={path} holds no checkpoints: give the --workdir of a finished run, or none")
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
-    return restore_params(path, abstract)
+    try:
+        return restore_params(path, abstract)
+    except InputError as e:
+        raise InputError(f"config.init={path}: {e}") from e
 
 
-def positive(config: ConfigDict, *keys: str) -> None:
-    """InputError for any of the dotted keys whose value is not a number above 0."""
+def require(config: ConfigDict, rule: str, holds: Callable[[float], bool], *keys: str) -> None:
+    """InputError for any of the dotted keys whose value is not a finite number for which `holds`, that is `rule`."""
     for key in keys:
         value: Any = config
         for part in key.split("."):
             value = value[part]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise InputError(f"config.{key}={value!r}: must be a number above 0")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and holds(value)):
+            raise InputError(f"config.{key}={value!r}: must be {rule}")
+
+
+def positive(config: ConfigDict, *keys: str) -> None:
+    """InputError for any of the dotted keys whose value is not a number above 0."""
+    require(config, "a number above 0", lambda x: x > 0, *keys)
+
+
+def check_seed(config: ConfigDict) -> None:
+    """InputError for a seed that jax or numpy cannot take."""
+    require(config, "a whole number from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32, "seed")
+
+
+def check_rows(mesh: jax.sharding.Mesh, what: str, rows: int) -> None:
+    """InputError unless the mesh's data axes can share `rows` rows evenly; `what` says what they are."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % devices:
+        raise InputError(f"{what} are {rows}, which mesh.data * mesh.fsdp = {devices} does not divide: give a multiple")
 
 
 def check_ks(ks: tuple[int, ...], samples: int) -> None:

@@ -32,6 +32,8 @@ class Evaluator:
             "warp": partial(warp.temperature, value=r.temperature),
             "sharding": sharding.rows(mesh),
         }
+        slots = min(r.slots, e.problems * e.samples)
+        build.check_rows(mesh, "the slots of an evaluation (rollout.slots, or eval.problems * samples)", slots)
         self._ks = tuple(e.ks)
         build.check_ks(self._ks, e.samples)
 

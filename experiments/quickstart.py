@@ -3,16 +3,19 @@
     make quickstart
     python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
 
-Nothing of its own: it calls train_sft, train_rl and fit_laws in `workdir`/sft, rl and law. Started again, it goes on where it was.
+Nothing of its own: it calls train_sft, train_rl and fit_laws in `workdir`/sft, rl and law. Started again, it goes on
+where it was.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from entropy_rl import metrics
+from entropy_rl.errors import InputError
 from experiments import fit_laws, launch, train_rl, train_sft
 
 
@@ -22,17 +25,38 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: as the parts do.
     """
-    workdir = launch.open_workdir(config, workdir)
-    sft, rl, law = (workdir / part for part in ("sft", "rl", "law"))
+    folder = Path(os.path.abspath(workdir))
+    if folder.is_relative_to(Path.cwd()):  # the same paths however the folder is given, and wherever the project moves
+        folder = folder.relative_to(Path.cwd())
+    sft, rl, law = (folder / part for part in ("sft", "rl", "law"))
+    parts = config.copy_and_resolve_references()
+    with parts.unlocked():
+        parts.rl.init, parts.law.logs = str(sft), str(rl)
+    check(parts)
+    launch.open_workdir(config, workdir, ignore=("law",))  # a fit is quickly done again
     print(f"1/3 imitation of solved problems, {config.sft.steps} steps -> {sft}", flush=True)
-    train_sft.run(config.sft, sft)
-    with config.unlocked():
-        config.rl.init, config.law.logs = str(sft), str(rl)
+    train_sft.run(parts.sft, sft)
     print(f"2/3 RL with a verifiable reward, {config.rl.steps} steps -> {rl}", flush=True)
-    train_rl.run(config.rl, rl)
+    train_rl.run(parts.rl, rl)
     print(f"3/3 the law R = -a exp(H) + b on the held-out curve -> {law}", flush=True)
-    print("\n" + table(rl, fit_laws.fit(config.law, law)))
+    print("\n" + table(rl, fit_laws.fit(parts.law, law)))
     print(f"\nfigure  {law / 'law.png'}\nlogs    {rl}/metrics.jsonl, {rl}/evals.jsonl, {rl}/samples.jsonl")
+
+
+def check(config: ConfigDict) -> None:
+    """InputError for a value in any part that would stop it, before the first one is trained."""
+    imitated, trained = train_sft.parts(config.sft)[1], train_rl.parts(config.rl)[1]
+    if imitated != trained:
+        raise InputError("config.sft.model is not config.rl.model: make them equal, as RL goes on with that policy")
+    steps, every, ks = config.rl.steps, config.rl.eval.every, config.rl.eval.ks
+    if 1 not in ks:
+        raise InputError(f"config.rl.eval.ks={ks}: the law is fitted to pass@1, so give 1 too")
+    points = len(range(0, steps, every)) + 1
+    if points < config.law.min_points:
+        raise InputError(
+            f"config.rl.steps={steps} and rl.eval.every={every} give {points} points and the law needs "
+            f"law.min_points={config.law.min_points}: evaluate more often, or train longer"
+        )
 
 
 def table(rl: Path, law: dict) -> str:

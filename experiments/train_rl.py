@@ -3,9 +3,10 @@
     python -m experiments.train_rl --config=configs/rl/grpo.py --config.init=runs/sft --workdir=runs/grpo
 
 What of the papers' setting it leaves out: no reference policy, no value critic, no filter of groups without variance
-(they get zero advantage and stay in the token count). One step, in order: checkpoint, evaluation, rollout, entropy record
-(before the update, at temperature 1), updates. Which problems, which noise, which order of mini-batches: functions of (seed, step),
-so a killed run that is started again with the same command gives the same rows and parameters, bit for bit on a CPU.
+(they get zero advantage and stay in the token count). One step, in order: checkpoint, evaluation, rollout, entropy
+record (before the update, at temperature 1), updates. Which problems, which noise, which order of mini-batches:
+functions of (seed, step), so a killed run that is started again with the same command gives the same rows and
+parameters, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -42,16 +44,19 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: a bad value, a workdir that belongs to another config, or a gradient that is not finite.
     """
-    check(config)
-    task = build.task(config, split="train")
-    model = build.model(config, task.tokenizer.vocab_size)
-    mesh = build.mesh(config)
+    task, model, mesh, tx, schedule, loss, advantage, weight, evaluator = parts(config)
+    advantage, weight = jax.jit(advantage), jax.jit(weight)
     r = config.rollout
-    tx, schedule = build.optimizer(config, config.steps * config.updates * config.epochs)
-    loss = build.bind(POLICY_LOSSES, config.loss, "policy loss")
-    advantage = jax.jit(build.bind(ADVANTAGES, config.advantage, "advantage"))
-    weight = jax.jit(build.bind(WEIGHTS, config.weight, "weight"))
-    evaluator = Evaluator(config, model, mesh)
+    key = jax.random.key(config.seed)
+
+    def first_state():
+        state = learner.init_state(model, tx, mesh, key)
+        if config.init is not None:
+            state = learner.with_params(state, build.initial_params(config.init, state))
+        return state
+
+    # before there is a workdir: a bad config.init leaves none behind
+    state = None if (Path(workdir) / "config.json").exists() else first_state()
     workdir = launch.open_workdir(config, workdir)
 
     update = learner.make_update(
@@ -66,7 +71,6 @@ def run(config: ConfigDict, workdir: str) -> None:
     logits_at = jax.jit(lambda params, tokens: choice_logits(model.apply(params, tokens)[0]))
     measure_change = jax.jit(entropy.measured_change)
     length = task.prompt_length + task.response_length
-    key = jax.random.key(config.seed)
     sampling = {
         "samples": r.samples,
         "slots": r.slots,
@@ -82,10 +86,8 @@ def run(config: ConfigDict, workdir: str) -> None:
             start, state, meta = restored
             alarm = EntropyAlarm(**meta["alarm"])
         else:
-            start, state = 0, learner.init_state(model, tx, mesh, key)
+            start, state = 0, state or first_state()
             alarm = EntropyAlarm(**config.alarm)
-            if config.init is not None:
-                state = learner.with_params(state, build.initial_params(config.init, state))
         if start == config.steps:
             return
 
@@ -167,20 +169,45 @@ def run(config: ConfigDict, workdir: str) -> None:
             save(config.steps)
 
 
+def parts(config: ConfigDict) -> tuple:
+    """Task, model, mesh, optimiser, schedule, loss, advantage, weight, evaluator: here a bad value is an InputError."""
+    check(config)
+    r = config.rollout
+    task = build.task(config, split="train")
+    model = build.model(config, task.tokenizer.vocab_size)
+    mesh = build.mesh(config)
+    rows = r.prompts // config.updates * r.samples
+    build.check_rows(mesh, "the responses of a mini-batch (rollout.prompts / updates * rollout.samples)", rows)
+    slots = min(r.slots, r.prompts * r.samples)
+    build.check_rows(mesh, "the slots (rollout.slots, or rollout.prompts * samples)", slots)
+    tx, schedule = build.optimizer(config, config.steps * config.updates * config.epochs)
+    mask = np.array([[False, True, True], [False, False, False]])  # tried on: two responses, one of them empty
+    x, group = np.zeros(mask.shape, np.float32), np.zeros(len(mask), np.int32)
+    loss = build.bind(POLICY_LOSSES, config.loss, "policy loss", x, x, x, mask, key=jax.random.key(0))
+    advantage = build.bind(ADVANTAGES, config.advantage, "advantage", x[:, 0], group)
+    weight = build.bind(WEIGHTS, config.weight, "weight", mask)
+    return task, model, mesh, tx, schedule, loss, advantage, weight, Evaluator(config, model, mesh)
+
+
 def check(config: ConfigDict) -> None:
     """InputError for values that would fail late or mean nothing."""
     build.positive(
         config,
-        *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "eval.every"),
-        *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature"),
+        *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "checkpoint.keep", "eval.every"),
+        *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "change.rows"),
     )
+    build.check_seed(config)
+    build.require(config, "a number of 0 or more", lambda x: x >= 0, "change.every", "samples")
+    build.require(config, "a finite number", lambda x: True, "entropy_coef")
+    build.require(config, "a share of the first entropy, 0 or more and below 1", lambda x: 0 <= x < 1, "alarm.collapse")
+    build.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
-        raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}")
+        raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
     if (prompts // config.updates * samples) % config.microbatches:
         raise InputError(
             f"config.microbatches={config.microbatches} does not divide the {prompts // config.updates * samples} "
-            "responses of a mini-batch (rollout.prompts / updates * rollout.samples)"
+            "responses of a mini-batch (rollout.prompts / updates * rollout.samples): choose a divisor"
         )
 
 

@@ -12,7 +12,6 @@ import time
 from functools import partial
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl import learner, objectives, sharding
@@ -32,14 +31,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: a bad value, or a workdir that belongs to another config.
     """
-    build.positive(config, "steps", "batch", "microbatches", "log_every", "checkpoint.every", "eval.every")
-    if config.batch % config.microbatches:
-        raise InputError(f"config.microbatches={config.microbatches} does not divide batch={config.batch}")
-    task = build.task(config)
-    model = build.model(config, task.tokenizer.vocab_size)
-    mesh = build.mesh(config)
-    tx, schedule = build.optimizer(config, config.steps)
-    evaluator = Evaluator(config, model, mesh)
+    task, model, mesh, tx, schedule, evaluator = parts(config)
     workdir = launch.open_workdir(config, workdir)
 
     update = learner.make_update(
@@ -69,10 +61,10 @@ def run(config: ConfigDict, workdir: str) -> None:
                 state, row = update(state, batch, key, {})
                 if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                     row = {k: float(v) for k, v in jax.device_get(row).items()}
-                    if not row["update/finite"]:
+                    if int(state.step) != step + 1:  # an update that is not finite is not applied, nor counted
                         raise InputError(
-                            f"loss or gradient is not finite at step {step} (loss {row['update/loss']}): the last "
-                            f"checkpoint in {workdir} is good; lower optimizer.learning_rate, in a new workdir"
+                            f"loss or gradient is not finite at step {step} or since the row before (loss "
+                            f"{row['update/loss']} now): lower optimizer.learning_rate, in a new workdir"
                         )
                     seconds, clock = time.perf_counter() - clock, time.perf_counter()
                     row |= {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
@@ -82,6 +74,23 @@ def run(config: ConfigDict, workdir: str) -> None:
             evaluator(writer, config.steps, state.params)
             writer.flush()
             checkpoints.save(config.steps, state, {})
+
+
+def parts(config: ConfigDict) -> tuple:
+    """Task, model, mesh, optimiser, schedule, evaluator: here a bad value is an InputError."""
+    build.positive(config, "steps", "batch", "microbatches", "log_every")
+    build.positive(config, "checkpoint.every", "checkpoint.keep", "eval.every")
+    build.check_seed(config)
+    if config.batch % config.microbatches:
+        raise InputError(
+            f"config.microbatches={config.microbatches} does not divide batch={config.batch}: choose a divisor"
+        )
+    task = build.task(config)
+    model = build.model(config, task.tokenizer.vocab_size)
+    mesh = build.mesh(config)
+    build.check_rows(mesh, "the demonstrations of a step (batch)", config.batch)
+    tx, schedule = build.optimizer(config, config.steps)
+    return task, model, mesh, tx, schedule, Evaluator(config, model, mesh)
 
 
 if __name__ == "__main__":

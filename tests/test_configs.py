@@ -1,0 +1,155 @@
+"""Every config says what it is for, has a smoke variant that runs from end to end, and no knob that nobody reads."""
+
+import ast
+import contextlib
+import importlib
+import json
+import math
+import pathlib
+import re
+
+import pytest
+from ml_collections import ConfigDict, FieldReference
+
+from entropy_rl import jsonl
+from entropy_rl.errors import InputError
+from experiments import build, launch, train_rl
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "configs").rglob("*.py")
+    if path.name not in ("common.py", "__init__.py") and path.parent.name != "sweeps"
+)
+NO_SMOKE = {"configs/curate.py"}  # it copies files, in a second
+SLOW = {"configs/bench.py"}
+
+
+def docstring(path):
+    return ast.get_docstring(ast.parse((ROOT / path).read_text())) or ""
+
+
+def script(path):
+    """The module in the command that the docstring gives for this very file."""
+    found = re.search(rf"python -m (experiments\.\w+) --config={re.escape(path)}\b", docstring(path))
+    assert found, f"{path}: no `python -m experiments.<script> --config={path}` in its docstring"
+    return found[1]
+
+
+def leaves(config, prefix=""):
+    """Dotted key and field of the values of a config that are not configs themselves; references share a field."""
+    for key, value in config._fields.items():
+        if isinstance(value, ConfigDict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+class Reads:
+    """Which leaves of a config are read to be used: not to be checked, and not to be written to config.json."""
+
+    def __init__(self, monkeypatch, config):
+        self.keys = set()
+        self._path, self._kept, self._off = {}, [], 0
+        self._leaves = list(leaves(config))
+        self._know(config, "")
+        get, copy = ConfigDict.__getitem__, ConfigDict.copy_and_resolve_references
+
+        def getitem(c, key):
+            if id(c) in self._path and not self._off and "." not in str(key):
+                self.keys.add(f"{self._path[id(c)]}{key}")
+            return get(c, key)
+
+        def copied(c, *args):
+            new = copy(c, *args)
+            if id(c) in self._path:
+                self._know(new, self._path[id(c)])
+            return new
+
+        monkeypatch.setattr(ConfigDict, "__getitem__", getitem)
+        monkeypatch.setattr(ConfigDict, "copy_and_resolve_references", copied)
+        for module, name in ((launch, "open_workdir"), (build, "require"), (train_rl, "check")):
+            monkeypatch.setattr(module, name, self._unseen(getattr(module, name)))
+
+    def missing(self):
+        """The leaves that were not read, by their own name or another one for the same field."""
+        seen = {id(field) for key, field in self._leaves if key in self.keys and isinstance(field, FieldReference)}
+        return sorted(key for key, field in self._leaves if key not in self.keys and id(field) not in seen)
+
+    def _know(self, config, prefix):
+        self._path[id(config)] = prefix
+        self._kept.append(config)  # or another one could get its id
+        for key, value in config._fields.items():
+            if isinstance(value, ConfigDict):
+                self._know(value, f"{prefix}{key}.")
+
+    def _unseen(self, function):
+        def call(*args, **kwargs):
+            with self._closed():
+                return function(*args, **kwargs)
+
+        return call
+
+    @contextlib.contextmanager
+    def _closed(self):
+        self._off += 1
+        yield
+        self._off -= 1
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """A folder with a run whose curve is exactly lawful."""
+    run = tmp_path_factory.mktemp("logs") / "rl"
+    run.mkdir()
+    entropy = [1.5 * 0.8**i for i in range(12)]
+    jsonl.rewrite(run / "metrics.jsonl", [{"step": i, "policy/entropy_sequence": h} for i, h in enumerate(entropy)])
+    row = {"task": "countdown", "metric": "pass@1", "n": 64}
+    rewards = [0.6 - 0.1 * math.exp(h) for h in entropy]
+    jsonl.rewrite(run / "evals.jsonl", [{"step": i, **row, "value": r} for i, r in enumerate(rewards)])
+    (run / "config.json").write_text(json.dumps({"config": {}}))
+    return run
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_the_docstring_says_how_and_how_long(path):
+    importlib.import_module(script(path))
+    text = docstring(path)
+    assert re.search(r"^Time: .*\b(seconds?|minutes?|hours?|\d+ s)\b", text, re.MULTILINE), text
+    assert re.search(r"^.*\b(Expect|Outcome)\b", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_variants(path):
+    assert isinstance(launch.load_config(str(ROOT / path)), ConfigDict)
+    with pytest.raises(InputError, match="no variant 'smoek': "):
+        launch.load_config(f"{ROOT / path}:smoek")
+
+
+SMOKE = [pytest.param(path, marks=pytest.mark.slow if path in SLOW else ()) for path in CONFIGS]
+
+
+@pytest.mark.parametrize("path", SMOKE)
+def test_every_knob_is_read(path, logs, tmp_path, monkeypatch, capsys):
+    """Runs the smoke variant. Mutation: a new key in common.base(), or a script that no longer uses one of its keys."""
+    config = launch.load_config(str(ROOT / path) + (":smoke" if path not in NO_SMOKE else ""))
+    for key, value in (("logs", str(logs)), ("runs", str(logs.parent))):
+        if key in config and config[key] is None:
+            config[key] = value
+    reads = Reads(monkeypatch, config)
+    importlib.import_module(script(path)).run(config, str(tmp_path / "run"))
+    assert not reads.missing(), f"{path}: nobody reads {', '.join(reads.missing())}"
+
+
+def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
+    """What checks a value or writes the whole config down does not use it."""
+    config = ConfigDict({"used": 1, "alias": 4, "checked": 2, "unused": 3})
+    config.part, config.whole = {"a": 1, "b": 2, "c": 3}, {"x": 1}
+    config.part.d = config.get_ref("alias")
+    config.part.e = config.get_ref("unused")
+    reads = Reads(monkeypatch, config)
+    launch.open_workdir(config, tmp_path)
+    build.positive(config, "checked", "part.b")
+    config.copy_and_resolve_references().part.get("a")
+    assert (config.used, config["part.c"], config.part.d, dict(**config.whole)) == (1, 3, 4, {"x": 1})
+    assert reads.missing() == ["checked", "part.b", "part.e", "unused"]

@@ -1,0 +1,127 @@
+"""Who may import whom: a total order, so that no cycle can be written, and two floors without jax."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
+ORDER = """
+    errors jsonl
+    logprobs masking entropy advantages alarms
+    losses.policy losses.weights
+    laws.curves laws.fit laws.bootstrap laws.compare laws.logs
+    sharding tokenizers
+    models.transformer models.presets
+    tasks.base tasks.countdown
+    sampling.warp sampling.decode sampling.engine
+    rollouts objectives learner checkpoints metrics
+    methods.collect
+    evaluate figures
+""".split()
+
+# Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
+TEXT = ("errors", "tokenizers", "tasks.")
+LAW = ("errors", "jsonl", "laws.")
+ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
+NOWHERE = {"ml_collections", "absl.flags", "absl.app", "experiments", "configs", "torch", "transformers", "tensorflow"}
+
+
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(p): p for p in (ROOT / "entropy_rl").rglob("*.py")}
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+
+
+def imports(text):
+    """Full names of all that a module's text imports, anywhere in it: `a.b` for `import a.b` and `from a import b`."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: give the whole name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(names):
+    """The modules of entropy_rl among full names; `entropy_rl.errors.InputError` is of `errors`."""
+    found = set()
+    for name in names:
+        if name.split(".")[0] == "entropy_rl":
+            module = name if name in MODULES else name.rpartition(".")[0]
+            assert module in MODULES, f"{name} is nowhere"
+            found.add(module.removeprefix("entropy_rl").removeprefix("."))
+    return found
+
+
+def within(name, prefixes):
+    """Whether a dotted name is one of the prefixes, or below one (`laws.fit` is below `laws.` and `laws`)."""
+    return any((name + ".").startswith(p.removesuffix(".") + ".") for p in prefixes)
+
+
+IMPORTS = {name: imports(path.read_text()) for name, path in MODULES.items()}
+
+
+def test_every_module_has_its_place():
+    assert {f"entropy_rl.{name}" for name in ORDER} == MODULES.keys() - PACKAGES
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_what_stands_above_it(name):
+    """Mutation: `from entropy_rl.learner import TrainState` in objectives.py, even inside a function."""
+    above = set(ORDER[: ORDER.index(name)])
+    assert ours(IMPORTS[f"entropy_rl.{name}"]) <= above
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_packages_import_nothing(name):
+    assert not IMPORTS[name]
+
+
+@pytest.mark.parametrize("floor", [TEXT, LAW], ids=["text", "law"])
+def test_the_floors_stand_without_arrays(floor):
+    """Mutation: `import jax` in laws/fit.py, or `from entropy_rl import masking` in tasks/countdown.py."""
+    members = [name for name in ORDER if within(name, floor)]
+    assert len(members) > 2
+    for name in members:
+        names = IMPORTS[f"entropy_rl.{name}"]
+        assert not {n for n in names if within(n, ARRAYS)}, name
+        assert all(within(n, floor) for n in ours(names)), name
+
+
+def test_the_floors_do_not_load_jax():
+    """At run time too: nothing that they import does it for them."""
+    members = [f"entropy_rl.{name}" for name in ORDER if within(name, TEXT + LAW)]
+    code = f"import sys, {', '.join(members)}; print(sorted(set({sorted(ARRAYS)}) & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_flags_scripts_and_other_frameworks_stay_outside(name):
+    assert not {n for n in IMPORTS[name] if within(n, NOWHERE)}
+
+
+def test_losses_see_arrays_only():
+    for name in ORDER:
+        if within(name, ("losses",)):
+            of_ours = ours(IMPORTS[f"entropy_rl.{name}"])
+            assert all(within(n, ("errors", "masking", "logprobs", "losses")) for n in of_ours), name
+
+
+def test_imports_are_found_wherever_they_stand():
+    text = "import a.b\nif x:\n    from c import d, e\ndef f():\n    from g.h import i as j\n"
+    assert imports(text) == {"a.b", "c.d", "c.e", "g.h.i"}
+    with pytest.raises(AssertionError, match="line 1"):
+        imports("from . import x")
+    assert within("absl.flags.FLAGS", NOWHERE) and not within("absl.logging", NOWHERE)
+    assert within("laws.fit", ("laws.",)) and not within("lawson", ("laws.",)) and within("jax.numpy", ARRAYS)
