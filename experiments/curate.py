@@ -9,7 +9,6 @@ out, and config.json, which holds its command, commit, versions and device.
 from __future__ import annotations
 
 import fnmatch
-import shutil
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -38,7 +37,8 @@ def run(config: ConfigDict, workdir: str) -> None:
         keep = [{k: v for k, v in row.items() if k == "step" or wanted(k, config.metrics)} for row in data.metrics]
         jsonl.rewrite(out / metrics.METRICS, [row for row in keep if len(row) > 1])
         jsonl.rewrite(out / metrics.EVALS, [row for row in data.evals if wanted(row["metric"], config.evals)])
-        shutil.copyfile(path / "config.json", out / "config.json")
+        about = (path / "config.json").read_text().replace(f"{Path.cwd()}/", "")  # commands as one would type them here
+        (out / "config.json").write_text(about)
         print(f"{path} -> {out}")
 
 
