@@ -12,7 +12,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
