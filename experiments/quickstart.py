@@ -45,8 +45,13 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 def check(config: ConfigDict) -> None:
     """InputError for a value in any part that would stop it, before the first one is trained."""
-    imitated, trained = train_sft.parts(config.sft)[1], train_rl.parts(config.rl)[1]
-    if imitated != trained:
+    models = []
+    for part, script in (("sft", train_sft), ("rl", train_rl)):
+        try:
+            models.append(script.parts(config[part])[1])
+        except InputError as e:
+            raise InputError(f"in config.{part}: {e}") from e
+    if models[0] != models[1]:
         raise InputError("config.sft.model is not config.rl.model: make them equal, as RL goes on with that policy")
     steps, every, ks = config.rl.steps, config.rl.eval.every, config.rl.eval.ks
     if 1 not in ks:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from entropy_rl import jsonl, learner, metrics
-from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.checkpoints import Checkpoints, restore_params
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
 from experiments import launch, train_rl, train_sft
@@ -31,10 +31,14 @@ def get(**changes):
     return config
 
 
-@pytest.fixture
-def easy(monkeypatch):
+def make_easy(monkeypatch):
     """A reward that an untrained policy gets now and then, or there would be nothing to learn."""
     monkeypatch.setattr(countdown.Countdown, "verify", lambda self, problem, response: float(len(response) % 3 == 0))
+
+
+@pytest.fixture
+def easy(monkeypatch):
+    make_easy(monkeypatch)
 
 
 def run(folder, **changes):
@@ -50,13 +54,23 @@ def final(folder, config):
 
 
 BASE = {"rollout.prompts": 4, "rollout.samples": 4, "optimizer.learning_rate": 0.02}
+THREE = {**BASE, "steps": 3, "eval.every": 2, "change.every": 2, "samples": 3, "alarm.collapse": 0.999}
 
 
-def test_what_it_writes(tmp_path, easy, capsys):
-    """Three updates, evaluated at every second step and at the end. Mutation: no evaluation after the last update."""
-    changes = {**BASE, "steps": 3, "eval.every": 2, "change.every": 2, "samples": 3, "alarm.collapse": 0.999}
-    out = run(tmp_path, **changes)
-    assert json.loads((tmp_path / "config.json").read_text())["config"]["steps"] == 3
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """The workdir of three updates."""
+    folder = tmp_path_factory.mktemp("three")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        make_easy(monkeypatch)
+        run(folder, **THREE)
+    return folder
+
+
+def test_what_it_writes(three):
+    """Evaluated at every second step and at the end. Mutation: no evaluation after the last update."""
+    out = metrics.read(three)
+    assert json.loads((three / "config.json").read_text())["config"]["steps"] == 3
     assert [row["step"] for row in out.metrics] == [0, 1, 2]
     for row in out.metrics:
         changed = {k for k in RECORD if k.startswith("entropy/")} if row["step"] % 2 else set()
@@ -72,17 +86,20 @@ def test_what_it_writes(tmp_path, easy, capsys):
         assert {(row["task"], row["n"]) for row in rows.values()} == {("countdown", 4)}
     assert [row["step"] for row in out.samples] == [0, 0, 0, 2, 2, 2]
     assert all(row.keys() == {"step", "prompt", "response", "reward", "entropy"} for row in out.samples)
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
-    step, state, meta = final(tmp_path, get(**changes))
+
+
+def test_what_it_saves(three):
+    assert sorted(p.name for p in (three / "checkpoints").iterdir()) == ["2", "3"]
+    step, state, meta = final(three, get(**THREE))
     assert step == int(state.step) == 3
-    np.testing.assert_allclose(meta["alarm"]["first"], out.metrics[0]["policy/entropy_sequence"])
-    assert "collapse" in meta["alarm"]["raised"]
-    assert capsys.readouterr().out.count("entropy collapse at step ") == 1
+    first = metrics.read(three).metrics[0]["policy/entropy_sequence"]
+    np.testing.assert_allclose(meta["alarm"]["first"], first)
+    assert meta["alarm"]["raised"] == ["collapse"]
 
 
-def test_micro_batches_change_nothing(tmp_path, easy):
+def test_micro_batches_change_nothing(three, tmp_path, easy):
     """Mutation: a mean over micro-batches instead of a sum, or weights made for each of them."""
-    one, two = (run(tmp_path / str(n), **BASE, microbatches=n) for n in (1, 2))
+    one, two = metrics.read(three), run(tmp_path, **THREE, microbatches=2)
     assert one.metrics[1]["update/grad_norm"] > 0
     for a, b in zip(one.metrics + one.samples, two.metrics + two.samples, strict=True):
         assert a.keys() == b.keys()
@@ -121,16 +138,20 @@ def imitated(tmp_path_factory):
     return folder
 
 
+def params(folder, script, config):
+    _, model, mesh, tx, *_ = script.parts(config)
+    return restore_params(folder, learner.abstract_state(model, tx, mesh).params)
+
+
 def test_it_starts_from_another_runs_policy(tmp_path, imitated):
-    """Mutation: `init` read and not used. No reward, so no update changes what it started from."""
-    run(tmp_path / "a", init=str(imitated))
-    run(tmp_path / "b")
-    a, b = (final(tmp_path / x, get())[1].params for x in "ab")
-    _, model, mesh, tx, *_ = train_sft.parts(launch.load_config("configs/sft/countdown.py:smoke"))
-    with Checkpoints(imitated / "checkpoints") as checkpoints:
-        want = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))[1].params
-    jax.tree.map(np.testing.assert_array_equal, a, want)
-    assert any(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x != y).any()), b, want)))
+    """There is no reward, so no update changes what it started from. Mutation: `init` read and not used."""
+    config = get(init=str(imitated))
+    train_rl.run(config, str(tmp_path))
+    want = params(imitated, train_sft, launch.load_config("configs/sft/countdown.py:smoke"))
+    jax.tree.map(np.testing.assert_array_equal, params(tmp_path, train_rl, config), want)
+    _, model, mesh, tx, *_ = train_rl.parts(config)
+    fresh = learner.init_state(model, tx, mesh, jax.random.key(config.seed)).params
+    assert not np.array_equal(fresh["params"]["embed"]["embedding"], want["params"]["embed"]["embedding"])
 
 
 def poisoned(monkeypatch, at):
@@ -159,11 +180,69 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy, monkeypatch, up
     step, state, meta = final(tmp_path, get(**changes))
     assert (step, int(state.step)) == (saved, saved * updates)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
-    if updates == 1 and at:  # what was saved is what a good run has there
-        monkeypatch.undo()
-        monkeypatch.setattr(countdown.Countdown, "verify", lambda self, p, response: float(len(response) % 3 == 0))
-        good = {**changes, "steps": bad}
-        train_rl.run(get(**good), str(tmp_path / "good"))
-        want = final(tmp_path / "good", get(**good))
-        assert want[0] == step and want[2] == meta
-        jax.tree.map(np.testing.assert_array_equal, state, want[1])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"steps": 0}, r"config\.steps=0: must be a number above 0"),
+        ({"steps": -1}, r"config\.steps=-1"),
+        ({"eval.every": 0}, r"config\.eval\.every=0"),
+        ({"checkpoint.every": 0}, r"config\.checkpoint\.every=0"),
+        ({"checkpoint.keep": 0}, r"config\.checkpoint\.keep=0"),
+        ({"epochs": 0}, r"config\.epochs=0"),
+        ({"rollout.samples": 0}, r"config\.rollout\.samples=0"),
+        ({"rollout.temperature": 0.0}, r"config\.rollout\.temperature=0\.0: must be a number above 0"),
+        ({"rollout.prompts": 4, "updates": 3}, r"config\.updates=3 does not divide rollout\.prompts=4: choose a"),
+        ({"microbatches": 3}, r"config\.microbatches=3 does not divide the 4 responses of a mini-batch .*: choose"),
+        ({"updates": 2, "microbatches": 4}, "microbatches=4 does not divide the 2 responses"),
+        ({"change.rows": 0}, r"config\.change\.rows=0: must be a number above 0"),
+        ({"change.every": -1}, r"config\.change\.every=-1: must be a number of 0 or more"),
+        ({"samples": -1}, r"config\.samples=-1"),
+        ({"entropy_coef": float("nan")}, r"config\.entropy_coef=nan: must be a finite number"),
+        ({"alarm.collapse": 1.5}, r"config\.alarm\.collapse=1\.5: must be a share .* below 1"),
+        ({"alarm.explosion": 0.5}, r"config\.alarm\.explosion=0\.5: must be a multiple .* above 1"),
+        ({"seed": -1}, r"config\.seed=-1"),
+        ({"optimizer.warmup": 2}, r"config\.optimizer\.warmup=2: must be 0 or more and below the run's 2 updates"),
+        ({"optimizer.clip": 0.0}, r"config\.optimizer\.clip=0\.0: must be a number above 0"),
+        ({"eval.split": "tset"}, r"unknown countdown split 'tset' \(did you mean 'test'\?\)"),
+        ({"eval.problems": 10**6}, "countdown/test has .* problems .*: lower size"),
+        ({"eval.problems": 0}, r"config\.eval\.problems=0"),
+        ({"eval.ks": (1, 3)}, r"config\.eval\.ks has 3: pass@k needs 1 <= k <= eval\.samples=2"),
+        ({"mesh.data": 3}, "mesh data=3 .* needs 3 devices"),
+        ({"model.name": "embeded"}, r"unknown model preset 'embeded' \(did you mean 'embedded'\?\)"),
+        ({"task.name": "countdwn"}, r"unknown task 'countdwn' \(did you mean 'countdown'\?\)"),
+        ({"task.args.levels": (7,)}, r"countdown levels=\(7,\): give"),
+        ({"loss.name": "pppo"}, r"unknown policy loss 'pppo' \(did you mean 'ppo'\?\)"),
+        ({"loss.args.clip_low": -0.2}, "clip_low=-0.2: give a finite number of 0 or more"),
+        ({"advantage.name": "gripo"}, r"unknown advantage 'gripo' \(did you mean 'grpo'\?\)"),
+        ({"advantage.name": "rloo"}, "advantage 'rloo' has no hyper-parameter 'eps'"),
+        ({"weight.name": "token_men"}, r"unknown weight 'token_men' \(did you mean 'token_mean'\?\)"),
+        ({"init": "/nonexistent"}, "config.init=/nonexistent holds no checkpoints: give the --workdir"),
+    ],
+    ids=lambda x: "-".join(f"{k}={v}" for k, v in x.items()) if isinstance(x, dict) else "",
+)
+def test_a_bad_value_is_one_line_before_anything_is_made(tmp_path, changes, message):
+    """Mutation: a check after open_workdir, whose config.json would then refuse the right value."""
+    with pytest.raises(InputError, match=message) as e:
+        train_rl.run(get(**changes), str(tmp_path / "run"))
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_init_that_does_not_fit_leaves_no_workdir(tmp_path, imitated):
+    with pytest.raises(InputError, match=r"^config\.init=.* has shape \(\d+, \d+\) in it and \(\d+, \d+\) here") as e:
+        train_rl.run(get(init=str(imitated), **{"model.name": "embedded"}), str(tmp_path / "run"))
+    assert "\n" not in str(e.value)
+    empty = tmp_path / "empty"
+    (empty / "checkpoints").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"^config\.init=.* holds no good checkpoint"):
+        train_rl.run(get(init=str(empty)), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_config_is_left_alone(three):
+    before = {p: p.stat().st_mtime_ns for p in three.rglob("*")}
+    with pytest.raises(InputError, match="belongs to another config: entropy_coef is 0.0 there and 0.1 here"):
+        train_rl.run(get(**THREE, entropy_coef=0.1), str(three))
+    assert {p: p.stat().st_mtime_ns for p in three.rglob("*")} == before
