@@ -20,6 +20,7 @@ from entropy_rl.models import presets
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sharding import make_mesh
 from entropy_rl.tasks import base as tasks
+from experiments import checks
 
 
 def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str, *example, **named) -> Callable:
@@ -79,17 +80,17 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
 
 def mesh(config: ConfigDict) -> jax.sharding.Mesh:
     """The mesh of `config.mesh`."""
-    positive(config, "mesh.fsdp", "mesh.tensor")
+    checks.positive(config, "mesh.fsdp", "mesh.tensor")
     return make_mesh(**config.mesh)
 
 
 def optimizer(config: ConfigDict, updates: int):
     """`(tx, schedule)` of `config.optimizer` for a run of `updates` updates."""
     c = config.optimizer
-    positive(config, "optimizer.learning_rate", *(["optimizer.clip"] if c.clip is not None else []))
-    require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, "optimizer.b1", "optimizer.b2")
-    require(config, "a number of 0 or more", lambda x: x >= 0, "optimizer.weight_decay")
-    require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "optimizer.decay_to")
+    checks.positive(config, "optimizer.learning_rate", *(["optimizer.clip"] if c.clip is not None else []))
+    checks.require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, "optimizer.b1", "optimizer.b2")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "optimizer.weight_decay")
+    checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "optimizer.decay_to")
     if not 0 <= c.warmup < updates:
         raise InputError(f"config.optimizer.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
     schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
@@ -109,38 +110,3 @@ def initial_params(path: str, state: learner.TrainState) -> Any:
         return restore_params(path, abstract)
     except InputError as e:
         raise InputError(f"config.init={path}: {e}") from e
-
-
-def require(config: ConfigDict, rule: str, holds: Callable[[float], bool], *keys: str) -> None:
-    """InputError for any of the dotted keys whose value is not a finite number for which `holds`, that is `rule`."""
-    for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number and holds(value)):
-            raise InputError(f"config.{key}={value!r}: must be {rule}")
-
-
-def positive(config: ConfigDict, *keys: str) -> None:
-    """InputError for any of the dotted keys whose value is not a number above 0."""
-    require(config, "a number above 0", lambda x: x > 0, *keys)
-
-
-def check_seed(config: ConfigDict) -> None:
-    """InputError for a seed that jax or numpy cannot take."""
-    require(config, "a whole number from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32, "seed")
-
-
-def check_rows(mesh: jax.sharding.Mesh, what: str, rows: int) -> None:
-    """InputError unless the mesh's data axes can share `rows` rows evenly; `what` says what they are."""
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    if rows % devices:
-        raise InputError(f"{what} are {rows}, which mesh.data * mesh.fsdp = {devices} does not divide: give a multiple")
-
-
-def check_ks(ks: tuple[int, ...], samples: int) -> None:
-    """InputError unless every k of pass@k is a whole number from 1 to `samples`."""
-    for k in ks:
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= samples:
-            raise InputError(f"config.eval.ks has {k!r}: pass@k needs 1 <= k <= eval.samples={samples}")

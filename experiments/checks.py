@@ -1,47 +1,49 @@
-"""Values of a config that must be in range, named by their keys."""
+"""Values of a config that must be in range, named by their keys; each check raises a one-line InputError."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import math
+from collections.abc import Callable
+from typing import Any
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.errors import InputError
 
-T = TypeVar("T")
+
+def require(config: ConfigDict, rule: str, holds: Callable[[float], bool], *keys: str) -> None:
+    """InputError for any of the dotted keys whose value is not a finite number for which `holds`, that is `rule`."""
+    for key in keys:
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and holds(value)):
+            raise InputError(f"config.{key}={value!r}: must be {rule}")
 
 
 def positive(config: ConfigDict, *keys: str) -> None:
-    """Raises an InputError unless the value of every key (`steps`, `batch.prompts`) is a number above 0."""
-    for key in keys:
-        value = _value(config, key)
-        if not (_number(value) and value > 0):
-            raise InputError(f"config.{key} is {value!r}: give a number above 0")
+    """InputError for any of the dotted keys whose value is not a number above 0."""
+    require(config, "a number above 0", lambda x: x > 0, *keys)
 
 
-def fraction(config: ConfigDict, *keys: str) -> None:
-    """Raises an InputError unless the value of every key is a number from 0 to 1."""
-    for key in keys:
-        value = _value(config, key)
-        if not (_number(value) and 0 <= value <= 1):
-            raise InputError(f"config.{key} is {value!r}: give a number from 0 to 1")
+def seed(config: ConfigDict) -> None:
+    """InputError for a seed that jax or numpy cannot take."""
+    require(config, "a whole number from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32, "seed")
 
 
-def choice(config: ConfigDict, key: str, table: Mapping[str, T]) -> T:
-    """The entry of `table` that the value of `key` names, or an InputError that says what there is."""
-    return lookup(table, _value(config, key), f"config.{key}")
+def rows(mesh: Mesh, what: str, count: int) -> None:
+    """InputError unless the mesh's data axes can share `count` rows evenly; `what` says what they are."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if count % devices:
+        raise InputError(
+            f"{what} are {count}, which mesh.data * mesh.fsdp = {devices} does not divide: give a multiple"
+        )
 
 
-def _value(config: ConfigDict, key: str) -> Any:
-    value = config
-    for name in key.split("."):
-        if not isinstance(value, ConfigDict) or name not in value:
-            there = list(value) if isinstance(value, ConfigDict) else []
-            raise InputError(f"the config has no key {key!r}{nearest(name, there)}: add it to the file")
-        value = value[name]
-    return value
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def ks(values: tuple[int, ...], samples: int) -> None:
+    """InputError unless every k of pass@k is a whole number from 1 to `samples`."""
+    for k in values:
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= samples:
+            raise InputError(f"config.eval.ks has {k!r}: pass@k needs 1 <= k <= eval.samples={samples}")

@@ -13,7 +13,7 @@ from entropy_rl.evaluate import evaluate
 from entropy_rl.metrics import Writer
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
-from experiments import build
+from experiments import build, checks
 
 
 class Evaluator:
@@ -21,7 +21,7 @@ class Evaluator:
 
     def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh):
         e, r = config.eval, config.rollout
-        build.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature")
+        checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature")
         self._model, self._name, self._key = model, config.task.name, jax.random.key(config.seed)
         self._task = build.task(config, split=e.split, size=e.problems)
         self._sampling = {
@@ -33,9 +33,9 @@ class Evaluator:
             "sharding": sharding.rows(mesh),
         }
         slots = min(r.slots, e.problems * e.samples)
-        build.check_rows(mesh, "the slots of an evaluation (rollout.slots, or eval.problems * samples)", slots)
+        checks.rows(mesh, "the slots of an evaluation (rollout.slots, or eval.problems * samples)", slots)
         self._ks = tuple(e.ks)
-        build.check_ks(self._ks, e.samples)
+        checks.ks(self._ks, e.samples)
 
     def __call__(self, writer: Writer, step: int, params) -> dict[str, float]:
         """Evaluates and writes; gives the metrics."""

@@ -33,7 +33,7 @@ from entropy_rl.methods import collect
 from entropy_rl.metrics import Writer
 from entropy_rl.rollouts import minibatches
 from entropy_rl.sampling import warp
-from experiments import build, launch
+from experiments import build, checks, launch
 from experiments.evaluation import Evaluator
 from experiments.progress import progress
 
@@ -177,9 +177,9 @@ def parts(config: ConfigDict) -> tuple:
     model = build.model(config, task.tokenizer.vocab_size)
     mesh = build.mesh(config)
     rows = r.prompts // config.updates * r.samples
-    build.check_rows(mesh, "the responses of a mini-batch (rollout.prompts / updates * rollout.samples)", rows)
+    checks.rows(mesh, "the responses of a mini-batch (rollout.prompts / updates * rollout.samples)", rows)
     slots = min(r.slots, r.prompts * r.samples)
-    build.check_rows(mesh, "the slots (rollout.slots, or rollout.prompts * samples)", slots)
+    checks.rows(mesh, "the slots (rollout.slots, or rollout.prompts * samples)", slots)
     tx, schedule = build.optimizer(config, config.steps * config.updates * config.epochs)
     mask = np.array([[False, True, True], [False, False, False]])  # tried on: two responses, one of them empty
     x, group = np.zeros(mask.shape, np.float32), np.zeros(len(mask), np.int32)
@@ -191,16 +191,16 @@ def parts(config: ConfigDict) -> tuple:
 
 def check(config: ConfigDict) -> None:
     """InputError for values that would fail late or mean nothing."""
-    build.positive(
+    checks.positive(
         config,
         *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "checkpoint.keep", "eval.every"),
         *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "change.rows"),
     )
-    build.check_seed(config)
-    build.require(config, "a number of 0 or more", lambda x: x >= 0, "change.every", "samples")
-    build.require(config, "a finite number", lambda x: True, "entropy_coef")
-    build.require(config, "a share of the first entropy, 0 or more and below 1", lambda x: 0 <= x < 1, "alarm.collapse")
-    build.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")
+    checks.seed(config)
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "change.every", "samples")
+    checks.require(config, "a finite number", lambda x: True, "entropy_coef")
+    checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")
+    checks.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
         raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")

@@ -20,7 +20,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.metrics import Writer
 from entropy_rl.rollouts import Batch
-from experiments import build, launch
+from experiments import build, checks, launch
 from experiments.evaluation import Evaluator
 from experiments.progress import progress
 
@@ -78,9 +78,9 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 def parts(config: ConfigDict) -> tuple:
     """Task, model, mesh, optimiser, schedule, evaluator: here a bad value is an InputError."""
-    build.positive(config, "steps", "batch", "microbatches", "log_every")
-    build.positive(config, "checkpoint.every", "checkpoint.keep", "eval.every")
-    build.check_seed(config)
+    checks.positive(config, "steps", "batch", "microbatches", "log_every")
+    checks.positive(config, "checkpoint.every", "checkpoint.keep", "eval.every")
+    checks.seed(config)
     if config.batch % config.microbatches:
         raise InputError(
             f"config.microbatches={config.microbatches} does not divide batch={config.batch}: choose a divisor"
@@ -88,7 +88,7 @@ def parts(config: ConfigDict) -> tuple:
     task = build.task(config)
     model = build.model(config, task.tokenizer.vocab_size)
     mesh = build.mesh(config)
-    build.check_rows(mesh, "the demonstrations of a step (batch)", config.batch)
+    checks.rows(mesh, "the demonstrations of a step (batch)", config.batch)
     tx, schedule = build.optimizer(config, config.steps)
     return task, model, mesh, tx, schedule, Evaluator(config, model, mesh)
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, FieldReference
 
 from entropy_rl import jsonl
 from entropy_rl.errors import InputError
-from experiments import build, launch, train_rl
+from experiments import checks, launch, train_rl
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -68,7 +68,7 @@ class Reads:
 
         monkeypatch.setattr(ConfigDict, "__getitem__", getitem)
         monkeypatch.setattr(ConfigDict, "copy_and_resolve_references", copied)
-        for module, name in ((launch, "open_workdir"), (build, "require"), (train_rl, "check")):
+        for module, name in ((launch, "open_workdir"), (checks, "require"), (train_rl, "check")):
             monkeypatch.setattr(module, name, self._unseen(getattr(module, name)))
 
     def missing(self):
@@ -149,7 +149,7 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     config.part.e = config.get_ref("unused")
     reads = Reads(monkeypatch, config)
     launch.open_workdir(config, tmp_path)
-    build.positive(config, "checked", "part.b")
+    checks.positive(config, "checked", "part.b")
     config.copy_and_resolve_references().part.get("a")
     assert (config.used, config["part.c"], config.part.d, dict(**config.whole)) == (1, 3, 4, {"x": 1})
     assert reads.missing() == ["checked", "part.b", "part.e", "unused"]

@@ -13,7 +13,7 @@ from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS
-from experiments import build
+from experiments import build, checks
 
 X = np.zeros((2, 3), np.float32)
 MASK = np.array([[False, True, True], [False, False, False]])
@@ -132,7 +132,7 @@ def config(**changes):
 def test_mistakes_in_values(key, value, message):
     c = config(**{key: value})
     with pytest.raises(InputError, match=message) as e:
-        build.optimizer(c, 7), build.mesh(c), build.model(c, 40), build.check_seed(c)
+        build.optimizer(c, 7), build.mesh(c), build.model(c, 40), checks.seed(c)
     assert "\n" not in str(e.value)
 
 
@@ -143,18 +143,18 @@ def test_a_good_config():
     model = build.model(c, 40)
     assert (model.config.layers, model.config.heads, model.config.vocab_size) == (3, 2, 40)
     assert build.mesh(c).size == jax.device_count()
-    build.check_seed(c)
+    checks.seed(c)
 
 
 def test_rows_are_shared_evenly():
     mesh = SimpleNamespace(shape={"data": 2, "fsdp": 3, "tensor": 4})
-    build.check_rows(mesh, "rows", 12)
+    checks.rows(mesh, "rows", 12)
     with pytest.raises(InputError, match=r"rows are 8, which mesh.data \* mesh.fsdp = 6 does not divide"):
-        build.check_rows(mesh, "rows", 8)
+        checks.rows(mesh, "rows", 8)
 
 
 def test_ks():
-    build.check_ks((1, 4), 4)
+    checks.ks((1, 4), 4)
     for ks in ((1, 5), (0,), (True,), (1.5,)):
         with pytest.raises(InputError, match="pass@k needs 1 <= k <= eval.samples=4"):
-            build.check_ks(ks, 4)
+            checks.ks(ks, 4)

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
-from experiments import checks, launch
+from experiments import launch
 
 CONFIG = """
 from ml_collections import ConfigDict, config_dict
@@ -330,23 +330,3 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fcntl, "lockf", none)
     launch.open_workdir(config(), tmp_path)
     assert "cannot be locked" in capsys.readouterr().err
-
-
-def test_checks():
-    c = ConfigDict({"n": 0, "x": 0.5, "name": "pppo", "on": True, "sub": {"y": 2, "z": float("nan")}})
-    table = {"ppo": 1, "gspo": 2}
-    checks.positive(c, "x", "sub.y")
-    checks.fraction(c, "x", "n")
-    for call, message in [
-        (lambda: checks.positive(c, "x", "n"), r"config\.n is 0: give a number above 0"),
-        (lambda: checks.positive(c, "sub.z"), r"config\.sub\.z is nan"),
-        (lambda: checks.positive(c, "on"), r"config\.on is True"),
-        (lambda: checks.positive(c, "name"), r"config\.name is 'pppo'"),
-        (lambda: checks.fraction(c, "sub.y"), r"config\.sub\.y is 2: give a number from 0 to 1"),
-        (lambda: checks.fraction(c, "sub.yy"), r"no key 'sub\.yy' \(did you mean 'y'\?\)"),
-        (lambda: checks.choice(c, "name", table), r"unknown config\.name 'pppo' \(did you mean 'ppo'\?\)"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            call()
-    c.name = "gspo"
-    assert checks.choice(c, "name", table) == 2

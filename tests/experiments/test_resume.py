@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = random.randrange(10**6)  # of the moments of the kills: others every time, and said when a test fails
 
 RL = ("train_rl", "configs/rl/grpo.py:smoke", {
-    "steps": 24, "checkpoint.every": 4, "eval.every": 7, "change.every": 5, "rollout.prompts": 4, "updates": 2,
+    "steps": 40, "checkpoint.every": 4, "eval.every": 15, "change.every": 5, "rollout.prompts": 4, "updates": 2,
     "entropy_coef": 0.01,  # without a reward, what moves the policy
 })  # fmt: skip
 SFT = ("train_sft", "configs/sft/countdown.py:smoke", {
@@ -133,9 +133,9 @@ def rl(tmp_path_factory):
 def test_there_is_something_to_lose(rl):
     """The runs below would agree by chance if nothing moved, or if the order of mini-batches did not matter."""
     numbers, evals, samples, (step, state, meta) = rl[1]
-    assert step == 24 and int(state.step) == 48 and meta["alarm"]["first"] == numbers[0]["policy/entropy_sequence"]
-    assert [row["step"] for row in numbers] == list(range(24))
-    assert {row["step"] for row in evals} == {0, 7, 14, 21, 24} and {row["step"] for row in samples} == {0, 7, 14, 21}
+    assert step == 40 and int(state.step) == 80 and meta["alarm"]["first"] == numbers[0]["policy/entropy_sequence"]
+    assert [row["step"] for row in numbers] == list(range(40))
+    assert {row["step"] for row in evals} == {0, 15, 30, 40} and {row["step"] for row in samples} == {0, 15, 30}
     assert all(row["update/grad_norm"] > 0 and row["policy/kl"] > 0 for row in numbers)
     _, model, mesh, tx, *_ = train_rl.parts(config(RL))
     fresh = learner.init_state(model, tx, mesh, jax.random.key(0)).params
@@ -153,9 +153,9 @@ def test_a_killed_rl_run_goes_on_bitwise(rl, tmp_path):
     assert kill(RL, workdir, rows(workdir, 2)), log(workdir)
     assert saved(workdir) == 0
     kill_in_a_save(RL, workdir, after=4)
-    assert 0 < saved(workdir) < 16
+    assert 4 <= saved(workdir) < 16
     assert kill(RL, workdir, lambda: saved(workdir) >= 16, rng.uniform(0, 0.05)), log(workdir)
-    assert saved(workdir) < 24
+    assert saved(workdir) < 40
     with open(workdir / "metrics.jsonl", "a") as f:
         f.write('{"step": 7, "policy/ent')
     finish(RL, workdir)
