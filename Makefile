@@ -9,7 +9,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -22,7 +22,7 @@ CONFIGS = sorted(
     if path.name not in ("common.py", "__init__.py") and path.parent.name != "sweeps"
 )
 NO_SMOKE = {"configs/curate.py"}  # it copies files, in a second
-SLOW = {"configs/bench.py"}
+SLOW = {"configs/bench.py", "configs/quickstart.py"}  # its parts are here by themselves, and it has a test of its own
 
 
 def docstring(path):

@@ -145,7 +145,7 @@ def params(folder, script, config):
 
 def test_it_starts_from_another_runs_policy(tmp_path, imitated):
     """There is no reward, so no update changes what it started from. Mutation: `init` read and not used."""
-    config = get(init=str(imitated))
+    config = get(init=str(imitated), **BASE)
     train_rl.run(config, str(tmp_path))
     want = params(imitated, train_sft, launch.load_config("configs/sft/countdown.py:smoke"))
     jax.tree.map(np.testing.assert_array_equal, params(tmp_path, train_rl, config), want)
