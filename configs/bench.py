@@ -3,9 +3,8 @@
 make bench
 python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 
-Time: about a minute on 2 CPU cores. Expect, on 2 idle cores of 80 GFLOP/s each: decode of the embedded model above
-180 k tokens/s, one GRPO step of the 0.85 M model (8 prompts x 8 samples x 32 tokens, entropy record on) below 0.35
-CPU-seconds.
+Time: about a minute on 2 CPU cores. Expect the GRPO step of the 0.85 M model (8 prompts x 8 samples x 32 tokens,
+entropy record on) at 40 to 50 % of the peak: 0.4 CPU-seconds where that is 100 GFLOP per CPU-second.
 """
 
 from ml_collections import ConfigDict

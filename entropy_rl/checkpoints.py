@@ -47,7 +47,7 @@ class Checkpoints:
         if keep < 1:
             raise InputError(f"checkpoints to keep is {keep}: give 1 or more")
         _quiet()
-        self._directory = Path(directory).absolute()
+        self._directory = Path(os.path.abspath(directory))  # tensorstore refuses `..`
         self._say = say
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def restore_params(
       InputError: there is no good checkpoint, or its parameters are not those of `abstract_params`.
     """
     _quiet()
-    path = Path(path).absolute()
+    path = Path(os.path.abspath(path))
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     for step in sorted(_steps(folder), reverse=True):
         problem, params = _attempt(_read_params, folder / str(step), abstract_params)

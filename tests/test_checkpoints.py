@@ -85,6 +85,15 @@ def test_nothing_there(tmp_path):
     assert restore(tmp_path) == (None, [])
 
 
+def test_a_folder_given_with_dots(copy):
+    """`--workdir=../x`. Mutation: Path.absolute, which keeps the dots, and every checkpoint looks damaged."""
+    (copy / "sub").mkdir()
+    dotted = copy / "sub" / ".."
+    (step, state, _), said = restore(dotted)
+    assert (step, said) == (4, []) and bits(state) == bits(make_state(4))
+    assert bits(restore_params(dotted, abstract(state.params))) == bits(state.params)
+
+
 def test_restored_state_may_be_donated(copy):
     """A restored array may alias the host memory that it was read into."""
     overwrite = jax.jit(lambda s: jax.tree.map(lambda x: x * 0 if x.dtype != bool else ~x, s), donate_argnums=0)
