@@ -41,15 +41,45 @@ def rollout() -> ConfigDict:
     return ConfigDict({"slots": 512, "temperature": 1.0})  # slots: responses sampled at once
 
 
-def smoke(c: ConfigDict, arg: str) -> bool:
-    """For `arg` "smoke" two steps of a tiny model (does it run), for "" nothing; says which."""
-    if arg not in ("", "smoke"):
-        raise InputError(f"this config knows no variant {arg!r}: leave it out or say :smoke")
-    if not arg:
+def policy_gradient(c: ConfigDict) -> None:
+    """What any RL config has beyond its losses, all of it off: 0 is off wherever a number can be 0."""
+    c.epochs = 1  # passes over a rollout
+    c.microbatches = 1  # a mini-batch in parts: less memory, the same gradient
+    c.weight = choice("token_mean")
+    c.weight_policy = "data"  # whose entropy weights see: that of the policy that sampled, or the "current" one
+    c.entropy_coef = choice("constant", value=0.0)  # of the entropy bonus; any row of CONTROLLERS
+    c.kl = ConfigDict(
+        {
+            "coef": choice("constant", value=0.0),  # of the KL to the reference, the policy of the start
+            "estimator": "k3",  # k1, k2, k3
+            "place": "loss",  # or "reward"
+            "reset_every": 0,  # steps after which the reference becomes the current policy
+        }
+    )
+    c.entropy_advantage = ConfigDict({"alpha": 0.0, "kappa": 2.0})  # A + min(alpha H, |A| / kappa)
+    c.importance_cap = 0.0  # truncated importance sampling between sampler and learner: the largest ratio
+    c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
+    c.overlong_cache = 0  # tokens before the longest response over which a penalty grows to -1
+    c.change = ConfigDict({"every": 10, "rows": 64})  # steps between measurements of an update's entropy change
+    c.alarm = ConfigDict({"collapse": 0.2, "explosion": 2.0})  # shares of the first entropy
+    c.samples = 4  # texts kept at each evaluation
+    # after the last update, of eval.split, into problems.jsonl: what experiments.compare reads; 0 problems: none
+    c.eval.last = ConfigDict({"problems": 0, "samples": 16})
+
+
+def smoke(c: ConfigDict, arg: str, variants: tuple[str, ...] = ()) -> bool:
+    """For `arg` "smoke" two steps of a tiny model (does it run), for "" or another variant nothing; says which."""
+    known = ("smoke", *variants)
+    if arg and arg not in known:
+        ways = " or ".join(f":{v}" for v in known)
+        raise InputError(f"this config knows no variant {arg!r}: leave it out or say {ways}")
+    if arg != "smoke":
         return False
     c.steps = 2
     c.model.name = "test"
     c.eval.update(every=1, problems=4, samples=2, ks=(1, 2))
+    if "last" in c.eval:
+        c.eval.last.update(problems=4, samples=2)
     c.checkpoint.every = 1
     c.optimizer.warmup = 0
     return True

@@ -1,6 +1,7 @@
-"""Advantages of whole responses from their rewards, relative to the group that shares their prompt.
+"""Advantages from rewards: of whole responses, relative to the group that shares their prompt, or of tokens (`gae`).
 
-To add one: a function `(reward f32[B], group i32[B], **hparams) -> f32[B]` and a row in ADVANTAGES.
+To add one: a function `(reward f32[B], group i32[B], **hparams) -> f32[B]` and a row in ADVANTAGES. One that counts
+tokens declares a keyword `mask` bool[B, T], which it gets with the rewards, and may return f32[B, T], 0 outside it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from entropy_rl.masking import group_mean_std
+from entropy_rl.errors import InputError
+from entropy_rl.masking import group_mean_std, group_quantile, keep, whiten
 
 
 def grpo(reward: jax.Array, group: jax.Array, *, eps: float = 1e-6) -> jax.Array:
@@ -46,8 +48,150 @@ def rloo(reward: jax.Array, group: jax.Array) -> jax.Array:
     return jnp.where(size > 1, (reward - mean) * size / jnp.maximum(size - 1, 1), reward)
 
 
+def quantile(reward: jax.Array, group: jax.Array, *, k: float = 0.4, eps: float = 1e-6) -> jax.Array:
+    """A_i = (R_i - Q_k) / (std_g + eps), Q_k the k-quantile of the group's rewards (QAE, arXiv:2509.22611).
+
+    With rewards 0 and 1 and a success rate p, only successes count where p <= 1 - k (Q = 0), only failures where it is
+    higher (Q = 1); in between, for less than one response, Q is interpolated. All else is GRPO's, a group of one
+    included. The example command in the authors' repository (junkangwu/QAE) has k = 0.4; the value of the paper's runs
+    was not found in our sources.
+
+    Args:
+      reward: f32[B].
+      group: i32[B].
+      k: in (0, 1); the higher, the fewer groups count as hard.
+      eps: added to the standard deviation.
+
+    Returns:
+      f32[B].
+
+    Raises:
+      InputError: k is not in (0, 1).
+    """
+    if not 0 < k < 1:
+        raise InputError(f"k={k}: a quantile baseline needs 0 < k < 1")
+    _, std, size = group_mean_std(reward, group)
+    return jnp.where(size > 1, (reward - group_quantile(reward, group, k)) / (std + eps), reward / (1.0 + eps))
+
+
+def reinforce_pp(reward: jax.Array, group: jax.Array, *, mask: jax.Array, gamma: float = 1.0) -> jax.Array:
+    """Returns G_t = gamma^(response tokens after t) R, whitened over all tokens of the batch (REINFORCE++,
+    arXiv:2501.03262).
+
+    The mean and the variance are over tokens: long responses count more. `group` is not used. verl's
+    `compute_reinforce_plus_plus_outcome_advantage` begins anew at every gap of the mask, so that nothing before the
+    last gap has a return; here a gap is skipped, as in `gae`.
+
+    Args:
+      reward: f32[B].
+      group: i32[B].
+      mask: bool[B, T].
+      gamma: discount by token.
+
+    Returns:
+      f32[B, T], 0 outside the mask.
+    """
+    after = jnp.sum(mask, axis=1, keepdims=True) - jnp.cumsum(mask, axis=1)
+    return whiten(jnp.power(gamma, after) * reward[:, None], mask)
+
+
+def reinforce_pp_baseline(reward: jax.Array, group: jax.Array, *, mask: jax.Array) -> jax.Array:
+    """R_i - mean_g at every token, whitened over all tokens of the batch (REINFORCE++ with a baseline,
+    arXiv:2501.03262).
+
+    Where lengths differ, the mean over tokens is not 0 before whitening, and groups without variance get a small
+    advantage too, the same for all. A group of one keeps its reward.
+
+    Args:
+      reward: f32[B].
+      group: i32[B].
+      mask: bool[B, T].
+
+    Returns:
+      f32[B, T], 0 outside the mask.
+    """
+    return whiten(jnp.broadcast_to(dr_grpo(reward, group)[:, None], mask.shape), mask)
+
+
+def at_last_token(reward: jax.Array, mask: jax.Array) -> jax.Array:
+    """Rewards of responses as rewards of tokens: R at the last token of the mask, 0 elsewhere, for `gae`.
+
+    f32[B], bool[B, T] -> f32[B, T]. A row without tokens has no reward.
+    """
+    after = jnp.sum(mask, axis=1, keepdims=True) - jnp.cumsum(mask, axis=1)
+    return jnp.where(mask & (after == 0), reward[:, None], 0.0)
+
+
+def gae(
+    reward: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    gamma: float = 1.0,
+    lam: float = 1.0,
+    *,
+    whitened: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """Generalised advantage estimation (arXiv:1506.02438, Eq 16) over the tokens of the mask:
+
+        delta_t = r_t + gamma V_{t+1} - V_t,   A_t = delta_t + gamma lam A_{t+1},   returns = A + V
+
+    t + 1 is the next token of the mask: others (prompts, tool outputs) are skipped, not zeroed, and rewards there are
+    not seen. After the last one V and A are 0, also where a response was truncated. The advantage is then whitened over
+    the batch, the returns are of the one before, both as in verl's `compute_gae_advantage_return`, whose advantages
+    outside the mask (never read there) are 0 here. No gradient flows through either.
+
+    Args:
+      reward: f32[B, T], of tokens (see `at_last_token`).
+      value: f32[B, T]; column t is the value before token t is chosen.
+      mask: bool[B, T].
+      gamma, lam: discount, and the trace that trades bias for variance; 1 and 1 in verl.
+      whitened: False for the plain A_t.
+
+    Returns:
+      (advantage, returns), f32[B, T], 0 outside the mask.
+    """
+    reward, value = (keep(jax.lax.stop_gradient(x), mask) for x in (reward, value))
+
+    def back(after, now):
+        next_value, next_advantage = after
+        r, v, m = now
+        advantage = r + gamma * next_value - v + gamma * lam * next_advantage
+        return (jnp.where(m, v, next_value), jnp.where(m, advantage, next_advantage)), advantage
+
+    none = jnp.zeros_like(value[:, 0])
+    _, advantage = jax.lax.scan(back, (none, none), (reward.T, value.T, mask.T), reverse=True)
+    advantage = keep(advantage.T, mask)
+    return (whiten(advantage, mask) if whitened else advantage), advantage + value
+
+
+def shape_by_entropy(advantage: jax.Array, entropy: jax.Array, *, alpha: float, kappa: float) -> jax.Array:
+    """A + min(alpha H, |A| / kappa): uncertain tokens are credited more, and no sign changes (arXiv:2506.14758).
+
+    H goes without gradient: this is no entropy bonus. With |A| / kappa < |A| a negative advantage stays negative. The
+    paper's alpha and kappa are not in our sources: tune them.
+
+    Args:
+      advantage: f32[B, T].
+      entropy: f32[B, T], nats, of the policy where it chose the token.
+      alpha: 0 or more.
+      kappa: above 1.
+
+    Returns:
+      f32[B, T].
+
+    Raises:
+      InputError: alpha or kappa out of range.
+    """
+    if alpha < 0 or not kappa > 1:
+        raise InputError(f"alpha={alpha}, kappa={kappa}: shaping by entropy needs alpha >= 0 and kappa > 1")
+    return advantage + jnp.minimum(alpha * jax.lax.stop_gradient(entropy), jnp.abs(advantage) / kappa)
+
+
 ADVANTAGES = {
     "grpo": grpo,
     "dr_grpo": dr_grpo,
     "rloo": rloo,
+    "quantile": quantile,
+    "reinforce_pp": reinforce_pp,
+    "reinforce_pp_baseline": reinforce_pp_baseline,
 }

@@ -168,9 +168,7 @@ class Checkpoints:
         self._say(f"checkpoint {path.name.split('.')[0]} {why}: set aside in {new}")
 
 
-def restore_params(
-    path: str | os.PathLike, abstract_params: PyTree, *, say: Callable[[str], None] = print
-) -> PyTree:
+def restore_params(path: str | os.PathLike, abstract_params: PyTree, *, say: Callable[[str], None] = print) -> PyTree:
     """The parameters in the latest good checkpoint of a workdir, or of a folder of checkpoints. Only reads.
 
     Args:
@@ -314,8 +312,7 @@ def _check_fit(path: Path, arrays: dict[str, list], abstract: PyTree, *, dtypes:
             problem = f"{name} is {there} in it and {here} here"
         if problem:
             raise InputError(
-                f"checkpoint {path} does not fit: {problem}; give the config it was made with, "
-                "or another --workdir"
+                f"checkpoint {path} does not fit: {problem}; give the config it was made with, or another --workdir"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,11 +52,8 @@ def measure(task: Task, groups: Sequence[Group], ks: Sequence[int]) -> dict[str,
     pass@k, coverage and distinct also per level as `<metric>/level<n>` where there are several levels.
     """
     n = len(groups[0].rewards)
-    right = np.array([[r >= 1.0 for r in g.rewards] for g in groups])
-    correct = right.sum(axis=1)
-    unique = np.array(
-        [len({task.solution(t) for t, ok in zip(g.texts, row) if ok}) for g, row in zip(groups, right)]
-    )
+    rows = per_problem(task, groups)
+    correct, unique = (np.array([row[key] for row in rows]) for key in ("right", "distinct"))
     completions = [c for g in groups for c in g.completions]
     out = {}
 
@@ -81,10 +79,24 @@ def measure(task: Task, groups: Sequence[Group], ks: Sequence[int]) -> dict[str,
     }
 
 
-def evaluate(
-    model: Transformer, params, task: Task, key: jax.Array, *, ks: Sequence[int], batch: int = 64, **sampling
-) -> tuple[dict[str, float], list[Group]]:
-    """Attempts every problem of `task`, `batch` of them at a time; see `measure` for the metrics.
+def per_problem(task: Task, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """What became of each problem, a row `{"id", "level", "n", "right", "distinct"}` for each group.
+
+    n         attempts.
+    right     attempts that were right, i.e. of reward 1.
+    distinct  different solutions among those: their `task.solution` differs.
+    """
+    rows = []
+    for g in groups:
+        right = [text for text, reward in zip(g.texts, g.rewards) if reward >= 1.0]
+        distinct = len({task.solution(text) for text in right})
+        about = {"id": g.problem.id, "level": g.problem.level}
+        rows.append({**about, "n": len(g.rewards), "right": len(right), "distinct": distinct})
+    return rows
+
+
+def attempt_all(model: Transformer, params, task: Task, key: jax.Array, *, batch: int = 64, **sampling) -> list[Group]:
+    """Attempts every problem of `task`, `batch` of them at a time: a group a problem, in order.
 
     A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. The rest
     of the arguments are collect.attempt's.
@@ -94,4 +106,12 @@ def evaluate(
     for start in range(0, len(problems), batch):
         part = problems[start : start + batch]
         groups += attempt(model, params, task, part, jax.random.fold_in(key, start), **sampling)
+    return groups
+
+
+def evaluate(
+    model: Transformer, params, task: Task, key: jax.Array, *, ks: Sequence[int], **how
+) -> tuple[dict[str, float], list[Group]]:
+    """Attempts every problem (`attempt_all`, whose arguments `how` are) and measures: see `measure`."""
+    groups = attempt_all(model, params, task, key, **how)
     return measure(task, groups, ks), groups

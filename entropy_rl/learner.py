@@ -13,7 +13,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from entropy_rl.models.transformer import RULES, Transformer
-from entropy_rl.objectives import Coefs, LossFn
+from entropy_rl.objectives import Coefs, Objective
 from entropy_rl.rollouts import Batch
 from entropy_rl.sharding import infer_sharding
 
@@ -78,44 +78,74 @@ def _init(model, tx, key):
 
 
 def make_update(
-    loss_fn: LossFn,
+    objective: Objective,
     tx: optax.GradientTransformation,
     *,
     microbatches: int = 1,
+    together: int = 1,
     record: Callable[[Batch, dict], Metrics] | None = None,
 ) -> Update:
     """One optimiser step on one mini-batch.
 
     Gradients of micro-batches are added: the batch's weights are those of the whole mini-batch, so their number changes
-    neither the gradient nor the metrics. A gradient that is not finite changes nothing but `update/finite`, which is
-    0 then.
+    neither the gradient nor the metrics. Where the loss must see all rows at once (`objective.whole`), the scores of
+    all micro-batches are made first; the loss is then differentiated with respect to them, on the whole, and these
+    derivatives are pulled back through the model, a micro-batch at a time (the chain rule; as in GradCache,
+    arXiv:2101.06983). That costs a second forward pass, only with several micro-batches. A gradient that is not finite
+    changes nothing but `update/finite`, which is 0 then.
 
     Args:
-      loss_fn: an objective.
+      objective: of objectives.py.
       tx: optimiser.
       microbatches: divides the rows of the batch; less memory, same result.
-      record: (batch, out of loss_fn on all rows) -> scalars to be logged.
+      together: rows next to each other that stay in one micro-batch: those that share a prompt.
+      record: (batch, out of the loss on all rows) -> scalars to be logged.
 
     Returns:
-      Jitted (state, batch, key, coefs) -> (state, metrics); the state is donated.
+      Jitted (state, batch, key, coefs) -> (state, metrics); the state is donated. The key is folded with the number of
+      the update.
     """
-    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    # Every microbatches-th row (or `together` rows), not a block of rows: each part then has rows from every device.
+    def cut(x):
+        parts = x.reshape(-1, microbatches, together, *x.shape[1:]).swapaxes(0, 1)
+        return parts.reshape(microbatches, -1, *x.shape[1:])
+
+    def join(x):
+        rows = x.reshape(microbatches, -1, together, *x.shape[2:]).swapaxes(0, 1)
+        return rows.reshape(-1, *x.shape[2:])
+
+    def at_once(params, batch, key, coefs):
+        (loss, out), grads = jax.value_and_grad(objective, has_aux=True)(params, batch, key, coefs)
+        return loss, out, grads
+
+    def in_parts(params, batch, key, coefs):
+        def add(total, part):
+            (loss, out), grads = jax.value_and_grad(objective, has_aux=True)(params, part[0], part[1], coefs)
+            return jax.tree.map(jnp.add, total, (loss, grads)), out
+
+        parts = jax.tree.map(cut, batch), jax.random.split(key, microbatches)
+        (loss, grads), out = jax.lax.scan(add, (jnp.zeros(()), _zeros(params)), parts)
+        return loss, jax.tree.map(join, out), grads
+
+    def in_two_passes(params, batch, key, coefs):
+        parts = jax.tree.map(cut, batch)
+        _, scores = jax.lax.scan(lambda _, part: (None, objective.score(params, part)), None, parts)
+        (loss, out), slopes = jax.value_and_grad(objective.loss, has_aux=True)(
+            jax.tree.map(join, scores), batch, key, coefs
+        )
+
+        def add(total, part):
+            _, pull = jax.vjp(lambda p: objective.score(p, part[0]), params)
+            return jax.tree.map(jnp.add, total, pull(part[1])[0]), None
+
+        grads, _ = jax.lax.scan(add, _zeros(params), (parts, jax.tree.map(cut, slopes)))
+        return loss, out, grads
+
+    gradient = at_once if microbatches == 1 else in_two_passes if objective.whole else in_parts
 
     def update(state, batch, key, coefs):
-        if microbatches == 1:
-            (loss, out), grads = grad_fn(state.params, batch, key, coefs)
-        else:
-            # Every microbatches-th row, not a block of rows: each part then has rows from every device.
-            cut = lambda x: x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1)  # noqa: E731
-            join = lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:])  # noqa: E731
-
-            def add(total, part):
-                (loss, out), grads = grad_fn(state.params, part, key, coefs)
-                return jax.tree.map(jnp.add, total, (loss, grads)), out
-
-            zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
-            (loss, grads), out = jax.lax.scan(add, zero, jax.tree.map(cut, batch))
-            out = jax.tree.map(join, out)
+        loss, out, grads = gradient(state.params, batch, jax.random.fold_in(key, state.step), coefs)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -125,3 +155,7 @@ def make_update(
         return state, metrics | (record(batch, out) if record else {})
 
     return jax.jit(update, donate_argnums=0)
+
+
+def _zeros(tree):
+    return jax.tree.map(jnp.zeros_like, tree)

@@ -86,6 +86,37 @@ def choice_logits(logits: jax.Array) -> jax.Array:
     return _right(logits)
 
 
+def split_prompt(tokens: jax.Array, mask: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What is fed after a prompt without its last token, to be told the response.
+
+    Args:
+      tokens: i32[B, T].
+      mask: bool[B, T]; the response begins where it first holds.
+      count: R, columns that any response fits into.
+
+    Returns:
+      (start i32[B], fed i32[B, R], chosen i32[B, R]): where the response begins; the tokens of columns start - 1 ..
+      start + R - 2; and those that they are to predict, columns start .. start + R - 1. Places beyond the row repeat
+      its last token.
+    """
+    start = jnp.where(jnp.any(mask, axis=1), jnp.maximum(jnp.argmax(mask, axis=1), 1), 1)
+    columns = start[:, None] + jnp.arange(count)[None]
+    take = lambda place: jnp.take_along_axis(tokens, jnp.minimum(place, tokens.shape[1] - 1), axis=1)  # noqa: E731
+    return start, take(columns - 1), take(columns)
+
+
+def join_prompt(x: jax.Array, start: jax.Array, length: int) -> jax.Array:
+    """Puts f32[B, R], which talks about columns start .. start + R - 1, into f32[B, length]; 0 elsewhere."""
+    place = jnp.arange(length)[None] - start[:, None]
+    inside = (place >= 0) & (place < x.shape[1])
+    return jnp.where(inside, jnp.take_along_axis(x, jnp.clip(place, 0, x.shape[1] - 1), axis=1), 0.0)
+
+
+def shifted(x: jax.Array) -> jax.Array:
+    """A critic's output at each position -> the value of the state in which each token was chosen; column 0 is 0."""
+    return _right(x)
+
+
 def _right(x: jax.Array) -> jax.Array:
     """Moves columns (axis 1) one to the right; column 0 becomes 0."""
     return jnp.pad(x[:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * (x.ndim - 2))

@@ -26,6 +26,35 @@ def masked_std(x: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sqrt(masked_mean(jnp.square(x - masked_mean(x, mask)), mask))
 
 
+def whiten(x: jax.Array, mask: jax.Array, *, eps: float = 1e-8) -> jax.Array:
+    """(x - mean) / sqrt(var + eps) of x[mask], with the unbiased variance, as verl's `masked_whiten`.
+
+    verl leaves what is outside the mask shifted and scaled as well, and refuses masks of fewer than two tokens.
+
+    Args:
+      x: f32[...].
+      mask: bool[...], of x's shape.
+      eps: added to the variance.
+
+    Returns:
+      f32[...], 0 outside the mask and where it holds but once.
+    """
+    centred = keep(x - masked_mean(x, mask), mask)
+    variance = jnp.sum(jnp.square(centred)) / jnp.maximum(jnp.sum(mask) - 1, 1)
+    return centred * jax.lax.rsqrt(variance + eps)
+
+
+def ascending(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """x[mask] in ascending order, flat, then as many inf as the mask leaves out: f32[...] -> f32[size].
+
+    Sorts the bits as integers in the same order: XLA on CPU compares floats through a slow total order (NaN, -0.0),
+    which takes four times as long on 10,000 values and twenty times on 3,000.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.where(mask, x, jnp.inf).astype(jnp.float32).reshape(-1), jnp.int32)
+    turn = lambda i: i ^ ((i >> 31) & 0x7FFFFFFF)  # noqa: E731  its own inverse: negative floats count downwards
+    return jax.lax.bitcast_convert_type(turn(jax.lax.sort(turn(bits), is_stable=False)), jnp.float32)
+
+
 def masked_quantiles(x: jax.Array, mask: jax.Array, qs: tuple[float, ...]) -> jax.Array:
     """Quantiles of x[mask] with linear interpolation, as numpy's default.
 
@@ -38,12 +67,17 @@ def masked_quantiles(x: jax.Array, mask: jax.Array, qs: tuple[float, ...]) -> ja
       f32[len(qs)]; 0 where the mask holds nowhere.
     """
     n = jnp.sum(mask)
-    ordered = jnp.sort(jnp.where(mask, x, jnp.inf).reshape(-1))  # masked places sort to the end
+    ordered = ascending(x, mask)
     place = jnp.asarray(qs) * jnp.maximum(n - 1, 0)
     low = jnp.floor(place).astype(jnp.int32)
     high = jnp.minimum(low + 1, jnp.maximum(n - 1, 0))
     value = ordered[low] + (place - low) * (ordered[high] - ordered[low])
     return jnp.where(n > 0, value, 0.0)
+
+
+def _index(group: jax.Array) -> jax.Array:
+    """Numbers of groups from 0 to B - 1, so that they can be segments: i32[B] -> i32[B]."""
+    return jnp.unique(group, return_inverse=True, size=group.shape[0])[1]
 
 
 def group_mean_std(x: jax.Array, group: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -56,10 +90,33 @@ def group_mean_std(x: jax.Array, group: jax.Array) -> tuple[jax.Array, jax.Array
     Returns:
       (mean, std, size): f32[B] each, given to every row of the group; std is 0 for a group of one.
     """
-    rows = x.shape[0]
-    _, index = jnp.unique(group, return_inverse=True, size=rows)
-    total = lambda v: jax.ops.segment_sum(v, index, num_segments=rows)[index]  # noqa: E731
+    index = _index(group)
+    total = lambda v: jax.ops.segment_sum(v, index, num_segments=index.size)[index]  # noqa: E731
     size = total(jnp.ones_like(x))
     mean = total(x) / size
     std = jnp.sqrt(total(jnp.square(x - mean)) / jnp.maximum(size - 1, 1))
     return mean, std, size
+
+
+def group_quantile(x: jax.Array, group: jax.Array, q: float) -> jax.Array:
+    """Quantile of each row's group with linear interpolation, the default of numpy and torch.
+
+    Args:
+      x: f32[B].
+      group: i32[B], as in `group_mean_std`.
+      q: probability in [0, 1].
+
+    Returns:
+      f32[B], given to every row of the group.
+    """
+    index = _index(group)
+    size = jax.ops.segment_sum(jnp.ones_like(index), index, num_segments=index.size)
+    first = (jnp.cumsum(size) - size)[index]  # where the group begins among the ordered
+    last = first + size[index] - 1
+    ordered = x[jnp.lexsort((x, index))]
+    place = q * (last - first)
+    # 0.3 * 50 is a shade over 15 in float32: a quantile that is one of the values must be that very value
+    place = jnp.where(jnp.abs(place - jnp.round(place)) < 1e-4, jnp.round(place), place)
+    low = jnp.floor(place)
+    below = first + low.astype(first.dtype)
+    return ordered[below] + (place - low) * (ordered[jnp.minimum(below + 1, last)] - ordered[below])

@@ -15,14 +15,15 @@ import numpy as np
 from entropy_rl import jsonl
 from entropy_rl.errors import InputError, nearest
 
-METRICS, EVALS, SAMPLES = "metrics.jsonl", "evals.jsonl", "samples.jsonl"
+METRICS, EVALS, SAMPLES, PROBLEMS = "metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl"
+FILES = (METRICS, EVALS, SAMPLES, PROBLEMS)
 
 
 class Writer:
-    """Appends rows to `metrics.jsonl`, `evals.jsonl` and `samples.jsonl` of a workdir; only process 0 writes.
+    """Appends rows to `metrics.jsonl`, `evals.jsonl`, `samples.jsonl` and `problems.jsonl` of a workdir.
 
-    A row has left this process when the call returns, so a kill loses none. Use it as a context manager, or
-    `close()` it.
+    Only process 0 writes. A row has left this process when the call returns, so a kill loses none. Use it as a
+    context manager, or `close()` it.
 
     Args:
       workdir: the folder; made where missing.
@@ -46,7 +47,7 @@ class Writer:
             self._tensorboard = _tensorboard(workdir / "tensorboard", start)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            for name in (METRICS, EVALS, SAMPLES):
+            for name in FILES:
                 self._files[name] = _Appender(workdir / name)
         except OSError as e:
             self.close()
@@ -74,7 +75,7 @@ class Writer:
         import jax
 
         if jax.process_index() == 0:
-            for name in (METRICS, EVALS, SAMPLES):
+            for name in FILES:
                 _cut(Path(workdir) / name, step, say)
         return cls(workdir, tensorboard=tensorboard, start=step)
 
@@ -98,9 +99,7 @@ class Writer:
           InputError: the disk is full. TypeError: a value is not a scalar.
         """
         values = {k: _float(k, v) for k, v in self._get(dict(values)).items()}
-        rows = [
-            {"step": int(step), "task": task, "metric": k, "value": v, "n": int(n)} for k, v in values.items()
-        ]
+        rows = [{"step": int(step), "task": task, "metric": k, "value": v, "n": int(n)} for k, v in values.items()]
         self._append(EVALS, rows)
         if self._tensorboard:
             for key, value in values.items():
@@ -114,6 +113,15 @@ class Writer:
         """
         rows = self._get([dict(sample) for sample in samples])
         self._append(SAMPLES, [{"step": int(step), **{k: _plain(v) for k, v in row.items()}} for row in rows])
+
+    def problems(self, step: int, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes a row `{"step", "task", **row}` for each problem of an evaluation; see evaluate.per_problem.
+
+        Raises:
+          InputError: the disk is full.
+        """
+        rows = [{"step": int(step), "task": task, **{k: _plain(v) for k, v in row.items()}} for row in rows]
+        self._append(PROBLEMS, rows)
 
     def flush(self) -> None:
         """Forces what was written onto the disk, so that a power cut cannot take it; call it before a save"""
@@ -188,6 +196,7 @@ class Run:
     metrics: list[dict[str, Any]]
     evals: list[dict[str, Any]]
     samples: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
 
 
 def read(workdir: str | os.PathLike, *, say: Callable[[str], None] = print) -> Run:
@@ -201,7 +210,7 @@ def read(workdir: str | os.PathLike, *, say: Callable[[str], None] = print) -> R
     workdir = Path(workdir)
     if not (workdir / METRICS).exists() and not (workdir / EVALS).exists():
         raise InputError(f"{workdir} holds no {METRICS}: give the --workdir of a run")
-    return Run(*(_read(workdir / name, say) for name in (METRICS, EVALS, SAMPLES)))
+    return Run(*(_read(workdir / name, say) for name in FILES))
 
 
 def series(rows: Iterable[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:

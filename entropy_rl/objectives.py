@@ -1,45 +1,93 @@
-"""Objectives: a model's `apply` and a loss on arrays become `loss_fn(params, batch, key, coefs) -> (loss, out)`.
+"""Objectives: what an update minimises, in two parts, the model's and the arrays'.
 
-`out` holds `[B, T]` arrays aligned with the batch, of which metrics are made once, on the whole mini-batch, by the
-objective's `record` (learner.make_update): micro-batches only cut rows apart.
+`score(params, batch)` runs the model and gives `[B, T]` arrays aligned with the batch. `loss(scores, batch, key, coefs)
+-> (loss, out)` sees arrays only. Being apart, the loss can look at a whole mini-batch whose scores were made in
+micro-batches (learner.make_update). `out` holds `[B, T]` arrays, of which metrics are made once, on the whole
+mini-batch, by the objective's `record`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from entropy_rl.logprobs import token_stats
-from entropy_rl.masking import masked_mean, masked_sum
+from entropy_rl.entropy import covariance
+from entropy_rl.losses.kl import KL
+from entropy_rl.losses.policy import sees_whole
+from entropy_rl.losses.value import clipped_value, explained_variance
+from entropy_rl.masking import keep, masked_mean, masked_sum
+from entropy_rl.models.scoring import Score
 from entropy_rl.rollouts import Batch
 
 Coefs = dict[str, jax.Array]
-LossFn = Callable[[Any, Batch, jax.Array, Coefs], tuple[jax.Array, dict[str, jax.Array]]]
+Scores = dict[str, jax.Array]
 
 
-def policy(apply: Callable, token_loss: Callable, *, temperature: float = 1.0) -> LossFn:
-    """sum(weight * token_loss) - coefs["entropy"] * sum(weight * H).
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What an update minimises.
 
-    Args:
-      apply: (params, tokens i32[B, T]) -> (logits f32[B, T, V], out).
-      token_loss: a row of POLICY_LOSSES with its hyper-parameters bound.
-      temperature: of the behaviour policy.
-
-    Returns:
-      loss_fn; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
+    Attributes:
+      score: (params, batch) -> scores [B, T].
+      loss: (scores, batch, key, coefs) -> (scalar, out).
+      whole: whether the loss must see all rows of the mini-batch at once; if not it is a sum over rows.
     """
 
-    def loss_fn(params, batch, key, coefs):
-        logits, _ = apply(params, batch.tokens)
-        logp, entropy = token_stats(logits, batch.tokens, temperature)
-        loss, marks = token_loss(logp, batch.old_logp, batch.advantage, batch.mask, key=key)
-        bonus = masked_sum(batch.weight * entropy, batch.mask)
-        return jnp.sum(batch.weight * loss) - coefs["entropy"] * bonus, {"logp": logp, "entropy": entropy, **marks}
+    score: Callable[[Any, Batch], Scores]
+    loss: Callable[[Scores, Batch, jax.Array, Coefs], tuple[jax.Array, dict[str, jax.Array]]]
+    whole: bool = False
 
-    return loss_fn
+    def __call__(self, params, batch: Batch, key: jax.Array, coefs: Coefs) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(loss, out) of all rows at once."""
+        return self.loss(self.score(params, batch), batch, key, coefs)
+
+
+def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
+    return lambda params, batch: score(params, batch.tokens, batch.mask)
+
+
+def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callable | None = None) -> Objective:
+    """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)).
+
+    w is the batch's weight, times its `importance` where it has one (truncated importance sampling, which is for the
+    surrogate alone: the KL and the bonus are of the learner's own policy and go without it).
+
+    Args:
+      score: models/scoring.token_scores.
+      token_loss: a row of POLICY_LOSSES with its hyper-parameters bound; it gets `entropy` and `refined` if it has
+        parameters of these names.
+      kl: row of KL for the distance to the reference; read where the batch has ref_logp.
+      weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
+
+    Returns:
+      Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
+    """
+    named = token_loss.func if isinstance(token_loss, partial) else token_loss
+    wanted = inspect.signature(named).parameters.keys() & {"entropy", "refined"}
+
+    def loss(scores, batch, key, coefs):
+        logp, entropy = scores["logp"], scores["entropy"]
+        data = {"entropy": jax.lax.stop_gradient(entropy), "refined": batch.refined}
+        value, marks = token_loss(
+            logp, batch.old_logp, batch.advantage, batch.mask, key=key, **{k: data[k] for k in wanted}
+        )
+        w = batch.weight
+        if weight is not None:
+            w = weight(batch.mask, {"entropy": data["entropy"], "advantage": batch.advantage})
+        corrected = w if batch.importance is None else w * batch.importance
+        total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
+        if batch.ref_logp is not None:
+            distance = KL[kl](keep(logp, batch.mask), keep(batch.ref_logp, batch.mask))
+            total += coefs["kl"] * masked_sum(w * distance, batch.mask)
+        return total, {"logp": logp, "entropy": entropy, **marks}
+
+    return Objective(_of_tokens(score), loss, whole=sees_whole(token_loss) or weight is not None)
 
 
 def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -49,6 +97,8 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
     KL(pi_old || pi).
     `policy/logp_gap` is mean |logp - old_logp|: on the first update after sampling, the gap between sampler and
     learner.
+    `policy/ref_kl` is k3 of the distance to the reference, where there is one.
+    `policy/cov_selected` is the mean covariance of the tokens that a loss selected.
     """
     marks = {k: v for k, v in out.items() if k not in ("logp", "entropy")}
     log_ratio = jnp.where(batch.mask, out["logp"] - batch.old_logp, 0.0)
@@ -59,25 +109,57 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
     for name, mark in marks.items():
         metrics[f"policy/{name}_fraction"] = masked_mean(mark, batch.mask)
         metrics[f"policy/{name}_entropy"] = masked_mean(out["entropy"], mark)
+    if "selected" in marks:
+        cov = covariance(out["logp"], batch.advantage, batch.mask)
+        metrics["policy/selected_cov"] = masked_mean(cov, marks["selected"])
+    if batch.ref_logp is not None:
+        metrics["policy/ref_kl"] = masked_mean(KL["k3"](out["logp"], batch.ref_logp), batch.mask)
+    if batch.importance is not None:
+        metrics["policy/importance"] = masked_mean(batch.importance, batch.mask)
     return metrics
 
 
-def nll(apply: Callable) -> LossFn:
+def value(score: Score, *, clip: float = 0.5) -> Objective:
+    """sum(weight * clipped value loss) of a critic (losses/value.py); `batch.target` holds the returns.
+
+    Args:
+      score: models/scoring.values.
+      clip: how far a value may move from `batch.value`, the critic's own before the updates on this rollout.
+
+    Returns:
+      Objective; its `out` has value f32[B, T] and the clipped tokens bool[B, T].
+    """
+
+    def loss(scores, batch, key, coefs):
+        token_loss, marks = clipped_value(scores["value"], batch.value, batch.target, batch.mask, clip=clip)
+        return jnp.sum(batch.weight * token_loss), {"value": scores["value"], **marks}
+
+    return Objective(_of_tokens(score), loss)
+
+
+def value_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Mean value, share of clipped tokens and explained variance 1 - Var[R - V] / Var[R] of a critic's update."""
+    return {
+        "critic/value": masked_mean(out["value"], batch.mask),
+        "critic/clip_fraction": masked_mean(out["clip"], batch.mask),
+        "critic/explained_variance": explained_variance(out["value"], batch.target, batch.mask),
+    }
+
+
+def nll(score: Score) -> Objective:
     """sum(weight * -log p(token)): imitation of the tokens in the mask (supervised fine-tuning).
 
     Args:
-      apply: (params, tokens i32[B, T]) -> (logits f32[B, T, V], out).
+      score: models/scoring.token_scores.
 
     Returns:
-      loss_fn; its `out` has logp and entropy, f32[B, T].
+      Objective; its `out` has logp and entropy, f32[B, T].
     """
 
-    def loss_fn(params, batch, key, coefs):
-        logits, _ = apply(params, batch.tokens)
-        logp, entropy = token_stats(logits, batch.tokens)
-        return -masked_sum(batch.weight * logp, batch.mask), {"logp": logp, "entropy": entropy}
+    def loss(scores, batch, key, coefs):
+        return -masked_sum(batch.weight * scores["logp"], batch.mask), scores
 
-    return loss_fn
+    return Objective(_of_tokens(score), loss)
 
 
 def nll_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:

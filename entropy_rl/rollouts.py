@@ -13,6 +13,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.sampling.engine import Completion
 
 Array = Any  # numpy on the host, jax on devices
+Weight = Callable[[np.ndarray, dict[str, np.ndarray]], jax.Array]
 
 
 @struct.dataclass
@@ -37,6 +38,11 @@ class Batch:
     weight: Array  # f32[B, T]   aggregation as data (losses/weights.py); 0 outside mask
     old_logp: Array | None = None  # f32[B, T]
     advantage: Array | None = None  # f32[B, T]
+    ref_logp: Array | None = None  # f32[B, T], of the reference policy
+    importance: Array | None = None  # f32[B, T], truncated pi_learner / pi_sampler at sampling time
+    refined: Array | None = None  # bool[B], rows that are refinements of an earlier attempt
+    value: Array | None = None  # f32[B, T], the critic's before the updates on this rollout
+    target: Array | None = None  # f32[B, T], returns that the critic learns
 
 
 def pack(
@@ -90,22 +96,25 @@ def pack(
 def minibatches(
     rollout: Rollout,
     advantage: np.ndarray,
-    weight: Callable[[np.ndarray], jax.Array],
+    weight: Weight,
     *,
     count: int,
     rng: np.random.Generator | None = None,
+    **fields: Array,
 ) -> Iterator[Batch]:
     """Splits a rollout into `count` optimiser mini-batches of whole groups.
 
-    The behaviour policy's log-probabilities are the sampler's: the same model on the same tokens (a test holds that
-    they are the learner's own), so no scoring pass is needed.
+    The behaviour policy's log-probabilities are the sampler's unless `fields` has old_logp: the same model on the same
+    tokens (a test holds that they are the learner's own), so no scoring pass is needed.
 
     Args:
       rollout: of numpy arrays, groups of equal size next to each other.
-      advantage: f32[B], one a response.
-      weight: mask bool[b, T] -> f32[b, T], applied to each mini-batch as a whole.
+      advantage: f32[B], one a response, or f32[B, T].
+      weight: (mask bool[b, T], data) -> f32[b, T], applied to each mini-batch as a whole; data has the mini-batch's
+        `entropy` f32[b, T] (of the policy that sampled), `advantage` f32[b, T] and `truncated` bool[b].
       count: of mini-batches; divides the number of groups.
       rng: order of the groups; None: as they are.
+      **fields: more arrays of B rows that a Batch holds.
 
     Raises:
       InputError: the groups cannot be split evenly.
@@ -116,13 +125,18 @@ def minibatches(
         raise InputError(f"{groups} prompts cannot be split into {count} mini-batches: choose a divisor as updates")
     order = np.arange(groups) if rng is None else rng.permutation(groups)
     by_group = np.arange(rows).reshape(groups, -1)
+    if advantage.ndim == 1:
+        advantage = advantage[:, None]
+    advantage = np.where(rollout.mask, advantage, np.float32(0))
+    fields = {"old_logp": rollout.sampler_logp, **fields}
     for part in np.split(order, count):
         pick = by_group[part].reshape(-1)
         mask = rollout.mask[pick]
+        data = {"entropy": rollout.entropy, "advantage": advantage, "truncated": rollout.truncated}
         yield Batch(
             tokens=rollout.tokens[pick],
             mask=mask,
-            weight=weight(mask),
-            old_logp=rollout.sampler_logp[pick],
-            advantage=np.where(mask, advantage[pick, None], np.float32(0)),
+            weight=weight(mask, {k: x[pick] for k, x in data.items()}),
+            advantage=advantage[pick],
+            **{k: x[pick] for k, x in fields.items()},
         )

@@ -27,12 +27,14 @@ from ml_collections import ConfigDict
 from entropy_rl import entropy, learner, objectives, sharding
 from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.losses.weights import WEIGHTS
+from entropy_rl.losses.weights import WEIGHTS, compose
 from entropy_rl.models import presets
+from entropy_rl.models.scoring import token_scores
 from entropy_rl.rollouts import Batch, minibatches, pack
 from entropy_rl.sampling.engine import generate
 from experiments import launch
 
+COEFS = {"entropy": jnp.float32(0), "kl": jnp.float32(0)}
 NO_EOS = -1  # a token that is never sampled: every response has its full length
 
 
@@ -136,7 +138,7 @@ def update(c: ConfigDict, seed: int):
 
     def f():
         nonlocal state
-        state, metrics = step(state, batch, jax.random.key(seed), {"entropy": jnp.float32(0)})
+        state, metrics = step(state, batch, jax.random.key(seed), COEFS)
         return metrics
 
     return f, 6 * size * c.batch * c.length, c.batch * c.length
@@ -145,19 +147,17 @@ def update(c: ConfigDict, seed: int):
 def grpo_step(c: ConfigDict, seed: int, *, record: bool):
     """Sample, reward, record, learn: what train_rl does in a step, with a reward that costs nothing."""
     model, _, size = policy(c, seed)
-    state, step = learning(model, seed)
+    state, step = learning(model, seed, samples=c.samples, prompt_length=c.prompt)
     prompts = random_prompts(c.prompts, c.prompt, c.vocab, seed)
     length = c.prompt + c.new
-    advantage, weight = jax.jit(ADVANTAGES["grpo"]), jax.jit(WEIGHTS["token_mean"])
+    advantage, weight = jax.jit(ADVANTAGES["grpo"]), jax.jit(compose("token_mean"))
     entropy_record = jax.jit(entropy.record)
     n = 0
 
     def f():
         nonlocal state, n
         n += 1
-        groups = generate(
-            model, state.params, prompts, jax.random.key(n), samples=c.samples, max_new=c.new, eos=NO_EOS
-        )
+        groups = generate(model, state.params, prompts, jax.random.key(n), samples=c.samples, max_new=c.new, eos=NO_EOS)
         rewards = [[float(x.tokens.sum() % 2) for x in g] for g in groups]
         rollout = pack(prompts, groups, rewards, length=length, pad_id=0)
         per_row = np.asarray(advantage(rollout.reward, rollout.group))
@@ -167,12 +167,12 @@ def grpo_step(c: ConfigDict, seed: int, *, record: bool):
                 rollout.entropy, rollout.sampler_logp, per_row[:, None] * rollout.mask, rollout.mask, rollout.mask
             )
         (batch,) = minibatches(rollout, per_row, weight, count=1)
-        state, metrics = step(state, batch, jax.random.key(n), {"entropy": jnp.float32(0)})
+        state, metrics = step(state, batch, jax.random.key(n), COEFS)
         return jax.device_get((row, metrics))
 
     rows = c.prompts * c.samples
-    flops = 2 * size * (rows * c.new + c.prompts * c.prompt) + 6 * size * rows * length
-    return f, flops, rows * c.new
+    # sampler and learner both run a prompt once for all its responses
+    return f, (2 + 6) * size * (rows * c.new + c.prompts * c.prompt), rows * c.new
 
 
 def policy(c: ConfigDict, seed: int):
@@ -182,11 +182,11 @@ def policy(c: ConfigDict, seed: int):
     return model, params, sum(x.size for x in jax.tree.leaves(params))
 
 
-def learning(model, seed: int):
-    """(state, update) of PPO with AdamW."""
+def learning(model, seed: int, **shared):
+    """(state, update) of PPO with AdamW; `shared` prompts as in models/scoring.token_scores."""
     tx = learner.make_optimizer(learner.make_schedule(1e-5))
     mesh = sharding.make_mesh()
-    objective = objectives.policy(model.apply, POLICY_LOSSES["ppo"])
+    objective = objectives.policy(token_scores(model, **shared), POLICY_LOSSES["ppo"])
     state = learner.init_state(model, tx, mesh, jax.random.key(seed))
     return state, learner.make_update(objective, tx, record=objectives.policy_record)
 

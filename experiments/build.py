@@ -13,17 +13,26 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner
+from entropy_rl import controllers, learner
 from entropy_rl.checkpoints import restore_params
 from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.losses import weights
 from entropy_rl.models import presets
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.rollouts import Weight
 from entropy_rl.sharding import make_mesh
 from entropy_rl.tasks import base as tasks
 from experiments import checks
 
 
-def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str, *example, **named) -> Callable:
+def bind(
+    table: Mapping[str, Callable],
+    choice: ConfigDict,
+    kind: str,
+    *example,
+    data: Mapping[str, Any] | None = None,
+    **named,
+) -> Callable:
     """`table[choice.name]` with `choice.args` as keywords.
 
     Args:
@@ -31,6 +40,7 @@ def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str, *example,
       choice: the name of a row, and the hyper-parameters that it gets.
       kind: what messages call a row.
       *example, **named: arguments that it is tried on, so that a bad value stops the run before it begins.
+      data: arrays by name, of which it gets those that its signature names.
 
     Raises:
       InputError: there is no such row; it has no such hyper-parameter, needs another, or refuses a value.
@@ -38,7 +48,9 @@ def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str, *example,
     function = lookup(table, choice.name, kind)
     what = f"{kind} {choice.name!r}"
     parameters = inspect.signature(function).parameters
-    known = {k: p.default for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k not in named}
+    rest = list(parameters)[len(example) :]
+    named |= {k: v for k, v in (data or {}).items() if k in rest}
+    known = {k: parameters[k].default for k in rest if k not in named}
     there = f"it has {', '.join(known)}" if known else "it has none"
     for key, value in choice.args.items():
         if key not in known:
@@ -64,6 +76,47 @@ def bind(table: Mapping[str, Callable], choice: ConfigDict, kind: str, *example,
     return bound
 
 
+def given(function: Callable, name: str) -> Callable:
+    """A function that takes one more argument, and gives it to `function` as `name` if that has such a parameter."""
+    if name in inspect.signature(function).parameters:
+        return lambda *args: function(*args[:-1], **{name: args[-1]})
+    return lambda *args: function(*args[:-1])
+
+
+def weight(choice: ConfigDict, mask: np.ndarray, data: Mapping[str, Any]) -> Weight:
+    """The weight of `choice`, tried on `mask` and `data`; its `base`, where it has one, is another choice.
+
+    Raises:
+      InputError: there is no such row, or it refuses a hyper-parameter.
+    """
+    args = dict(choice.args)
+    if isinstance(args.get("base"), ConfigDict):
+        weight(args["base"], mask, data)  # names what is wrong with it
+        args["base"] = args["base"].to_dict()
+    plain = {k: v for k, v in args.items() if k != "base"}
+    bind(weights.WEIGHTS, ConfigDict({"name": choice.name, "args": plain}), "weight", mask, data=data)
+    return weights.compose(choice.name, **args)
+
+
+def controller(choice: ConfigDict, key: str) -> controllers.Controller:
+    """The controller of `choice`; `key` names it in messages.
+
+    Raises:
+      InputError: there is no such controller, or it refuses its hyper-parameters.
+    """
+    make = lookup(controllers.CONTROLLERS, choice.name, "controller")
+    known = inspect.signature(make).parameters
+    for name, value in choice.args.items():
+        if name not in known:
+            raise InputError(f"{key}: {choice.name!r} has no hyper-parameter {name!r}{nearest(name, known)}")
+        if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise InputError(f"{key}: {name}={value!r} must be a finite number")
+    try:
+        return make(**choice.args)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{key}: {choice.name!r}: {e}") from e
+
+
 def task(config: ConfigDict, **overrides) -> tasks.Task:
     """The task of `config.task`, e.g. with another split or size."""
     return tasks.get(config.task.name, **{**config.task.args, **overrides})
@@ -84,15 +137,18 @@ def mesh(config: ConfigDict) -> jax.sharding.Mesh:
     return make_mesh(**config.mesh)
 
 
-def optimizer(config: ConfigDict, updates: int):
-    """`(tx, schedule)` of `config.optimizer` for a run of `updates` updates."""
-    c = config.optimizer
-    checks.positive(config, "optimizer.learning_rate", *(["optimizer.clip"] if c.clip is not None else []))
-    checks.require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, "optimizer.b1", "optimizer.b2")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "optimizer.weight_decay")
-    checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "optimizer.decay_to")
+def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
+    """`(tx, schedule)` of `config.<key>` for a run of `updates` updates."""
+    c = config
+    for part in key.split("."):
+        c = c[part]
+    names = {name: f"{key}.{name}" for name in c}
+    checks.positive(config, names["learning_rate"], *([names["clip"]] if c.clip is not None else []))
+    checks.require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, names["b1"], names["b2"])
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, names["weight_decay"])
+    checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, names["decay_to"])
     if not 0 <= c.warmup < updates:
-        raise InputError(f"config.optimizer.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
+        raise InputError(f"config.{key}.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
     schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
     return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, weight_decay=c.weight_decay, clip=c.clip), schedule
 

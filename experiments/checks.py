@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from entropy_rl.errors import InputError
+from entropy_rl.errors import InputError, nearest
 
 
 def require(config: ConfigDict, rule: str, holds: Callable[[float], bool], *keys: str) -> None:
@@ -31,6 +31,15 @@ def positive(config: ConfigDict, *keys: str) -> None:
 def seed(config: ConfigDict) -> None:
     """InputError for a seed that jax or numpy cannot take."""
     require(config, "a whole number from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32, "seed")
+
+
+def one_of(config: ConfigDict, key: str, words: Iterable[str]) -> None:
+    """InputError unless the dotted key's value is one of `words`."""
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    if value not in list(words):
+        raise InputError(f"config.{key}={value!r}{nearest(str(value), words)}: must be one of {', '.join(words)}")
 
 
 def rows(mesh: Mesh, what: str, count: int) -> None:

@@ -9,39 +9,67 @@ import jax
 from ml_collections import ConfigDict
 
 from entropy_rl import sharding
-from entropy_rl.evaluate import evaluate
+from entropy_rl.evaluate import attempt_all, evaluate, per_problem
 from entropy_rl.metrics import Writer
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
+from entropy_rl.tasks.base import Task
 from experiments import build, checks
+
+BATCH = 64  # problems attempted at a time
 
 
 class Evaluator:
-    """Evaluates a policy and writes the rows; made before training, so that a bad `config.eval` stops it there."""
+    """Evaluates a policy and writes the rows; made before training, so that a bad `config.eval` stops it there.
+
+    `config.eval.last`, where there is one, is about one more evaluation after the last update: `last`.
+    """
 
     def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh):
         e, r = config.eval, config.rollout
         checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature")
         self._model, self._name, self._key = model, config.task.name, jax.random.key(config.seed)
-        self._task = build.task(config, split=e.split, size=e.problems)
-        self._sampling = {
-            "samples": e.samples,
-            "slots": r.slots,
-            "max_new": self._task.response_length,
-            "prompt_length": self._task.prompt_length,
-            "warp": partial(warp.temperature, value=r.temperature),
-            "sharding": sharding.rows(mesh),
-        }
-        slots = min(r.slots, e.problems * e.samples)
-        checks.rows(mesh, "the slots of an evaluation (rollout.slots, or eval.problems * samples)", slots)
+
+        def plan(problems: int, samples: int, key: str) -> tuple[Task, dict]:
+            """The task and how it is attempted; `key` is of the config."""
+            task = build.task(config, split=e.split, size=problems)
+            for size in {min(problems, BATCH), problems % BATCH or BATCH}:
+                slots = f"the slots of an evaluation (rollout.slots, or {key}.problems * samples)"
+                checks.rows(mesh, slots, min(r.slots, size * samples))
+            return task, {
+                "samples": samples,
+                "batch": BATCH,
+                "slots": r.slots,
+                "max_new": task.response_length,
+                "prompt_length": task.prompt_length,
+                "warp": partial(warp.temperature, value=r.temperature),
+                "sharding": sharding.rows(mesh),
+            }
+
+        self._task, self._how = plan(e.problems, e.samples, "eval")
         self._ks = tuple(e.ks)
         checks.ks(self._ks, e.samples)
+        self._last = None
+        if "last" in e:
+            checks.require(config, "a number of 0 or more", lambda x: x >= 0, "eval.last.problems")
+            checks.positive(config, "eval.last.samples")
+            if e.last.problems:
+                self._last = plan(e.last.problems, e.last.samples, "eval.last")
 
     def __call__(self, writer: Writer, step: int, params) -> dict[str, float]:
         """Evaluates and writes; gives the metrics."""
         clock = time.perf_counter()
         # 1 << 31 - 1: apart from the keys of training, which fold in the step alone
         key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 1), step)
-        values, _ = evaluate(self._model, params, self._task, key, ks=self._ks, **self._sampling)
+        values, _ = evaluate(self._model, params, self._task, key, ks=self._ks, **self._how)
         writer.evals(step, self._name, values | {"time/eval": time.perf_counter() - clock}, len(self._task))
         return values
+
+    def last(self, writer: Writer, step: int, params) -> None:
+        """The evaluation after the last update: what became of each problem goes to problems.jsonl, if it is on."""
+        if self._last:
+            task, how = self._last
+            # apart from the keys of the evaluation at this step, some of whose noise would come again
+            key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 2), step)
+            groups = attempt_all(self._model, params, task, key, **how)
+            writer.problems(step, self._name, per_problem(task, groups))

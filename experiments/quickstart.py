@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
-from experiments import fit_laws, launch, train_rl, train_sft
+from experiments import fit_laws, launch, parts, train_rl, train_sft
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -29,26 +29,27 @@ def run(config: ConfigDict, workdir: str) -> None:
     if folder.is_relative_to(Path.cwd()):  # the same paths however the folder is given, and wherever the project moves
         folder = folder.relative_to(Path.cwd())
     sft, rl, law = (folder / part for part in ("sft", "rl", "law"))
-    parts = config.copy_and_resolve_references()
-    with parts.unlocked():
-        parts.rl.init, parts.law.logs = str(sft), str(rl)
-    check(parts)
+    whole = config.copy_and_resolve_references()
+    with whole.unlocked():
+        whole.rl.init, whole.law.logs = str(sft), str(rl)
+    check(whole)
     launch.open_workdir(config, workdir, ignore=("law",))  # a fit is quickly done again
     print(f"1/3 imitation of solved problems, {config.sft.steps} steps -> {sft}", flush=True)
-    train_sft.run(parts.sft, sft)
+    train_sft.run(whole.sft, sft)
     print(f"2/3 RL with a verifiable reward, {config.rl.steps} steps -> {rl}", flush=True)
-    train_rl.run(parts.rl, rl)
+    train_rl.run(whole.rl, rl)
     print(f"3/3 the law R = -a exp(H) + b on the held-out curve -> {law}", flush=True)
-    print("\n" + table(rl, fit_laws.fit(parts.law, law)))
+    print("\n" + table(rl, fit_laws.fit(whole.law, law)))
     print(f"\nfigure  {law / 'law.png'}\nlogs    {rl}/metrics.jsonl, {rl}/evals.jsonl, {rl}/samples.jsonl")
 
 
 def check(config: ConfigDict) -> None:
     """InputError for a value in any part that would stop it, before the first one is trained."""
     models = []
-    for part, script in (("sft", train_sft), ("rl", train_rl)):
+    for part, make in (("sft", train_sft.parts), ("rl", parts.make)):
         try:
-            models.append(script.parts(config[part])[1])
+            made = make(config[part])
+            models.append(made[1] if part == "sft" else made.model)
         except InputError as e:
             raise InputError(f"in config.{part}: {e}") from e
     if models[0] != models[1]:

@@ -2,11 +2,12 @@
 
     python -m experiments.train_rl --config=configs/rl/grpo.py --config.init=runs/sft --workdir=runs/grpo
 
-What of the papers' setting it leaves out: no reference policy, no value critic, no filter of groups without variance
-(they get zero advantage and stay in the token count). One step, in order: checkpoint, evaluation, rollout, entropy
-record (before the update, at temperature 1), updates. Which problems, which noise, which order of mini-batches:
-functions of (seed, step), so a killed run that is started again with the same command gives the same rows and
-parameters, bit for bit on a CPU.
+One step, in order: checkpoint, evaluation, rollout (with dynamic sampling until enough groups have rewards that
+differ), scores that the algorithm needs (reference, critic, the learner's own log-probabilities), advantages, entropy
+record (before the update, at temperature 1), coefficients, updates. Which problems, which noise, which order of
+mini-batches: functions of (seed, step), so a killed run that is started again with the same command gives the same
+rows and parameters, bit for bit on a CPU. What of the papers' setting it leaves out: several hosts, and rollouts that
+go on while the learner learns.
 """
 
 from __future__ import annotations
@@ -15,26 +16,22 @@ import dataclasses
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import entropy, learner, objectives, sharding
-from entropy_rl.advantages import ADVANTAGES
+from entropy_rl import sharding
 from entropy_rl.alarms import EntropyAlarm
 from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
-from entropy_rl.logprobs import choice_logits
-from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.losses.weights import WEIGHTS
 from entropy_rl.methods import collect
 from entropy_rl.metrics import Writer
-from entropy_rl.rollouts import minibatches
+from entropy_rl.rollouts import Rollout
 from entropy_rl.sampling import warp
-from experiments import build, checks, launch
-from experiments.evaluation import Evaluator
+from experiments import launch, parts, states
+from experiments.learn import Change, Learner
 from experiments.progress import progress
 
 
@@ -42,58 +39,33 @@ def run(config: ConfigDict, workdir: str) -> None:
     """Trains a policy by RL; writes metrics, evaluations, samples and checkpoints to `workdir`.
 
     Raises:
-      InputError: a bad value, a workdir that belongs to another config, or a gradient that is not finite.
+      InputError: a bad value, a workdir that belongs to another config, a gradient that is not finite, or too few
+        groups whose rewards differ.
     """
-    task, model, mesh, tx, schedule, loss, advantage, weight, evaluator = parts(config)
-    advantage, weight = jax.jit(advantage), jax.jit(weight)
-    r = config.rollout
-    key = jax.random.key(config.seed)
-
-    def first_state():
-        state = learner.init_state(model, tx, mesh, key)
-        if config.init is not None:
-            state = learner.with_params(state, build.initial_params(config.init, state))
-        return state
-
+    p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
-    state = None if (Path(workdir) / "config.json").exists() else first_state()
+    state = None if (Path(workdir) / "config.json").exists() else states.first(config, p)
     workdir = launch.open_workdir(config, workdir)
-
-    update = learner.make_update(
-        objectives.policy(model.apply, loss, temperature=r.temperature),
-        tx,
-        microbatches=config.microbatches,
-        record=objectives.policy_record,
-    )
-    coefs = {"entropy": jnp.float32(config.entropy_coef)}
-    place = partial(jax.device_put, device=sharding.rows(mesh))
-    record = jax.jit(entropy.record)
-    logits_at = jax.jit(lambda params, tokens: choice_logits(model.apply(params, tokens)[0]))
-    measure_change = jax.jit(entropy.measured_change)
-    length = task.prompt_length + task.response_length
-    sampling = {
-        "samples": r.samples,
-        "slots": r.slots,
-        "max_new": task.response_length,
-        "prompt_length": task.prompt_length,
-        "warp": partial(warp.temperature, value=r.temperature),
-        "sharding": sharding.rows(mesh),
-    }
+    key = jax.random.key(config.seed)
+    collect_step, learn = Collector(config, p, key), Learner(config, p, key)
+    measure_change = Change(config, p)
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))
+        restored = checkpoints.restore_latest(states.saved(states.abstract(p)))
         if restored:
             start, state, meta = restored
+            state = states.loaded(state)
             alarm = EntropyAlarm(**meta["alarm"])
+            learn.control = meta.get("control", learn.control)
         else:
-            start, state = 0, state or first_state()
+            start, state = 0, state or states.first(config, p)
             alarm = EntropyAlarm(**config.alarm)
         if start == config.steps:
             return
 
         def save(step):
             writer.flush()
-            checkpoints.save(step, state, {"alarm": dataclasses.asdict(alarm)})
+            checkpoints.save(step, states.saved(state), {"alarm": dataclasses.asdict(alarm), "control": learn.control})
 
         def finish(step, row, updates):
             """Writes the row of an update once its numbers are there; stops the run if they are not finite."""
@@ -123,92 +95,72 @@ def run(config: ConfigDict, workdir: str) -> None:
                 if at_checkpoint:
                     save(step)
                 if at_eval:
-                    evaluator(writer, step, state.params)
+                    p.evaluator(writer, step, state.policy.params)
 
                 clock = time.perf_counter()
-                problems = [task[(step * r.prompts + i) % len(task)] for i in range(r.prompts)]
-                groups = collect.attempt(
-                    model, state.params, task, problems, jax.random.fold_in(key, step), **sampling
-                )
-                rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
+                try:
+                    rollout, groups, row = collect_step(state.policy.params, step)
+                except InputError:
+                    pending = finish(*pending) if pending else None
+                    save(step)
+                    raise
                 if pending:  # sampling waited for that update, so its numbers cost nothing now
                     pending = finish(*pending)
-                sampled = time.perf_counter()
-                per_row = np.asarray(advantage(rollout.reward, rollout.group))
-                decisions = task.decisions(rollout.tokens, rollout.mask)
-                row = record(
-                    rollout.entropy, rollout.sampler_logp, per_row[:, None] * rollout.mask, rollout.mask, decisions
-                )
-                row |= collect.summary(task, groups)
                 if at_eval:
                     writer.samples(step, texts(groups, config.samples))
-
-                at_change = config.change.every and step % config.change.every == 0
-                if at_change:
-                    some = slice(0, config.change.rows)
-                    before = logits_at(state.params, rollout.tokens[some])
-                updates = []
-                for epoch in range(config.epochs):
-                    split = config.updates > 1 or config.epochs > 1
-                    rng = np.random.default_rng((config.seed, step, epoch)) if split else None
-                    for batch in minibatches(rollout, per_row, weight, count=config.updates, rng=rng):
-                        batch = jax.tree.map(place, batch)
-                        state, metrics = update(state, batch, key, coefs)
-                        updates.append(metrics)
-                if at_change:
-                    after = logits_at(state.params, rollout.tokens[some])
-                    row |= measure_change(before, after, rollout.mask[some])
-                row |= {
-                    "update/learning_rate": schedule(step * config.updates * config.epochs),
-                    "time/rollout": sampled - clock,
-                    "time/learn": time.perf_counter() - sampled,
-                }
+                sampled = time.perf_counter()
+                measure = config.change.every and step % config.change.every == 0
+                before = measure_change.before(state.policy.params, rollout) if measure else None
+                state, updates, learned, advantage = learn(state, rollout, step)
+                row |= learned
+                if measure:
+                    row |= measure_change(before, state.policy.params, rollout, advantage)
+                row |= {"time/rollout": sampled - clock, "time/learn": time.perf_counter() - sampled}
                 pending = step, row, updates
             finish(*pending)
-            evaluator(writer, config.steps, state.params)
+            p.evaluator(writer, config.steps, state.policy.params)
+            p.evaluator.last(writer, config.steps, state.policy.params)
             save(config.steps)
 
 
-def parts(config: ConfigDict) -> tuple:
-    """Task, model, mesh, optimiser, schedule, loss, advantage, weight, evaluator: here a bad value is an InputError."""
-    check(config)
-    r = config.rollout
-    task = build.task(config, split="train")
-    model = build.model(config, task.tokenizer.vocab_size)
-    mesh = build.mesh(config)
-    rows = r.prompts // config.updates * r.samples
-    checks.rows(mesh, "the responses of a mini-batch (rollout.prompts / updates * rollout.samples)", rows)
-    slots = min(r.slots, r.prompts * r.samples)
-    checks.rows(mesh, "the slots (rollout.slots, or rollout.prompts * samples)", slots)
-    tx, schedule = build.optimizer(config, config.steps * config.updates * config.epochs)
-    mask = np.array([[False, True, True], [False, False, False]])  # tried on: two responses, one of them empty
-    x, group = np.zeros(mask.shape, np.float32), np.zeros(len(mask), np.int32)
-    loss = build.bind(POLICY_LOSSES, config.loss, "policy loss", x, x, x, mask, key=jax.random.key(0))
-    advantage = build.bind(ADVANTAGES, config.advantage, "advantage", x[:, 0], group)
-    weight = build.bind(WEIGHTS, config.weight, "weight", mask)
-    return task, model, mesh, tx, schedule, loss, advantage, weight, Evaluator(config, model, mesh)
+class Collector:
+    """Step -> rollout: problems, responses and rewards, pure in (seed, step)."""
 
+    def __init__(self, config: ConfigDict, p: parts.Parts, key: jax.Array):
+        self._r, self._p, self._key, self._rounds = config.rollout, p, key, config.filter_rounds
+        self._sampling = {
+            "samples": self._r.samples,
+            "slots": self._r.slots,
+            "max_new": p.task.response_length,
+            "prompt_length": p.task.prompt_length,
+            "warp": partial(warp.temperature, value=self._r.temperature),
+            "sharding": sharding.rows(p.mesh),
+        }
 
-def check(config: ConfigDict) -> None:
-    """InputError for values that would fail late or mean nothing."""
-    checks.positive(
-        config,
-        *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "checkpoint.keep", "eval.every"),
-        *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "change.rows"),
-    )
-    checks.seed(config)
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "change.every", "samples")
-    checks.require(config, "a finite number", lambda x: True, "entropy_coef")
-    checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")
-    checks.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")
-    prompts, samples = config.rollout.prompts, config.rollout.samples
-    if prompts % config.updates:
-        raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
-    if (prompts // config.updates * samples) % config.microbatches:
-        raise InputError(
-            f"config.microbatches={config.microbatches} does not divide the {prompts // config.updates * samples} "
-            "responses of a mini-batch (rollout.prompts / updates * rollout.samples): choose a divisor"
+    def __call__(self, params: Any, step: int) -> tuple[Rollout, list[collect.Group], dict[str, float]]:
+        """(rollout, its groups, what is logged of all groups that were sampled)."""
+        r, task, rounds = self._r, self._p.task, self._rounds
+        key = jax.random.fold_in(self._key, step)
+
+        def sample(number):
+            first = (step * max(rounds, 1) + number) * r.prompts
+            problems = [task[(first + i) % len(task)] for i in range(r.prompts)]
+            noise = jax.random.fold_in(key, number) if number else key
+            return collect.attempt(self._p.model, params, task, problems, noise, **self._sampling)
+
+        row = {}
+        if rounds:
+            groups, sampled = collect.informative(sample, count=r.prompts, rounds=rounds)
+            row["rollout/groups_sampled"] = float(len(sampled))
+        else:
+            groups = sampled = sample(0)
+        rollout = collect.to_rollout(
+            groups,
+            length=task.prompt_length + task.response_length,
+            pad_id=task.tokenizer.pad_id,
+            penalty=self._p.penalty,
         )
+        return rollout, groups, row | collect.summary(task, sampled)
 
 
 def texts(groups: list[collect.Group], count: int) -> list[dict]:

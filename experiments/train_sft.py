@@ -19,6 +19,7 @@ from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.metrics import Writer
+from entropy_rl.models.scoring import token_scores
 from entropy_rl.rollouts import Batch
 from experiments import build, checks, launch
 from experiments.evaluation import Evaluator
@@ -35,7 +36,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     workdir = launch.open_workdir(config, workdir)
 
     update = learner.make_update(
-        objectives.nll(model.apply), tx, microbatches=config.microbatches, record=objectives.nll_record
+        objectives.nll(token_scores(model)), tx, microbatches=config.microbatches, record=objectives.nll_record
     )
     weight = jax.jit(token_mean)
     place = partial(jax.device_put, device=sharding.rows(mesh))

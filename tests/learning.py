@@ -10,7 +10,15 @@ from entropy_rl import learner, objectives, sharding
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS
 from entropy_rl.models import presets
+from entropy_rl.models.scoring import token_scores
 from entropy_rl.rollouts import Batch
+
+# hyper-parameters with which a loss that selects tokens does select some of the batch below
+SELECTING = {
+    "clip_cov": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
+    "random_clip": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
+    "kl_cov": {"frac": 0.15},
+}
 
 
 def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
@@ -29,7 +37,7 @@ def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
     )
 
 
-def updated(loss="ppo", *, microbatches=1, mesh=None, data=None, vocab=24, **model):
+def updated(loss="ppo", *, microbatches=1, mesh=None, data=None, vocab=24, hparams=None, weight=None, **model):
     """Parameters and metrics after one update with plain SGD, whose step is the gradient itself."""
     import optax
 
@@ -37,10 +45,11 @@ def updated(loss="ppo", *, microbatches=1, mesh=None, data=None, vocab=24, **mod
     mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
     tx = optax.sgd(1.0)
     state = learner.init_state(model, tx, mesh, jax.random.key(0))
-    objective = objectives.policy(model.apply, POLICY_LOSSES[loss])
+    hparams = SELECTING.get(loss, {}) | (hparams or {})
+    objective = objectives.policy(token_scores(model), partial(POLICY_LOSSES[loss], **hparams), weight=weight)
     update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
     data = jax.tree.map(partial(jax.device_put, device=sharding.rows(mesh)), data or batch(vocab=vocab))
-    state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01)})
+    state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
     return jax.device_get(state.params), jax.device_get(metrics)
 
 

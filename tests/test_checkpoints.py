@@ -353,8 +353,7 @@ def test_sigkill_in_a_save(tmp_path):
     folders = [tmp_path / str(delay) / "checkpoints" for delay in (0.0, 0.03, 0.3)]
     command = [sys.executable, "-c", CHILD]
     children = [
-        subprocess.Popen([*command, str(f)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for f in folders
+        subprocess.Popen([*command, str(f)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for f in folders
     ]
     outcomes = []
     try:

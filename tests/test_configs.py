@@ -7,22 +7,28 @@ import json
 import math
 import pathlib
 import re
+import shutil
 
 import pytest
 from ml_collections import ConfigDict, FieldReference
 
 from entropy_rl import jsonl
 from entropy_rl.errors import InputError
-from experiments import checks, launch, train_rl
+from experiments import checks, launch, parts
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     str(path.relative_to(ROOT))
     for path in (ROOT / "configs").rglob("*.py")
-    if path.name not in ("common.py", "__init__.py") and path.parent.name != "sweeps"
+    if path.name not in ("common.py", "base.py", "__init__.py") and path.parent.name != "sweeps"
 )
 NO_SMOKE = {"configs/curate.py"}  # it copies files, in a second
-SLOW = {"configs/bench.py", "configs/quickstart.py"}  # its parts are here by themselves, and it has a test of its own
+# quickstart has a test of its own, and its parts are here; of the RL recipes, which differ in a few values
+# of one base, the fast suite runs those that take another way through the script
+FAST_RECIPES = {"grpo", "ppo", "kl_cov", "high_entropy_tokens"}
+SLOW = {"configs/bench.py", "configs/quickstart.py"} | {
+    path for path in CONFIGS if path.startswith("configs/rl/") and pathlib.Path(path).stem not in FAST_RECIPES
+}
 
 
 def docstring(path):
@@ -68,7 +74,7 @@ class Reads:
 
         monkeypatch.setattr(ConfigDict, "__getitem__", getitem)
         monkeypatch.setattr(ConfigDict, "copy_and_resolve_references", copied)
-        for module, name in ((launch, "open_workdir"), (checks, "require"), (train_rl, "check")):
+        for module, name in ((launch, "open_workdir"), (checks, "require"), (parts, "check")):
             monkeypatch.setattr(module, name, self._unseen(getattr(module, name)))
 
     def missing(self):
@@ -108,6 +114,15 @@ def logs(tmp_path_factory):
     rewards = [0.6 - 0.1 * math.exp(h) for h in entropy]
     jsonl.rewrite(run / "evals.jsonl", [{"step": i, **row, "value": r} for i, r in enumerate(rewards)])
     (run / "config.json").write_text(json.dumps({"config": {}}))
+    for name in ("grpo", "clip_cov"):
+        control = run.parent / f"{name},seed=0"
+        shutil.copytree(run, control)
+        rows = [{"step": i, "policy/entropy_sequence": 0.1, "time/rollout": 0.2, "time/learn": 0.1} for i in range(3)]
+        jsonl.rewrite(control / "metrics.jsonl", rows)
+        problem = {"step": 12, "task": "countdown", "level": 4, "n": 16, "right": 5, "distinct": 2}
+        jsonl.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
+        settings = {"seed": 0, "steps": 12, "eval": {"last": {"problems": 8}}}
+        (control / "config.json").write_text(json.dumps({"config": settings}))
     return run
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import combinations
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from entropy_rl import tasks
 from entropy_rl.errors import InputError
-from entropy_rl.evaluate import measure, pass_at_k
+from entropy_rl.evaluate import measure, pass_at_k, per_problem
 from entropy_rl.methods.collect import Group, answer_entropy
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks.base import get
@@ -49,6 +50,18 @@ def test_measure_by_hand():
     np.testing.assert_allclose(out["distinct_count"], 0.5)
     assert np.isnan(out["distinct/level4"])
     np.testing.assert_allclose(out["entropy"], 0.3)
+    assert per_problem(task, groups) == [
+        {"id": "countdown/test/0", "level": 3, "n": 4, "right": 2, "distinct": 1},
+        {"id": "countdown/test/1", "level": 4, "n": 4, "right": 0, "distinct": 0},
+    ]
+
+
+def test_half_a_reward_is_not_right():
+    """Mutation: `> 0` for right."""
+    task = get("countdown", split="test", levels=(3,), size=1)
+    g = group(task, 0, [task[0].answer] * 3)
+    rows = per_problem(task, [dataclasses.replace(g, rewards=[0.5, 1.0, 0.99])])
+    assert rows == [{"id": "countdown/test/0", "level": 3, "n": 3, "right": 1, "distinct": 1}]
 
 
 def test_answer_entropy():

@@ -8,7 +8,7 @@ from entropy_rl import jsonl
 
 
 def test_rows_come_back_bit_for_bit(tmp_path):
-    rows = [{"step": 1, "x": 0.1 + 0.2, "text": "ä\n\"\u2028"}, {"x": math.inf}, {}]
+    rows = [{"step": 1, "x": 0.1 + 0.2, "text": 'ä\n"\u2028'}, {"x": math.inf}, {}]
     path = tmp_path / "a.jsonl"
     jsonl.rewrite(path, rows)
     assert jsonl.read(path) == (rows, [])

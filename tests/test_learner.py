@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,15 +8,114 @@ import pytest
 
 from entropy_rl import learner, objectives, sharding
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.losses.weights import WEIGHTS
+from entropy_rl.losses.weights import WEIGHTS, compose
 from entropy_rl.models import presets
-from tests.learning import assert_close, batch, updated
+from entropy_rl.models.scoring import token_scores, values
+from entropy_rl.models.transformer import Transformer
+from tests.learning import SELECTING, assert_close, batch, updated
 
 
 @pytest.mark.parametrize("loss", POLICY_LOSSES)
 def test_micro_batches_change_nothing(loss):
     """1 and 4 micro-batches on ragged rows sorted by length. Mutation: average instead of add."""
     assert_close(updated(loss, microbatches=1), updated(loss, microbatches=4))
+
+
+@pytest.mark.parametrize("loss", SELECTING)
+def test_selections_are_of_the_whole_mini_batch(loss):
+    """The same tokens, whatever the number of micro-batches; in the reference code's scope each has its own.
+
+    Mutation: `whole` False in objectives.policy.
+    """
+    _, one = updated(loss)
+    _, four = updated(loss, microbatches=4)
+    assert 0.05 < one["policy/selected_fraction"] == four["policy/selected_fraction"]
+    np.testing.assert_allclose(four["policy/selected_entropy"], one["policy/selected_entropy"], rtol=1e-6)
+    np.testing.assert_allclose(four["policy/selected_cov"], one["policy/selected_cov"], rtol=1e-4)
+    alone = {"scope": "microbatch"}
+    a, whole = updated(loss, hparams=alone)
+    b, parts = updated(loss, hparams=alone, microbatches=4)
+    assert whole["policy/selected_fraction"] == pytest.approx(one["policy/selected_fraction"], abs=0.02)
+    gap = max(np.abs(x - y).max() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    assert gap > 1e-4, "each micro-batch selects for itself"
+
+
+def test_weights_of_the_current_entropy_are_of_the_whole_mini_batch():
+    """80/20 with the current policy's entropies, in 1 and 4 micro-batches; the batch's own weights are not read."""
+    weight = compose("top_entropy", frac=0.3)
+    data = batch().replace(weight=np.full((16, 12), np.nan, np.float32))
+    one, four = (updated(microbatches=n, weight=weight, data=data) for n in (1, 4))
+    assert_close(one, four)
+    assert np.isfinite(one[1]["update/loss"])
+    other = updated(weight=compose("token_mean"), data=data)
+    assert abs(other[1]["update/grad_norm"] - one[1]["update/grad_norm"]) > 1e-3
+
+
+def test_rows_that_share_a_prompt_stay_together():
+    """Four groups of four in two micro-batches, each prompt run once: the update of all rows on their own.
+
+    Mutation: `together` left out of `cut` or `join`.
+    """
+    model, tx = presets.make("test", 24), optax.sgd(1.0)
+    data, mesh = batch(), sharding.make_mesh(devices=jax.devices()[:1])
+    data.tokens[:, :2] = np.repeat(data.tokens[::4, :2], 4, axis=0)
+    done = []
+    for samples, parts in ((1, 1), (4, 1), (4, 2)):
+        state = learner.init_state(model, tx, mesh, jax.random.key(0))
+        objective = objectives.policy(token_scores(model, samples=samples, prompt_length=2), POLICY_LOSSES["ppo"])
+        update = learner.make_update(
+            objective, tx, microbatches=parts, together=samples, record=objectives.policy_record
+        )
+        state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
+        done.append(jax.device_get((state.params, metrics)))
+    assert_close(done[0], done[1])
+    assert_close(done[0], done[2])
+
+
+def test_the_kl_pulls_back_to_the_reference():
+    """With no advantage the KL alone moves the policy, towards the reference's log-probabilities."""
+    model, tx = presets.make("test", 24), optax.sgd(0.5)
+    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    data = batch()
+    other = jax.tree.map(lambda x: 3 * x, state.params)
+    score = jax.jit(token_scores(model))
+    data = data.replace(advantage=np.zeros((16, 12), np.float32))
+    data = data.replace(ref_logp=np.asarray(score(other, data.tokens, data.mask)["logp"]))
+    update = learner.make_update(
+        objectives.policy(token_scores(model), POLICY_LOSSES["ppo"], kl="k2"), tx, record=objectives.policy_record
+    )
+    seen = []
+    for _ in range(20):
+        state, metrics = update(state, data, jax.random.key(0), {"entropy": jnp.float32(0), "kl": jnp.float32(1)})
+        seen.append(float(metrics["policy/ref_kl"]))
+    assert seen[-1] < 0.5 * seen[0]
+
+
+def test_truncated_importance_weighs_the_surrogate():
+    """Halved importance halves the surrogate's gradient."""
+    data = batch()
+    full, _ = updated(data=data.replace(importance=np.ones((16, 12), np.float32)))
+    plain, metrics = updated(data=data)
+    assert "policy/importance" not in metrics
+    assert_close(full, plain)
+    none, metrics = updated(data=data.replace(importance=np.zeros((16, 12), np.float32)))
+    bonus, _ = updated(data=data.replace(advantage=np.zeros((16, 12), np.float32)))
+    assert_close(none, bonus)  # the entropy bonus is left
+
+
+def test_a_critic_learns_its_returns():
+    """Regression on given returns: explained variance rises. Mutation: the target's sign."""
+    model = Transformer(dataclasses.replace(presets.make("test", 24).config, head="value"))
+    tx = learner.make_optimizer(learner.make_schedule(3e-3))
+    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    data = batch()
+    odd_before = np.pad(data.tokens[:, :-1] % 2, ((0, 0), (1, 0)))
+    target = np.where(data.mask, odd_before.cumsum(axis=1), 0).astype(np.float32)
+    update = learner.make_update(objectives.value(values(model), clip=5.0), tx, record=objectives.value_record)
+    for _ in range(150):
+        data = data.replace(value=np.zeros_like(target), target=target)
+        state, metrics = update(state, data, jax.random.key(0), {})
+    assert metrics["critic/explained_variance"] > 0.9
 
 
 def test_a_mean_of_means_would_be_seen():
@@ -34,10 +135,10 @@ def test_the_entropy_bonus_raises_entropy():
     tx = optax.sgd(1.0)
     state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
     data = batch().replace(advantage=np.zeros((16, 12), np.float32))
-    update = learner.make_update(objectives.policy(model.apply, POLICY_LOSSES["ppo"]), tx)
+    update = learner.make_update(objectives.policy(token_scores(model), POLICY_LOSSES["ppo"]), tx)
     # a policy that is not uniform already
     state = state.replace(params=jax.tree.map(lambda x: x * 5, state.params))
-    bonus = lambda p: objectives.policy(model.apply, POLICY_LOSSES["ppo"])(  # noqa: E731
+    bonus = lambda p: objectives.policy(token_scores(model), POLICY_LOSSES["ppo"])(  # noqa: E731
         p, data, None, {"entropy": jnp.float32(1.0)}
     )[0]
     before = bonus(state.params)
@@ -52,7 +153,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     before = jax.device_get(state)
     data = batch()
     data.advantage[3, 2] = np.inf
-    update = learner.make_update(objectives.policy(model.apply, POLICY_LOSSES["ppo"]), tx)
+    update = learner.make_update(objectives.policy(token_scores(model), POLICY_LOSSES["ppo"]), tx)
     state, metrics = update(state, data, jax.random.key(0), {"entropy": jnp.float32(0)})
     assert metrics["update/finite"] == 0.0
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state))
@@ -79,6 +180,6 @@ def test_with_params_copies():
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     source = learner.init_state(model, tx, mesh, jax.random.key(7)).params
     state = learner.with_params(learner.init_state(model, tx, mesh, jax.random.key(0)), source)
-    update = learner.make_update(objectives.nll(model.apply), tx)
+    update = learner.make_update(objectives.nll(token_scores(model)), tx)
     update(state, batch(), jax.random.key(0), {})
     assert np.isfinite(jax.device_get(source)["params"]["embed"]["embedding"]).all()

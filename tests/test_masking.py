@@ -29,6 +29,7 @@ def test_nothing_masked_in_gives_zero():
     none = jnp.zeros_like(MASK)
     for f in (masking.masked_sum, masking.masked_mean, masking.masked_std):
         assert f(X, none) == 0.0
+    assert not np.any(masking.whiten(X, none))
     assert masking.masked_quantiles(X, none, (0.5,)) == 0.0
     assert np.isfinite(jax.grad(lambda x: masking.masked_mean(x, none))(jnp.ones((2, 3)))).all()
 
@@ -38,3 +39,31 @@ def test_groups_in_any_order():
     np.testing.assert_allclose(mean, [2, 6, 2, 6])
     np.testing.assert_allclose(std, np.sqrt([2, 2, 2, 2]), rtol=1e-6)
     np.testing.assert_allclose(size, [2, 2, 2, 2])
+
+
+def test_whitening_by_hand():
+    """Mutations: the population's variance; what is masked out counted."""
+    got = masking.whiten(X, MASK)
+    scale = np.std([1, 2, 4, 8], ddof=1)
+    np.testing.assert_allclose(got, np.array([[-2.75, -1.75, 0], [0.25, 0, 4.25]]) / scale, rtol=1e-6)
+    assert not np.any(masking.whiten(X, jnp.zeros_like(MASK).at[0, 1].set(True)))
+    assert not np.any(masking.whiten(jnp.full((2, 3), 7.0), MASK))
+
+
+@pytest.mark.parametrize("q", [0.0, 0.2, 0.4, 0.5, 0.6, 0.77, 1.0])
+def test_quantiles_of_groups_are_numpys(rng, q):
+    """Groups of 1 to 12, in any order. Mutation: places among all the rows instead of the group's."""
+    group = rng.permutation(np.repeat([5, -3, 8, 0, 2], [1, 2, 6, 11, 12]))
+    x = rng.normal(size=32).astype(np.float32)
+    want = [np.quantile(x[group == g], q) for g in group]
+    got = masking.group_quantile(jnp.asarray(x), jnp.asarray(group), q)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(masking.group_quantile, static_argnums=2)(x, group, q), got, rtol=1e-6)
+
+
+@pytest.mark.parametrize("k", range(1, 10))
+def test_a_quantile_that_is_one_of_the_values_is_exactly_it(k):
+    """q (n - 1) is a whole number, in float32 only nearly: no trace of the next value. Mutation: no rounding."""
+    for n in (11, 51, 101, 201):
+        x = jnp.where(jnp.arange(n) <= k * (n - 1) // 10, 0.0, 1.0)
+        assert not np.any(masking.group_quantile(x, jnp.zeros(n, jnp.int32), k / 10))

@@ -15,7 +15,7 @@ import pytest
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 
-FILES = ("metrics.jsonl", "evals.jsonl", "samples.jsonl")
+FILES = ("metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl")
 
 
 def work(writer, start, stop, every=2):
@@ -24,6 +24,7 @@ def work(writer, start, stop, every=2):
         if step % every == 0:
             writer.evals(step, "countdown", {"pass@1": step / 3, "pass@8": step / 2}, n=16)
             writer.samples(step, [{"text": f"é {step}", "reward": np.float32(step / 3)}])
+            writer.problems(step, "countdown", [{"id": f"{i}", "n": 4, "right": np.int64(i + step)} for i in range(3)])
         writer.scalars(step, {"policy/entropy": 1 / (step + 3), "rollout/reward": jnp.float32(step) / 7})
 
 
@@ -57,6 +58,7 @@ def test_rows_of_all_files(tmp_path):
         {"step": 0, "task": "countdown", "metric": "pass@8", "value": 0.0, "n": 16},
     ]
     assert run.samples == [{"step": 0, "text": "é 0", "reward": 0.0}]
+    assert run.problems == [{"step": 0, "task": "countdown", "id": f"{i}", "n": 4, "right": i} for i in range(3)]
 
 
 @pytest.mark.parametrize("checkpoint", [0, 3, 4])
@@ -91,6 +93,26 @@ def test_a_kill_at_any_byte_leaves_the_same_bytes(tmp_path):
         aside = list(cut.glob("set_aside/*"))
         assert [p.read_bytes() for p in aside] == ([torn + b"\n"] if torn else [])
         assert bool(said) == bool(torn)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99, 1.0])
+def test_a_kill_in_the_last_evaluation_leaves_one_set_of_rows(tmp_path, share):
+    """It comes after the last update, before the checkpoint: rows of a step from the checkpoint on are cut."""
+    rows = [{"id": f"{i}", "right": i} for i in range(20)]
+
+    def end(start):
+        with metrics.Writer.resume(tmp_path, start, say=lambda _: None) as writer:
+            work(writer, start, 4)
+            writer.problems(4, "countdown", rows)
+
+    end(0)
+    whole = contents(tmp_path)
+    data = whole["problems.jsonl"]
+    last = data.index(b'{"step": 4')
+    (tmp_path / "problems.jsonl").write_bytes(data[: last + round(share * (len(data) - last))])
+    end(2)
+    assert contents(tmp_path) == whole
+    assert len([row for row in metrics.read(tmp_path).problems if row["step"] == 4]) == 20
 
 
 def test_broken_lines_are_set_aside_and_added_to(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.losses.weights import token_mean
+from entropy_rl.losses.weights import compose
 from entropy_rl.rollouts import minibatches, pack
 from entropy_rl.sampling.engine import Completion
 
@@ -37,7 +37,7 @@ def test_too_long_is_named():
 def test_minibatches_keep_groups_whole_and_cover_everything_once(rng):
     r = rollout(4)
     advantage = np.arange(8, dtype=np.float32)
-    parts = list(minibatches(r, advantage, token_mean, count=2, rng=rng))
+    parts = list(minibatches(r, advantage, compose("token_mean"), count=2, rng=rng))
     seen = np.concatenate([p.advantage.max(axis=1) for p in parts])
     np.testing.assert_array_equal(np.sort(seen), advantage)
     for p in parts:
@@ -50,4 +50,4 @@ def test_minibatches_keep_groups_whole_and_cover_everything_once(rng):
 
 def test_a_count_that_does_not_divide_is_named():
     with pytest.raises(InputError, match="4 prompts cannot be split into 3 mini-batches"):
-        list(minibatches(rollout(4), np.zeros(8), token_mean, count=3))
+        list(minibatches(rollout(4), np.zeros(8), compose("token_mean"), count=3))

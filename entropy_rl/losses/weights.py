@@ -3,13 +3,29 @@
 Computed once on the whole optimiser mini-batch; micro-batches and devices then only add, and their number cannot change
 the gradient. Fully masked rows weigh nothing and are not counted as sequences.
 
-To add one: a function `(mask bool[B, T], **hparams) -> f32[B, T]`, 0 outside the mask, and a row in WEIGHTS.
+The first four rows say how to average. The others refine one of them, `base`, or one another, so that products are
+nested: `drop_truncated(mask, truncated=..., base=lambda m: top_entropy(m, entropy=..., base=sequence_mean))`, which
+`compose` builds from names.
+
+To add one: a function `(mask bool[B, T], **hparams) -> f32[B, T]`, 0 outside the mask, and a row in WEIGHTS. The
+arrays that it needs beside the mask are keywords by the names of DATA.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+
+from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.losses.selection import highest
+
+DATA = ("entropy", "advantage", "truncated")  # keywords that are arrays, not hyper-parameters
+Base = Callable[[jax.Array], jax.Array]  # mask bool[B, T] -> weight f32[B, T]
 
 
 def _counts(mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -43,9 +59,123 @@ def fixed_length(mask: jax.Array, *, length: int) -> jax.Array:
     return mask / (sequences * length)
 
 
+def top_entropy(mask: jax.Array, *, entropy: jax.Array, frac: float = 0.2, base: Base = token_mean) -> jax.Array:
+    """base(mask & selected): only the most uncertain tokens, the forks, learn (80/20, arXiv:2506.01939, Eq 6).
+
+    Selected are exactly k = ceil(frac n) of the n tokens of the batch, so at least 1, and of equally uncertain ones the
+    first. The denominator counts selected tokens only, as in the paper: a token that is kept weighs 1 / frac times as
+    much as without the selection. The authors' `get_global_entropy_top_mask` takes as many, min(n, int(n frac +
+    0.9999)) and at least 1, but decides in each micro-batch and leaves ties to chance; TRL keeps all tokens in the
+    denominator.
+
+    Args:
+      mask: bool[B, T].
+      entropy: f32[B, T], of the policy where it chose the token: the data policy's or the current one's.
+      frac: from 0.0001 to 1, taken to the nearest fraction with a denominator of at most 10,000.
+      base: mask -> weight.
+
+    Returns:
+      f32[B, T].
+
+    Raises:
+      InputError: frac out of range.
+    """
+    if not 1e-4 <= frac <= 1:
+        raise InputError(f"frac={frac}: the share of tokens to keep must be from 0.0001 to 1")
+    # in whole numbers, for float32 has no room for a fraction beside n: n % q * p is at most 10^8, which fits int32
+    p, q = Fraction(frac).limit_denominator(10_000).as_integer_ratio()
+    n = jnp.sum(mask)
+    k = n // q * p + (n % q * p + q - 1) // q
+    return base(highest(entropy, mask, k))
+
+
+def drop_truncated(mask: jax.Array, *, truncated: jax.Array, base: Base = token_mean) -> jax.Array:
+    """base(mask & ~truncated): responses cut off at the length limit teach nothing (overlong filtering, DAPO,
+    arXiv:2503.14476).
+
+    They are not counted in the denominator either; their rewards stay in the baseline of their group.
+
+    Args:
+      mask: bool[B, T].
+      truncated: bool[B].
+      base: mask -> weight.
+
+    Returns:
+      f32[B, T].
+    """
+    return base(mask & ~truncated[:, None])
+
+
+def sign_scale(
+    mask: jax.Array, *, advantage: jax.Array, positive: float = 1.0, negative: float = 1.0, base: Base = token_mean
+) -> jax.Array:
+    """base(mask) times `positive` where A > 0, `negative` where A < 0 (and 1 where A = 0).
+
+    positive = 0.1 is W-REINFORCE (NSR, arXiv:2506.01347), positive = 0 negative samples alone; arXiv:2511.05993
+    re-weights positive advantages by the entropy. The denominator is base's: scaling changes the size of the step.
+
+    Args:
+      mask: bool[B, T].
+      advantage: f32[B, T].
+      positive, negative: factors, 0 or more; may be traced, as what a controller gives.
+      base: mask -> weight.
+
+    Returns:
+      f32[B, T].
+    """
+    return base(mask) * jnp.where(advantage > 0, positive, jnp.where(advantage < 0, negative, 1.0))
+
+
+def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array]], jax.Array]:
+    """A row of WEIGHTS with its hyper-parameters, as a function of the mask and of data by name.
+
+        compose("drop_truncated", base={"name": "top_entropy", "args": {"frac": 0.1, "base": "sequence_mean"}})
+
+    Args:
+      name: of a row.
+      **hparams: its hyper-parameters. `base` may be a name, or {"name": ..., "args": {...}}, and so on inwards.
+
+    Returns:
+      (mask bool[B, T], data) -> f32[B, T]. Of `data` (entropy, advantage: f32[B, T]; truncated: bool[B]; more does no
+      harm) each row takes the arrays that it names.
+
+    Raises:
+      InputError: a name that WEIGHTS does not have, a hyper-parameter that its row does not have or lacks, or a base
+        of another form.
+    """
+    row = lookup(WEIGHTS, name, "weight")
+    keywords = {k: p.default for k, p in inspect.signature(row).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    known = [k for k in keywords if k not in DATA]
+    for key in hparams:
+        if key not in known:
+            there = f"it has {', '.join(known)}" if known else "it has none"
+            raise InputError(f"weight {name!r} has no hyper-parameter {key!r}{nearest(key, known)}: {there}")
+    for key in known:
+        if keywords[key] is inspect.Parameter.empty and key not in hparams:
+            raise InputError(f"weight {name!r} needs a hyper-parameter {key!r}: add it to its args")
+    base = hparams.pop("base", None)
+    if isinstance(base, str):
+        base = {"name": base}
+    if isinstance(base, Mapping):
+        if not {"name"} <= base.keys() <= {"name", "args"}:
+            raise InputError(f"base={dict(base)!r} of weight {name!r}: give a name or {{'name': ..., 'args': {{...}}}}")
+        base = compose(base["name"], **base.get("args", {}))
+    elif base is not None:
+        raise InputError(f"base={base!r} of weight {name!r}: give a name or {{'name': ..., 'args': {{...}}}}")
+
+    def weight(mask: jax.Array, data: Mapping[str, jax.Array]) -> jax.Array:
+        inner = {"base": partial(base, data=data)} if base else {}
+        return row(mask, **{k: data[k] for k in keywords if k in DATA}, **hparams, **inner)
+
+    return weight
+
+
 WEIGHTS = {
     "token_mean": token_mean,
     "sequence_mean": sequence_mean,
     "sequence_sum": sequence_sum,
     "fixed_length": fixed_length,
+    "top_entropy": top_entropy,
+    "drop_truncated": drop_truncated,
+    "sign_scale": sign_scale,
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
 
+from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.rollouts import Rollout, pack
 from entropy_rl.sampling.engine import Completion, generate
@@ -51,10 +52,48 @@ def attempt(
     return groups
 
 
-def to_rollout(groups: Sequence[Group], *, length: int, pad_id: int) -> Rollout:
-    """Groups as arrays of T = `length` columns."""
+def informative(sample: Callable[[int], list[Group]], *, count: int, rounds: int) -> tuple[list[Group], list[Group]]:
+    """Dynamic sampling: samples until `count` groups have rewards that differ (DAPO, arXiv:2503.14476, section 3.2).
+
+    A group whose attempts are all right or all wrong has no advantage and teaches nothing. As in verl, groups are added
+    up over rounds and the surplus of the last round is cut off.
+
+    Args:
+      sample: number of the round -> groups.
+      count: of groups that are wanted.
+      rounds: at most this many.
+
+    Returns:
+      (the first `count` groups whose rewards differ, all groups sampled).
+
+    Raises:
+      InputError: `rounds` rounds did not give enough of them.
+    """
+    kept: list[Group] = []
+    sampled: list[Group] = []
+    for number in range(rounds):
+        new = sample(number)
+        sampled += new
+        kept += [g for g in new if np.ptp(g.rewards) > 0]
+        if len(kept) >= count:
+            return kept[:count], sampled
+    raise InputError(
+        f"dynamic sampling: {len(sampled)} prompts in {rounds} rounds gave {len(kept)} of the {count} groups whose "
+        "rewards differ: raise filter_rounds or rollout.samples, or end here, where most problems are always or never "
+        "solved"
+    )
+
+
+def to_rollout(
+    groups: Sequence[Group], *, length: int, pad_id: int, penalty: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Rollout:
+    """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards."""
     prompts, completions, rewards = zip(*((g.prompt, g.completions, g.rewards) for g in groups))
-    return pack(prompts, completions, rewards, length=length, pad_id=pad_id)
+    rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
+    if penalty is None:
+        return rollout
+    shaped = rollout.reward + penalty(rollout.mask.sum(axis=1))
+    return rollout.replace(reward=np.asarray(shaped, np.float32))
 
 
 def summary(task: Task, groups: Sequence[Group]) -> dict[str, float]:

@@ -13,9 +13,7 @@ PRESETS = {
         vocab_size=0, d_model=64, layers=2, heads=4, kv_heads=4, head_dim=16, d_ff=160, qk_norm=False, rope_theta=1e4
     ),
     # 0.9 M: four layers, for studies of size on a CPU.
-    "small": Config(
-        vocab_size=0, d_model=128, layers=4, heads=4, kv_heads=2, head_dim=32, d_ff=384, rope_theta=1e4
-    ),
+    "small": Config(vocab_size=0, d_model=128, layers=4, heads=4, kv_heads=2, head_dim=32, d_ff=384, rope_theta=1e4),
     # Two layers of almost nothing: for tests and `:smoke` configs.
     "test": Config(vocab_size=0, d_model=32, layers=2, heads=4, kv_heads=2, head_dim=8, d_ff=64, rope_theta=1e4),
 }

@@ -168,11 +168,19 @@ class Attention(nn.Module):
         # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+        kv = k, v
         if cache is None:
             seen = jnp.tril(jnp.ones((time, time), bool))[None, None, None]
+        elif column is None:
+            each = batch // cache[0].shape[0]
+            k, v = (jnp.concatenate([jnp.repeat(x, each, axis=0), y], axis=2) for x, y in zip(cache, kv))
+            past = jnp.broadcast_to(valid[:, None], (batch, time, valid.shape[1]))
+            own = jnp.broadcast_to(jnp.tril(jnp.ones((time, time), bool))[None], (batch, time, time))
+            seen = jnp.concatenate([past, own], axis=2)[:, None, None]
         else:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
+            kv = k, v
             seen = valid[:, None, None, None, :]
         score = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32) * m.head_dim**-0.5
         score = jnp.where(seen, score, -1e30)
@@ -183,7 +191,7 @@ class Attention(nn.Module):
         mixed = jnp.einsum("bkgts,bksd->bkgtd", share.astype(x.dtype), v, preferred_element_type=jnp.float32)
         mixed = (mixed / total).astype(x.dtype)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
-        return Dense(m, m.d_model, name="o")(mixed), (k, v)
+        return Dense(m, m.d_model, name="o")(mixed), kv
 
 
 class Block(nn.Module):
@@ -215,28 +223,30 @@ class Transformer(nn.Module):
         positions: jax.Array | None = None,
         *,
         cache: Cache | None = None,
-        column: jax.Array | int = 0,
+        column: jax.Array | int | None = None,
         valid: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Runs the model.
 
         Without a cache, attention is causal over the tokens given; padding stands on the right, so it needs no mask: no
-        token sees it. With a cache (decoding, T = 1), this token's key and value are written to `column` of every slot
-        and each slot attends to the columns that `valid` marks for it. Rotary positions are applied before keys are
-        stored, so where in the cache a token lies does not matter.
+        token sees it. With a cache and a column (decoding, T = 1), this token's key and value are written to `column`
+        of every slot and each slot attends to the columns that `valid` marks for it. With a cache and no column, the
+        tokens follow what the cache holds: they attend to its columns that `valid` marks, and causally to each other;
+        a cache of N rows is shared by B / N consecutive rows each, a prompt by its responses. Rotary positions are
+        applied before keys are stored, so where in the cache a token lies does not matter.
 
         Args:
           tokens: i32[B, T].
           positions: i32[B, T]; None: 0 .. T - 1 in every row.
-          cache: of a prefill and earlier steps, B slots.
-          column: i32 scalar, where to write in the cache.
+          cache: of a prefill and earlier steps, B slots; or of N rows, N a divisor of B, without a column.
+          column: i32 scalar, where to write in the cache; None: nowhere.
           valid: bool[B, columns], with a cache.
 
         Returns:
           result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
           out: dict of intermediates; jit drops those that are not used: `embedded` [B, T, d], `layer_<i>` [B, T, d]
             (the residual stream after each block), `hidden` [B, T, d] (normed, what the head reads), `cache` (this
-            call's keys and values: of the tokens given, or the updated cache).
+            call's keys and values: of the tokens given, or with a column the updated cache).
         """
         m = self.config
         if positions is None:

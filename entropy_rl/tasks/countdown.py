@@ -193,9 +193,7 @@ class Countdown:
         return free & mask
 
 
-def make(
-    split: str = "train", levels: Iterable[int] = LEVELS, size: int | None = None, seed: int = 0
-) -> Countdown:
+def make(split: str = "train", levels: Iterable[int] = LEVELS, size: int | None = None, seed: int = 0) -> Countdown:
     """Countdown problems of one split.
 
     Problem i has level `levels[i % len(levels)]`, numbers uniform over that level's multisets in random

@@ -19,10 +19,10 @@ def test_bench_measures_every_row_against_the_peak(tmp_path, capsys):
 
 
 def test_arithmetic_of_a_step_by_hand():
-    """2 FLOPs a parameter and token sampled or prefilled, 6 for each token learnt from."""
+    """2 FLOPs a parameter and token sampled or prefilled, 6 for each token learnt from; prompts once a group."""
     c = config.get_config().step
     c.update(model="test", vocab=24, prompts=3, samples=2, prompt=5, new=7)
     _, flops, tokens = bench.grpo_step(c, 0, record=True)
     size = bench.policy(c, 0)[2]
     assert tokens == 3 * 2 * 7
-    assert flops == size * (2 * (3 * 2 * 7 + 3 * 5) + 6 * 3 * 2 * 12)
+    assert flops == size * (2 + 6) * (3 * 2 * 7 + 3 * 5)

@@ -116,4 +116,4 @@ def test_the_law_may_be_fitted_again_with_other_settings(done, capsys):
     quickstart.run(get(**{"law.level": 0.5}), str(done))
     assert "(50% intervals)" in capsys.readouterr().out
     with pytest.raises(InputError, match="belongs to another config: rl.entropy_coef"):
-        quickstart.run(get(**{"rl.entropy_coef": 0.5}), str(done))
+        quickstart.run(get(**{"rl.entropy_coef.args.value": 0.5}), str(done))

@@ -13,14 +13,14 @@ import pytest
 
 from entropy_rl import learner, metrics
 from entropy_rl.checkpoints import Checkpoints
-from experiments import launch, train_rl, train_sft
+from experiments import launch, parts, train_rl, train_sft
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = random.randrange(10**6)  # of the moments of the kills: others every time, and said when a test fails
 
 RL = ("train_rl", "configs/rl/grpo.py:smoke", {
     "steps": 40, "checkpoint.every": 4, "eval.every": 15, "change.every": 5, "rollout.prompts": 4, "updates": 2,
-    "entropy_coef": 0.01,  # without a reward, what moves the policy
+    "entropy_coef.args.value": 0.01,  # without a reward, what moves the policy
 })  # fmt: skip
 SFT = ("train_sft", "configs/sft/countdown.py:smoke", {
     "steps": 40, "checkpoint.every": 5, "eval.every": 16, "log_every": 2,
@@ -104,7 +104,11 @@ def result(what, workdir):
     assert not said
     numbers = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in out.metrics]
     evals = [row for row in out.evals if not row["metric"].startswith("time/")]
-    _, model, mesh, tx, *_ = {"train_rl": train_rl, "train_sft": train_sft}[what[0]].parts(config(what))
+    if what[0] == "train_rl":
+        p = parts.make(config(what))
+        model, mesh, tx = p.model, p.mesh, p.tx
+    else:
+        _, model, mesh, tx, *_ = train_sft.parts(config(what))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         saved = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))
     return numbers, evals, out.samples, saved
@@ -137,8 +141,8 @@ def test_there_is_something_to_lose(rl):
     assert [row["step"] for row in numbers] == list(range(40))
     assert {row["step"] for row in evals} == {0, 15, 30, 40} and {row["step"] for row in samples} == {0, 15, 30}
     assert all(row["update/grad_norm"] > 0 and row["policy/kl"] > 0 for row in numbers)
-    _, model, mesh, tx, *_ = train_rl.parts(config(RL))
-    fresh = learner.init_state(model, tx, mesh, jax.random.key(0)).params
+    p = parts.make(config(RL))
+    fresh = learner.init_state(p.model, p.tx, p.mesh, jax.random.key(0)).params
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), state.params, fresh)))
 
 

@@ -11,11 +11,17 @@ from entropy_rl import jsonl, learner, metrics
 from entropy_rl.checkpoints import Checkpoints, restore_params
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from experiments import launch, train_rl, train_sft
+from experiments import launch, learn, parts, states, train_rl, train_sft
 
 RECORD = {
     *(f"policy/entropy{x}" for x in ("", "_sequence", "_std", "_p10", "_p50", "_p80", "_p90", "_p99", "_low")),
     *("policy/entropy_decisions", "policy/entropy_format"),
+    *("policy/cov_state", "policy/cov_state_natural", "policy/cov_sequence", "policy/cov_sequence_natural"),
+    *(f"policy/cov_top_{x}" for x in (0.0002, 0.002, 0.02, 0.2, 0.5)),
+    *("policy/polarity_positive", "policy/polarity_sharpening", "update/entropy_coef"),
+    *("entropy/change_measured_square", "entropy/change_single_token"),
+    *(f"entropy/change_{x}_{y}" for x in ("predicted", "second_order", "single_token") for y in ("square", "cross")),
+    "entropy/change_second_order",
     *("policy/cov", "policy/cov_p50", "policy/cov_p90", "policy/cov_p99", "policy/cov_max"),
     *("entropy/change_measured", "entropy/change_predicted"),
     *("policy/clip_fraction", "policy/clip_entropy", "policy/kl", "policy/logp_gap"),
@@ -48,9 +54,8 @@ def run(folder, **changes):
 
 def final(folder, config):
     """Step, state and meta of the latest checkpoint."""
-    _, model, mesh, tx, *_ = train_rl.parts(config)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        return checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))
+        return checkpoints.restore_latest(states.saved(states.abstract(parts.make(config))))
 
 
 BASE = {"rollout.prompts": 4, "rollout.samples": 4, "optimizer.learning_rate": 0.02}
@@ -123,7 +128,7 @@ def test_several_updates_a_rollout(tmp_path, easy):
 def test_the_entropy_bonus_holds_the_entropy(tmp_path):
     """No reward, so nothing but the bonus moves the policy. Mutation: its sign."""
     changes = {**BASE, "optimizer.learning_rate": 1e-3}
-    up, down = (run(tmp_path / str(c), **changes, entropy_coef=c).metrics for c in (1.0, -1.0))
+    up, down = (run(tmp_path / str(c), **changes, **{"entropy_coef.args.value": c}).metrics for c in (1.0, -1.0))
     assert up[0]["policy/entropy"] == down[0]["policy/entropy"]
     for key in ("entropy/change_measured", "entropy/change_predicted"):
         assert up[0][key] > 0 > down[0][key]
@@ -138,31 +143,31 @@ def imitated(tmp_path_factory):
     return folder
 
 
-def params(folder, script, config):
-    _, model, mesh, tx, *_ = script.parts(config)
-    return restore_params(folder, learner.abstract_state(model, tx, mesh).params)
+def params(folder, config):
+    p = parts.make(config)
+    return restore_params(folder, learner.abstract_state(p.model, p.tx, p.mesh).params)
 
 
 def test_it_starts_from_another_runs_policy(tmp_path, imitated):
     """There is no reward, so no update changes what it started from. Mutation: `init` read and not used."""
     config = get(init=str(imitated), **BASE)
     train_rl.run(config, str(tmp_path))
-    want = params(imitated, train_sft, launch.load_config("configs/sft/countdown.py:smoke"))
-    jax.tree.map(np.testing.assert_array_equal, params(tmp_path, train_rl, config), want)
-    _, model, mesh, tx, *_ = train_rl.parts(config)
-    fresh = learner.init_state(model, tx, mesh, jax.random.key(config.seed)).params
+    want = params(imitated, config)
+    jax.tree.map(np.testing.assert_array_equal, params(tmp_path, config), want)
+    p = parts.make(config)
+    fresh = learner.init_state(p.model, p.tx, p.mesh, jax.random.key(config.seed)).params
     assert not np.array_equal(fresh["params"]["embed"]["embedding"], want["params"]["embed"]["embedding"])
 
 
 def poisoned(monkeypatch, at):
     """An infinite advantage in the mini-batch number `at` of the run."""
-    count, split = itertools.count(), train_rl.minibatches
+    count, split = itertools.count(), learn.minibatches
 
     def minibatches(*args, **kwargs):
         for batch in split(*args, **kwargs):
             yield batch.replace(advantage=batch.advantage + np.inf) if next(count) == at else batch
 
-    monkeypatch.setattr(train_rl, "minibatches", minibatches)
+    monkeypatch.setattr(learn, "minibatches", minibatches)
 
 
 @pytest.mark.parametrize("updates, at, saved", [(1, 3, 3), (1, 0, 0), (2, 7, 2)])
@@ -194,12 +199,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy, monkeypatch, up
         ({"rollout.samples": 0}, r"config\.rollout\.samples=0"),
         ({"rollout.temperature": 0.0}, r"config\.rollout\.temperature=0\.0: must be a number above 0"),
         ({"rollout.prompts": 4, "updates": 3}, r"config\.updates=3 does not divide rollout\.prompts=4: choose a"),
-        ({"microbatches": 3}, r"config\.microbatches=3 does not divide the 4 responses of a mini-batch .*: choose"),
-        ({"updates": 2, "microbatches": 4}, "microbatches=4 does not divide the 2 responses"),
+        ({"microbatches": 3}, r"config\.microbatches=3 does not divide the 8 responses of a mini-batch .*: choose"),
+        ({"updates": 2, "microbatches": 8}, "microbatches=8 does not divide the 4 responses"),
         ({"change.rows": 0}, r"config\.change\.rows=0: must be a number above 0"),
         ({"change.every": -1}, r"config\.change\.every=-1: must be a number of 0 or more"),
         ({"samples": -1}, r"config\.samples=-1"),
-        ({"entropy_coef": float("nan")}, r"config\.entropy_coef=nan: must be a finite number"),
+        ({"entropy_coef.args.value": float("nan")}, r"config\.entropy_coef: value=nan must be a finite number"),
         ({"alarm.collapse": 1.5}, r"config\.alarm\.collapse=1\.5: must be a share .* below 1"),
         ({"alarm.explosion": 0.5}, r"config\.alarm\.explosion=0\.5: must be a multiple .* above 1"),
         ({"seed": -1}, r"config\.seed=-1"),
@@ -243,6 +248,8 @@ def test_an_init_that_does_not_fit_leaves_no_workdir(tmp_path, imitated):
 
 def test_a_workdir_of_another_config_is_left_alone(three):
     before = {p: p.stat().st_mtime_ns for p in three.rglob("*")}
-    with pytest.raises(InputError, match="belongs to another config: entropy_coef is 0.0 there and 0.1 here"):
-        train_rl.run(get(**THREE, entropy_coef=0.1), str(three))
+    with pytest.raises(
+        InputError, match="belongs to another config: entropy_coef.args.value is 0.0 there and 0.1 here"
+    ):
+        train_rl.run(get(**THREE, **{"entropy_coef.args.value": 0.1}), str(three))
     assert {p: p.stat().st_mtime_ns for p in three.rglob("*")} == before

@@ -1,17 +1,63 @@
+import inspect
 import json
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.losses.policy import POLICY_LOSSES, sees_whole
 from entropy_rl.losses.weights import WEIGHTS
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "verl_losses.json").read_text())
 IN = {k: jnp.asarray(v, jnp.float32) for k, v in GOLDEN["inputs"].items()}
 MASK = IN["mask"] > 0
+ARGS = (IN["logp"], IN["old_logp"], IN["advantage"], MASK)
+
+# At their defaults these would select none of the 97 tokens.
+SELECTING = {"frac": 0.15, "lower": 0.1, "upper": 1.5}
+HPARAMS = {"clip_cov": SELECTING, "random_clip": SELECTING, "kl_cov": {"frac": 0.1}}
+# What the battery runs: every row, and more settings of some.
+CASES = {name: (name, HPARAMS.get(name, {})) for name in POLICY_LOSSES} | {
+    "ppo+dual": ("ppo", {"dual_clip": 1.5}),
+    "ce_gppo+dual": ("ce_gppo", {"dual_clip": 1.5}),
+    "clip_cov+all": ("clip_cov", {**SELECTING, "frac": 1.0}),
+    "clip_cov+microbatch": ("clip_cov", {"scope": "microbatch"}),
+    "random_clip+microbatch": ("random_clip", {"lower": 0.1, "scope": "microbatch"}),
+    "kl_cov+microbatch": ("kl_cov", {"scope": "microbatch"}),
+    "steer+exponential": ("steer", {"form": "exponential"}),
+    "shaped+refined": ("shaped", {}),
+}
+
+
+def call(case, logp, old_logp, advantage, mask, key=None, **more):
+    """(token_loss, marks) of a case, with data made of the arrays: junk where they are, and permuted with them."""
+    name, hparams = CASES[case]
+    data = {}
+    if "entropy" in inspect.signature(POLICY_LOSSES[name]).parameters:
+        data["entropy"] = jax.lax.stop_gradient(0.3 - 0.5 * logp)
+    if case == "shaped+refined":
+        data["refined"] = jnp.sum(mask, axis=1) % 2 == 1
+    return POLICY_LOSSES[name](logp, old_logp, advantage, mask, key=key, **{**hparams, **data, **more})
+
+
+def log(*x):
+    """log x, f32[1, T]."""
+    return jnp.log(jnp.array([x], jnp.float32))
+
+
+def row(*x):
+    return jnp.array([x], jnp.float32)
+
+
+def both(name, logp, old_logp, advantage, **kw):
+    """Token losses, each one's gradient with respect to its own logp, and the marks, on a full mask."""
+    f = lambda x: POLICY_LOSSES[name](x, old_logp, advantage, jnp.ones(logp.shape, bool), **kw)  # noqa: E731
+    (loss, marks), pull = jax.vjp(f, logp)
+    none = jax.tree.map(lambda m: np.zeros(m.shape, jax.dtypes.float0), marks)
+    return loss, pull((jnp.ones_like(loss), none))[0], marks
 
 
 @pytest.mark.parametrize(
@@ -22,9 +68,20 @@ MASK = IN["mask"] > 0
         ("ppo|seq-mean-token-mean", "ppo", {"dual_clip": 3.0}, "sequence_mean", {}),
         ("ppo|seq-mean-token-sum-norm", "ppo", {"dual_clip": 3.0}, "fixed_length", {"length": 17}),
         ("ppo_cliphigher_c10|token-mean", "ppo", {"clip_high": 0.28, "dual_clip": 10.0}, "token_mean", {}),
+        ("gspo|seq-mean-token-mean", "gspo", {"clip_low": 0.03, "clip_high": 0.04}, "sequence_mean", {}),
+        ("cispo|token-mean", "cispo", {"clip_low": 10.0, "clip_high": 0.2}, "token_mean", {}),
+        # All candidates, which leaves nothing to the draw: verl's and ours cannot be the same.
+        ("clip_cov_all|token-mean", "clip_cov", {"frac": 1.0, "lower": 0.3, "upper": 2.0}, "token_mean", {}),
+        ("clip_cov_all|token-mean", "clip_cov", {"frac": 1.0, "lower": 0.3, "upper": 2.0, "scope": "microbatch"},
+         "token_mean", {}),
+        ("kl_cov_10pct|token-mean", "kl_cov", {"frac": 0.1}, "token_mean", {}),
+        ("kl_cov_10pct|token-mean", "kl_cov", {"frac": 0.1, "scope": "microbatch"}, "token_mean", {}),
     ],
-)
+)  # fmt: skip
 def test_golden_losses_and_gradients(golden, loss, hparams, weight, args):
+    """verl 0.9.1. It does not write down all of its settings; those of gspo and clip_cov_all are the round ones that
+    give its numbers."""
+
     def total(logp):
         token_loss, _ = POLICY_LOSSES[loss](logp, IN["old_logp"], IN["advantage"], MASK, **hparams)
         return jnp.sum(WEIGHTS[weight](MASK, **args) * token_loss)
@@ -34,75 +91,319 @@ def test_golden_losses_and_gradients(golden, loss, hparams, weight, args):
     np.testing.assert_allclose(grad, GOLDEN["losses"][golden]["grad"], atol=1e-6)
 
 
+def test_every_golden_loss_is_compared():
+    marks = test_golden_losses_and_gradients.pytestmark
+    assert {case[0] for case in marks[0].args[1]} == {k for k, v in GOLDEN["losses"].items() if "grad" in v}
+
+
 def test_ppo_by_hand():
     """Ratios 2, 1/2, 2, 1/2, 8 against clips of 0.2 and a dual clip of 3."""
-    logp = jnp.log(jnp.array([[2.0, 0.5, 2.0, 0.5, 8.0]]))
-    advantage = jnp.array([[1.0, 1.0, -1.0, -1.0, -1.0]])
-    mask = jnp.ones((1, 5), bool)
-    loss, info = POLICY_LOSSES["ppo"](logp, jnp.zeros((1, 5)), advantage, mask, dual_clip=3.0)
+    loss, grad, info = both("ppo", log(2, 0.5, 2, 0.5, 8), row(0, 0, 0, 0, 0), row(1, 1, -1, -1, -1), dual_clip=3.0)
     np.testing.assert_allclose(loss, [[-1.2, -0.5, 2.0, 0.8, 3.0]], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[0, -0.5, 2.0, 0, 0]], rtol=1e-6)
     np.testing.assert_array_equal(info["clip"], [[True, False, False, True, False]])
     np.testing.assert_array_equal(info["dual_clip"], [[False, False, False, False, True]])
 
 
-def test_a_dual_clip_below_one_is_refused():
-    with pytest.raises(ValueError, match="dual_clip"):
-        POLICY_LOSSES["ppo"](*[jnp.zeros((1, 1))] * 3, jnp.ones((1, 1), bool), dual_clip=0.5)
+def test_gspo_by_hand():
+    """The first row's mean log-ratio is 0.03, beyond the clip for A > 0; the second's is 0, its tokens' are not."""
+    logp = jnp.array([[0.02, 0.04], [0.3, -0.3], [0.02, 0.04]])
+    advantage = jnp.array([[2.0] * 2, [2.0] * 2, [-1.0] * 2])
+    loss, grad, info = both("gspo", logp, jnp.zeros((3, 2)), advantage)
+    np.testing.assert_allclose(loss, [[-2 * 1.0004] * 2, [-2.0] * 2, [np.exp(0.03)] * 2], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[0.0] * 2, [-2.0] * 2, [np.exp(0.03)] * 2], rtol=1e-6)
+    np.testing.assert_array_equal(info["clip"], [[True] * 2, [False] * 2, [False] * 2])
 
 
-@pytest.mark.parametrize("name", POLICY_LOSSES)
+def test_cispo_by_hand():
+    """Ratios 2, 1/2, 2, 1: bounded for either sign of A, and no gradient is zero. By default not bounded below."""
+    advantage = row(1, 1, -1, 2)
+    args = (row(-1, -1, -1, -1), -1 - log(2, 0.5, 2, 1), advantage)
+    loss, grad, info = both("cispo", *args, clip_low=0.2, clip_high=0.3)
+    np.testing.assert_allclose(loss, [[1.3, 0.8, -1.3, 2.0]], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[-1.3, -0.8, 1.3, -2.0]], rtol=1e-6)
+    np.testing.assert_array_equal(info["clip"], [[True, True, True, False]])
+    np.testing.assert_allclose(both("cispo", *args)[0], [[1.2, 0.5, -1.2, 2.0]], rtol=1e-6)
+
+
+def test_ce_gppo_by_hand():
+    """As for PPO; beyond the clip the gradient is the bounded value itself. Mutation: swap the betas."""
+    args = (log(2, 0.5, 2, 0.5, 8), row(0, 0, 0, 0, 0), row(1, 1, -1, -1, -1))
+    loss, grad, info = both("ce_gppo", *args, beta_low=0.5, beta_high=0.75, dual_clip=3.0)
+    np.testing.assert_allclose(loss, [[-0.9, -0.5, 2.0, 0.4, 3.0]], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[-0.9, -0.5, 2.0, 0.4, 0.0]], rtol=1e-6)
+    np.testing.assert_array_equal(info["clip"], [[True, False, False, True, False]])
+    np.testing.assert_array_equal(info["dual_clip"], [[False, False, False, False, True]])
+    np.testing.assert_allclose(both("ce_gppo", *args)[0], [[-1.2, -0.5, 2.0, 0.4, 8.0]], rtol=1e-6)
+
+
+def test_gppo_by_hand():
+    args = (log(2, 0.5, 2, 0.5, 8), row(0, 0, 0, 0, 0), row(1, 1, -1, -1, -1))
+    loss, grad, _ = both("gppo", *args)
+    np.testing.assert_allclose(loss, [[-1.28, -0.5, 2.0, 0.8, 8.0]], rtol=1e-6)
+    np.testing.assert_allclose(grad, loss, rtol=1e-6)
+
+
+def test_gppo_never_has_zero_gradient_but_for_the_dual_clip_of_its_code():
+    """Not even where the log-ratio is held to 20. Mutation: the clamped ratio in place of _one."""
+    args = (row(-30, 30), row(0, 0), row(-1, 1))
+    np.testing.assert_allclose(both("gppo", *args)[1], [[0.8, -1.28]], rtol=1e-6)
+    _, grad, info = both("gppo", log(8), row(0), row(-1), dual_clip=3.0)
+    assert grad == 0 and info["dual_clip"]
+
+
+def test_gppo_has_the_value_of_ppo():
+    gppo, _ = POLICY_LOSSES["gppo"](*ARGS)
+    ppo, marks = POLICY_LOSSES["ppo"](*ARGS, clip_high=0.28)
+    assert marks["clip"].any()
+    np.testing.assert_allclose(gppo, ppo, rtol=1e-6)
+
+
+# Log-probabilities -1 +- 1 and advantages +-1: the covariances are 1, 1, -1, -1, and stay so whatever old_logp is.
+FOUR = (row(0, -2, 0, -2), row(0, -2, 0, -2), row(1, -1, -1, 1))
+
+
+@pytest.mark.parametrize(
+    "lower, upper, want",
+    [(0.5, 1.5, [1, 1, 0, 0]), (1.0, 5.0, [0, 0, 0, 0]), (0.5, 1.0, [0, 0, 0, 0]), (0.999, 1.001, [1, 1, 0, 0])],
+)
+def test_clip_cov_has_strict_bounds(lower, upper, want):
+    """Mutation: <= in place of <."""
+    loss, grad, info = both("clip_cov", *FOUR, frac=1.0, lower=lower, upper=upper)
+    np.testing.assert_array_equal(info["selected"], np.array([want], bool))
+    free = row(-1, 1, 1, -1) * (1 - row(*want))
+    np.testing.assert_array_equal(loss, free)
+    np.testing.assert_allclose(grad, free, rtol=1e-6)
+
+
+def test_clip_cov_leaves_what_the_clip_stopped():
+    """The first token's ratio is 2.25 against the limit of 2: its value stays. Mutation: make all tokens eligible."""
+    logp, _, advantage = FOUR
+    loss, _, info = both("clip_cov", logp, logp - log(2.25, 1, 1, 1), advantage, frac=1.0, lower=0.5)
+    np.testing.assert_allclose(loss, [[-2.0, 0.0, 1.0, -1.0]])
+    np.testing.assert_array_equal(info["selected"], [[False, True, False, False]])
+    np.testing.assert_array_equal(info["clip"], [[True, False, False, False]])
+
+
+def test_the_covariance_is_of_the_current_policy():
+    """Mutation: covariance(old_logp, ...)."""
+    old = row(-0.6, -0.5, -1, -0.4)  # with these the last two would be the highest
+    for name, hparams in (("clip_cov", {"lower": 0.1}), ("kl_cov", {})):
+        marks = both(name, FOUR[0], old, FOUR[2], frac=0.5, **hparams)[2]
+        np.testing.assert_array_equal(marks["selected"], [[True, True, False, False]], err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["clip_cov", "random_clip", "kl_cov"])
+def test_counts_of_the_scopes(name):
+    """97 tokens are too few for the papers' fractions: nothing is selected, or one, as in the reference code."""
+    hparams = {"frac": 2e-4} if name == "kl_cov" else {"lower": 0.1, "frac": 2e-4}
+    count = lambda **kw: POLICY_LOSSES[name](*ARGS, **{**hparams, **kw})[1]["selected"].sum()  # noqa: E731
+    assert count() == 0 and count(scope="microbatch") == 1
+    assert count(frac=0.1) == count(frac=0.1, scope="microbatch") == 9
+
+
+@pytest.mark.parametrize("name", ["clip_cov", "random_clip"])
+def test_the_draw_depends_on_the_key(name):
+    draw = lambda seed: call(name, *ARGS, key=jax.random.key(seed))[1]["selected"]  # noqa: E731
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert np.any(draw(1) != draw(2)) and draw(1).sum() == draw(2).sum() == 14
+
+
+@pytest.mark.parametrize("frac, lower, upper", [(0.1, 0.1, 1.5), (1.0, 0.1, 1.5), (1.0, 0.1, 0.4), (1.0, 9.0, 10.0)])
+def test_random_clip_drops_as_many_as_clip_cov_and_of_positive_advantage(frac, lower, upper):
+    """Mutation: draw among the tokens of any sign."""
+    hparams = {"frac": frac, "lower": lower, "upper": upper}
+    want = POLICY_LOSSES["clip_cov"](*ARGS, **hparams)[1]["selected"].sum()
+    loss, marks = POLICY_LOSSES["random_clip"](*ARGS, **hparams)
+    assert marks["selected"].sum() == want
+    assert np.all(IN["advantage"][marks["selected"]] > 0) and not np.any(marks["selected"] & marks["clip"])
+    plain, _ = POLICY_LOSSES["ppo"](*ARGS, clip_low=1.0, clip_high=1.0)
+    np.testing.assert_array_equal(loss, jnp.where(marks["selected"], 0.0, plain))
+
+
+def test_random_clip_by_hand():
+    """Clip-Cov would drop the first two; of positive advantage are the first and the last, and both have to go."""
+    loss, _, marks = both("random_clip", *FOUR, frac=1.0, lower=0.5)
+    np.testing.assert_array_equal(marks["selected"], [[True, False, False, True]])
+    np.testing.assert_array_equal(loss, [[0, 1, 1, 0]])
+
+
+def test_kl_cov_by_hand():
+    """Ratios 2, 1/2, 2, 1/2; the two highest covariances have the penalty, whose gradient points back to r = 1."""
+    old = FOUR[0] - log(2, 0.5, 2, 0.5)
+    loss, grad, _ = both("kl_cov", FOUR[0], old, FOUR[2], frac=0.5, coef=3.0)
+    np.testing.assert_allclose(loss, [[-2 + 3 * np.log(2), 0.5 + 3 * np.log(2), 2.0, -0.5]], rtol=1e-5)
+    np.testing.assert_allclose(grad, [[-2 + 3.0, 0.5 - 3.0, 2.0, -0.5]], rtol=1e-6)
+
+
+def test_kl_covs_penalty_has_no_gradient_at_ratio_one():
+    """The trap: jax.grad(jnp.abs)(0.0) is 1, and would push all selected tokens down. Mutation: jnp.abs."""
+    assert jax.grad(jnp.abs)(0.0) == 1.0
+    _, grad, marks = both("kl_cov", *FOUR, frac=1.0, coef=3.0)
+    assert marks["selected"].all()
+    np.testing.assert_array_equal(grad, -FOUR[2])
+
+
+def test_kl_covs_penalty_still_pulls_beyond_the_clamp():
+    _, grad, _ = both("kl_cov", row(-30, 30), row(0, 0), row(1, 1), frac=1.0)
+    np.testing.assert_allclose(grad, [[-1.0, 1.0]])
+
+
+def test_steer_by_hand():
+    """pi = 1/2: Omega / (log(2) / 2) is 0 where H = log 2, a token as expected; then 2, 1, and 1/2 with r = 2."""
+    pi, old, advantage = log(0.5, 0.5, 0.5, 0.5), log(0.5, 0.5, 0.5, 0.25), row(1, 2, -1, -0.25)
+    entropy = row(np.log(2), 0, 0, 0)
+    loss, grad, _ = both("steer", pi, old, advantage, entropy=entropy)
+    np.testing.assert_allclose(loss, [[-1.2, -2 * 0.8, 1.0, 0.5 * 1.1]], rtol=1e-6)
+    np.testing.assert_allclose(grad, loss, rtol=1e-6)  # the weight has none
+    loss, grad, _ = both("steer", pi, old, advantage, entropy=entropy, form="exponential")
+    np.testing.assert_allclose(loss, [[-1.0, -2 * 0.8, 0.8**0.5, 0.5 * 0.8**0.25]], rtol=1e-6)
+    np.testing.assert_allclose(grad, loss, rtol=1e-6)
+
+
+def test_steer_where_all_change_alike_or_hardly_at_all():
+    """Equal Omega: the middle of the weights. Omega far below 0.02: the exponential weights are near 1."""
+    args = (log(0.5, 0.5), log(0.5, 0.5))
+    np.testing.assert_allclose(both("steer", *args, row(1, -1), entropy=row(0, 0))[0], [[-1.0, 1.0]], rtol=1e-6)
+    advantage = 0.01 / (np.log(2) / 2) * row(1, 0.5)
+    loss, *_ = both("steer", *args, advantage, entropy=row(0, 0), form="exponential")
+    np.testing.assert_allclose(loss / -advantage, [[0.8**0.5, 0.8**0.25]], rtol=1e-6)
+
+
+def test_steer_looks_at_masked_tokens_only():
+    """Mutation: the minimum over all places, where omega is 0 outside the mask."""
+    args = log(0.5, 0.5, 0.5), log(0.5, 0.5, 0.5), row(2, 1, 1)
+    loss, _ = POLICY_LOSSES["steer"](*args, jnp.array([[True, True, False]]), entropy=row(0, 0, 0))
+    np.testing.assert_allclose(loss, [[-2 * 0.8, -1.2, 0]], rtol=1e-6)
+
+
+def test_shaped_by_hand():
+    """f(0.1) = 1/2, f(0.3) = 3/4, f(0.9) = 9/10, with gradient gamma p / (p + gamma)^2; the second row is PPO's."""
+    logp, old = jnp.tile(log(0.1, 0.3, 0.9), (2, 1)), jnp.tile(log(0.1, 0.15, 0.9), (2, 1))
+    advantage = jnp.tile(row(1, -1, 2), (2, 1))
+    refined = jnp.array([True, False])
+    loss, grad, marks = both("shaped", logp, old, advantage, refined=refined)
+    np.testing.assert_allclose(loss, [[-0.5, 0.75, -1.8], [-1, 2, -2]], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[-0.25, 0.1875, -0.18], [-1, 2, -2]], rtol=1e-6)
+    np.testing.assert_array_equal(marks["refined"], [[True] * 3, [False] * 3])
+    assert not marks["clip"].any()
+    # as the paper's formula has it: what is unlikely and wrong gets no gradient
+    loss, grad, marks = both("shaped", logp, old, advantage, refined=refined, clip_refined=True)
+    np.testing.assert_allclose(loss[0], [-0.5, 0.8, -1.8], rtol=1e-6)
+    np.testing.assert_allclose(grad[0], [-0.25, 0, -0.18], rtol=1e-6)
+    np.testing.assert_array_equal(marks["clip"], [[False, True, False], [False] * 3])
+
+
+def test_shaped_without_refinements_is_ppo():
+    want, _ = POLICY_LOSSES["ppo"](*ARGS)
+    for refined in (None, jnp.zeros(12, bool)):
+        np.testing.assert_array_equal(POLICY_LOSSES["shaped"](*ARGS, refined=refined)[0], want)
+
+
+@pytest.mark.parametrize(
+    "name, hparams, message",
+    [(name, {"dual_clip": 0.5}, "dual_clip must be > 1") for name in ("ppo", "gppo", "ce_gppo", "steer", "shaped")]
+    + [
+        ("shaped", {"gamma": 0.0}, "gamma must be > 0"),
+        ("steer", {"form": "cubic"}, "form must be linear or exponential"),
+        ("steer", {"scope": "rollout"}, "scope must be one of"),
+        ("clip_cov", {"scope": "rollout"}, "scope must be one of"),
+        ("kl_cov", {"frac": 20}, "frac must be a number from 0 to 1"),
+    ],
+)
+def test_bad_values_are_refused(name, hparams, message):
+    with pytest.raises(ValueError, match=message):
+        call(name, *ARGS, **hparams)
+
+
+def test_which_losses_see_the_whole_mini_batch():
+    """Mutation: look at the function of a partial and not at what is bound."""
+    whole = {name for name, loss in POLICY_LOSSES.items() if sees_whole(loss)}
+    assert whole == {"clip_cov", "kl_cov", "random_clip", "steer"}
+    for name in whole:
+        assert sees_whole(partial(POLICY_LOSSES[name], clip_low=0.3) if name != "kl_cov" else POLICY_LOSSES[name])
+        assert not sees_whole(partial(POLICY_LOSSES[name], scope="microbatch"))
+
+
+@pytest.mark.parametrize("case", CASES)
 class TestLaws:
     """What holds for every row of the table."""
 
-    def total(self, name, logp, old_logp, advantage, mask):
-        token_loss, _ = POLICY_LOSSES[name](logp, old_logp, advantage, mask, key=jax.random.key(0))
+    def total(self, case, logp, old_logp, advantage, mask, **more):
+        token_loss, _ = call(case, logp, old_logp, advantage, mask, **more)
         return jnp.sum(WEIGHTS["token_mean"](mask) * token_loss)
 
-    def test_masked_junk_is_invisible(self, name):
+    def test_masked_junk_is_invisible(self, case):
         """Mutation: multiply by the mask instead of selecting with it."""
         clean = [jnp.where(MASK, IN[k], 0.0) for k in ("logp", "old_logp", "advantage")]
         junk = [jnp.where(MASK, x, jnp.nan) for x in clean]
-        f = jax.value_and_grad(lambda *a: self.total(name, *a, MASK))
+        f = jax.value_and_grad(lambda *a: self.total(case, *a, MASK))
         (a, grad_a), (b, grad_b) = f(*clean), f(*junk)
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(grad_a, grad_b)
-        _, marks = POLICY_LOSSES[name](*junk, MASK, key=jax.random.key(0))
+        loss, marks = call(case, *junk, MASK)
+        assert not np.any(np.where(MASK, 0.0, loss))
         for mark in marks.values():
-            assert not np.any(mark & ~MASK)
+            assert mark.dtype == bool and not np.any(mark & ~MASK)
 
-    def test_nothing_masked_in_gives_zero(self, name):
+    def test_nothing_masked_in_gives_zero(self, case):
         none = jnp.zeros_like(MASK)
-        value, grad = jax.value_and_grad(lambda x: self.total(name, x, IN["old_logp"], IN["advantage"], none))(
+        value, grad = jax.value_and_grad(lambda x: self.total(case, x, IN["old_logp"], IN["advantage"], none))(
             IN["logp"]
         )
         assert value == 0.0 and not np.any(grad)
+        assert not any(np.any(mark) for mark in call(case, *ARGS[:3], none)[1].values())
 
-    def test_jit_is_eager(self, name):
-        args = (IN["logp"], IN["old_logp"], IN["advantage"])
-        f = lambda *a: self.total(name, *a, MASK)  # noqa: E731
-        np.testing.assert_allclose(jax.jit(f)(*args), f(*args), rtol=1e-6)
+    def test_jit_is_eager(self, case):
+        f = lambda *a: call(case, *a, MASK, key=jax.random.key(7))  # noqa: E731
+        (loss, marks), (want, want_marks) = jax.jit(f)(*ARGS[:3]), f(*ARGS[:3])
+        np.testing.assert_allclose(loss, want, rtol=1e-6, atol=1e-6)
+        jax.tree.map(np.testing.assert_array_equal, marks, want_marks)
 
-    def test_on_policy_gradient_is_reinforce(self, name):
+    def test_on_policy_gradient_is_reinforce(self, case):
         """At pi = pi_old the gradient is -w A. Mutation: a wrong sign, a clip around 0."""
-        grad = jax.grad(lambda x: self.total(name, x, IN["logp"], IN["advantage"], MASK))(IN["logp"])
-        want = jnp.where(MASK, -IN["advantage"], 0.0) / MASK.sum()
+        name, _ = CASES[case]
+        # Weights of 1: by default this row's gradient is REINFORCE's times its weights, which it is there for.
+        more = {"weight_low": 1.0, "weight_high": 1.0} if name == "steer" else {}
+        f = lambda x: call(case, x, IN["logp"], IN["advantage"], MASK, **more)  # noqa: E731
+        grad = jax.grad(lambda x: jnp.sum(WEIGHTS["token_mean"](MASK) * f(x)[0]))(IN["logp"])
+        want, marks = jnp.where(MASK, -IN["advantage"], 0.0) / MASK.sum(), f(IN["logp"])[1]
+        if "selected" in marks:
+            assert marks["selected"].any()
+        if name in ("clip_cov", "random_clip"):  # they drop tokens: REINFORCE on the others
+            want = jnp.where(marks["selected"], 0.0, want)
+        if case == "shaped+refined":  # there is no ratio in these rows: REINFORCE times Psi(pi)
+            p = jnp.exp(IN["logp"])
+            assert marks["refined"].any() and not marks["refined"].all()
+            want = jnp.where(marks["refined"], 0.1 * p / (p + 0.1) ** 2, 1.0) * want
         np.testing.assert_allclose(grad, want, atol=1e-7)
 
-    def test_permuting_rows_permutes_the_result(self, name, rng):
-        order = rng.permutation(12)
-        args = [IN[k] for k in ("logp", "old_logp", "advantage")] + [MASK]
-        whole, _ = POLICY_LOSSES[name](*args, key=jax.random.key(0))
-        mixed, _ = POLICY_LOSSES[name](*(x[order] for x in args), key=jax.random.key(0))
-        np.testing.assert_allclose(mixed, whole[order], rtol=1e-6)
+    def test_permuting_rows_permutes_the_result(self, case, rng):
+        (name, _), order = CASES[case], rng.permutation(12)
+        whole, marks = call(case, *ARGS)
+        mixed, mixed_marks = call(case, *(x[order] for x in ARGS))
+        if name in ("clip_cov", "random_clip") and case != "clip_cov+all":  # a draw of places: only its size stays
+            assert marks["selected"].sum() == mixed_marks["selected"].sum() > 0
+            return
+        np.testing.assert_allclose(mixed, whole[order], rtol=1e-6, atol=1e-6)
+        jax.tree.map(np.testing.assert_array_equal, mixed_marks, {k: v[order] for k, v in marks.items()})
 
-    def test_a_huge_log_ratio_stays_finite(self, name):
-        logp = jnp.array([[-1e4, 1e3]])
-        value, grad = jax.value_and_grad(
-            lambda x: self.total(name, x, jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.ones((1, 2), bool))
-        )(logp)
-        assert np.isfinite(value) and np.isfinite(grad).all()
+    def test_rows_alone_are_as_in_company_unless_the_loss_sees_the_whole(self, case):
+        """What learner.make_update takes `sees_whole` for. Mutation: center something over the batch."""
+        if "scope" in inspect.signature(POLICY_LOSSES[CASES[case][0]]).parameters:
+            return  # these decide over all rows that they are handed, in either scope
+        whole, _ = call(case, *ARGS)
+        parts = [call(case, *(x[rows] for x in ARGS))[0] for rows in (slice(0, 5), slice(5, 12))]
+        np.testing.assert_allclose(jnp.concatenate(parts), whole, rtol=1e-6)
 
-    def test_a_bandit_improves(self, name):
+    def test_a_huge_log_ratio_stays_finite(self, case):
+        logp, ones = jnp.array([[-1e4], [1e3]]), jnp.ones((2, 1), bool)
+        for sign in (1.0, -1.0):
+            f = lambda x: self.total(case, x, jnp.zeros((2, 1)), jnp.full((2, 1), sign), ones)  # noqa: E731, B023
+            value, grad = jax.value_and_grad(f)(logp)
+            assert np.isfinite(value) and np.isfinite(grad).all()
+
+    def test_a_bandit_improves(self, case):
         """200 steps on three arms with rewards 0, 0.5, 1: the best arm ends above 0.9."""
         key, logits = jax.random.key(1), jnp.zeros(3)
 
@@ -114,7 +415,8 @@ class TestLaws:
 
             def loss(z):
                 logp = jax.nn.log_softmax(z)[arms]
-                return self.total(name, logp[:, None], old[:, None], advantage[:, None], jnp.ones((64, 1), bool))
+                mask = jnp.ones((64, 1), bool)
+                return self.total(case, logp[:, None], old[:, None], advantage[:, None], mask, key=key)
 
             return logits - 0.5 * jax.grad(loss)(logits)
 

@@ -41,6 +41,12 @@ def test_the_schedule_does_not_change_what_is_sampled(policy):
         assert tokens(sample(policy, slots=slots, chunk=chunk)) == want
 
 
+@pytest.mark.parametrize("streams, slots", [(2, 20), (3, 8), (4, 3)])
+def test_neither_do_threads(policy, streams, slots):
+    """Slots and requests shared by threads, unevenly. Mutation: a stream numbers its requests from 0."""
+    assert tokens(sample(policy, streams=streams, slots=slots)) == tokens(sample(policy, streams=1))
+
+
 def test_neither_do_the_other_requests(policy):
     model, params, prompts = policy
     alone = generate(model, params, prompts[:2], jax.random.key(5), samples=4, max_new=11, eos=EOS)

@@ -430,5 +430,8 @@ def test_problems_are_pinned():
     assert [TASK[i].prompt for i in (0, 3)] == ["3 9 3 -> 9 :", "9 9 4 3 9 4 -> 12 :"]
     assert EVALUATION["test"][17].prompt == "5 5 1 7 -> 16 :"
     assert {level: countdown.count_problems("test", level) for level in countdown.LEVELS} == {
-        3: 185, 4: 1423, 5: 5477, 6: 12460,
+        3: 185,
+        4: 1423,
+        5: 5477,
+        6: 12460,
     }

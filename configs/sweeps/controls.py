@@ -1,0 +1,97 @@
+"""Every entropy control against GRPO on Countdown: the same start, problems, rollouts and updates.
+
+    python -m experiments.sweep --config=configs/sweeps/controls.py:tune  --workdir=runs/tune     --workers=2
+    python -m experiments.sweep --config=configs/sweeps/controls.py:final --workdir=runs/controls --workers=2
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/controls --workdir=runs/controls-table
+
+`tune` tries at most three strengths of each control on the validation split, one seed, 160 steps; STRENGTH below holds
+those with the best pass@1 over the last three evaluations there, and `final` runs them on the test split: three
+seeds each, five for GRPO and the four controls of FIVE, 500 steps. `smoke` is both for two steps.
+Time: about 40 minutes and 90 minutes with two workers on 2 CPU cores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from entropy_rl.errors import InputError
+
+# What all runs of a phase share. Half the prompts of configs/rl/base.py a rollout, mixed levels for a hard tail.
+SHARED = {"init": "{workdir}/start", "task.args.levels": (3, 4, 5), "rollout.prompts": 32, "optimizer.warmup": 10}
+
+# Control: its config and the strengths that were tried, as dotted overrides.
+GRID: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "grpo": ("grpo", [{"updates": 4, "optimizer.learning_rate": lr} for lr in (2e-4, 3e-4, 5e-4)]),
+    "clip_higher": ("clip_higher", [{"loss.args.clip_high": x} for x in (0.28, 0.5, 1.0)]),
+    "clip_cov": ("clip_cov", [{"loss.args.frac": x} for x in (0.01, 0.02, 0.05)]),
+    "kl_cov": ("kl_cov", [{"loss.args.frac": x} for x in (0.02, 0.05, 0.1)]),
+    "gspo": ("gspo", [{"loss.args.clip_low": x, "loss.args.clip_high": x * 4 / 3} for x in (3e-3, 1e-2, 3e-2)]),
+    "cispo": ("cispo", [{"loss.args.clip_high": x} for x in (0.2, 1.0, 4.0)]),
+    "gppo": ("gppo", [{"loss.args.clip_high": x} for x in (0.28, 0.5)]),
+    "ce_gppo": ("ce_gppo", [{"loss.args.beta_low": x} for x in (0.25, 0.5, 0.75)]),
+    "steer": ("steer", [{"loss.args.weight_low": 1 - x, "loss.args.weight_high": 1 + x} for x in (0.2, 0.5, 0.9)]),
+    "high_entropy_tokens": ("high_entropy_tokens", [{"weight.args.frac": x} for x in (0.2, 0.35, 0.5)]),
+    "entropy_bonus": ("entropy_bonus", [{"entropy_coef.args.value": x} for x in (0.01, 0.03, 0.06)]),
+    "entropy_adaptive": ("entropy_adaptive", [{"entropy_coef.args.target": x} for x in (0.05, 0.1, 0.2)]),
+    "entropy_target": ("entropy_target", [{"entropy_coef.args.target": x} for x in (0.05, 0.1, 0.2)]),
+    "entropy_advantage": ("entropy_advantage", [{"entropy_advantage.alpha": x} for x in (0.1, 0.4, 1.0)]),
+    "kl_reference": ("kl_reference", [{"kl.coef.args.value": x} for x in (0.01, 0.03, 0.1)]),
+    "nsr": ("nsr", [{"weight.args.positive": x} for x in (0.1, 0.3, 0.5)]),
+    "qae": ("qae", [{"advantage.args.k": x} for x in (0.3, 0.5, 0.7)]),
+    "dapo": ("dapo", [{"loss.args.clip_high": 0.28}]),
+    "dr_grpo": ("dr_grpo", [{"weight.args.length": 24}]),
+}
+
+# Place of the chosen strength in the grid; random_clip gets that of clip_cov, whose control it is.
+STRENGTH: dict[str, int] = {}
+FIVE = ("clip_cov", "random_clip", "kl_cov", "high_entropy_tokens")
+
+
+def get_runs(arg: str = "final") -> list[dict[str, Any]]:
+    """Runs of the phase `arg`: tune or final; before them the imitation that all start from."""
+    if arg not in ("tune", "final"):
+        raise InputError(f"controls.py knows no phase {arg!r}: say controls.py:tune or controls.py:final")
+    start = {
+        "name": "start",
+        "script": "experiments.train_sft",
+        "config": "configs/sft/countdown.py",
+        "overrides": {"task.args.levels": (3, 4, 5), "steps": 3500, "eval.split": "validation"},
+    }
+    return [start, *(tune() if arg == "tune" else final())]
+
+
+def tune() -> list[dict[str, Any]]:
+    """One run for each strength, on the validation split."""
+    shared = {"steps": 160, "seed": 100, "eval.split": "validation", "eval.every": 20}
+    return [
+        run(f"{control},strength={i}", control, i, shared)
+        for control, (_, strengths) in GRID.items()
+        if len(strengths) > 1
+        for i in range(len(strengths))
+    ]
+
+
+def final() -> list[dict[str, Any]]:
+    """Runs on the test split with the chosen strengths; seeds outermost, so that each block is a small study."""
+    shared = {"steps": 500, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 16}
+    controls = [*GRID, "random_clip"]
+    return [
+        run(f"{control},seed={seed}", control, STRENGTH.get(control, 0), shared | {"seed": seed})
+        for seed in range(5)
+        for control in controls
+        if seed < 3 or control in ("grpo", *FIVE)
+    ]
+
+
+def run(name: str, control: str, strength: int, shared: dict[str, Any]) -> dict[str, Any]:
+    """A run of a control at a place in its grid."""
+    config, strengths = GRID["clip_cov" if control == "random_clip" else control]
+    if control == "random_clip":
+        config, strength = control, STRENGTH.get("clip_cov", 0)
+    return {
+        "name": name,
+        "script": "experiments.train_rl",
+        "config": f"configs/rl/{config}.py",
+        "overrides": SHARED | shared | strengths[strength],
+        "after": ["start"],
+    }

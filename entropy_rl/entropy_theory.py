@@ -1,0 +1,172 @@
+"""Why entropy moves: the change that an update of logits makes, to first and second order.
+
+Everything is per state, on full distributions `f32[..., A]` (a softmax table, or a language model's logits at the
+states that it visited), in nats; the means over states are entropy.py's. With p = softmax(z), H its entropy and d a
+change of logits, H(z + t d) has the exact derivatives at t = 0
+
+    H'  = -Cov_{a~p}(log p, d)                              arXiv:2505.22617, Lemma 1
+    H'' = -sum_a p_a (1 + log p_a + H) (d_a - E_p[d])^2
+
+and every prediction below is one of the two with the d of some update put in.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def entropy_of(logits: jax.Array) -> jax.Array:
+    """H = log Z - sum_a p_a z_a of softmax(logits): f32[..., A] -> f32[...], nats."""
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def cov_under_policy(logits: jax.Array, x: jax.Array) -> jax.Array:
+    """Cov_{a ~ softmax(logits)}(log pi(a), x(a)) for every state.
+
+    Args:
+      logits, x: f32[..., A].
+
+    Returns:
+      f32[...].
+    """
+    log_pi = jax.nn.log_softmax(logits, axis=-1)
+    pi = jnp.exp(log_pi)
+    mean = lambda v: jnp.sum(pi * v, axis=-1)  # noqa: E731
+    return mean(log_pi * x) - mean(log_pi) * mean(x)
+
+
+def change_first_order(logits: jax.Array, new_logits: jax.Array) -> jax.Array:
+    """Entropy change that a change of logits makes, to first order (arXiv:2505.22617, Lemma 1):
+
+        dH(s) = -Cov_{a ~ pi(.|s)}(log pi(a|s), z'(s, a) - z(s, a)) + O(|z' - z|^2)
+
+    Args:
+      logits, new_logits: f32[..., A], before and after the update at the same states.
+
+    Returns:
+      f32[...], nats.
+    """
+    return -cov_under_policy(logits, new_logits - logits)
+
+
+def change_second_order(logits: jax.Array, new_logits: jax.Array) -> jax.Array:
+    """The second-order term alone of the entropy change that a change d = z' - z of logits makes:
+
+        1/2 H'' = -1/2 sum_a p_a (1 + log p_a + H) (d_a - E_p[d])^2
+
+    so that H(z') - H(z) = change_first_order + change_second_order + O(|d|^3). It is what remains when the first order
+    averages out, as it does under random rewards (arXiv:2512.16912; `change_random_reward`).
+
+    Args:
+      logits, new_logits: f32[..., A], before and after the update at the same states.
+
+    Returns:
+      f32[...], nats. An action adds to the entropy if it is less likely than exp(-1 - H), else it takes away; at a
+      uniform policy all take away.
+    """
+    log_p, p, entropy = _policy(logits)
+    d = new_logits - logits
+    d = d - jnp.sum(p * d, axis=-1, keepdims=True)
+    return -0.5 * jnp.sum(p * (1 + log_p + entropy) * jnp.square(d), axis=-1)
+
+
+def change_policy_gradient(logits: jax.Array, advantage: jax.Array, eta: float) -> jax.Array:
+    """dH(s) = -eta Cov_{a ~ pi}(log pi(a|s), pi(a|s) A(s, a)): plain policy gradient on a softmax table.
+
+    arXiv:2505.22617, Theorem 1, where z' = z + eta pi A with E_pi[A] = 0; holds to O(eta^2).
+
+    Args:
+      logits, advantage: f32[..., A]; the advantage has mean 0 under the policy.
+      eta: step size.
+
+    Returns:
+      f32[...], nats.
+    """
+    return -eta * cov_under_policy(logits, jax.nn.softmax(logits, axis=-1) * advantage)
+
+
+def change_natural_gradient(logits: jax.Array, advantage: jax.Array, eta: float) -> jax.Array:
+    """dH(s) = -eta Cov_{a ~ pi}(log pi(a|s), A(s, a)): natural policy gradient, z' = z + eta A.
+
+    arXiv:2505.22617, Theorem 2; holds to O(eta^2). Shapes as in `change_policy_gradient`.
+    """
+    return -eta * cov_under_policy(logits, advantage)
+
+
+def polarity(logp: jax.Array, entropy: jax.Array) -> jax.Array:
+    """S = p (log p + H) of a token: a bump of its logit by eps changes the entropy by -eps S (arXiv:2602.03392).
+
+    sign S = sign(p - exp(-H)): making a token more likely lowers the entropy where it already is likelier than
+    exp(-H), and raises it below.
+
+    Args:
+      logp, entropy: f32[...], log-probability of a token and the entropy of the distribution that it is drawn from.
+        For all the tokens of a distribution: `polarity(log_softmax(logits), entropy_of(logits)[..., None])`.
+
+    Returns:
+      f32[...], nats.
+    """
+    return jnp.exp(logp) * (logp + entropy)
+
+
+def change_single_token(logits: jax.Array, token: jax.Array, alpha: jax.Array | float) -> jax.Array:
+    """Entropy change from one sampled token's own gradient, to first order (arXiv:2602.03392, Theorem 3.3):
+
+        dH = -alpha (S_token - E_{i ~ p}[S_i]),   S_i = p_i (log p_i + H)
+
+    which is Lemma 1 with d = alpha (onehot(token) - p), the gradient of r A log p(token). No advantage of a token that
+    was not sampled is needed; with E_p[A] = 0, the mean over token ~ p is Theorem 1 exactly.
+
+    The mean E[S] = Cov_p(log p, p) is never negative, so that the sign of the whole turns at a probability somewhat
+    above the exp(-H) of `polarity`.
+
+    Args:
+      logits: f32[..., A].
+      token: i32[...], each in [0, A).
+      alpha: eta * ratio * advantage of the sampled token, f32[...] or one number.
+
+    Returns:
+      f32[...], nats.
+    """
+    log_p, p, entropy = _policy(logits)
+    s = polarity(log_p, entropy)
+    # a compare-and-sum fuses with the sums around it; a gather would not
+    hit = jax.lax.broadcasted_iota(token.dtype, logits.shape, logits.ndim - 1) == token[..., None]
+    return -alpha * (jnp.sum(jnp.where(hit, s, 0.0), axis=-1) - jnp.sum(p * s, axis=-1))
+
+
+def change_random_reward(logits: jax.Array, scale: jax.Array | float) -> jax.Array:
+    """Mean entropy change when advantages say nothing about the tokens: E[dH] = -c Phi(pi) eta^2 (arXiv:2512.16912).
+
+    For z' = z + eta / G sum_{j <= G} A_j (onehot(i_j) - p), with i_j ~ p drawn apart and A of mean 0 that does not
+    depend on them, the first order vanishes in the mean. Of the second (`change_second_order`) the products of
+    different j vanish too, and with q_n = sum_a p_a^n there remains
+
+        E[dH] = -(scale^2 / 2) sum_a p_a (1 + log p_a + H) (p_a - 3 p_a^2 + 2 p_a q_2 + q_3 - q_2^2) + O(eta^3)
+
+    where scale^2 = eta^2 E[A^2] / G; the error is O(eta^4) where A and -A are equally likely. Phi may have either sign:
+    a uniform policy loses entropy, one with a dominant action and a thin tail gains.
+
+    Departs from the paper, whose step is pi' ~ pi exp(eta A~) with advantages divided by pi: this is the Phi of the
+    plain gradient, derived here from H''.
+
+    Args:
+      logits: f32[..., A].
+      scale: eta * sqrt(E[A^2] / G).
+
+    Returns:
+      f32[...], nats.
+    """
+    log_p, p, entropy = _policy(logits)
+    q2, q3 = (jnp.sum(p**n, axis=-1, keepdims=True) for n in (2, 3))
+    spread = p - 3 * p**2 + 2 * p * q2 + q3 - q2**2  # E[(d_a - E_p[d])^2] at scale 1
+    return -0.5 * scale**2 * jnp.sum(p * (1 + log_p + entropy) * spread, axis=-1)
+
+
+def _policy(logits):
+    """(log p, p, H) with H f32[..., 1]."""
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    p = jnp.exp(log_p)
+    return log_p, p, -jnp.sum(p * log_p, axis=-1, keepdims=True)

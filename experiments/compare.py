@@ -1,0 +1,321 @@
+"""A table of the runs of a sweep: what each control ends with, and its difference to a baseline with intervals.
+
+    python -m experiments.compare --config=configs/compare.py --config.runs=FOLDER --workdir=OUT
+
+FOLDER holds runs of train_rl in folders `<control>,seed=<k>`, such as `clip_cov,seed=1`, with `eval.last` on. Writes
+OUT/table.json and OUT/table.md, and prints the latter. A run that is not there or not finished is named, and left out.
+
+Per control, means over its seeds:
+
+    pass@1, pass@k   of the last evaluation, unbiased; k is config.k, or all attempts where there are fewer
+    peak, area       of the pass@1 curve of evals.jsonl: its maximum, which is high by the noise of an evaluation, and
+                     its mean over steps (trapezoids)
+    distinct         different right solutions a problem, in as many attempts as the last evaluation makes
+    coverage         share of problems with a right attempt among those, for each level
+    entropy          policy/entropy_sequence (nats a token) over the last tenth of the steps
+    ms a step        time/rollout + time/learn, mean over the steps but the first, which compiles; cost is its ratio to
+                     the baseline's, and means little unless the runs had the same cores and no others beside them
+
+Differences to the baseline are over the seeds that both have; laws/paired.py says what their intervals can say. There
+are no stars: of many 90 % intervals around nothing, one in ten leaves out 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from entropy_rl import metrics
+from entropy_rl.errors import InputError, nearest
+from entropy_rl.evaluate import pass_at_k
+from entropy_rl.laws import paired
+from experiments import checks, launch
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run: its last evaluation, problem by problem, and numbers of its course."""
+
+    path: Path
+    task: str
+    step: int
+    attempts: int
+    problems: tuple[tuple[str, int], ...]  # (id, level)
+    right: np.ndarray  # i64[P]
+    distinct: np.ndarray  # i64[P]
+    course: dict[str, float]
+    made_by: dict[str, str]
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Compares, writes table.json and table.md, prints the latter; returns what is in table.json.
+
+    Raises:
+      InputError: no runs given or found, none of the baseline's is finished, runs of different lengths or problems,
+        the same seed twice, a value out of range.
+    """
+    if config.runs is None:
+        raise InputError("no runs given: add --config.runs=FOLDER (with folders such as grpo,seed=0 in it)")
+    checks.positive(config, "k")
+    checks.seed(config)
+    runs, notes = read(config.runs)
+    if config.baseline not in runs:
+        there = f"{nearest(config.baseline, runs)}: of {', '.join(runs)} there are" if runs else ": there are none"
+        why = [f" ({note})" for note in notes if note.startswith(f"{config.baseline},seed=")][:1]
+        raise InputError(f"{config.runs} has no finished run of baseline {config.baseline!r}{there}{''.join(why)}")
+    alike(runs, config.baseline)
+    bootstrap = {"seed": config.seed, "level": config.level, "draws": config.draws}
+    table = compare(runs, config.baseline, k=config.k, **bootstrap) | {"runs": str(config.runs)}
+    table["notes"] = notes + unpaired(runs, config.baseline)
+    text = markdown(table)
+
+    folder = Path(workdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: no folder ({error.strerror}): give another --workdir") from None
+    for name, content in (("table.md", text), ("table.json", json.dumps(table, indent=2, ensure_ascii=False))):
+        new = folder / f"{name}.new"
+        new.write_text(content + "\n", encoding="utf-8")
+        os.replace(new, folder / name)
+    print(text)
+    print(f"\nwrote {folder / 'table.json'} and {folder / 'table.md'}")
+    return table
+
+
+def read(folder: str | os.PathLike) -> tuple[dict[str, dict[int, Run]], list[str]]:
+    """({control: {seed: run}} of the finished runs, a line for each other folder), by name and seed.
+
+    Raises:
+      InputError: no folder, no run in it, the same seed twice, or a run whose files are not what they should be.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}: give --config.runs=FOLDER, the --workdir of a sweep")
+    found: dict[str, dict[int, Path]] = {}
+    notes = []
+    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
+        if not (match := re.fullmatch(r"(.+),seed=(\d+)", path.name)):
+            notes.append(f"{path.name}: not compared, as its name is not <control>,seed=<k>")
+            continue
+        seeds = found.setdefault(match[1], {})
+        if int(match[2]) in seeds:
+            raise InputError(f"{path} has the seed of {seeds[int(match[2])].name}: remove one of them")
+        seeds[int(match[2])] = path
+    if not found:
+        raise InputError(f"no runs in {folder}: it needs folders with names such as grpo,seed=0")
+    runs: dict[str, dict[int, Run]] = {}
+    for control in sorted(found):
+        for seed, path in sorted(found[control].items()):
+            one = read_run(path, seed, notes.append)
+            if one:
+                runs.setdefault(control, {})[seed] = one
+    return runs, notes
+
+
+def read_run(path: Path, seed: int, say) -> Run | None:
+    """The run in the folder `path`; None where it is not finished, which `say` is told.
+
+    Raises:
+      InputError: its files are not those of a run with this seed.
+    """
+    if not ((path / "config.json").exists() and (path / metrics.METRICS).exists()):
+        say(f"{path.name}: not started")
+        return None
+    try:
+        about = json.loads((path / "config.json").read_text())
+        config = about["config"]
+        ran, steps, wanted = config["seed"], config["steps"], config["eval"].get("last", {}).get("problems", 0)
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise InputError(f"{path / 'config.json'} is not that of an RL run: remove {path}, or repair it") from e
+    if ran != seed:
+        raise InputError(f"{path} ran with seed {ran}, as its config.json says: give it that name")
+    data = metrics.read(path, say=say)
+    if not wanted:
+        say(f"{path.name}: left out, as it ran without a last evaluation (config.eval.last.problems)")
+        return None
+    if len(data.problems) < wanted:
+        evaluated = f"{len(data.problems)} of {wanted} problems of the last evaluation"
+        say(f"{path.name}: not finished, {len(data.metrics)} of {steps} steps and {evaluated}")
+        return None
+    try:
+        return _run(path, data, about)
+    except KeyError as e:
+        raise InputError(f"{path / metrics.PROBLEMS} has a row without {e}: repair or remove that run") from e
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from e
+
+
+def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
+    rows = sorted(data.problems, key=lambda row: str(row["id"]))
+    same = {(row["step"], row["task"], row["n"]) for row in rows}
+    if len(same) > 1 or len({row["id"] for row in rows}) < len(rows):
+        raise InputError(f"{metrics.PROBLEMS} is not one evaluation of different problems: repair or remove that run")
+    ((step, task, attempts),) = same
+    steps, curve = metrics.eval_series(data.evals, task, "pass@1")
+    _, entropy = metrics.series(data.metrics, "policy/entropy_sequence")
+    seconds = sum(metrics.series(data.metrics, key)[1] for key in ("time/rollout", "time/learn"))
+    course = {
+        "peak": curve.max(),
+        "area": np.trapezoid(curve, steps) / np.ptp(steps) if np.ptp(steps) else curve.mean(),
+        "entropy": entropy[-max(1, len(entropy) // 10) :].mean(),
+        "ms": 1e3 * (seconds[1:] if len(seconds) > 1 else seconds).mean(),
+    }
+    return Run(
+        path=path,
+        task=task,
+        step=step,
+        attempts=attempts,
+        problems=tuple((row["id"], row["level"]) for row in rows),
+        right=np.array([row["right"] for row in rows]),
+        distinct=np.array([row["distinct"] for row in rows]),
+        course={k: float(v) for k, v in course.items()},
+        made_by={
+            "git_commit": about.get("git_commit") or "unknown",
+            "device": about.get("device", {}).get("kind", "unknown"),
+        },
+    )
+
+
+def alike(runs: dict[str, dict[int, Run]], baseline: str) -> None:
+    """InputError unless all runs made the same number of attempts at the same problems after the same step."""
+    first, *rest = [one for seeds in (runs[baseline], *runs.values()) for one in seeds.values()]
+    for other in rest:
+        for what, a, b in (
+            ("task", first.task, other.task),
+            ("last step", first.step, other.step),
+            ("number of attempts a problem", first.attempts, other.attempts),
+            ("number of problems", len(first.problems), len(other.problems)),
+        ):
+            if a != b:
+                raise InputError(
+                    f"{first.path} and {other.path} cannot be compared: their {what} is {a} and {b}; move one of them "
+                    "elsewhere"
+                )
+        if alone := sorted(set(first.problems) - set(other.problems)):
+            raise InputError(
+                f"{first.path} and {other.path} cannot be compared: they have different problems, as only the first "
+                f"has {alone[0][0]} of level {alone[0][1]}; move one of them elsewhere"
+            )
+
+
+def compare(
+    runs: dict[str, dict[int, Run]], baseline: str, *, k: int, seed: int, level: float, draws: int
+) -> dict[str, Any]:
+    """What table.json says, as plain Python numbers; `seed`, `level` and `draws` are of the intervals."""
+    one = next(iter(runs[baseline].values()))
+    k = min(k, one.attempts)
+    levels = np.array([n for _, n in one.problems])
+    there = np.unique(levels).tolist()
+    hardest = f"coverage/level{there[-1]}"
+
+    def cells(run: Run) -> dict[str, np.ndarray]:
+        """Per problem, in their order."""
+        values = {"pass@1": run.right / run.attempts, f"pass@{k}": pass_at_k(run.attempts, run.right, k)}
+        values["distinct"] = run.distinct
+        return values | {f"coverage/level{n}": (run.right > 0)[levels == n] for n in there}
+
+    values = {c: {s: cells(run) for s, run in seeds.items()} for c, seeds in runs.items()}
+    cost = np.mean([run.course["ms"] for run in runs[baseline].values()])
+    controls = {}
+    for control in sorted(runs, key=lambda c: (c != baseline, c)):
+        by_seed = {
+            s: {key: float(v.mean()) for key, v in values[control][s].items()} | runs[control][s].course
+            for s in runs[control]
+        }
+        row = {key: float(np.mean([of[key] for of in by_seed.values()])) for key in next(iter(by_seed.values()))}
+        row |= {"cost": float(row["ms"] / cost), "by_seed": {str(s): of for s, of in by_seed.items()}}
+        both = [s for s in runs[baseline] if s in runs[control]]
+        if control != baseline and both:
+            row["difference"] = {"seeds": both}
+            for key in dict.fromkeys(("pass@1", f"pass@{k}", "distinct", hardest)):
+                x, y = (np.stack([values[c][s][key] for s in both]) for c in (control, baseline))
+                rng = np.random.default_rng(seed)  # anew: an interval does not depend on what else is compared
+                row["difference"][key] = dataclasses.asdict(paired.difference(x, y, rng, level=level, draws=draws))
+        controls[control] = {"seeds": list(runs[control])} | row
+    made_by = [run.made_by for seeds in runs.values() for run in seeds.values()]
+    return {
+        "baseline": baseline,
+        "task": one.task,
+        "step": one.step,
+        "attempts": one.attempts,
+        "k": k,
+        "problems": {str(n): int((levels == n).sum()) for n in there},  # of each level
+        "level": level,
+        "draws": draws,
+        "seed": seed,
+        "controls": controls,
+        **{key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")},
+    }
+
+
+def unpaired(runs: dict[str, dict[int, Run]], baseline: str) -> list[str]:
+    """Lines about the seeds that some controls, or the baseline, have and the other has not."""
+    lacks: dict[str, list[str]] = {}
+    for control, seeds in runs.items():
+        missing = ", ".join(str(s) for s in runs[baseline] if s not in seeds)
+        alone = ", ".join(str(s) for s in seeds if s not in runs[baseline])
+        if missing:
+            lacks.setdefault(f"without a finished run of seed {missing}, which {baseline} has", []).append(control)
+        if alone:
+            lacks.setdefault(f"with a seed that {baseline} has not, {alone}", []).append(control)
+    return [f"{', '.join(who)}: {what}; it is not in the differences" for what, who in lacks.items()]
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The two tables and what is to be known with them."""
+    k, there = table["k"], list(table["problems"])
+    plain = {"pass@1": "pass@1", "peak": "peak", "area": "area", f"pass@{k}": f"pass@{k}", "distinct": "distinct"}
+    plain |= {f"coverage/level{n}": f"coverage, level {n}" for n in there}
+    lines = [_line("control", "seeds", *plain.values(), "entropy", "ms a step", "cost"), _rule(len(plain) + 5)]
+    for control, row in table["controls"].items():
+        numbers = [f"{row[key]:.3f}" for key in plain]
+        last = (f"{row['entropy']:.4f}", f"{row['ms']:.0f}", f"{row['cost']:.2f}")
+        lines.append(_line(control, str(len(row["seeds"])), *numbers, *last))
+    differences = {c: row["difference"] for c, row in table["controls"].items() if "difference" in row}
+    count = 0
+    if differences:
+        keys = [key for key in next(iter(differences.values())) if key != "seeds"]
+        lines += ["", f"Differences to {table['baseline']}, {table['level']:.0%} intervals:", ""]
+        lines += [_line("control", "seeds", *(plain[key] for key in keys)), _rule(len(keys) + 2)]
+        for control, row in differences.items():
+            of = [row[key] for key in keys]
+            seeds = ", ".join(map(str, row["seeds"])) + ("" if of[0]["seeds_resampled"] else " (problems only)")
+            spans = [f"{_signed(d['value'])} [{_signed(d['low'])}, {_signed(d['high'])}]" for d in of]
+            lines.append(_line(control, seeds, *spans))
+            count += len(of)
+    problems = ", ".join(f"{number} of level {n}" for n, number in table["problems"].items())
+    lines += ["", f"{table['task']} after {table['step']} steps: {problems}, {table['attempts']} attempts at each."]
+    if differences:
+        lines.append(
+            f"Intervals are over seeds and problems ({table['draws']} draws, laws/paired.py), each by itself: "
+            f"of these {count} about {count * (1 - table['level']):.0f} miss the truth."
+        )
+        if any(not d["pass@1"]["seeds_resampled"] for d in differences.values()):
+            lines.append("(problems only): a single seed, so the interval says nothing about other seeds.")
+    lines.append(f"Runs of commit {', '.join(table['git_commit'])} on {', '.join(table['device'])}.")
+    notes = [f"- {note}" for note in table["notes"]]
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # no -0.000
+
+
+def _rule(columns: int) -> str:
+    return f"|---|{'---:|' * (columns - 1)}"
+
+
+if __name__ == "__main__":
+    launch.main(run)

@@ -1,0 +1,67 @@
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entropy_rl.models import presets
+from entropy_rl.models.scoring import token_scores, values
+from entropy_rl.models.transformer import Transformer
+
+PROMPT, RESPONSE, SAMPLES = 5, 7, 4
+
+
+def rollout():
+    """Three prompts of 5, 3 and 1 tokens with four responses of 1 to 7 tokens each, one of them empty."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 24, (12, PROMPT + RESPONSE)).astype(np.int32)
+    mask = np.zeros(tokens.shape, bool)
+    for row in range(12):
+        start = (5, 3, 1)[row // SAMPLES]
+        tokens[row, :start] = tokens[row - row % SAMPLES, :start]
+        mask[row, start : start + (row * 5) % 8] = True
+    return tokens, mask
+
+
+def both(head, make):
+    """Masked scores and the gradient of a function of them: each row on its own, and prompts shared."""
+    config = presets.make("test", 24, head=head).config
+    model = Transformer(config)
+    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    tokens, mask = rollout()
+
+    def f(params, score):
+        scores = score(params, tokens, mask)
+        assert all(s.shape == mask.shape for s in scores.values())
+        kept = {k: jnp.where(mask, s, 0.0) for k, s in scores.items()}
+        return sum(jnp.sum(jnp.sin(s)) for s in kept.values()), kept
+
+    for shared in ({}, {"samples": SAMPLES, "prompt_length": PROMPT}):
+        (_, scores), grads = jax.value_and_grad(f, has_aux=True)(params, make(model, **shared))
+        yield scores, grads
+
+
+@pytest.mark.parametrize("head, make", [("lm", partial(token_scores, temperature=0.7)), ("value", values)])
+def test_a_shared_prompt_changes_nothing(head, make):
+    """Scores and gradients, on ragged prompts. Mutations: positions from 0, `valid` with one column more or less, rows
+    of a group tiled instead of repeated."""
+    (whole, grad), (shared, grad_shared) = both(head, make)
+    for name in whole:
+        np.testing.assert_allclose(shared[name], whole[name], atol=2e-5, err_msg=name)
+    scale = max(np.abs(g).max() for g in jax.tree.leaves(grad))
+    assert scale > 0.1
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), grad, grad_shared)
+
+
+def test_values_are_of_the_state_before_the_token():
+    """The value at column t does not see token t, and does see the one before. Mutation: no shift."""
+    model = Transformer(dataclasses.replace(presets.make("test", 24).config, head="value"))
+    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    tokens, mask = rollout()
+    other = tokens.copy()
+    other[:, 6] = (other[:, 6] + 1) % 24
+    a, b = (values(model)(params, t, mask)["value"] for t in (tokens, other))
+    np.testing.assert_array_equal(a[:, :7], b[:, :7])
+    assert np.all(a[:, 7] != b[:, 7]) and not np.any(a[:, 0])
