@@ -2,8 +2,13 @@
 
 python -m experiments.curate --config=configs/curate.py --config.runs=runs/seeds --workdir=notebooks/data/seeds
 
-Time: a second. Expect a folder a run, some tens of kB each.
-"""
+Three variants are for the notebooks of the study of controls, whose runs are folders `<control>,seed=<k>`:
+python -m experiments.curate --config=configs/curate.py:controls --config.runs=runs/controls --workdir=notebooks/data/controls
+python -m experiments.curate --config=configs/curate.py:changes --config.runs=runs/controls --workdir=notebooks/data/changes
+python -m experiments.curate --config=configs/curate.py:tokens --config.runs=runs/tokens --workdir=notebooks/data/tokens
+
+Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
+"""  # noqa: E501  commands on one line, to be copied
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -12,12 +17,24 @@ from entropy_rl.errors import InputError
 
 
 def get_config(arg=""):
-    """There is one variant only."""
-    if arg:
-        raise InputError(f"configs/curate.py knows no variant {arg!r}: leave it out")
+    """`:controls` keeps the curves of all runs, `:changes` the entropy changes of seed 0, `:tokens` any tokens.json."""
+    if arg not in ("", "controls", "changes", "tokens"):
+        ways = ":controls, :changes or :tokens"
+        raise InputError(f"configs/curate.py knows no variant {arg!r}: leave it out or say {ways}")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
     c.metrics = ("policy/entropy*", "policy/cov", "entropy/*", "rollout/reward", "rollout/answer_entropy")
     c.evals = ("pass@*", "coverage*", "distinct*", "answer_entropy", "entropy_sequence")
+    c.every = 1  # of rows of metrics.jsonl, those at multiples of it
+    c.digits = 17  # significant ones; 17 keep every bit
+    if arg == "controls":
+        c.update(match="*,seed=*", every=10, digits=5)
+        c.metrics = ("policy/entropy_sequence", "rollout/reward")
+        c.evals = ("pass@1", "pass@8", "distinct_count")  # of 8 attempts, so pass@8 is the coverage
+    elif arg == "changes":
+        c.update(match="*,seed=0", every=20, digits=5)
+        c.metrics, c.evals = ("entropy/change_*",), ()
+    elif arg == "tokens":
+        c.match = "*"
     return c

@@ -5,10 +5,12 @@ Colours: Okabe & Ito's palette and viridis, which readers with any colour vision
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from entropy_rl.laws.curves import CURVES
@@ -93,3 +95,119 @@ def entropy_and_reward(
     ax.spines["right"].set_visible(False)
     right.spines["left"].set_visible(False)
     return right
+
+
+def seeds(
+    ax: Axes,
+    curves: Sequence[tuple[ArrayLike, ArrayLike]],
+    *,
+    colour: str = BLUE,
+    style: str = "-",
+    label: str | None = None,
+) -> None:
+    """The runs of one setting: a thin line a seed, a thick one for their mean, a dot at its end.
+
+    Args:
+      curves: (x, y) of each seed, [n] both, whose places belong together: the same steps, in order. The mean is over
+        seeds in x as well as in y, as far as the shortest of them goes, so that y may be drawn against any x.
+      style: of the thick line.
+      label: of the thick line.
+    """
+    for x, y in curves:
+        ax.plot(x, y, color=colour, lw=0.7, alpha=0.4)
+    n = min(len(x) for x, _ in curves)
+    x, y = np.mean([[np.asarray(values, float)[:n] for values in curve] for curve in curves], axis=0)
+    ax.plot(x, y, style, color=colour, lw=1.8, label=label)
+    ax.plot(x[-1:], y[-1:], "o", color=colour, ms=4)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def histogram(ax: Axes, edges: ArrayLike, counts: ArrayLike, *, colour: str = BLUE, label: str | None = None) -> None:
+    """Shares of values in bins that are even in the logarithm, with a bin at 0 or on either side of it.
+
+    The height of a bin is its share and not a density. Of the bin that begins or lies at 0 the axis makes one as wide
+    as a factor of 10.
+
+    Args:
+      edges: [n + 1], ascending, from 0 or symmetric about it.
+      counts: [n].
+    """
+    edges, counts = np.asarray(edges, float), np.asarray(counts, float)
+    smallest = edges[edges > 0].min()
+    ax.set_xscale("symlog", linthresh=smallest, linscale=1.0 if edges[0] >= 0 else 0.5)
+    ax.stairs(counts / counts.sum(), edges, color=colour, fill=True, alpha=0.25)
+    ax.stairs(counts / counts.sum(), edges, color=colour, lw=1.5, label=label)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylabel("share of tokens")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def measured(
+    ax: Axes,
+    prediction: ArrayLike,
+    measurement: ArrayLike,
+    *,
+    slope: float | None = 1.0,
+    colour: str = BLUE,
+) -> None:
+    """Measured against predicted values, and the line where the one is `slope` times the other.
+
+    Args:
+      prediction, measurement: [n], in the same unit.
+      slope: of the line through 0; None: no line.
+    """
+    for line in (ax.axhline, ax.axvline):
+        line(0, color="0.85", lw=1, zorder=0)
+    if slope is not None:
+        ax.axline((0, 0), slope=slope, color=GREY, lw=1, zorder=1)
+    ax.scatter(prediction, measurement, s=14, color=colour, linewidths=0, alpha=0.7, zorder=2)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("measured")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def ranking(
+    ax: Axes, names: Sequence[str], values: ArrayLike, *, reference: float | None = None, colour: str = BLUE
+) -> None:
+    """Bars from top to bottom in the order given.
+
+    Args:
+      names: of n rows.
+      values: [n].
+      reference: where a dashed line is drawn.
+    """
+    place = np.arange(len(names))
+    ax.barh(place, values, color=colour, height=0.75)
+    if reference is not None:
+        ax.axvline(reference, color=GREY, lw=1, ls="--")
+    ax.set_yticks(place, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def responses(
+    ax: Axes, words: Sequence[Sequence[str]], values: Sequence[ArrayLike], *, limit: float | None = None
+) -> AxesImage:
+    """Texts word by word, a row each, every word on the colour of its value.
+
+    Args:
+      words: of each text.
+      values: of the words of each text, of 0 or more.
+      limit: value of the last colour; None: the largest.
+
+    Returns:
+      The image, for a colour bar.
+    """
+    table = np.full((len(words), max(map(len, words))), np.nan)
+    for row, of in zip(table, values, strict=True):
+        row[: len(of)] = of
+    limit = np.nanmax(table) if limit is None else limit
+    image = ax.imshow(table, cmap="viridis", vmin=0, vmax=limit, aspect="auto")
+    for i, text in enumerate(words):
+        for j, word in enumerate(text):
+            bright = table[i, j] > 0.6 * limit
+            ax.text(j, i, word, ha="center", va="center", color="black" if bright else "white", fontsize="small")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    return image

@@ -74,8 +74,13 @@ def infer_sharding(tree: Any, rules: Rules, mesh: Mesh) -> Any:
             if re.search(pattern + "$", name):
                 if len(axes) != x.ndim:
                     raise ValueError(f"rule {pattern!r} has {len(axes)} axes and {name} has shape {x.shape}")
-                fits = [a if a and n % mesh.shape[a] == 0 else None for a, n in zip(axes, x.shape)]
-                return NamedSharding(mesh, PartitionSpec(*fits))
+                # Only axes that really cut, and none at the end that do not: the form in which XLA gives an update's
+                # results back, so that the second update does not look like another program to jit.
+                cut = lambda axis, n: axis and mesh.shape[axis] > 1 and n % mesh.shape[axis] == 0  # noqa: E731
+                cuts = [axis if cut(axis, n) else None for axis, n in zip(axes, x.shape)]
+                while cuts and cuts[-1] is None:
+                    cuts.pop()
+                return NamedSharding(mesh, PartitionSpec(*cuts))
         raise ValueError(f"no sharding rule matches {name} {x.shape}: add one to the model's RULES")
 
     return jax.tree_util.tree_map_with_path(leaf, tree)

@@ -3,48 +3,82 @@
     python -m experiments.curate --config=configs/curate.py --config.runs=runs/seeds --workdir=notebooks/data/seeds
 
 Every run below `runs` that has evaluations becomes a folder of its own with metrics.jsonl and evals.jsonl, thinned
-out, and config.json, which holds its command, commit, versions and device.
+out, and config.json, which holds its command, commit, versions and device. Of a run of experiments.tokens, tokens.json
+is kept as it is.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from entropy_rl import jsonl, metrics
 from entropy_rl.errors import InputError
-from experiments import launch
+from experiments import checks, launch
+
+TOKENS = "tokens.json"  # of experiments.tokens, which need not be loaded for its name
 
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Copies the chosen keys of every run.
 
     Raises:
-      InputError: no runs are given, or none is there.
+      InputError: no runs are given, or none is there, or a value is out of range.
     """
     if config.runs is None:
         raise InputError("no runs given: add --config.runs=DIR (a folder that has runs somewhere below it)")
-    found = sorted(path.parent for path in Path(config.runs).rglob(metrics.EVALS))
+    checks.require(config, "a whole number of 1 or more", lambda x: x >= 1 and x == int(x), "every", "digits")
+    made = (metrics.EVALS, TOKENS)
+    found = sorted({path.parent for name in made for path in Path(config.runs).rglob(name)})
     found = [path for path in found if fnmatch.fnmatch(str(path.relative_to(config.runs)), config.match)]
     if not found:
-        raise InputError(f"no {metrics.EVALS} below {config.runs} in a folder that matches {config.match!r}")
+        raise InputError(f"no {' or '.join(made)} below {config.runs} in a folder that matches {config.match!r}")
     for path in found:
-        data = metrics.read(path)
         out = Path(workdir) / path.relative_to(config.runs)
         out.mkdir(parents=True, exist_ok=True)
-        keep = [{k: v for k, v in row.items() if k == "step" or wanted(k, config.metrics)} for row in data.metrics]
-        jsonl.rewrite(out / metrics.METRICS, [row for row in keep if len(row) > 1])
-        jsonl.rewrite(out / metrics.EVALS, [row for row in data.evals if wanted(row["metric"], config.evals)])
-        about = (path / "config.json").read_text().replace(f"{Path.cwd()}/", "")  # commands as one would type them here
-        (out / "config.json").write_text(about)
+        if (path / metrics.EVALS).exists():
+            thin(path, out, config)
+        if (path / TOKENS).exists():
+            shutil.copyfile(path / TOKENS, out / TOKENS)
+        (out / "config.json").write_text(about(path))
         print(f"{path} -> {out}")
+
+
+def thin(path: Path, out: Path, config: ConfigDict) -> None:
+    """The chosen keys and steps of the run in `path`, with fewer digits, to `out`."""
+    data = metrics.read(path)
+    shorter = lambda row: {k: _digits(v, config.digits) for k, v in row.items()}  # noqa: E731
+    rows = [row for row in data.metrics if row["step"] % config.every == 0]
+    keep = [{k: v for k, v in row.items() if k == "step" or wanted(k, config.metrics)} for row in rows]
+    jsonl.rewrite(out / metrics.METRICS, [shorter(row) for row in keep if len(row) > 1])
+    keep = [row for row in data.evals if wanted(row["metric"], config.evals)]
+    if config.evals:
+        jsonl.rewrite(out / metrics.EVALS, [shorter(row) for row in keep])
 
 
 def wanted(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether any of the patterns (`policy/entropy*`) matches."""
     return any(fnmatch.fnmatch(name, p) for p in patterns)
+
+
+def about(path: Path) -> str:
+    """The text of the run's config.json, with its command as one would type it here, whatever tree it ran in."""
+    text = (path / "config.json").read_text().replace(f"{Path.cwd()}/", "")
+    content = json.loads(text)
+    command = content.get("command", [])
+    if len(command) > 1 and (script := re.search(r"(?:^|/)experiments/(\w+)\.py$", command[1])):
+        content["command"] = ["python", "-m", f"experiments.{script[1]}", *command[2:]]
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _digits(value: Any, digits: int) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

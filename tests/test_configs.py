@@ -168,3 +168,16 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     config.copy_and_resolve_references().part.get("a")
     assert (config.used, config["part.c"], config.part.d, dict(**config.whole)) == (1, 3, 4, {"x": 1})
     assert reads.missing() == ["checked", "part.b", "part.e", "unused"]
+
+
+@pytest.mark.parametrize("spec", ["seeds.py", "controls.py:tune", "controls.py:final"])
+def test_sweeps_set_knobs_that_there_are(spec):
+    """A misspelt override would fail when its turn comes, hours later. Mutation: a strength of a missing key."""
+    for run in launch.call(str(ROOT / "configs" / "sweeps" / spec), "get_runs"):
+        config = launch.load_config(str(ROOT / run["config"]))
+        for key, value in run.get("overrides", {}).items():
+            part = config
+            for name in key.split("."):
+                assert name in part, f"{run['name']}: {key}"
+                part = part[name]
+            assert part is None or isinstance(value, type(part)), f"{run['name']}: {key}={value!r}"

@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import AxLine
 
 from entropy_rl import figures
 from entropy_rl.laws.compare import analyse
@@ -55,3 +56,63 @@ def test_entropy_and_reward_have_an_axis_each(ax):
     assert ax.yaxis.label.get_color() == ax.lines[0].get_color() != right.lines[0].get_color()
     assert right.yaxis.label.get_color() == right.lines[0].get_color()
     ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_seeds_have_thin_lines_and_their_mean(ax):
+    """By place as far as the shortest goes, in x too. Mutation: the mean over y alone."""
+    figures.seeds(ax, [([0, 1, 2], [1.0, 2, 3]), ([2, 3], [3.0, 6])], label="x")
+    thin, also_thin, mean, end = (line.get_xydata().tolist() for line in ax.lines)
+    assert (thin, also_thin) == ([[0, 1], [1, 2], [2, 3]], [[2, 3], [3, 6]])
+    assert mean == [[1, 2], [2, 4]] and end == [[2, 4]]
+    assert [line.get_label() for line in ax.lines if not line.get_label().startswith("_")] == ["x"]
+    assert ax.lines[2].get_linewidth() > ax.lines[0].get_linewidth()
+
+
+@pytest.mark.parametrize("edges", [[0, 1e-3, 1e-2, 1], [-1, -0.1, 0.1, 1]])
+def test_histograms_show_shares_on_a_logarithmic_axis(ax, edges):
+    """Mutation: counts, or a linear axis. A bin at 0 has a width of its own."""
+    figures.histogram(ax, edges, [6, 3, 1], label="start")
+    for patch in ax.patches:
+        data = patch.get_data()
+        np.testing.assert_allclose(data.values, [0.6, 0.3, 0.1])
+        np.testing.assert_array_equal(data.edges, edges)
+    assert ax.get_xscale() == "symlog" and ax.get_xlim() == (edges[0], edges[-1])
+    x = ax.transData.transform(np.stack([edges, np.zeros(4)], 1))[:, 0]
+    assert (np.diff(x) > 0.05 * (x[-1] - x[0])).all()
+    assert ax.get_legend_handles_labels()[1] == ["start"]
+    figures.histogram(ax, edges, [1, 8, 1])
+    assert ax.get_ylim()[1] > 0.8  # the second is not cut off at the height of the first
+    ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_measured_stands_against_predicted(ax):
+    """Mutation: the axes exchanged; a line that is drawn where none is asked for."""
+    figures.measured(ax, [0.1, -0.2], [0.3, -0.1], slope=None)
+    assert ax.collections[0].get_offsets().tolist() == [[0.1, 0.3], [-0.2, -0.1]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "measured")
+    assert ax.get_ylim()[1] < 0.4 and len(ax.lines) == 2  # those at 0
+    figures.measured(ax, [0.1], [0.3])
+    assert [line.get_slope() for line in ax.lines if isinstance(line, AxLine)] == [1]
+    ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_a_ranking_reads_from_top_to_bottom(ax):
+    figures.ranking(ax, ["+", "7"], [0.4, 0.3], reference=0.2)
+    assert [bar.get_width() for bar in ax.patches] == [0.4, 0.3]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["+", "7"]
+    top, bottom = ax.transData.transform([[0, 0], [0, 1]])[:, 1]
+    assert top > bottom
+    assert ax.lines[0].get_xdata() == [0.2, 0.2]
+
+
+def test_responses_are_coloured_word_by_word(ax):
+    """Rows of different lengths. Mutation: a colour scale of each row's own."""
+    image = figures.responses(ax, [["7", "+", "5"], ["<eos>"]], [[0.5, 1.0, 0.0], [0.1]])
+    np.testing.assert_array_equal(image.get_array().filled(-1), [[0.5, 1.0, 0.0], [0.1, -1, -1]])
+    assert image.get_clim() == (0, 1)
+    assert [(t.get_text(), t.get_position()) for t in ax.texts] == [
+        ("7", (0, 0)), ("+", (1, 0)), ("5", (2, 0)), ("<eos>", (0, 1))
+    ]  # fmt: skip
+    assert [t.get_color() for t in ax.texts] == ["white", "black", "white", "white"]
+    ax.figure.savefig(io.BytesIO(), format="png")
+    assert figures.responses(ax, [["7"]], [[0.5]], limit=2.0).get_clim() == (0, 2)

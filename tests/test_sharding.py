@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 from entropy_rl import learner, sharding
@@ -19,11 +20,21 @@ def test_every_path_of_the_train_state_has_a_rule():
 
 
 def test_rules_by_hand():
-    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    """Axes that cut nothing are left out, or the first update and the second would be two programs."""
+    mesh = AbstractMesh((1, 2, 2), sharding.AXES)
     tree = {"mu": {"layer_0": {"attention": {"q": {"kernel": jnp.zeros((4, 6))}}}}, "count": jnp.zeros(())}
     got = sharding.infer_sharding(tree, RULES, mesh)
     assert got["mu"]["layer_0"]["attention"]["q"]["kernel"].spec == P("fsdp", "tensor")
     assert got["count"].spec == P()
+    by_hand = {
+        (1, 1, 2): P(None, "tensor"),
+        (4, 2, 1): P("fsdp"),
+        (8, 1, 1): P(),
+        (1, 3, 2): P(None, "tensor"),  # 3 does not divide 4
+    }
+    for shape, spec in by_hand.items():
+        got = sharding.infer_sharding(tree, RULES, AbstractMesh(shape, sharding.AXES))
+        assert got["mu"]["layer_0"]["attention"]["q"]["kernel"].spec == spec
 
 
 def test_what_no_rule_matches_is_named():

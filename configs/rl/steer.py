@@ -13,4 +13,5 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model."""
-    return base.recipe(arg, loss=common.choice("steer", clip_low=0.2, clip_high=0.28))
+    loss = common.choice("steer", weight_low=0.8, weight_high=1.2, clip_low=0.2, clip_high=0.28)
+    return base.recipe(arg, loss=loss)

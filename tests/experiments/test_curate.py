@@ -31,5 +31,81 @@ def test_nothing_there_is_said(tmp_path):
     with pytest.raises(InputError, match="no runs given: add --config.runs=DIR"):
         curate.run(c, str(tmp_path))
     c.runs = str(tmp_path)
-    with pytest.raises(InputError, match="no evals.jsonl below"):
+    with pytest.raises(InputError, match="no evals.jsonl or tokens.json below"):
+        curate.run(c, str(tmp_path / "out"))
+
+
+def study(folder):
+    """Two seeds of a control, and the imitation that they start from."""
+    for name in ("start", "kl_cov,seed=0", "kl_cov,seed=1"):
+        with metrics.Writer(folder / name) as writer:
+            for step in range(40):
+                row = {"policy/entropy_sequence": 1 / 3 + step, "entropy/change_measured": 0.1, "policy/entropy": 0.5}
+                writer.scalars(step, row)
+            writer.evals(20, "countdown", {"pass@1": 1 / 3, "pass@8": 0.5, "pass@1/level3": 0.5, "length": 18.0}, 8)
+        command = ["/x/python", "/other/tree/experiments/train_rl.py", f"--workdir={Path.cwd()}/runs/a"]
+        (folder / name / "config.json").write_text(json.dumps({"config": {"steps": 40}, "command": command}))
+    return folder
+
+
+def curated(folder, variant, out):
+    c = config.get_config(variant)
+    c.runs = str(folder)
+    curate.run(c, str(out))
+    return {path.name: metrics.read(path) for path in out.iterdir() if (path / metrics.METRICS).exists()}
+
+
+def test_a_study_becomes_thin_curves(tmp_path):
+    """Every tenth step, five digits. Mutation: rows by place and not by step, or no rounding."""
+    runs = curated(study(tmp_path / "runs"), "controls", tmp_path / "out")
+    assert sorted(runs) == ["kl_cov,seed=0", "kl_cov,seed=1"]
+    data = runs["kl_cov,seed=1"]
+    assert data.metrics == [
+        {"step": 0, "policy/entropy_sequence": 0.33333},
+        {"step": 10, "policy/entropy_sequence": 10.333},
+        {"step": 20, "policy/entropy_sequence": 20.333},
+        {"step": 30, "policy/entropy_sequence": 30.333},
+    ]
+    assert [(row["metric"], row["value"], row["step"]) for row in data.evals] == [
+        ("pass@1", 0.33333, 20),
+        ("pass@8", 0.5, 20),
+    ]
+    about = json.loads((tmp_path / "out" / "kl_cov,seed=0" / "config.json").read_text())
+    # as one would type it, whatever tree and interpreter it ran with
+    assert about["command"] == ["python", "-m", "experiments.train_rl", "--workdir=runs/a"]
+    assert about["config"] == {"steps": 40}
+
+
+def test_entropy_changes_are_kept_for_seed_0(tmp_path):
+    runs = curated(study(tmp_path / "runs"), "changes", tmp_path / "out")
+    assert sorted(runs) == ["kl_cov,seed=0"]
+    assert runs["kl_cov,seed=0"].metrics == [{"step": s, "entropy/change_measured": 0.1} for s in (0, 20)]
+    assert not (tmp_path / "out" / "kl_cov,seed=0" / metrics.EVALS).exists()
+
+
+def test_the_default_keeps_every_bit(tmp_path):
+    c = config.get_config()
+    c.update(runs=str(study(tmp_path / "runs")), match="start")
+    curate.run(c, str(tmp_path / "out"))
+    data = metrics.read(tmp_path / "out" / "start")
+    assert [row["policy/entropy_sequence"] for row in data.metrics] == [1 / 3 + step for step in range(40)]
+
+
+def test_a_microscope_is_kept_as_it_is(tmp_path):
+    """Mutation: only folders with evaluations are found."""
+    folder = tmp_path / "runs" / "start"
+    folder.mkdir(parents=True)
+    (folder / "tokens.json").write_text('{"reward": 0.123456789}\n')
+    (folder / "config.json").write_text(json.dumps({"command": ["a"]}))
+    assert not curated(tmp_path / "runs", "tokens", tmp_path / "out")
+    assert (tmp_path / "out" / "start" / "tokens.json").read_text() == '{"reward": 0.123456789}\n'
+    assert json.loads((tmp_path / "out" / "start" / "config.json").read_text()) == {"command": ["a"]}
+
+
+@pytest.mark.parametrize("key, value", [("every", 0), ("digits", 2.5)])
+def test_bad_values_are_said(tmp_path, key, value):
+    c = config.get_config()
+    with c.ignore_type():
+        c.update({"runs": str(tmp_path), key: value})
+    with pytest.raises(InputError, match=f"config.{key}={value}: must be a whole number of 1 or more"):
         curate.run(c, str(tmp_path / "out"))

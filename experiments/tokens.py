@@ -1,0 +1,270 @@
+"""The token microscope: where the entropy of a policy is, which tokens are forks, which carry the covariance.
+
+    python -m experiments.tokens --config=configs/tokens.py --config.init=runs/rl --workdir=runs/tokens
+
+Samples responses as a training step does, takes their advantages, and writes `workdir`/tokens.json, a few tens of kB:
+
+    reward, tokens, zero_variance   mean reward, number of tokens, share of groups whose rewards are all equal
+    record      all that a training run logs of a batch (entropy.record), of these tokens
+    entropy     histogram of token entropies: `edges` in nats, spaced evenly in the logarithm but for the first, which
+                is 0, and `counts`
+    covariance  histogram of token covariances (arXiv:2505.22617, Eq 10), the same about a bin around 0; `table` has the
+                rows of Table 1, means of the tokens with the largest ones, by share
+    kinds       `decision` and `format` tokens (task.decisions)
+    words       the most frequent words, apart as decisions and as format
+    places      tokens by their place in the response, from 0
+    signs       tokens by the signs of their advantage and of their polarity S (arXiv:2602.03392), with `change`, their
+                part of -E[S A]: these add up to the change of entropy that Theorem 1 predicts for a step of 1
+    examples    a few responses, word by word
+
+A summary, as in `kinds`, `words`, `places`, is over the tokens that are meant: their number, mean entropy of the states
+where they were chosen, mean covariance, and `forking`, how many are among the share `config.top` of all tokens with the
+highest entropies: the very tokens that the weight `top_entropy` (80/20, arXiv:2506.01939) learns from.
+
+What it leaves out: entropy is that of the state, the same for a likely and an unlikely word there, and the covariance
+is relative to the whole sample, not to an optimiser's mini-batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from entropy_rl import entropy, learner, sharding
+from entropy_rl.advantages import ADVANTAGES
+from entropy_rl.evaluate import attempt_all
+from entropy_rl.losses.weights import top_entropy
+from entropy_rl.methods import collect
+from entropy_rl.rollouts import Rollout
+from entropy_rl.sampling import warp
+from entropy_rl.tokenizers import EOS, Tokenizer
+from experiments import build, checks, launch
+
+BATCH = 64  # problems attempted at a time
+FILE = "tokens.json"
+SMALLEST = {"entropy": 1e-6, "covariance": 1e-3}  # the edge next to 0
+LARGEST_COVARIANCE = 100.0  # what is beyond counts in the last bin
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Samples, measures, writes tokens.json, prints a few lines; returns what is in the file.
+
+    Raises:
+      InputError: a bad value, or a workdir that belongs to another config.
+    """
+    r = config.rollout
+    checks.positive(config, "rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "words")
+    checks.require(config, "a whole number of 2 or more", lambda x: x >= 2 and x == int(x), "bins")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "examples")
+    checks.require(config, "a share of the tokens, from 0.0001 to 1", lambda x: 1e-4 <= x <= 1, "top")
+    checks.seed(config)
+    task = build.task(config, split=config.split, size=r.prompts)
+    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
+    for size in {min(r.prompts, BATCH), r.prompts % BATCH or BATCH}:
+        checks.rows(mesh, "the slots (rollout.slots, or prompts * samples)", min(r.slots, size * r.samples))
+    row = np.zeros(2, np.float32)
+    mask = np.array([[False, True, True], [False, False, False]])
+    group = row.astype(np.int32)
+    advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data={"mask": mask})
+    advantage = jax.jit(build.given(advantage, "mask"))
+    key = jax.random.key(config.seed)
+    state = learner.init_state(model, optax.identity(), mesh, key)
+    params = state.params if config.init is None else build.initial_params(config.init, state)
+    workdir = launch.open_workdir(config, workdir)
+
+    groups = attempt_all(
+        model,
+        params,
+        task,
+        key,
+        batch=BATCH,
+        samples=r.samples,
+        slots=r.slots,
+        max_new=task.response_length,
+        prompt_length=task.prompt_length,
+        warp=partial(warp.temperature, value=r.temperature),
+        sharding=sharding.rows(mesh),
+    )
+    length = task.prompt_length + task.response_length
+    rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
+    a = np.asarray(advantage(rollout.reward, rollout.group, rollout.mask))
+    a = (a[:, None] if a.ndim == 1 else a) * rollout.mask
+    decisions = np.asarray(task.decisions(rollout.tokens, rollout.mask))
+    result = measure(rollout, a, decisions, task.tokenizer, bins=config.bins, top=config.top, words=config.words)
+    firsts = [(g.problem.prompt, i * r.samples) for i, g in enumerate(groups[: config.examples])]
+    result["examples"] = examples(rollout, firsts, a, task.tokenizer)
+
+    result = _plain(result)
+    lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
+    new = workdir / f"{FILE}.new"
+    new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    os.replace(new, workdir / FILE)
+    print(report(result, config.top))
+    print(f"wrote {workdir / FILE}")
+    return result
+
+
+def measure(
+    rollout: Rollout,
+    advantage: np.ndarray,
+    decisions: np.ndarray,
+    tokenizer: Tokenizer,
+    *,
+    bins: int,
+    top: float,
+    words: int,
+) -> dict[str, Any]:
+    """Everything of tokens.json but the examples.
+
+    Args:
+      rollout: at least one response with tokens.
+      advantage: f32[B, T].
+      decisions: bool[B, T], True at decisions among the response tokens.
+      tokenizer: gives the words.
+      bins: of the histogram of entropies; of covariances as many on either side of 0.
+      top: the share of tokens that are called forks.
+      words: at most so many rows in `words`.
+    """
+    mask, h, logp = rollout.mask, rollout.entropy, rollout.sampler_logp
+    cov = np.asarray(entropy.covariance(logp, advantage, mask))
+    fork = np.asarray(top_entropy(mask, entropy=h, frac=top)) > 0
+    shares = (*entropy.TABLE_1, 1.0)
+
+    def summary(select):
+        """Of the tokens in `select` bool[B, T], at least one of them."""
+        mean = {"entropy": h[select].mean(), "covariance": cov[select].mean()}
+        return {"count": int(select.sum()), **mean, "forking": int(fork[select].sum())}
+
+    place = np.where(mask, np.cumsum(mask, axis=1) - 1, -1)
+    common = Counter(zip(rollout.tokens[mask].tolist(), decisions[mask].tolist()))
+    by_group = [rollout.reward[rollout.group == g] for g in np.unique(rollout.group)]
+    return {
+        "reward": rollout.reward.mean(),
+        "tokens": int(mask.sum()),
+        "zero_variance": np.mean([np.ptp(rewards) == 0 for rewards in by_group]),
+        "record": dict(jax.jit(entropy.record)(h, logp, advantage, mask, decisions, rollout.group)),
+        "entropy": histogram(h[mask], entropy_edges(tokenizer.vocab_size, bins)),
+        "covariance": histogram(cov[mask], covariance_edges(bins))
+        | {"table": {f"{share:g}": mean for share, mean in zip(shares, entropy.covariance_table(cov, mask, shares))}},
+        "kinds": {
+            name: summary(select)
+            for name, select in (("decision", mask & decisions), ("format", mask & ~decisions))
+            if select.any()
+        },
+        "words": [
+            {"word": _word(tokenizer, token), "decision": decision}
+            | summary(mask & (rollout.tokens == token) & (decisions == decision))
+            for (token, decision), _ in common.most_common(words)
+        ],
+        "places": [summary(place == i) for i in range(place.max() + 1)],
+        "signs": signs(h[mask], logp[mask], advantage[mask]),
+    }
+
+
+def entropy_edges(vocabulary: int, bins: int) -> np.ndarray:
+    """[bins + 1] edges in nats: 0, then evenly in the logarithm from 1e-6 to ln(vocabulary), the highest there is."""
+    return np.concatenate([[0.0], np.geomspace(SMALLEST["entropy"], np.log(vocabulary), bins)])
+
+
+def covariance_edges(bins: int) -> np.ndarray:
+    """[2 bins] edges: from 1e-3 to 100 evenly in the logarithm, on either side of 0."""
+    positive = np.geomspace(SMALLEST["covariance"], LARGEST_COVARIANCE, bins)
+    return np.concatenate([-positive[::-1], positive])
+
+
+def histogram(x: np.ndarray, edges: np.ndarray) -> dict[str, list]:
+    """Counts of x between edges, [low, high) but for the last, which has its high; what is beyond is in the outer bins.
+
+    Args:
+      x: f[n].
+      edges: f[m + 1], ascending.
+
+    Returns:
+      `edges` and `counts`, m whole numbers that add up to n.
+    """
+    counts, _ = np.histogram(np.clip(x, edges[0], edges[-1]), edges)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def signs(h: np.ndarray, logp: np.ndarray, advantage: np.ndarray) -> list[dict[str, Any]]:
+    """Tokens by the signs of advantage and polarity, those that there are.
+
+    Args:
+      h, logp, advantage: f[n], of the tokens.
+
+    Returns:
+      Rows with the two signs (1, 0, -1), count, mean entropy, and `change`, the sum over these tokens of -S A / n.
+    """
+    s = np.asarray(entropy.polarity(logp, h))
+    rows = []
+    for a_sign in (1, 0, -1):
+        for s_sign in (1, 0, -1):
+            select = (np.sign(advantage) == a_sign) & (np.sign(s) == s_sign)
+            if select.any():
+                change = -(s * advantage)[select].sum() / len(h) + 0.0  # no -0.0
+                about = {"advantage": a_sign, "polarity": s_sign, "count": int(select.sum())}
+                rows.append({**about, "entropy": h[select].mean(), "change": change})
+    return rows
+
+
+def examples(
+    rollout: Rollout, rows: Sequence[tuple[str, int]], advantage: np.ndarray, tokenizer: Tokenizer
+) -> list[dict[str, Any]]:
+    """Responses word by word: prompt, reward, mean advantage; and words, entropy and logp of each token.
+
+    `rows` has the prompt and the row of each response that is wanted.
+    """
+    out = []
+    for prompt, i in rows:
+        of = rollout.mask[i]
+        about = {"prompt": prompt, "reward": rollout.reward[i], "advantage": advantage[i][of].mean()}
+        words = [_word(tokenizer, token) for token in rollout.tokens[i][of].tolist()]
+        out.append({**about, "words": words, "entropy": rollout.entropy[i][of], "logp": rollout.sampler_logp[i][of]})
+    return out
+
+
+def report(result: dict[str, Any], top: float) -> str:
+    """A few lines of what is in tokens.json."""
+    record = result["record"]
+    quantiles = "  ".join(f"{q} {record[f'policy/entropy_{q}']:.4f}" for q in ("p10", "p50", "p80", "p90", "p99"))
+    forks = sorted(result["words"], key=lambda row: -row["forking"])[:8]
+    listed = ", ".join(f"{row['word']} {row['forking']} of {row['count']}" for row in forks)
+    kinds = ", ".join(f"{kind} {row['forking'] / row['count']:.1%}" for kind, row in result["kinds"].items())
+    return "\n".join(
+        [
+            f"{result['tokens']} tokens, reward {result['reward']:.3f}",
+            f"entropy {record['policy/entropy']:.4f} nats a token: {quantiles}; "
+            f"below {entropy.LOW} nats {record['policy/entropy_low']:.1%}",
+            "covariance of the top " + ", ".join(f"{k} {v:.3f}" for k, v in result["covariance"]["table"].items()),
+            f"among the top {top:g} of entropies: {kinds}; words {listed}",
+        ]
+    )
+
+
+def _word(tokenizer: Tokenizer, token: int) -> str:
+    return EOS if token == tokenizer.eos_id else tokenizer.decode([token])
+
+
+def _plain(x: Any) -> Any:
+    """Numbers as json knows them, with six digits."""
+    if isinstance(x, dict):
+        return {k: _plain(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_plain(v) for v in x]
+    if isinstance(x, str | bool | int) or x is None:
+        return x
+    x = np.asarray(x)
+    return [_plain(v) for v in x.tolist()] if x.ndim else float(f"{float(x):.6g}")
+
+
+if __name__ == "__main__":
+    launch.main(run)

@@ -1,0 +1,195 @@
+"""What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
+
+import jax
+import numpy as np
+import pytest
+
+from entropy_rl import metrics
+from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.errors import InputError
+from entropy_rl.methods import collect
+from entropy_rl.tasks import countdown
+from experiments import launch, learn, parts, states, train_rl
+
+FEATURES = {
+    "reference_in_loss": {"kl.coef.args.value": 0.5, "kl.reset_every": 3},
+    "reference_in_reward": {"kl.coef.args.value": 0.5, "kl.place": "reward", "kl.estimator": "k1"},
+    "importance": {"importance_cap": 2.0},
+    "controller": {"entropy_coef": {"name": "adaptive", "args": {"target": 9.0, "delta": 0.01, "high": 0.1}}},
+    "dynamic_sampling": {"filter_rounds": 5, "overlong_cache": 4},
+    "shaped_advantages": {"entropy_advantage.alpha": 0.4},
+    "current_weights": {"weight": {"name": "top_entropy", "args": {"frac": 0.2}}, "weight_policy": "current"},
+    "selection": {"loss": {"name": "clip_cov", "args": {"frac": 0.1, "lower": 0.0, "upper": 9.0}}, "microbatches": 2},
+    "critic": {"critic.warmup": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def easy(monkeypatch):
+    """A reward that an untrained policy gets now and then."""
+    monkeypatch.setattr(countdown.Countdown, "verify", lambda self, problem, response: float(len(response) % 3 == 0))
+
+
+def get(name, **more):
+    config = launch.load_config(f"configs/rl/{'ppo' if name == 'critic' else 'grpo'}.py:smoke")
+    config.update_from_flattened_dict(
+        {"rollout.samples": 4, "optimizer.learning_rate": 0.02, "updates": 2, "checkpoint.every": 2, "eval.every": 4}
+    )
+    for key, value in (FEATURES[name] | more).items():
+        *path, last = key.split(".")
+        part = config
+        for word in path:
+            part = part[word]
+        part[last] = value
+    return config
+
+
+def final(folder, config):
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        step, tree, meta = checkpoints.restore_latest(states.saved(states.abstract(parts.make(config))))
+    return step, states.loaded(tree), meta
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Each feature's run of five steps: config, folder and rows; made once, when first asked for."""
+    done = {}
+
+    def make(name):
+        if name not in done:
+            config, folder = get(name, steps=5), tmp_path_factory.mktemp(name)
+            train_rl.run(config, str(folder))
+            done[name] = config, folder, metrics.read(folder).metrics
+        return done[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_resumes_bitwise(straight, tmp_path, monkeypatch, name):
+    """Stopped before the fourth of five steps and started again: the same rows and the same state.
+
+    Mutations: the reference, the critic or a controller left out of the checkpoint; a reference that is the policy's
+    own arrays, which the update donates.
+    """
+    config, folder, want = straight(name)
+
+    def stopped(self, params, step, call=train_rl.Collector.__call__):
+        if step == 3:
+            raise KeyboardInterrupt
+        return call(self, params, step)
+
+    with monkeypatch.context() as m:
+        m.setattr(train_rl.Collector, "__call__", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train_rl.run(config, str(tmp_path))
+    train_rl.run(config, str(tmp_path))
+    untimed = lambda rows: [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]  # noqa: E731
+    assert len(want) == 5 and any(row.get("update/grad_norm", 0) > 0 for row in want)
+    assert untimed(metrics.read(tmp_path).metrics) == untimed(want)
+    a, b = final(folder, config), final(tmp_path, config)
+    assert a[0] == b[0] == 5 and a[2] == b[2]
+    jax.tree.map(np.testing.assert_array_equal, a[1], b[1])
+
+
+def test_the_reference_is_the_policy_of_the_start_until_it_is_reset(straight):
+    """Mutation: a reference that moves with the policy; no reset."""
+    rows = straight("reference_in_loss")[2]
+    distance = [row["policy/ref_kl_rollout"] for row in rows]
+    assert abs(distance[0]) < 1e-8 and distance[1] > 1e-6 and distance[2] > 1e-6
+    assert abs(distance[3]) < 1e-8, "reset after the third step"
+    assert all(row["update/kl_coef"] == 0.5 and row["policy/ref_kl"] >= 0 for row in rows)
+
+
+def test_a_kl_in_the_reward_changes_the_advantages(straight):
+    """In the first step the policy is the reference, and only then do both runs agree."""
+    rows = straight("reference_in_reward")[2]
+    assert "policy/ref_kl" not in rows[0], "the loss has no KL"
+    plain = get("reference_in_reward", steps=5, **{"kl.coef.args.value": 0.0})
+    assert not parts.make(plain).reference
+    assert rows[1]["policy/ref_kl_rollout"] > 0
+
+
+def test_the_gap_between_sampler_and_learner_is_logged(straight):
+    """The same policy on the same tokens: a gap of rounding, a ratio of 1."""
+    for row in straight("importance")[2]:
+        assert 0 < row["policy/sampler_gap"] < row["policy/sampler_gap_max"] < 1e-4
+        assert abs(row["policy/importance"] - 1) < 1e-5
+
+
+def test_the_controller_is_obeyed_without_another_program(straight, monkeypatch, tmp_path):
+    """Skywork's rule by hand: 0 at first, then 0.01 more a step. The coefficient is traced: one compiled update.
+
+    Mutations: a coefficient that is a Python constant; shardings of the first state in another form than the update's.
+    """
+    rows = straight("controller")[2]
+    np.testing.assert_allclose([row["update/entropy_coef"] for row in rows], [0.0, 0.01, 0.02, 0.03, 0.04], atol=1e-9)
+    made = []
+    call = learn.Learner.__call__
+    monkeypatch.setattr(learn.Learner, "__call__", lambda self, *a: (made.append(self), call(self, *a))[1])
+    train_rl.run(get("controller", steps=3), str(tmp_path))
+    assert made[0]._update._cache_size() == 1
+
+
+def test_dynamic_sampling_fills_the_batch_with_groups_that_differ(straight):
+    rows = straight("dynamic_sampling")[2]
+    assert all(row["rollout/groups_sampled"] >= 4 and row["rollout/groups_sampled"] % 4 == 0 for row in rows)
+    assert any(row["rollout/zero_variance"] > 0 for row in rows), "of all groups sampled"
+    assert all(row["update/grad_norm"] > 0 for row in rows)
+
+
+def test_dynamic_sampling_that_finds_nothing_says_so_and_loses_nothing(tmp_path, monkeypatch):
+    """From the third step on nothing is right. Mutation: no save before the error."""
+    config = get("dynamic_sampling", steps=5, **{"checkpoint.every": 50})
+    call, steps = collect.informative, []
+
+    def informative(sample, **kw):
+        steps.append(1)
+        if len(steps) > 2:
+            monkeypatch.setattr(countdown.Countdown, "verify", lambda *a: 0.0)
+        return call(sample, **kw)
+
+    monkeypatch.setattr(collect, "informative", informative)
+    with pytest.raises(InputError, match="20 prompts in 5 rounds gave 0 of the 4 groups .*: raise filter_rounds") as e:
+        train_rl.run(config, str(tmp_path))
+    assert "\n" not in str(e.value)
+    assert len(metrics.read(tmp_path).metrics) == 2 and final(tmp_path, config)[0] == 2
+
+
+def test_a_critic_learns_alone_at_first(straight, tmp_path):
+    """Two steps of the critic alone: the policy is the one of the start. Mutation: warm-up not obeyed."""
+    rows = straight("critic")[2]
+    assert all("update/grad_norm" not in row for row in rows[:2]) and rows[2]["update/grad_norm"] > 0
+    assert all(np.isfinite(row["critic/explained_variance"]) and row["critic/grad_norm"] > 0 for row in rows)
+    config = get("critic", steps=2)
+    train_rl.run(config, str(tmp_path))
+    _, state, _ = final(tmp_path, config)
+    assert int(state.policy.step) == 0 and int(state.critic.step) == 4
+
+
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("importance", {"kl.place": "rewards"}, r"config\.kl\.place='rewards' \(did you mean 'reward'\?\): must"),
+        ("importance", {"kl.estimator": "k4"}, r"config\.kl\.estimator='k4'"),
+        ("importance", {"weight_policy": "new"}, r"config\.weight_policy='new'.*: must be one of data, current"),
+        ("importance", {"importance_cap": -1.0}, r"config\.importance_cap=-1\.0: must be a number of 0 or more"),
+        ("importance", {"overlong_cache": 99}, r"config\.overlong_cache=99: must be below the longest response"),
+        ("importance", {"entropy_advantage.kappa": 1.0}, r"config\.entropy_advantage\.kappa=1\.0: must be a number"),
+        ("importance", {"entropy_coef": {"name": "tagret", "args": {}}}, r"unknown controller 'tagret' \(did you mean"),
+        ("controller", {"entropy_coef.args.delat": 1.0}, r"config\.entropy_coef: 'adaptive' has no .* 'delat'"),
+        ("importance", {"advantage": {"name": "gae", "args": {}}}, "advantage 'gae' needs a critic"),
+        ("critic", {"advantage": {"name": "grpo", "args": {}}}, "config has a critic, which advantage 'grpo' does"),
+        ("critic", {"critic.optimizer.learning_rate": 0.0}, r"config\.critic\.optimizer\.learning_rate=0\.0: must be"),
+        ("selection", {"loss": {"name": "kl_cov", "args": {}}, "updates": 1}, "with one update a rollout"),
+        ("selection", {"loss": {"name": "clip_cov", "args": {"frac": 2.0}}}, "policy loss 'clip_cov': frac"),
+        ("selection", {"loss": {"name": "clip_cov", "args": {"scope": "batch"}}}, "policy loss 'clip_cov': scope"),
+        ("current_weights", {"weight": {"name": "drop_truncated", "args": {}}}, "weight_policy='current' goes with"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)  # fmt: skip
+def test_a_bad_value_is_one_line_before_anything_is_made(tmp_path, name, changes, message):
+    with pytest.raises(InputError, match=message) as e:
+        train_rl.run(get(name, **changes), str(tmp_path / "run"))
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "run").exists()
