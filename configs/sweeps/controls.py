@@ -22,6 +22,7 @@ SHARED = {"init": "{workdir}/start", "task.args.levels": (3, 4, 5), "rollout.pro
 # Control: its config and the strengths that were tried, as dotted overrides.
 GRID: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "grpo": ("grpo", [{"updates": 4, "optimizer.learning_rate": lr} for lr in (2e-4, 3e-4, 5e-4)]),
+    "grpo_slow": ("grpo", [{"updates": 4, "optimizer.learning_rate": 2e-4}]),
     "clip_higher": ("clip_higher", [{"loss.args.clip_high": x} for x in (0.28, 0.5, 1.0)]),
     "clip_cov": ("clip_cov", [{"loss.args.frac": x} for x in (0.01, 0.02, 0.05)]),
     "kl_cov": ("kl_cov", [{"loss.args.frac": x} for x in (0.02, 0.05, 0.1)]),
@@ -75,7 +76,7 @@ def tune() -> list[dict[str, Any]]:
 def final() -> list[dict[str, Any]]:
     """Runs on the test split with the chosen strengths; seeds outermost, so that each block is a small study."""
     shared = {"steps": 400, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 16}
-    controls = [*GRID, "random_clip"]
+    controls = ["grpo", *FIVE, *(c for c in GRID if c not in ("grpo", *FIVE))]
     return [
         run(f"{control},seed={seed}", control, STRENGTH.get(control, 0), shared | {"seed": seed})
         for seed in range(5)
