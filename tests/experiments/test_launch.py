@@ -190,6 +190,18 @@ def test_compiled_code_is_cached(tmp_path, first):
     assert list(folder.glob("*-cache"))
 
 
+def test_a_script_is_set_up_before_jax_is_there(tmp_path):
+    """As `python -m experiments.<verb>` begins, and no import does. Mutation: nothing in experiments/__init__.py."""
+    code = """
+        import os, sys
+        sys.argv[:1] = [{argv0!r}]
+        import experiments
+        print("jax" in sys.modules, "JAX_COMPILATION_CACHE_DIR" in os.environ)
+    """
+    assert run_python(code.format(argv0="-m"), ENTROPY_RL_CACHE=str(tmp_path)) == "False True\n"
+    assert run_python(code.format(argv0="-c"), ENTROPY_RL_CACHE=str(tmp_path)) == "False False\n"
+
+
 def test_no_cache(tmp_path):
     code = """
         from experiments.process import setup_process
