@@ -1,12 +1,13 @@
 """Every entropy control against GRPO on Countdown: the same start, problems, rollouts and updates.
 
-    python -m experiments.sweep --config=configs/sweeps/controls.py:tune  --workdir=runs/tune     --workers=2
+    python -m experiments.sweep --config=configs/sweeps/controls.py:tune  --workdir=runs/controls --workers=2
     python -m experiments.sweep --config=configs/sweeps/controls.py:final --workdir=runs/controls --workers=2
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/controls --workdir=runs/controls-table
 
 `tune` tries at most three strengths of each control on the validation split, one seed, 160 steps; STRENGTH below holds
 those with the best pass@1 over the last three evaluations there, and `final` runs them on the test split: three
-seeds each, five for GRPO and the four controls of FIVE, 400 steps. `smoke` is both for two steps.
+seeds each, five for GRPO and the four controls of FIVE, 400 steps. Both phases share
+a folder, and so the imitation that all start from.
 Time: about 25 minutes and 55 minutes with two workers on 2 idle CPU cores.
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -62,9 +61,10 @@ def generate(
       prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
       chunk: decode steps between two looks at which slots are free to be refilled.
       sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
-      streams: threads that share the slots and the requests. None: one a core where the slots lie on one CPU, whose
-        small operations XLA would do on a single core (two streams on two cores: 1.8 times the tokens a second), and
-        one elsewhere.
+      streams: threads that share the slots and the requests. None: two where the slots lie on one CPU, whose small
+        operations XLA would do on a single core (on two cores they give 1.8 times the tokens a second), and one
+        elsewhere. Two on any CPU, as the size of a batch may change the last bit of a log-probability, and a run should
+        not depend on the number of cores.
 
     Returns:
       N lists of `samples` Completions.
@@ -114,11 +114,8 @@ def generate(
 
 
 def _streams(sharding: jax.sharding.Sharding | None) -> int:
-    """One a core that this process may use, if all slots are on one CPU device."""
     devices = jax.devices()[:1] if sharding is None else list(sharding.device_set)
-    if len(devices) > 1 or devices[0].platform != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if len(devices) == 1 and devices[0].platform == "cpu" else 1
 
 
 def _serve(
