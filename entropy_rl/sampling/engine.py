@@ -63,8 +63,8 @@ def generate(
       sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
       streams: threads that share the slots and the requests. None: two where the slots lie on one CPU, whose small
         operations XLA would do on a single core (on two cores they give 1.8 times the tokens a second), and one
-        elsewhere. Two on any CPU, as the size of a batch may change the last bit of a log-probability, and a run should
-        not depend on the number of cores.
+        elsewhere. The size of a batch may change the last bit of a log-probability, so this number is not taken from
+        the machine.
 
     Returns:
       N lists of `samples` Completions.
