@@ -3,8 +3,8 @@
 python -m experiments.train_rl --config=configs/rl/ce_gppo.py --config.init=runs/sft --workdir=runs/rl
 
 The paper: clips 0.2, weights 0.5 and 1 (1.5B model; 0.75 and 1 for 7B), and a dual clip of 10 in its code (`:paper`).
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with loss.args.beta_low=0.5 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.066 nats a token, pass@1 0.33 -> 0.60.
 """
 
 from configs import common

@@ -3,8 +3,8 @@
 python -m experiments.train_rl --config=configs/rl/cispo.py --config.init=runs/sft --workdir=runs/rl
 
 No lower bound (10 clips nothing) and 0.2 above, as in verl's example; the paper prints no value.
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with loss.args.clip_high=1 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.073 nats a token, pass@1 0.33 -> 0.58.
 """
 
 from configs import common

@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/clip_cov.py --config.init=run
 
 The paper takes 2e-4 of its tokens, which selects nothing of the 2,300 of a mini-batch here: 0.02, and the paper's
 bounds 1 and 5, do (`:paper` has 2e-4 and so is plain GRPO with a clip of 1).
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.10 nats a token and held-out pass@1 0.29 -> 0.58 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with loss.args.frac=0.01 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.156 nats a token, pass@1 0.33 -> 0.53.
 """
 
 from configs import common

@@ -3,8 +3,8 @@
 python -m experiments.train_rl --config=configs/rl/entropy_advantage.py --config.init=runs/sft --workdir=runs/rl
 
 alpha 0.4 and kappa 2 are what reports of the paper give for GRPO; its own text was not at hand.
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with entropy_advantage.alpha=0.4 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.28 -> 0.061 nats a token, pass@1 0.33 -> 0.62.
 """
 
 from configs.rl import base

@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/entropy_bonus.py --config.ini
 
 The paper tried 1e-4 and 1e-3 (no effect), 5e-3 (stable) and 1e-2 (explodes) on a vocabulary of 150,000; with 39
 tokens 0.03 is mild and 0.1 explodes after 400 steps (`:paper` has 5e-3).
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with entropy_coef.args.value=0.01 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.072 nats a token, pass@1 0.33 -> 0.59.
 """
 
 from configs import common

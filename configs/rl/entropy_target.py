@@ -3,8 +3,8 @@
 python -m experiments.train_rl --config=configs/rl/entropy_target.py --config.init=runs/sft --workdir=runs/rl
 
 After EntroPIC (arXiv:2511.15248), which steers the weights of samples where this steers the bonus.
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.1 nats a token, held there, and held-out pass@1 0.29 -> 0.6
-in 200 steps.
+Time: about 70 s on 2 CPU cores. Expect, with entropy_coef.args.target=0.1 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.073 nats a token, pass@1 0.33 -> 0.60.
 """
 
 from configs import common

@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/gppo.py --config.init=runs/sf
 
 The paper's clips, 0.2 and 0.28, are ratios of tokens and mean the same here. Its code adds a dual clip of 10, which
 does drop gradients (`:paper`).
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with loss.args.clip_high=0.28 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.065 nats a token, pass@1 0.33 -> 0.57.
 """
 
 from configs import common

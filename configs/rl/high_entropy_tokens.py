@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/high_entropy_tokens.py --conf
 
 The entropies are the current policy's, as in the paper; `--config.weight_policy=data` takes those of the policy that
 sampled.
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.05 nats a token and held-out pass@1 0.29 -> 0.60 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with weight.args.frac=0.5 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.063 nats a token, pass@1 0.33 -> 0.60.
 """
 
 from configs import common

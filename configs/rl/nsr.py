@@ -2,8 +2,8 @@
 
 python -m experiments.train_rl --config=configs/rl/nsr.py --config.init=runs/sft --workdir=runs/rl
 
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with weight.args.positive=0.1 on levels 3 to 5, 32 prompts a rollout and
+validation problems (one seed, 160 steps): entropy 0.29 -> 0.066 nats a token, pass@1 0.33 -> 0.59.
 """
 
 from configs import common

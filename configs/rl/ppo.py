@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/ppo.py --config.init=runs/sft
 
 lam = gamma = 1, value clip 0.5 and advantages whitened over the batch, as verl has them. The critic starts as a copy
 of the policy with a new head, and learns alone for 10 steps.
-Time: about 2 minutes on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 2 minutes on 2 CPU cores. Expect entropy 0.29 -> 0.047 nats a token, held-out pass@1 0.28 -> 0.66 in 200
+steps, and an explained variance of the critic that rises to 0.12.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,9 @@
 python -m experiments.train_rl --config=configs/rl/steer.py --config.init=runs/sft --workdir=runs/rl
 
 Clips 0.2 and 0.28 as in its code.
-Time: about 70 s on 2 CPU cores. Expect entropy 0.29 -> 0.03 nats a token and held-out pass@1 0.29 -> 0.63 in 200
-steps.
+Time: about 70 s on 2 CPU cores. Expect, with loss.args.weight_low=0.5 loss.args.weight_high=1.5 on levels 3 to 5, 32
+prompts a rollout and validation problems (one seed, 160 steps): entropy 0.29 -> 0.073 nats a token, pass@1 0.33 ->
+0.60.
 """
 
 from configs import common
