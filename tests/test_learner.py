@@ -12,10 +12,10 @@ from entropy_rl.losses.weights import WEIGHTS, compose
 from entropy_rl.models import presets
 from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
-from tests.learning import SELECTING, assert_close, batch, updated
+from tests.learning import LOSSES, SELECTING, assert_close, batch, updated
 
 
-@pytest.mark.parametrize("loss", POLICY_LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_micro_batches_change_nothing(loss):
     """1 and 4 micro-batches on ragged rows sorted by length. Mutation: average instead of add."""
     assert_close(updated(loss, microbatches=1), updated(loss, microbatches=4))

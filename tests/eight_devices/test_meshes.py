@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from entropy_rl import learner, sharding
-from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import presets
 from entropy_rl.sampling.engine import generate
-from tests.learning import assert_close, updated
+from tests.learning import LOSSES, assert_close, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
+# The mesh that cuts every axis is in the fast suite; the others repeat it, an axis at a time.
+EVERY = [name if name == "2x2x2" else pytest.param(name, marks=pytest.mark.slow) for name in MESHES]
 
 
 def mesh(name):
@@ -19,13 +20,13 @@ def mesh(name):
     return sharding.make_mesh(data, fsdp, tensor)
 
 
-@pytest.mark.parametrize("name", MESHES)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_update_is_that_of_one_device(name):
     """Mutation: take the mean of the devices' losses."""
     assert_close(updated("ppo", mesh=mesh(name), kv_heads=4), updated("ppo", kv_heads=4))
 
 
-@pytest.mark.parametrize("loss", POLICY_LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_with_micro_batches_on_eight_devices(loss):
     assert_close(updated(loss, mesh=mesh("8x1x1"), microbatches=2), updated(loss))
 
@@ -40,7 +41,7 @@ def test_parameters_lie_on_their_shards():
     assert moment.sharding == kernel.sharding
 
 
-@pytest.mark.parametrize("name", ["8x1x1", "2x2x2"])
+@pytest.mark.parametrize("name", [pytest.param("8x1x1", marks=pytest.mark.slow), "2x2x2"])
 def test_the_sampler_gives_the_same_tokens(name):
     model = presets.make("test", 23)
     params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))

@@ -22,6 +22,13 @@ FEATURES = {
     "selection": {"loss": {"name": "clip_cov", "args": {"frac": 0.1, "lower": 0.0, "upper": 9.0}}, "microbatches": 2},
     "critic": {"critic.warmup": 2},
 }
+# Features that keep nothing from step to step: the fast suite resumes them in one run, the slow one each by itself too.
+STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection")
+FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
+RESUMED = [
+    pytest.param(name, marks=pytest.mark.slow if name in (*STATELESS, "reference_in_reward") else ())
+    for name in FEATURES
+]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +72,7 @@ def straight(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("name", RESUMED)
 def test_resumes_bitwise(straight, tmp_path, monkeypatch, name):
     """Stopped before the fourth of five steps and started again: the same rows and the same state.
 
@@ -185,6 +192,9 @@ def test_a_critic_learns_alone_at_first(straight, tmp_path):
         ("selection", {"loss": {"name": "clip_cov", "args": {"frac": 2.0}}}, "policy loss 'clip_cov': frac"),
         ("selection", {"loss": {"name": "clip_cov", "args": {"scope": "batch"}}}, "policy loss 'clip_cov': scope"),
         ("current_weights", {"weight": {"name": "drop_truncated", "args": {}}}, "weight_policy='current' goes with"),
+        ("current_weights", {"weight.args.base": "drop_truncated"}, "weight_policy='current' .* not with drop_trunc"),
+        ("current_weights", {"weight.args.base": {"name": "sign_scale", "args": {"base": {"name": "drop_truncated"}}}},
+         "weight_policy='current' goes with"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )  # fmt: skip

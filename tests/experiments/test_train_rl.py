@@ -20,7 +20,11 @@ RECORD = {
     *(f"policy/cov_top_{x}" for x in (0.0002, 0.002, 0.02, 0.2, 0.5)),
     *("policy/polarity_positive", "policy/polarity_sharpening", "update/entropy_coef"),
     *("entropy/change_measured_square", "entropy/change_single_token"),
-    *(f"entropy/change_{x}_{y}" for x in ("predicted", "second_order", "single_token") for y in ("square", "cross")),
+    *(
+        f"entropy/change_{x}_{y}"
+        for x in ("predicted", "second_order", "single_token")
+        for y in ("square", "cross", "rank_correlation")
+    ),
     "entropy/change_second_order",
     *("policy/cov", "policy/cov_p50", "policy/cov_p90", "policy/cov_p99", "policy/cov_max"),
     *("entropy/change_measured", "entropy/change_predicted"),
