@@ -25,7 +25,16 @@ from entropy_rl.entropy_theory import (
     entropy_of,
     polarity,
 )
-from entropy_rl.masking import ascending, group_mean_std, keep, masked_mean, masked_quantiles, masked_std, masked_sum
+from entropy_rl.masking import (
+    ascending,
+    group_mean_std,
+    keep,
+    masked_mean,
+    masked_quantiles,
+    masked_std,
+    masked_sum,
+    rank_correlation,
+)
 
 LOW = 0.01  # nats; half of a reasoning model's tokens lie below it (arXiv:2506.01939)
 TABLE_1 = (2e-4, 2e-3, 0.02, 0.2, 0.5)  # the top shares of tokens in arXiv:2505.22617, Table 1
@@ -235,7 +244,10 @@ def measured_change(
 
           m = slope * u over states:  slope = cross / square,  share explained = cross^2 / (square * measured_square)
 
-      The slope is 1 for an exact prediction, and the effective step for `single_token`.
+      The slope is 1 for an exact prediction, and the effective step for `single_token`. The moments are those of the
+      few states that change most: a hundredth of the states may hold nine tenths of E[m^2]. So also
+      `entropy/change_<u>_rank_correlation`, Spearman's of m and u, in which every state counts the same and the step
+      does not matter; over steps it can only be averaged, each step's states being ranked among themselves.
     """
     by_state = changes(logits, new_logits, tokens, alpha)
     measured = by_state["measured"]
@@ -245,4 +257,5 @@ def measured_change(
         out[f"entropy/change_{name}_square"] = masked_mean(jnp.square(change), mask)
         if name != "measured":
             out[f"entropy/change_{name}_cross"] = masked_mean(measured * change, mask)
+            out[f"entropy/change_{name}_rank_correlation"] = rank_correlation(measured, change, mask)
     return out

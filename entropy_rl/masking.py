@@ -55,6 +55,28 @@ def ascending(x: jax.Array, mask: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(turn(jax.lax.sort(turn(bits), is_stable=False)), jnp.float32)
 
 
+def masked_ranks(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Places of x[mask] in ascending order, from 0; equal values share the mean of theirs, as in scipy's `rankdata`.
+
+    f32[...], bool[...] -> f32[...], 0 outside the mask.
+    """
+    ordered = ascending(x, mask)
+    below, upto = (jnp.searchsorted(ordered, x, side=side) for side in ("left", "right"))
+    return keep((below + upto - 1) / 2, mask)
+
+
+def rank_correlation(x: jax.Array, y: jax.Array, mask: jax.Array) -> jax.Array:
+    """Spearman's rank correlation of x[mask] and y[mask], with ties: the correlation of their `masked_ranks`.
+
+    f32[...], f32[...], bool[...] -> f32[], from -1 to 1; 0 where the mask holds nowhere or either is constant there.
+    """
+    n = jnp.maximum(jnp.sum(mask), 1)
+    # shares of the largest rank, so that products of millions do not meet in a sum
+    x, y = (keep((masked_ranks(v, mask) - (n - 1) / 2) / n, mask) for v in (x, y))
+    square = jnp.sum(jnp.square(x)) * jnp.sum(jnp.square(y))
+    return jnp.sum(x * y) / jnp.sqrt(jnp.where(square > 0, square, 1.0))
+
+
 def masked_quantiles(x: jax.Array, mask: jax.Array, qs: tuple[float, ...]) -> jax.Array:
     """Quantiles of x[mask] with linear interpolation, as numpy's default.
 

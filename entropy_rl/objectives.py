@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -68,8 +67,7 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
     Returns:
       Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
     """
-    named = token_loss.func if isinstance(token_loss, partial) else token_loss
-    wanted = inspect.signature(named).parameters.keys() & {"entropy", "refined"}
+    wanted = inspect.signature(token_loss).parameters.keys() & {"entropy", "refined"}
 
     def loss(scores, batch, key, coefs):
         logp, entropy = scores["logp"], scores["entropy"]
@@ -98,7 +96,7 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
     `policy/logp_gap` is mean |logp - old_logp|: on the first update after sampling, the gap between sampler and
     learner.
     `policy/ref_kl` is k3 of the distance to the reference, where there is one.
-    `policy/cov_selected` is the mean covariance of the tokens that a loss selected.
+    `policy/selected_cov` is the mean covariance of the tokens that a loss selected.
     """
     marks = {k: v for k, v in out.items() if k not in ("logp", "entropy")}
     log_ratio = jnp.where(batch.mask, out["logp"] - batch.old_logp, 0.0)

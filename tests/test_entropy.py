@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from entropy_rl import entropy
 
@@ -38,6 +39,28 @@ def test_measured_change_gives_what_a_regression_needs(rng):
     for name in ("predicted", "second_order"):
         slope = out[f"entropy/change_{name}_cross"] / out[f"entropy/change_{name}_square"]
         np.testing.assert_allclose(slope, 1.0, rtol=0.02)
+
+
+def test_measured_change_ranks_states_beside_its_moments(rng):
+    """One state of sixty moves a thousand times as far as the rest, too far for first order: the moments are its own,
+    and say that the prediction has the wrong sign; ranks count it once.
+
+    Mutation: the rank correlation of a prediction with itself.
+    """
+    logits = jnp.asarray(rng.normal(size=(6, 12, 5)), jnp.float32)
+    tokens = jnp.asarray(rng.integers(0, 5, (6, 12)))
+    alpha = jnp.asarray(rng.normal(size=(6, 12)), jnp.float32)
+    mask = jnp.arange(72).reshape(6, 12) % 6 != 5
+    size = jnp.where(jnp.arange(72) == 0, 1.0, 1e-3).reshape(6, 12, 1)
+    new = logits + size * jnp.asarray(rng.normal(size=(6, 12, 5)), jnp.float32)
+    out = entropy.measured_change(logits, jnp.where(mask[..., None], new, jnp.nan), mask, tokens, alpha)
+    by_state = entropy.changes(logits, new, tokens, alpha)
+    m = np.asarray(by_state.pop("measured"))[mask]
+    for name, u in by_state.items():
+        want = scipy.stats.spearmanr(m, np.asarray(u)[mask]).statistic
+        np.testing.assert_allclose(out[f"entropy/change_{name}_rank_correlation"], want, atol=1e-5)
+    assert m[0] ** 2 > 0.99 * np.sum(m**2)
+    assert out["entropy/change_predicted_cross"] < 0 and out["entropy/change_predicted_rank_correlation"] > 0.85
 
 
 def test_covariance_by_hand():

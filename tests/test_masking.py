@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from entropy_rl import masking
 
@@ -32,6 +33,42 @@ def test_nothing_masked_in_gives_zero():
     assert not np.any(masking.whiten(X, none))
     assert masking.masked_quantiles(X, none, (0.5,)) == 0.0
     assert np.isfinite(jax.grad(lambda x: masking.masked_mean(x, none))(jnp.ones((2, 3)))).all()
+
+
+def test_ranks_by_hand():
+    """7, 7, -1, 3 and junk: places 2 and 3 are shared."""
+    x = jnp.array([[7.0, jnp.nan, 7.0], [-1.0, 3.0, -jnp.inf]])
+    mask = jnp.array([[True, False, True], [True, True, False]])
+    np.testing.assert_array_equal(masking.masked_ranks(x, mask), [[2.5, 0, 2.5], [0, 1, 0]])
+
+
+def test_rank_correlation_by_hand():
+    """Ranks 0 1 2 3 against 1 0 2 3: 1 - 6 (1 + 1) / (4 * 15). The size of the values does not matter.
+
+    Mutation: the correlation of the values.
+    """
+    x = jnp.array([-1e-9, 0.0, 1e-6, 1e6, jnp.nan])
+    y = jnp.array([2.0, 1.0, 3.0, 4.0, 5.0])
+    mask = jnp.array([True, True, True, True, False])
+    np.testing.assert_allclose(masking.rank_correlation(x, y, mask), 0.8, rtol=1e-6)
+    np.testing.assert_allclose(masking.rank_correlation(x, -y, mask), -0.8, rtol=1e-6)
+    for constant in (jnp.ones(5), jnp.full(5, jnp.nan)):
+        assert masking.rank_correlation(x, constant, mask & (x == 0)) == 0.0
+    assert masking.rank_correlation(x, jnp.ones(5), mask) == 0.0
+    assert masking.rank_correlation(x, y, jnp.zeros(5, bool)) == 0.0
+
+
+@pytest.mark.parametrize("decimals", [0, 7])
+def test_rank_correlation_is_scipys(rng, decimals):
+    """With many ties and with none, on skewed values. Mutation: ranks of ties by their place in the array."""
+    x, noise = rng.normal(size=(2, 40, 30))
+    x, y = (np.round(v**3, decimals).astype(np.float32) for v in (x, x + noise))
+    mask = rng.random((40, 30)) < 0.6
+    want = scipy.stats.spearmanr(x[mask], y[mask]).statistic
+    junk = np.where(mask, x, np.nan), np.where(mask, y, np.inf)
+    np.testing.assert_allclose(jax.jit(masking.rank_correlation)(*junk, mask), want, rtol=1e-5)
+    ranks = masking.masked_ranks(junk[0], mask)
+    np.testing.assert_array_equal(ranks[mask], scipy.stats.rankdata(x[mask]) - 1)
 
 
 def test_groups_in_any_order():
