@@ -145,6 +145,7 @@ def check(config: ConfigDict) -> None:
         config,
         *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "checkpoint.keep", "eval.every"),
         *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "change.rows"),
+        "init_temperature",
     )
     checks.seed(config)
     checks.require(
@@ -160,8 +161,11 @@ def check(config: ConfigDict) -> None:
     checks.one_of(config, "kl.estimator", KL)
     checks.one_of(config, "kl.place", ("loss", "reward"))
     checks.one_of(config, "weight_policy", ("data", "current"))
-    if config.weight_policy == "current" and config.weight.name == "drop_truncated":
-        raise InputError("config.weight_policy='current' goes with weights of the entropy: give top_entropy, or data")
+    if config.weight_policy == "current" and "drop_truncated" in nested(config.weight):
+        raise InputError(
+            "config.weight_policy='current' goes with weights of the entropy and the advantage, not with "
+            "drop_truncated: leave that out, or give data"
+        )
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
         raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
@@ -175,3 +179,10 @@ def check(config: ConfigDict) -> None:
             "policy loss 'kl_cov' is the plain policy gradient with one update a rollout, as |log pi - log pi_old| and "
             "its gradient are 0 there (PRIME-RL/Entropy-Mechanism-of-RL, issue 1): set config.updates to 2 or more"
         )
+
+
+def nested(weight: Any) -> list[str]:
+    """Names of a weight's rows, from the outermost inwards; `weight` is a choice, as its base may be, or a name."""
+    if isinstance(weight, ConfigDict):
+        return [weight.get("name"), *nested(weight.get("args", {}).get("base"))]
+    return [weight] if isinstance(weight, str) else []

@@ -39,7 +39,7 @@ def first(config: ConfigDict, p: Parts) -> State:
     key = jax.random.key(config.seed)
     policy = learner.init_state(p.model, p.tx, p.mesh, key)
     if config.init is not None:
-        policy = learner.with_params(policy, build.initial_params(config.init, policy))
+        policy = learner.with_params(policy, heated(build.initial_params(config.init, policy), config.init_temperature))
     critic = None
     if p.critic:
         critic = learner.init_state(p.critic.model, p.critic.tx, p.mesh, key)
@@ -48,6 +48,16 @@ def first(config: ConfigDict, p: Parts) -> State:
         critic = learner.with_params(critic, {"params": trunk})
     reference = jax.tree.map(jnp.copy, policy.params) if p.reference else None
     return State(policy, critic, reference)
+
+
+def heated(params: Any, temperature: float) -> Any:
+    """A policy whose distribution is softmax(logits / temperature) of the given one: more entropy, the same ranking.
+
+    The last norm's scale is divided by it, and so every logit is, whether or not the head is tied to the embedding.
+    """
+    norm = params["params"]["final_norm"]
+    scaled = jax.tree.map(lambda scale: (scale / temperature).astype(scale.dtype), norm)
+    return {**params, "params": {**params["params"], "final_norm": scaled}}
 
 
 def abstract(p: Parts) -> State:

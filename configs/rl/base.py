@@ -19,6 +19,7 @@ def recipe(arg: str, *, updates: int = 4, paper: dict[str, Any] | None = None, *
     """
     c = common.base()
     c.init = placeholder(str)  # workdir of the run whose policy to start from; None: random weights
+    c.init_temperature = 1.0  # above 1: that policy with its logits divided by this, a start with more entropy
     c.steps = 200
     c.rollout = common.rollout()
     c.rollout.prompts = 64
