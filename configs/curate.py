@@ -6,6 +6,8 @@ Three variants are for the notebooks of the study of controls, whose runs are fo
 python -m experiments.curate --config=configs/curate.py:controls --config.runs=runs/controls --workdir=notebooks/data/controls
 python -m experiments.curate --config=configs/curate.py:changes --config.runs=runs/controls --workdir=notebooks/data/changes
 python -m experiments.curate --config=configs/curate.py:tokens --config.runs=runs/tokens --workdir=notebooks/data/tokens
+and one for those of the study of the law:
+python -m experiments.curate --config=configs/curate.py:laws --config.runs=runs/laws --workdir=notebooks/data/laws
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -17,9 +19,9 @@ from entropy_rl.errors import InputError
 
 
 def get_config(arg=""):
-    """`:controls` keeps the curves of all runs, `:changes` the entropy changes of seed 0, `:tokens` any tokens.json."""
-    if arg not in ("", "controls", "changes", "tokens"):
-        ways = ":controls, :changes or :tokens"
+    """`:controls`, `:laws` keep a study's curves, `:changes` seed 0's changes of entropy, `:tokens` tokens.json."""
+    if arg not in ("", "controls", "changes", "tokens", "laws"):
+        ways = ":controls, :changes, :tokens or :laws"
         raise InputError(f"configs/curate.py knows no variant {arg!r}: leave it out or say {ways}")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
@@ -35,6 +37,9 @@ def get_config(arg=""):
     elif arg == "changes":
         c.update(match="*,seed=0", every=20, digits=5)
         c.metrics, c.evals = ("entropy/change_*",), ()
+    elif arg == "laws":
+        c.update(match="*mix=*", digits=5)
+        c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
     elif arg == "tokens":
         c.match = "*"
     return c

@@ -43,6 +43,9 @@ GRID: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "dapo": ("dapo", [{"loss.args.clip_high": 0.28}]),
     "dr_grpo": ("dr_grpo", [{"weight.args.length": 24}]),
     "ppo": ("ppo", [{}]),
+    # the updates and the rate of the others, for the law of several algorithms on one start
+    "rloo": ("rloo", [{"updates": 4, "optimizer.learning_rate": 3e-4}]),
+    "reinforce_pp": ("reinforce_pp", [{}]),
 }
 
 # Place of the chosen strength in the grid, and pass@1 of all of them on validation problems, over the last three

@@ -14,6 +14,22 @@ PRESETS = {
     ),
     # 0.9 M: four layers, for studies of size on a CPU.
     "small": Config(vocab_size=0, d_model=128, layers=4, heads=4, kv_heads=2, head_dim=32, d_ff=384, rope_theta=1e4),
+    # One shape whose width alone changes, for studies of size: 23 d^2 + 5 d parameters besides the embedding.
+    # width64 is the embedded default.
+    **{
+        f"width{d}": Config(
+            vocab_size=0,
+            d_model=d,
+            layers=2,
+            heads=4,
+            kv_heads=4,
+            head_dim=d // 4,
+            d_ff=5 * d // 2,
+            qk_norm=False,
+            rope_theta=1e4,
+        )
+        for d in (32, 48, 64, 88, 128)
+    },
     # Two layers of almost nothing: for tests and `:smoke` configs.
     "test": Config(vocab_size=0, d_model=32, layers=2, heads=4, kv_heads=2, head_dim=8, d_ff=64, rope_theta=1e4),
 }
