@@ -39,7 +39,9 @@ def first(config: ConfigDict, p: Parts) -> State:
     key = jax.random.key(config.seed)
     policy = learner.init_state(p.model, p.tx, p.mesh, key)
     if config.init is not None:
-        policy = learner.with_params(policy, heated(build.initial_params(config.init, policy), config.init_temperature))
+        policy = learner.with_params(policy, build.initial_params(config.init, policy))
+    if config.init_temperature != 1:
+        policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
     critic = None
     if p.critic:
         critic = learner.init_state(p.critic.model, p.critic.tx, p.mesh, key)
