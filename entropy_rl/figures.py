@@ -14,6 +14,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from entropy_rl.laws.curves import CURVES
+from entropy_rl.laws.scaling import Scaling
 
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _CURVE_STYLES = [(VERMILLION, "-"), (BLUE, "--"), (GREEN, "-."), (GREY, ":")]
@@ -27,6 +28,7 @@ def law(
     analysis: dict[str, Any],
     *,
     score: str = "reward R",
+    curves: Sequence[str] = ("exp", "linear"),
 ) -> None:
     """Reward against entropy, fitted curves, the ceiling with its interval (after Cui et al. 2025, Fig. 1).
 
@@ -34,16 +36,22 @@ def law(
       H: [n] entropy, nats per token.
       R: [n] reward.
       step: [n], the colour of the points.
-      analysis: from `laws.compare.analyse`; every curve in it is drawn, and the ceiling of exp.
+      analysis: from `laws.analyse.analyse` or `together`.
       score: label of the y axis.
+      curves: names of those in H that are drawn, each with its band where the analysis has one.
     """
     H, R = np.asarray(H, float), np.asarray(R, float)
     points = ax.scatter(H, R, c=np.asarray(step, float), cmap="viridis", s=22, linewidths=0, zorder=3)
     ax.figure.colorbar(points, ax=ax, label="step", pad=0.02)
     grid = np.linspace(0, H.max() * 1.03, 200)
-    for (name, c), (colour, style) in zip(analysis["curves"].items(), _CURVE_STYLES):
+    for name, (colour, style) in zip(curves, _CURVE_STYLES):
+        c = analysis["curves"][name]
         label = f"{name}: a = {c['a']:.3g}, b = {c['b']:.3g}, $R^2$ = {c['r2']:.3f}"
-        ax.plot(grid, CURVES[name].predict(grid, c["a"], c["b"]), style, color=colour, lw=1.8, label=label)
+        with np.errstate(divide="ignore"):  # a curve without a ceiling begins at the next place
+            y = CURVES[name].predict(grid, c["a"], c["b"], *c["shape"].values())
+        ax.plot(grid, y, style, color=colour, lw=1.8, label=label)
+        if "band" in c:
+            ax.fill_between(c["band"]["x"], c["band"]["low"], c["band"]["high"], color=colour, alpha=0.12, lw=0)
     low, high = analysis["interval"]["ceiling"]
     ceiling = analysis["ceiling"]
     label = f"ceiling {ceiling:.3g}, {analysis['interval']['level']:.0%} interval {low:.3g} to {high:.3g}"
@@ -56,6 +64,54 @@ def law(
     ax.set_xlabel("policy entropy H (nats per token)")
     ax.set_ylabel(score)
     ax.legend(frameon=False, fontsize="small", loc="best")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def residuals(
+    ax: Axes,
+    H: ArrayLike,
+    R: ArrayLike,
+    step: ArrayLike,
+    analysis: dict[str, Any],
+    *,
+    curves: Sequence[str] = ("exp", "linear"),
+) -> None:
+    """What the curves leave over, against the step: a curve that fits leaves no pattern.
+
+    Args:
+      H, R, step: [n], as in `law`. analysis: of the same points. curves: names of those in H.
+    """
+    H, R, step = (np.asarray(x, float) for x in (H, R, step))
+    ax.axhline(0, color=GREY, lw=1)
+    for name, (colour, _), marker in zip(curves, _CURVE_STYLES, "os^d"):
+        c = analysis["curves"][name]
+        left = R - CURVES[name].predict(H, c["a"], c["b"], *c["shape"].values())
+        ax.plot(step, left, marker, ms=3.5, color=colour, alpha=0.7, label=f"{name}: rmse {c['rmse']:.2g}", lw=0)
+    ax.set_xlabel("step")
+    ax.set_ylabel("score less curve")
+    ax.legend(frameon=False, fontsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def coefficients(
+    ax: Axes, N: ArrayLike, values: ArrayLike, spans: ArrayLike, line: Scaling, *, label: str, colour: str = BLUE
+) -> None:
+    """A law's coefficient against the number of parameters (after Cui et al. 2025, Fig. 7).
+
+    Args:
+      N: [m] parameters. values: [m] coefficients. spans: [m, 2] their intervals.
+      line: the fit to them; its interval for a new model is drawn too.
+    """
+    N, values, spans = (np.asarray(x, float) for x in (N, values, spans))
+    ax.set_xscale("log")
+    grid = np.geomspace(N.min() / 1.5, N.max() * 2.5, 100)
+    height, low, high = np.array([line.predict(n) for n in grid]).T
+    ax.plot(grid, height, color=GREY, lw=1.5)
+    ax.fill_between(grid, low, high, color=GREY, alpha=0.15, lw=0)
+    errors = np.maximum(np.stack([values - spans[:, 0], spans[:, 1] - values]), 0)
+    ax.errorbar(N, values, errors, fmt="o", ms=5, color=colour, capsize=3)
+    ax.set_xlabel("parameters N")
+    ax.set_ylabel(label)
     ax.spines[["top", "right"]].set_visible(False)
 
 

@@ -1,91 +1,235 @@
-"""Fits R = -a exp(H) + b (Cui et al. 2025, arXiv:2505.22617, Eq. 6) and its rivals to a logged run.
+"""Fits R = -a exp(H) + b (Cui et al. 2025, arXiv:2505.22617, Eq. 6) and its rivals to logged runs of any trainer.
 
     python -m experiments.fit_laws --config=configs/laws/fit.py --config.logs=PATH --workdir=OUT
 
-Writes OUT/law.json (coefficients, ceiling, intervals, errors, verdict) and OUT/law.png, prints a table.
-Left out against the paper: the forecast from the first steps, and how a and b scale with model size.
+PATH: a file or folder of a format that laws/readers.py knows, a pattern, or several of these between commas; several
+runs get a fit each, and one for all with intervals over runs. Writes, and prints the gist of:
+
+    OUT/law.json   coefficients, ceiling, intervals, errors, signs, verdict, forecasts; with several runs those of the
+                   fit to all, and `runs` with each run's own
+    OUT/law.png    entropy and score over steps, score against entropy with curves and bands, residuals
+    OUT/law.md     the same in words, on a page
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from entropy_rl import figures
 from entropy_rl.errors import InputError
-from entropy_rl.laws import bootstrap, compare, logs
+from entropy_rl.laws import analyse, backtest, bootstrap, forecast, logs, report
+from entropy_rl.laws.analyse import Series
+from entropy_rl.laws.logs import Points
+from entropy_rl.laws.scaling import scaling
+from entropy_rl.laws.together import together
+
+_COEFFICIENTS = ("a", "b", "ceiling")
 
 
 def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Fits, prints a table, and returns what is in law.json; see `fit`."""
+    """Fits, prints the gist, and returns what is in law.json; see `fit`."""
     law = fit(config, workdir)
-    print(table(law))
-    print(f"wrote {Path(workdir) / 'law.json'} and {Path(workdir) / 'law.png'}")
+    for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
+        print(line)
+    for text in (report.runs(law), report.table(law), report.law_line(law), law["verdict"]):
+        print(*([text] if text else []), sep="\n")
+    if law["forecast"]:
+        print(report.forecasts(law))
+    print("wrote " + ", ".join(str(Path(workdir) / f"law.{kind}") for kind in ("json", "png", "md")))
     return law
 
 
 def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Reads config.logs, writes law.json and law.png into `workdir`; returns law.json.
+    """Reads config.logs, writes law.json, law.png and law.md into `workdir`; returns law.json.
 
     Raises:
-      InputError: no logs given, a number out of range, and all that `logs.read` and `compare.analyse` refuse.
+      InputError: no logs given, a number out of range, a size that belongs to no run, and all that `logs.read`,
+        `analyse.analyse` and `forecast.forecast` refuse.
     """
     if config.logs is None:
-        raise InputError("no logs given: add --config.logs=PATH (a workdir, or a .csv, .tsv or .jsonl file)")
+        raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
     if config.min_points < bootstrap.MIN_POINTS:
         raise InputError(f"config.min_points is {config.min_points}: give at least {bootstrap.MIN_POINTS}")
-    points = logs.read(
-        config.logs,
-        entropy=config.entropy,
-        score=config.score,
-        step=config.step,
-        min_points=config.min_points,
-    )
-    law = compare.analyse(points.step, points.H, points.R, level=config.level, draws=config.draws, seed=config.seed)
+    columns = {key: config[key] for key in ("entropy", "score", "step", "run", "weight", "compute")}
+    read = logs.read(config.logs, **columns, min_points=config.min_points)
+    options = {"level": config.level, "draws": config.draws, "seed": config.seed}
+    used, skipped, runs, each, rows = [], list(read.skipped), {}, {}, {}
+    for points in read.runs:
+        try:
+            each[points.name] = _one(points, config, options)
+        except InputError as error:
+            skipped.append(str(error))
+            continue
+        used.append(points)
+        runs[points.name] = analyse.series(points.step, points.H, points.R, points.weight, points.compute)
+        rows[points.name] = _backtest(points, config)
+    if not used:
+        raise InputError(skipped[0] + (f"; nor can {len(skipped) - 1} other(s) be used" if skipped[1:] else ""))
+    sizes = _sizes(config.sizes, list(runs))
+    first = used[0]
+    law = dict(each[first.name])
+    if len(runs) > 1:
+        law = together(runs, each, **options) | {"runs": each}
     law |= {
         "logs": str(config.logs),
-        "source": points.source,
-        "entropy": points.entropy,
-        "score": points.score,
-        "unit": points.unit,
-        "broken_rows": points.broken,
+        "sources": [points.source for points in used],
+        "skipped": skipped,
+        "unit": first.unit,
+        "forecast": _forecast_json(rows),
+        "scaling": _scaling(sizes, each, config.level, config.size_at),
     }
-    score = f"{points.score} (%)" if points.unit == "percent" else points.score
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    figures.entropy_and_reward(left, points.step, points.H, points.step, points.R, score=score)
-    figures.law(right, points.H, points.R, points.step, law, score=score)
+    _write(law, used, runs, Path(workdir))
+    return law
 
-    workdir = Path(workdir)
+
+def _one(points: Points, config, options: dict[str, Any]) -> dict[str, Any]:
+    """A run's analysis, with what it was read from and, where config.horizon is set, the forecast there."""
+    try:
+        law = analyse.analyse(
+            points.step,
+            points.H,
+            points.R,
+            weights=points.weight,
+            effort=points.compute,
+            nonnegative=config.nonnegative,
+            **options,
+        )
+        ahead = _ahead(points, config)
+    except InputError as error:
+        raise InputError(f"run {points.name}: {error}") from None
+    read = {key: getattr(points, key) for key in ("source", "format", "entropy", "score", "unit")}
+    return law | read | {"broken_rows": points.broken, "ahead": ahead}
+
+
+def _ahead(points: Points, config) -> dict[str, Any] | None:
+    """The pure forecast at step config.horizon, from all of the run."""
+    if config.horizon is None:
+        return None
+    found = forecast.pure(
+        points.step,
+        points.H,
+        points.R,
+        points.entropy_step,
+        points.entropy_H,
+        config.horizon,
+        np.random.default_rng(config.seed),
+        weights=points.weight,
+        level=config.level,
+        draws=config.draws,
+    )
+    return analyse.plain(dataclasses.asdict(found))
+
+
+def _backtest(points: Points, config) -> list[backtest.Row]:
+    return backtest.backtest(
+        points.step,
+        points.H,
+        points.R,
+        np.random.default_rng(config.seed),
+        tuple(config.shares),
+        entropy_step=points.entropy_step,
+        entropy_H=points.entropy_H,
+        weights=points.weight,
+        level=config.level,
+        draws=config.draws,
+    )
+
+
+def _forecast_json(rows: dict[str, list[backtest.Row]]) -> dict[str, Any]:
+    """Every forecast of every run, and their summary over runs; empty where none was asked for."""
+    everything = [row for of_run in rows.values() for row in of_run]
+    if not everything:
+        return {}
+    summary = [dataclasses.asdict(line) for line in backtest.summary(everything)]
+    of_runs = {name: [dataclasses.asdict(row) for row in of_run] for name, of_run in rows.items()}
+    return analyse.plain({"summary": summary, "runs": of_runs})
+
+
+def _sizes(text: str | None, names: list[str]) -> dict[str, float]:
+    """Run -> number of parameters, from "0.5B=0.36e9,7B=6.53e9": the longest key that is in the run's name counts."""
+    if text is None:
+        return {}
+    sizes = {}
+    for part in text.split(","):
+        key, _, number = part.partition("=")
+        try:
+            sizes[key.strip()] = float(number)
+        except ValueError:
+            raise InputError(f"config.sizes has {part!r}: give NAME=PARAMETERS, such as 7B=6.53e9") from None
+    found = {}
+    for name in names:
+        keys = sorted((key for key in sizes if key in name), key=len)
+        if not keys:
+            raise InputError(f"config.sizes says nothing of run {name!r}: add {name}=PARAMETERS")
+        found[name] = sizes[keys[-1]]
+    return found
+
+
+def _scaling(
+    sizes: dict[str, float], each: dict[str, Any], level: float, size_at: float | None
+) -> dict[str, Any] | None:
+    """a, b and ceiling of exp against ln N, means over the runs of a size; at N = size_at a prediction."""
+    if not sizes:
+        return None
+    N = sorted(set(sizes.values()))
+    found = {}
+    for key in _COEFFICIENTS:
+        values = [np.mean([each[name]["curves"]["exp"][key] for name, size in sizes.items() if size == n]) for n in N]
+        line = scaling(N, values, level=level)
+        found[key] = dataclasses.asdict(line) | {"N": N, "values": values}
+        if size_at is not None:
+            found[key]["at"] = {"N": size_at, **dict(zip(("value", "low", "high"), line.predict(size_at)))}
+    return analyse.plain(found)
+
+
+def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path) -> None:
+    """The three files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{workdir}: no folder ({error.strerror}): give another --workdir") from None
     new = workdir / "law.png.new"
-    figure.savefig(new, format="png", dpi=150)
+    draw(law, read, runs).savefig(new, format="png", dpi=150)
     os.replace(new, workdir / "law.png")
-    # the json comes last: where it is, the figure beside it is of the same fit
-    new = workdir / "law.json.new"
-    new.write_text(json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(new, workdir / "law.json")
-    return law
+    script = Path(sys.argv[0]).stem  # the main job fits too
+    command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
+    texts = {
+        "law.md": report.page(law, command=command),
+        "law.json": json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    for name, text in texts.items():
+        new = workdir / f"{name}.new"
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, workdir / name)
 
 
-def table(law: dict[str, Any]) -> str:
-    """The law as a few lines of text."""
-    rows = [f"{'curve':<8}{'a':>9}{'b':>9}{'ceiling':>9}{'R2':>8}{'rmse':>9}{'held-out rmse':>15}"]
-    for name, c in law["curves"].items():
-        rows.append(
-            f"{name:<8}{c['a']:>9.4g}{c['b']:>9.4g}{c['ceiling']:>9.4g}{c['r2']:>8.3f}{c['rmse']:>9.3g}"
-            f"{c['heldout_rmse']:>15.3g}"
-        )
-    interval = law["interval"]
-    spans = ", ".join(f"{k} {interval[k][0]:.4g} to {interval[k][1]:.4g}" for k in ("a", "b", "ceiling"))
-    return "\n".join([law["source"], *rows, f"exp, {interval['level']:.0%} intervals: {spans}", law["verdict"]])
+def draw(law: dict[str, Any], read: list[Points], runs: dict[str, Series]) -> Figure:
+    """law.png."""
+    score = f"{read[0].score} (%)" if read[0].unit == "percent" else read[0].score
+    figure = Figure(figsize=(16, 4.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.2, 1))
+    if len(read) == 1:
+        points = read[0]
+        figures.entropy_and_reward(left, points.entropy_step, points.entropy_H, points.step, points.R, score=score)
+    else:
+        twin = figures.entropy_and_reward(left, [], [], [], [], score=score)
+        for points in read:
+            left.plot(points.entropy_step, points.entropy_H, color=figures.BLUE, lw=0.8, alpha=0.6)
+            twin.plot(points.step, points.R, color=figures.VERMILLION, lw=0.8, alpha=0.6)
+        left.set_ylim(0, 1.05 * max(points.entropy_H.max() for points in read))
+    every = {key: np.concatenate([getattr(run, key) for run in runs.values()]) for key in ("H", "R", "step")}
+    curves = list(dict.fromkeys(["exp", "linear", *filter(None, law["best"].values())]))[:3]
+    figures.law(middle, every["H"], every["R"], every["step"], law, score=score, curves=curves)
+    figures.residuals(right, every["H"], every["R"], every["step"], law, curves=curves)
+    return figure
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import AxLine
 
 from entropy_rl import figures
-from entropy_rl.laws.compare import analyse
+from entropy_rl.laws.analyse import analyse
 from entropy_rl.laws.curves import CURVES
+from entropy_rl.laws.scaling import scaling
 
 STEP = np.arange(30)
 H = np.geomspace(0.3, 0.03, 30)
@@ -21,23 +23,42 @@ def ax():
 
 def test_law_draws_points_curves_and_ceiling(ax):
     analysis = analyse(STEP, H, R, draws=200)
-    figures.law(ax, H, R, STEP, analysis, score="pass@1")
+    figures.law(ax, H, R, STEP, analysis, score="pass@1", curves=("exp", "linear", "exp_rate"))
     points = ax.collections[0]
     np.testing.assert_array_equal(points.get_offsets(), np.stack([H, R], 1))
     np.testing.assert_array_equal(points.get_array(), STEP)
     lines = {line.get_label().split(":")[0]: line for line in ax.lines}
-    for name, curve in CURVES.items():
+    for name in ("exp", "linear", "exp_rate"):
         x, y = lines[name].get_data()
         fit = analysis["curves"][name]
-        np.testing.assert_allclose(y, curve.predict(x, fit["a"], fit["b"]))
+        np.testing.assert_allclose(y, CURVES[name].predict(x, fit["a"], fit["b"], *fit["shape"].values()))
         assert x[0] == 0 and x[-1] > H.max() and y[0] == pytest.approx(fit["ceiling"])
+    bands = [c for c in ax.collections[1:] if isinstance(c, PolyCollection)]
+    assert len(bands) == 2  # exp and linear have one
+    low, high = analysis["curves"]["exp"]["band"]["low"], analysis["curves"]["exp"]["band"]["high"]
+    assert bands[0].get_datalim(ax.transData).intervaly == pytest.approx((min(low), max(high)))
     (bar,) = ax.containers
     assert bar[0].get_xydata()[0] == pytest.approx([0, analysis["ceiling"]])
     assert bar[2][0].get_segments()[0][:, 1] == pytest.approx(analysis["interval"]["ceiling"])
     assert "nats" in ax.get_xlabel() and ax.get_ylabel() == "pass@1"
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert len(labels) == len(CURVES) + 1 and "90% interval" in labels[-1]
+    assert len(labels) == 4 and "90% interval" in labels[-1]
     assert [a.get_ylabel() for a in ax.figure.axes] == ["pass@1", "step"]  # the second is the colour bar
+
+
+def test_law_draws_a_curve_without_a_ceiling(ax):
+    figures.law(ax, H, R, STEP, analyse(STEP, H, R, draws=200), curves=("log",))
+    ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_residuals_are_scores_less_curves(ax):
+    analysis = analyse(STEP, H, R, draws=200)
+    figures.residuals(ax, H, R, STEP, analysis, curves=("exp", "linear"))
+    zero, exp, linear = ax.lines
+    fit = analysis["curves"]["exp"]
+    np.testing.assert_allclose(exp.get_data(), [STEP, R - CURVES["exp"].predict(H, fit["a"], fit["b"])])
+    assert exp.get_label().startswith("exp: rmse") and linear.get_label().startswith("linear: rmse")
+    assert set(zero.get_ydata()) == {0}
 
 
 def test_law_takes_a_ceiling_outside_its_interval(ax):
@@ -45,6 +66,17 @@ def test_law_takes_a_ceiling_outside_its_interval(ax):
     analysis["interval"]["ceiling"] = [analysis["ceiling"] + 0.1, analysis["ceiling"] + 0.2]
     figures.law(ax, H, R, STEP, analysis)
     ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_coefficients_have_bars_and_a_line(ax):
+    N, values = np.array([1e8, 1e9, 1e10, 1e11]), np.array([0.1, 0.2, 0.3, 0.42])
+    line = scaling(N, values)
+    figures.coefficients(ax, N, values, np.stack([values - 0.01, values + 0.02], 1), line, label="a")
+    x, y = ax.lines[0].get_data()
+    np.testing.assert_allclose(y, line.intercept + line.slope * np.log(x))
+    assert x[0] < N.min() and x[-1] > N.max() and ax.get_xscale() == "log" and ax.get_ylabel() == "a"
+    (bars,) = ax.containers
+    np.testing.assert_allclose(np.array(bars[2][0].get_segments())[:, :, 1] - values[:, None], [[-0.01, 0.02]] * 4)
 
 
 def test_entropy_and_reward_have_an_axis_each(ax):

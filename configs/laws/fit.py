@@ -1,12 +1,12 @@
-"""Fit of the entropy law to a logged run.
+"""Fit of the entropy law and its rivals to logged runs.
 
 Paper: Cui et al. 2025, "The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models",
   arXiv:2505.22617, Eq. 6, R = -a exp(H) + b; the paper prints no coefficients.
 Command: python -m experiments.fit_laws --config=configs/laws/fit.py --config.logs=PATH --workdir=OUT
-Time: about 2 seconds on one CPU core, nearly all of it imports and drawing.
-Outcome: OUT/law.json and OUT/law.png. On runs whose entropy stays below about 0.3 nats expect R2 above 0.9
-  for exp and for linear alike, and the verdict that they cannot be told apart. With 0.05 nats or less left,
-  the ceiling is close to the last reward whichever curve is right.
+Time: a few seconds on one CPU core, most of it imports and drawing.
+Outcome: OUT/law.json, OUT/law.png and OUT/law.md. On runs whose entropy stays below about 0.3 nats expect R2 above
+  0.9 for exp and for linear alike, and the verdict that exp is not identified. With 0.05 nats or less left, the
+  ceiling is close to the last reward whichever curve is right.
 ":smoke" takes fewer bootstrap draws: the same coefficients, rougher intervals.
 """
 
@@ -20,11 +20,19 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     if arg not in ("", "smoke"):
         raise InputError(f"configs/laws/fit.py knows no variant {arg!r}: leave it out or say :smoke")
     config = config_dict.ConfigDict()
-    config.logs = config_dict.placeholder(str)  # a workdir, or a .csv, .tsv or .jsonl file
+    config.logs = config_dict.placeholder(str)  # a path, a pattern, or several of them between commas
     # columns; None: guessed, and said in the output
     config.entropy = config_dict.placeholder(str)
     config.score = config_dict.placeholder(str)
     config.step = config_dict.placeholder(str)
+    config.run = config_dict.placeholder(str)  # tells runs apart that share a file
+    config.weight = config_dict.placeholder(str)  # number of samples behind a score
+    config.compute = config_dict.placeholder(str)  # for the curves in steps, in their place
+    config.nonnegative = False  # a >= 0
+    config.shares = (0.05, 0.10, 0.15, 0.20, 0.33)  # of each run, to forecast its end from; () for none
+    config.horizon = config_dict.placeholder(float)  # a later step, to forecast from all there is
+    config.sizes = config_dict.placeholder(str)  # parameters by run, "0.5B=0.36e9,7B=6.53e9": coefficients against them
+    config.size_at = config_dict.placeholder(float)  # parameters of a model to predict the coefficients of
     config.level = 0.9  # nominal coverage of the intervals
     config.draws = 200 if arg == "smoke" else 1000
     config.seed = 0

@@ -46,23 +46,25 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import fft
 from scipy.special import ndtri
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws.curves import Curve
-from entropy_rl.laws.fit import arrays, basis
+from entropy_rl.laws.fit import arrays, fit, jacobian
 
 MIN_POINTS = 8  # below this the autocorrelation, and with it the interval, is guesswork
 _RHO_MIN, _RHO_MAX = -0.5, 0.97
 _CELLS = 2**21  # numbers held at once, so that long logs do not fill the memory
+_CALIBRATION = 20_000_000  # numbers drawn for the calibration: it matters least, and costs most, on long curves
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """Intervals `(low, high)` at `level` for a, b and the ceiling, in units of R.
+    """Intervals `(low, high)` at `level` for a, b, the ceiling and the shape, in units of R (the shape in its own).
 
-    `rho` is the autocorrelation used and `block` the block length in points. A curve with phi(0) infinite has
-    no ceiling: its interval is (-inf, inf).
+    `rho` is the autocorrelation used and `block` the block length in points. A curve without a ceiling has
+    (-inf, inf) there. `band` holds low and high, [m] each, of the curve at the places asked for.
     """
 
     level: float
@@ -71,46 +73,95 @@ class Intervals:
     ceiling: tuple[float, float]
     rho: float
     block: int
+    shape: tuple[tuple[float, float], ...] = ()
+    band: tuple[NDArray, NDArray] | None = dataclasses.field(default=None, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampled:
+    """Bootstrap of k quantities that are linear in the data.
+
+    Attributes:
+      center: [k] their estimates.
+      moves: [draws, k] what noise did to them in each draw, stretched so that `interval` covers at `level`.
+      rho: the autocorrelation used. block: the block length. level: nominal coverage.
+    """
+
+    center: NDArray
+    moves: NDArray
+    rho: float
+    block: int
+    level: float
+
+    def interval(self) -> tuple[NDArray, NDArray]:
+        """low, high [k]: the estimate less the quantiles of its moves."""
+        tails = np.quantile(self.moves, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)
+        return self.center - tails[1], self.center - tails[0]
 
 
 def intervals(
     curve: Curve,
-    H: ArrayLike,
+    x: ArrayLike,
     R: ArrayLike,
     rng: np.random.Generator,
     *,
     weights: ArrayLike | None = None,
     level: float = 0.9,
     draws: int = 1000,
+    at: ArrayLike = (),
 ) -> Intervals:
     """Circular block bootstrap of the fit of `curve`; points in time order.
 
+    The fit of a curve with shape parameters is linearised at its best place, so that each draw is one step of
+    Gauss and Newton; where the curve is strongly bent in its shape, these intervals are rough.
+
     Args:
       curve: a row of `CURVES`.
-      H: [n] entropy, nats per token.
+      x: [n] entropy, nats per token, or steps, as `curve.x` says.
       R: [n] reward.
       rng: source of all randomness; equal generators give equal intervals.
       weights: [n] as in `fit`; sqrt(weight) * residual is what is resampled.
       level: nominal coverage of each interval on its own.
-      draws: bootstrap draws, and again as many for the calibration.
+      draws: bootstrap draws, and as many for the calibration (fewer on long curves, which need it least).
+      at: [m] places where the curve gets a band, pointwise.
 
     Raises:
       InputError: what `fit` refuses, fewer than MIN_POINTS points, a level outside (0, 1), fewer than 100
         draws.
     """
-    H, R, w = arrays(H, R, weights)
-    phi = basis(curve, H)
-    with np.errstate(divide="ignore"):
-        at_zero = float(curve.phi(0.0))
-    wanted = [[1.0, 0.0], [0.0, 1.0]] + ([[-at_zero, 1.0]] if math.isfinite(at_zero) else [])
+    x, R, w = arrays(x, R, weights)
+    found = fit(curve, x, R, w)
+    J = jacobian(curve, x, found)
+    has_ceiling = math.isfinite(curve.end)
+    wanted = [np.eye(J.shape[1])]  # a, b, shape
+    wanted += [np.r_[-curve.end, 1.0, np.zeros(len(curve.shape))][None]] if has_ceiling else []
+    at = np.asarray(at, float)
+    wanted += [jacobian(curve, at, found)] if len(at) else []
     root = np.sqrt(w / w.mean())
-    X = np.stack([-phi, np.ones_like(phi)], 1) * root[:, None]
-    low, high, rho, block = linear(X, R * root, wanted, rng, level=level, draws=draws)
-    pairs = [*zip(low.tolist(), high.tolist()), (-math.inf, math.inf)]
-    return Intervals(level, pairs[0], pairs[1], pairs[2], rho, block)
+    theta = np.array([found.a, found.b, *found.shape])
+    linearised = R - found.predict(curve, x) + J @ theta
+    drawn = resample(J * root[:, None], linearised * root, np.concatenate(wanted), rng, level=level, draws=draws)
+    low, high = drawn.interval()
+    pairs = list(zip(low.tolist(), high.tolist()))
+    p = curve.parameters
+    band = None
+    if len(at):
+        # what a shape bends, the line through its best place does not: the curve's own height counts
+        lift = found.predict(curve, at) - jacobian(curve, at, found) @ theta
+        band = low[p + has_ceiling :] + lift, high[p + has_ceiling :] + lift
+    return Intervals(
+        level,
+        a=pairs[0],
+        b=pairs[1],
+        ceiling=pairs[p] if has_ceiling else (-math.inf, math.inf),
+        rho=drawn.rho,
+        block=drawn.block,
+        shape=tuple(pairs[2:p]),
+        band=band,
+    )
 
 
-def linear(
+def resample(
     X: NDArray,
     y: NDArray,
     wanted: ArrayLike,
@@ -118,14 +169,11 @@ def linear(
     *,
     level: float = 0.9,
     draws: int = 1000,
-) -> tuple[NDArray, NDArray, float, int]:
+) -> Resampled:
     """The same for any least-squares fit of y [n] on X [n, p], rows in time order.
 
     Args:
       wanted: [k, p]; the quantities that get an interval are `wanted @ coefficients`.
-
-    Returns:
-      low, high: [k]. rho: the autocorrelation used. block: the block length.
 
     Raises:
       InputError: fewer than MIN_POINTS rows, a level outside (0, 1), fewer than 100 draws.
@@ -133,28 +181,35 @@ def linear(
     n, p = X.shape
     if n < MIN_POINTS:
         raise InputError(f"{n} points: intervals need at least {MIN_POINTS}; evaluate more often or train longer")
+    check(level, draws)
+    scale = np.linalg.norm(X, axis=0)
+    scale[scale == 0] = 1.0
+    solve = np.linalg.pinv(X / scale) / scale[:, None]  # [p, n]; columns of any unit
+    C = np.asarray(wanted, float) @ solve  # [k, n]: each wanted quantity is a fixed mixture of the y
+    residual = _residual(X, solve, y[None])[0]
+    rho = autocorrelation(residual, p)
+    block = block_length(rho, n)
+    blocks = np.lib.stride_tricks.sliding_window_view(np.concatenate([residual, residual[: block - 1]]), block)
+    lags = _lag_weights(C, block)
+
+    pivots, moves = [], []
+    for rows in _chunks(min(draws, max(200, _CALIBRATION // n)), n):
+        noise = ar1(rng, rho, rows, n)
+        error, se = np.abs(noise @ C.T), _block_se(_residual(X, solve, noise), lags)
+        pivots.append(np.divide(error, se, out=np.zeros_like(error), where=se > 0))
+    for rows in _chunks(draws, n):
+        starts = rng.integers(0, n, (rows, -(-n // block)))
+        moves.append(blocks[starts].reshape(rows, -1)[:, :n] @ C.T)
+    stretch = np.quantile(np.concatenate(pivots), level, axis=0) / ndtri((1 + level) / 2)
+    return Resampled(C @ y, stretch * np.concatenate(moves), rho, block, level)
+
+
+def check(level: float, draws: int) -> None:
+    """InputError for a nominal coverage or a number of draws that make no interval."""
     if not 0 < level < 1:
         raise InputError(f"level {level:g}: give a share between 0 and 1, such as 0.9")
     if draws < 100:
         raise InputError(f"{draws} bootstrap draws: give at least 100 (1000 for figures that go into print)")
-    solve = np.linalg.pinv(X)  # [p, n]
-    C = np.asarray(wanted, float) @ solve  # [k, n]: each wanted quantity is a fixed mixture of the y
-    center = C @ y
-    residual = _residual(X, solve, y[None])
-    rho = autocorrelation(residual[0], p)
-    block = block_length(rho, n)
-    lags = _lag_weights(C, block)
-
-    pivots, moves = [], []
-    for rows in _chunks(draws, n):
-        noise = _ar1(rng, rho, rows, n)
-        pivots.append(np.abs(noise @ C.T) / _block_se(_residual(X, solve, noise), lags))
-        starts = rng.integers(0, n, (rows, -(-n // block), 1))
-        index = (starts + np.arange(block)).reshape(rows, -1)[:, :n] % n
-        moves.append(residual[0][index] @ C.T)
-    stretch = np.quantile(np.concatenate(pivots), level, axis=0) / ndtri((1 + level) / 2)
-    tails = np.quantile(np.concatenate(moves), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return center - stretch * tails[1], center - stretch * tails[0], rho, block
 
 
 def autocorrelation(residual: NDArray, p: int) -> float:
@@ -186,13 +241,15 @@ def _residual(X: NDArray, solve: NDArray, y: NDArray) -> NDArray:
     return residual - residual.mean(1, keepdims=True)
 
 
-def _ar1(rng: np.random.Generator, rho: float, rows: int, n: int) -> NDArray:
+def ar1(rng: np.random.Generator, rho: float, rows: int, n: int) -> NDArray:
     """[rows, n] stationary AR(1) noise e_t = rho e_{t-1} + N(0, 1)."""
-    z = rng.standard_normal((n, rows))
-    z[0] /= math.sqrt(1 - rho**2)
-    for t in range(1, n):
-        z[t] += rho * z[t - 1]
-    return z.T
+    e = rng.standard_normal((rows, n))
+    e[:, 0] /= math.sqrt(1 - rho**2)
+    lag = 1
+    while lag < n and abs(rho) ** lag > 1e-12:  # 1 / (1 - rho L) = (1 + rho L) (1 + rho^2 L^2) (1 + rho^4 L^4) ...
+        e[:, lag:] += rho**lag * e[:, :-lag]
+        lag *= 2
+    return e
 
 
 def _lag_weights(C: NDArray, block: int) -> NDArray:
@@ -213,9 +270,9 @@ def _lag_weights(C: NDArray, block: int) -> NDArray:
 def _block_se(residual: NDArray, lags: NDArray) -> NDArray:
     """[m, k] exact standard errors of the circular block bootstrap for rows of residuals [m, n]."""
     n = residual.shape[1]
-    spectrum = np.abs(np.fft.rfft(residual, axis=1)) ** 2
-    autocovariance = np.fft.irfft(spectrum, n, axis=1)[:, : len(lags)] / n
-    return np.sqrt(autocovariance @ lags)
+    spectrum = np.abs(fft.rfft(residual, axis=1)) ** 2
+    autocovariance = fft.irfft(spectrum, n, axis=1)[:, : len(lags)] / n
+    return np.sqrt(np.maximum(autocovariance @ lags, 0.0))  # below 0 by rounding only
 
 
 def _chunks(total: int, n: int) -> Iterator[int]:

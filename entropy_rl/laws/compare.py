@@ -1,18 +1,25 @@
-"""Which curve, if any: error on later points, can exp and linear be told apart, and the whole analysis."""
+"""Which curve, if any: errors on points that were not fitted, information criteria, exp against linear."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
 from scipy.special import ndtri
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws import bootstrap
 from entropy_rl.laws.curves import CURVES, Curve
-from entropy_rl.laws.fit import arrays, basis, fit
+from entropy_rl.laws.fit import Fit, arrays, basis, fit
+
+Run = tuple[ArrayLike, ArrayLike, ArrayLike | None]  # x, R, weights of a run
+
+# No policy has more entropy than ln(vocabulary): about 12 nats for the largest.
+_H_MOST = 12.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +32,9 @@ class Identifiability:
       separation: bootstrap standard errors between what the data would show under one curve and under the
         other; below about 2 the choice is open. None where there is no noise at all.
       ceiling_difference: ceiling of linear minus ceiling of exp, units of R: what an open choice costs.
+      H_needed: entropy (nats) from which a run with as many points, the same noise and the same end would have to
+        start for exp, if it is true, to show with a probability of 90 %; None where there is no such start below
+        12 nats, or no noise.
       exp_rejected: a term of linear, added to exp, differs from 0 at `level`. linear_rejected: the reverse.
       verdict: one sentence.
     """
@@ -33,6 +43,7 @@ class Identifiability:
     noise: float
     separation: float | None
     ceiling_difference: float
+    H_needed: float | None
     exp_rejected: bool
     linear_rejected: bool
     level: float
@@ -40,7 +51,7 @@ class Identifiability:
 
 
 def heldout_rmse(
-    curve: Curve, H: ArrayLike, R: ArrayLike, part: float = 0.3, *, weights: ArrayLike | None = None
+    curve: Curve, x: ArrayLike, R: ArrayLike, part: float = 0.3, *, weights: ArrayLike | None = None
 ) -> float:
     """Fits the first 1 - part of the points, in time order, and returns the RMSE on the rest, in units of R.
 
@@ -48,18 +59,86 @@ def heldout_rmse(
     left out, which is also what a forecast needs. H of the later points is taken as known.
 
     Raises:
-      InputError: what `fit` refuses, and a part that leaves fewer than 2 points to fit or none to test.
+      InputError: what `fit` refuses, and a part that leaves too few points to fit or none to test.
     """
-    H, R, w = arrays(H, R, weights)
+    x, R, w = arrays(x, R, weights)
     cut = round(len(R) * (1 - part))
-    if not 2 <= cut < len(R):
+    if not curve.parameters <= cut < len(R):
         raise InputError(f"holding out {part:g} of {len(R)} points leaves {cut} to fit: give part in (0, 1)")
+    early = np.arange(len(R)) < cut
     try:
-        first = fit(curve, H[:cut], R[:cut], w[:cut])
+        squares = _squares(curve, x, R, w, early, ~early)
     except InputError as error:
         raise InputError(f"held-out error, first {cut} of {len(R)} points: {error}") from None
-    squares = (R[cut:] - curve.predict(H[cut:], first.a, first.b)) ** 2
-    return float(np.sqrt(np.average(squares, weights=w[cut:])))
+    return float(np.sqrt(np.average(squares, weights=w[~early])))
+
+
+def blocked_rmse(
+    curve: Curve, x: ArrayLike, R: ArrayLike, *, folds: int = 10, gap: int = 0, weights: ArrayLike | None = None
+) -> float:
+    """Each stretch of time but the first and the last is left out once and predicted from the rest; RMSE, units of R.
+
+    The two ends stay in, since most of the entropy goes in the first stretch, and its error would drown all others:
+    this is how well a curve bridges, and `heldout_rmse` how well it goes on.
+
+    Args:
+      folds: number of stretches; of short runs half as many as there are points.
+      gap: points on either side of the stretch that are not fitted either, as noise that remembers would tell them.
+
+    Raises:
+      InputError: what `fit` refuses, fewer than 3 folds, a gap that leaves too few points.
+    """
+    x, R, w = arrays(x, R, weights)
+    folds = min(folds, len(R) // 2)
+    if folds < 3:
+        raise InputError(f"{folds} folds of {len(R)} points: give at least 3, and twice as many points")
+    place = np.arange(len(R))
+    inner = np.array_split(place, folds)[1:-1]
+    squares = []
+    for out in inner:
+        fitted = (place < out[0] - gap) | (place > out[-1] + gap)
+        squares.append(_squares(curve, x, R, w, fitted, out))
+    return float(np.sqrt(np.average(np.concatenate(squares), weights=w[inner[0][0] : inner[-1][-1] + 1])))
+
+
+def leave_one_run_out(curve: Curve, runs: Sequence[Run]) -> list[float]:
+    """RMSE on each run of the curve fitted to all others, units of R.
+
+    Raises:
+      InputError: what `fit` refuses, fewer than 2 runs.
+    """
+    if len(runs) < 2:
+        raise InputError(f"{len(runs)} run(s): leaving one out needs at least 2")
+    parts = [arrays(*run) for run in runs]
+    x, R, w = (np.concatenate(column) for column in zip(*parts))
+    of = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+    return [
+        float(np.sqrt(np.average(_squares(curve, x, R, w, of != r, of == r), weights=w[of == r])))
+        for r in range(len(parts))
+    ]
+
+
+def _squares(curve: Curve, x: NDArray, R: NDArray, w: NDArray, fitted: NDArray, tested: NDArray) -> NDArray:
+    found = fit(curve, x[fitted], R[fitted], w[fitted])
+    return (R[tested] - found.predict(curve, x[tested])) ** 2
+
+
+def effective_size(n: int, rho: float) -> float:
+    """n (1 - rho) / (1 + rho): how many independent points say as much about a mean as n of an AR(1) series."""
+    rho = max(rho, 0.0)
+    return n * (1 - rho) / (1 + rho)
+
+
+def criteria(found: Fit, curve: Curve, size: float) -> tuple[float, float] | None:
+    """AIC = m ln(rmse^2) + 2 k and BIC = m ln(rmse^2) + k ln(m) with m = `effective_size`, k counting the variance.
+
+    With the number of points in place of m, autocorrelated residuals are counted as evidence many times over
+    (Akaike 1974, Schwarz 1978, for independent ones). None for a curve without residuals.
+    """
+    if found.rmse <= 1e-12 * (abs(found.a) + abs(found.b)):
+        return None
+    fitted, k = size * math.log(found.rmse**2), curve.parameters + 1
+    return fitted + 2 * k, fitted + k * math.log(max(size, 1.0))
 
 
 def identifiability(
@@ -93,13 +172,14 @@ def identifiability(
     # centred columns span the same space with the constant and keep exp(H) and H apart to the last digits
     columns = [-(phi - phi.mean()) for phi in (basis(exp, H), basis(linear, H))]
     X = np.stack([*columns, np.ones_like(R)], 1) * root[:, None]
-    low, high, _, _ = bootstrap.linear(X, R * root, np.eye(3)[:2], rng, level=level, draws=draws)
+    low, high = bootstrap.resample(X, R * root, np.eye(3)[:2], rng, level=level, draws=draws).interval()
     linear_rejected, exp_rejected = ((low > 0) | (high < 0)).tolist()
     # a curve through every point stands: without noise the other coefficient is rounding
     exp_rejected &= fits["exp"].rmse > 1e-9 * np.abs(R).max()
     linear_rejected &= fits["linear"].rmse > 1e-9 * np.abs(R).max()
     standard_error = float(high[0] - low[0]) / 2 / ndtri((1 + level) / 2)
     separation = float(abs(fits["exp"].a) / standard_error) if standard_error > 0 else None
+    needed = _needed(H, root, separation, level) if separation else None
 
     seen = f"H {H.min():.3g} to {H.max():.3g} nats"
     ceilings = f"their ceilings are {fits['exp'].ceiling:.3g} and {fits['linear'].ceiling:.3g}"
@@ -110,16 +190,18 @@ def identifiability(
     elif exp_rejected:
         verdict = f"linear fits on {seen} and exp is rejected at {level:.0%}; {ceilings}"
     else:
-        distance = "no noise" if separation is None else f"separation {separation:.2g} standard errors"
+        told = f"separation {separation:.2g} standard errors" if separation is not None else "no noise"
+        more = f"; a start at {needed:.2g} nats would tell" if needed and needed > H.max() else ""
         verdict = (
-            f"exp and linear cannot be told apart on {seen}: the fits differ by at most {max_difference:.2g} "
-            f"where points scatter by {fits['exp'].rmse:.2g} ({distance}); {ceilings}"
+            f"exp and linear cannot be told apart on {seen}: the fits differ by at most {max_difference:.2g} where "
+            f"points scatter by {fits['exp'].rmse:.2g} ({told}); {ceilings}{more}"
         )
     return Identifiability(
         max_difference,
         fits["exp"].rmse,
         separation,
         ceiling_difference,
+        needed,
         bool(exp_rejected),
         bool(linear_rejected),
         level,
@@ -127,65 +209,26 @@ def identifiability(
     )
 
 
-def analyse(
-    step: ArrayLike,
-    H: ArrayLike,
-    R: ArrayLike,
-    *,
-    level: float = 0.9,
-    draws: int = 1000,
-    seed: int = 0,
-    weights: ArrayLike | None = None,
-) -> dict[str, Any]:
-    """Everything that law.json says about one run, as plain Python numbers; a function of its arguments only.
+def _needed(H: NDArray, root: NDArray, separation: float, level: float) -> float | None:
+    """The start from which exp would show: points stretched away from min H, number, noise and a as they are.
 
-    Args:
-      step: [n]; only its order is used.
-      H: [n] entropy, nats per token.
-      R: [n] reward.
-      level, draws, seed: of the bootstrap intervals (a curve is rejected at 95 % whatever the level).
-      weights: [n] as in `fit`.
-
-    Returns:
-      n; H {min, max};
-      curves {name: {a, b, ceiling, rmse, r2, heldout_rmse}} for every row of `CURVES`; ceiling: that of exp;
-      interval {level, a, b, ceiling, rho, block}: of exp, pairs [low, high], as if exp were the true form;
-      identifiability: the fields of `Identifiability`; verdict: a sentence.
-
-    Raises:
-      InputError: as `bootstrap.intervals` and `heldout_rmse`; a step for some point missing or not finite.
+    The standard error of a_e goes as 1 / |part of exp(H) that no line follows|, so the separation at a stretch s
+    follows from the one that was measured. A test at `level` sees what lies ndtri((1 + level) / 2) + ndtri(0.9)
+    standard errors away with a probability of 90 %.
     """
-    H, R, w = arrays(H, R, weights)
-    step = np.asarray(step, float)
-    if step.shape != R.shape or not np.isfinite(step).all():
-        raise InputError(f"step has shape {step.shape}, R {R.shape}: give one finite step for each point")
-    order = np.argsort(step, kind="stable")
-    H, R, w = H[order], R[order], w[order]
-    rng = np.random.default_rng(seed)
-    curves = {}
-    for name, curve in CURVES.items():
-        f = fit(curve, H, R, w)
-        curves[name] = {key: getattr(f, key) for key in ("a", "b", "ceiling", "rmse", "r2")}
-        curves[name]["heldout_rmse"] = heldout_rmse(curve, H, R, weights=w)
-    interval = bootstrap.intervals(CURVES["exp"], H, R, rng, weights=w, level=level, draws=draws)
-    rivals = identifiability(H, R, rng, weights=w, draws=draws)
-    a, (low, high) = curves["exp"]["a"], interval.a
-    if a <= 0:
-        verdict = f"reward does not fall with entropy (a = {a:.3g} <= 0): no law is forced on this run"
-    elif low <= 0:
-        verdict = (
-            f"a fall of reward with entropy is not established: the {level:.0%} interval of a, {low:.3g} to "
-            f"{high:.3g}, holds 0; no law is forced on this run"
-        )
-    else:
-        verdict = rivals.verdict
-    pairs = {key: list(value) for key, value in vars(interval).items() if isinstance(value, tuple)}
-    return {
-        "n": len(R),
-        "H": {"min": float(H.min()), "max": float(H.max())},
-        "curves": curves,
-        "ceiling": curves["exp"]["ceiling"],
-        "interval": {"level": level, **pairs, "rho": interval.rho, "block": interval.block},
-        "identifiability": dataclasses.asdict(rivals),
-        "verdict": verdict,
-    }
+
+    def bend(stretch: float) -> float:
+        X = np.stack([H.min() + stretch * (H - H.min()), np.ones_like(H)], 1)
+        phi = np.exp(X[:, 0] - H.min()) * root
+        X = X * root[:, None]
+        return float(np.linalg.norm(phi - X @ np.linalg.lstsq(X, phi)[0]))
+
+    wanted = (ndtri((1 + level) / 2) + ndtri(0.9)) / separation * bend(1.0)
+    most = (_H_MOST - H.min()) / np.ptp(H)
+    if most <= 1 or bend(most) < wanted:
+        return None
+    least = 1e-2
+    if bend(least) > wanted:
+        return float(H.min() + least * np.ptp(H))
+    stretch = optimize.brentq(lambda s: bend(s) - wanted, least, most, xtol=1e-3)
+    return float(H.min() + stretch * np.ptp(H))

@@ -104,10 +104,16 @@ def difference(
     mean = d.mean()
     moves = _resampled(d.mean(axis=0), rng, draws) - mean
     if seeds > 1:
-        chi2 = rng.chisquare(seeds - 1, draws)
-        moves += np.sqrt(seeds / chi2) * (_resampled(d.mean(axis=1), rng, draws) - mean)
+        moves += seed_moves(d.mean(axis=1)[:, None], rng, draws)[:, 0]
     low, high = mean + np.quantile(moves, [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(mean), float(low), float(high), level, seeds, problems, seeds > 1)
+
+
+def seed_moves(values: NDArray, rng: np.random.Generator, draws: int) -> NDArray:
+    """[draws, k] what another draw of the S seeds does to the mean of `values` [S, k], widened for few of them."""
+    seeds = len(values)
+    means = values[rng.integers(0, seeds, (draws, seeds))].mean(axis=1)
+    return np.sqrt(seeds / rng.chisquare(seeds - 1, (draws, 1))) * (means - values.mean(axis=0))
 
 
 def _resampled(values: NDArray, rng: np.random.Generator, draws: int) -> NDArray:

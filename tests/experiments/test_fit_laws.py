@@ -42,15 +42,18 @@ def test_law_json_and_png(config, tmp_path, capsys):
     law = fit_laws.run(config, out)
     assert json.loads((out / "law.json").read_text()) == law
     assert (out / "law.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(p.name for p in out.iterdir()) == ["law.json", "law.png"]  # no temporary file stays
+    assert sorted(p.name for p in out.iterdir()) == ["law.json", "law.md", "law.png"]  # no temporary file stays
     assert {"n", "H", "curves", "ceiling", "interval", "verdict"} <= set(law)
     assert law["n"] == 60 and law["score"] == "eval/countdown/pass@1" and law["unit"] == "fraction"
     assert law["curves"]["exp"]["a"] == pytest.approx(1.2, abs=0.1)
     low, high = law["interval"]["ceiling"]
     assert low < 0.6 < high and high - low < 0.05
     printed = capsys.readouterr().out
-    for said in ("exp ", "linear ", "R2", "held-out rmse", "90% intervals", law["verdict"], law["source"]):
+    for said in ("exp ", "linear ", "R2", "held-out", "90% intervals", law["verdict"], law["source"], "20%, pure"):
         assert said in printed
+    page = (out / "law.md").read_text()
+    for said in (law["source"], law["verdict"][1:], "law.png", "is spent", "At 1/12 of the run", "20%, given entropy"):
+        assert said in page
 
 
 def test_every_knob_is_read(config, tmp_path):
@@ -75,6 +78,61 @@ def test_every_knob_is_read(config, tmp_path):
         other(min_points=2)
     with pytest.raises(InputError, match="no logs given"):
         other(logs=None)
+    assert other(shares=(0.5,))["forecast"]["summary"][0]["share"] == 0.5 and other(shares=())["forecast"] == {}
+    ahead = other(horizon=600.0)["ahead"]
+    assert ahead["at"] == 600 and ahead["entropy"] < 0.03 and ahead["interval"][0] < 0.6 < ahead["interval"][1]
+    assert other(nonnegative=True)["curves"]["exp"] == base["curves"]["exp"]  # a is positive anyway
+    assert other(weight="policy/entropy")["curves"]["exp"]["a"] != base["curves"]["exp"]["a"]
+    by_compute = other(compute="policy/entropy")["curves"]
+    assert by_compute["sigmoid"]["shape"] != base["curves"]["sigmoid"]["shape"]
+
+
+@pytest.fixture
+def family(tmp_path):
+    """A csv with three runs whose a grows with size, and one whose reward falls."""
+    rng = np.random.default_rng(0)
+    lines = ["model,step,entropy,accuracy"]
+    for name, a in (("1B", 0.1), ("3B", 0.2), ("9B", 0.3), ("odd", -0.3)):
+        H = np.geomspace(0.9, 0.03, 40)
+        R = 0.8 - a * np.exp(H) + 0.003 * rng.standard_normal(40)
+        lines += [f"{name},{i},{h:.6f},{r:.6f}" for i, (h, r) in enumerate(zip(H, R))]
+    (tmp_path / "family.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "family.csv"
+
+
+def test_several_runs(config, family, tmp_path, capsys):
+    config.logs, config.run = str(family), "model"
+    law = fit_laws.run(config, tmp_path / "out")
+    assert list(law["runs"]) == ["1B", "3B", "9B", "odd"] and law["n"] == 160
+    assert "1 of 4 runs allow no law (odd)" in law["verdict"] and "do not share one curve" in law["verdict"]
+    assert law["runs"]["3B"]["curves"]["exp"]["a"] == pytest.approx(0.2, abs=0.02)
+    assert "no law is forced" in law["runs"]["odd"]["verdict"]
+    assert law["forecast"]["summary"][0]["runs"] + law["forecast"]["summary"][0]["impossible"] == 4
+    page, printed = (tmp_path / "out/law.md").read_text(), capsys.readouterr().out
+    assert "over 4 runs" in page and page.index("Run by run") < page.index("One fit to all")
+    assert "\n3B " in printed and "allow no law" in printed
+
+
+def test_coefficients_against_size(config, family, tmp_path):
+    family.write_text("".join(line for line in family.read_text().splitlines(True) if not line.startswith("odd")))
+    config.logs, config.run, config.sizes, config.size_at = str(family), "model", "1B=1e9,3B=3e9,9B=9e9", 27e9
+    law = fit_laws.fit(config, tmp_path / "out")
+    assert law["scaling"]["a"]["slope"] == pytest.approx(0.1 / np.log(3), rel=0.1)
+    assert law["scaling"]["a"]["at"]["value"] == pytest.approx(0.4, abs=0.03)
+    assert "Coefficients against model size" in (tmp_path / "out/law.md").read_text()
+    for sizes, message in (("1B=1e9", "nothing of run '3B'"), ("1B=big", "'1B=big'")):
+        config.sizes = sizes
+        with pytest.raises(InputError, match=message):
+            fit_laws.fit(config, tmp_path / "out")
+
+
+def test_a_run_that_cannot_be_used_is_said(config, logs, tmp_path):
+    flat = tmp_path / "flat.csv"
+    flat.write_text("step,entropy,reward\n" + "".join(f"{i},0.3,0.{i}\n" for i in range(9)))
+    config.logs = f"{logs},{flat}"
+    law = fit_laws.fit(config, tmp_path / "out")
+    assert law["n"] == 60 and "constant" in law["skipped"][0] and "flat.csv" in law["skipped"][0]
+    assert law["skipped"][0] in (tmp_path / "out/law.md").read_text()
 
 
 def test_a_failed_run_leaves_the_old_law(config, logs, tmp_path):

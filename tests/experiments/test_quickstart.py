@@ -32,7 +32,7 @@ def done(tmp_path_factory):
 
 def test_what_it_writes(done):
     law = json.loads((done / "law" / "law.json").read_text())
-    assert law["logs"] == str(done / "rl") and set(law["curves"]) == {"exp", "linear"} and law["verdict"]
+    assert law["logs"] == str(done / "rl") and {"exp", "linear"} <= set(law["curves"]) and law["verdict"]
     assert (done / "law" / "law.png").read_bytes().startswith(b"\x89PNG")
     assert [row["step"] for row in metrics.read(done / "rl").metrics] == list(range(10))
     assert len(metrics.read(done / "sft").metrics) == 1

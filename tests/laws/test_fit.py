@@ -3,13 +3,13 @@ import pytest
 from scipy.optimize import curve_fit
 
 from entropy_rl.errors import InputError
-from entropy_rl.laws.curves import CURVES, Curve
-from entropy_rl.laws.fit import fit
+from entropy_rl.laws.curves import CURVES
+from entropy_rl.laws.fit import Fit, fit, jacobian
 
 H = np.geomspace(1.2, 0.02, 50)
 
 
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("name", [name for name, curve in CURVES.items() if not curve.shape])
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_recovers_planted_parameters(name, scale):
     curve = CURVES[name]
@@ -56,7 +56,7 @@ def test_constant_reward_has_no_slope():
 
 
 def test_a_curve_may_have_no_ceiling():
-    log = Curve("R = -a ln(H) + b", "", lambda h: np.log(h) if np.all(h) else -np.inf)
+    log = CURVES["log"]
     f = fit(log, H, 0.5 - 0.1 * np.log(H))
     assert (f.a, f.b, f.ceiling) == pytest.approx((0.1, 0.5, np.inf))
 
@@ -78,3 +78,44 @@ def test_bad_arrays_are_refused_in_one_line(H, R, w, message):
     with pytest.raises(InputError, match=message) as caught:
         fit(CURVES["exp"], H, R, w)
     assert "\n" not in str(caught.value)
+
+
+PLANTED = {"exp_rate": (1.7,), "sigmoid": (25.0, 1.4), "power": (0.35,)}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_shapes_are_found(name):
+    curve, shape = CURVES[name], PLANTED[name]
+    x = np.geomspace(1.5, 0.02, 60) if curve.x == "H" else np.arange(1.0, 201)
+    found = fit(curve, x, curve.predict(x, 0.4, 0.9, *shape))
+    assert found.shape == pytest.approx(shape, rel=1e-4)
+    assert (found.a, found.b) == (pytest.approx(0.4, rel=1e-4), pytest.approx(0.9, rel=1e-4))
+    noisy = curve.predict(x, 0.4, 0.9, *shape) + 0.01 * np.random.default_rng(0).standard_normal(len(x))
+    best = fit(curve, x, noisy)
+    nearby = [fit(CURVES["linear"], -curve.phi(x, *np.multiply(shape, s)), noisy).rmse for s in (0.95, 1.0, 1.05)]
+    assert best.rmse <= min(nearby) + 1e-9  # no shape on either side does better
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_jacobian_is_the_derivative(name):
+    curve, shape = CURVES[name], PLANTED.get(name, ())
+    x = np.geomspace(1.5, 0.02, 10) if curve.x == "H" else np.arange(1.0, 101, 10)
+    theta = np.array([0.4, 0.9, *shape])
+    found = Fit(0.4, 0.9, 0.0, 0.0, 0.0, 10, shape)
+    for i, column in enumerate(jacobian(curve, x, found).T):
+        move = np.eye(len(theta))[i] * 1e-6
+        slope = (curve.predict(x, *(theta + move)) - curve.predict(x, *(theta - move))) / 2e-6
+        np.testing.assert_allclose(column, slope, rtol=1e-4, atol=1e-9)
+
+
+def test_nonnegative_stops_at_0():
+    H = np.geomspace(0.5, 0.05, 20)
+    assert fit(CURVES["exp"], H, 0.2 + 0.3 * H).a < 0
+    held = fit(CURVES["exp"], H, 0.2 + 0.3 * H, nonnegative=True)
+    assert held.a == 0 and held.b == pytest.approx(np.mean(0.2 + 0.3 * H)) and held.ceiling == held.b
+    assert fit(CURVES["exp"], H, 0.9 - H, nonnegative=True) == fit(CURVES["exp"], H, 0.9 - H)
+
+
+def test_zero_steps_have_no_power():
+    with pytest.raises(InputError, match="not finite for step from 0 to 9: it needs steps above 0"):
+        fit(CURVES["power"], np.arange(10), np.arange(10) / 10)

@@ -1,0 +1,151 @@
+"""Columns of logged runs in compact arrays: what every reader fills and `logs` chooses from.
+
+A million rows of five columns take about 100 MB; as Python objects they would take ten times as much.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Column(NamedTuple):
+    """Cells of one name: the row of each, from 0, and its value, NaN where it is no number."""
+
+    row: ArrayLike
+    value: ArrayLike
+
+
+@dataclasses.dataclass
+class Table:
+    """Rows of one file.
+
+    Attributes:
+      file: name of the file, as messages give it.
+      step: the step column where the format has one, else None: it is guessed.
+      run: the column whose texts tell runs apart, if asked for.
+      unit: what the file counts in, "line", "row" or "record".
+      lines: [rows] number of each row in the file, from 1.
+      columns: cells by name. An empty cell (None or "") says that nothing was logged and is left out.
+      texts: row to text of column `run`.
+      broken: what could not be used, as "file line n (why)".
+      notes: what else is worth knowing.
+    """
+
+    file: str
+    step: str | None = None
+    run: str | None = None
+    unit: str = "line"
+    lines: array = dataclasses.field(default_factory=lambda: array("q"))
+    columns: dict[str, Column] = dataclasses.field(default_factory=dict)
+    texts: dict[int, str] = dataclasses.field(default_factory=dict)
+    broken: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, line: int, cells: Iterable[tuple[str, Any]]) -> None:
+        """One row of (name, value)."""
+        row = len(self.lines)
+        self.lines.append(line)
+        for name, value in cells:
+            if value is None or value == "":
+                continue
+            column = self.columns.get(name)
+            if column is None:
+                column = self.columns[name] = Column(array("q"), array("d"))
+            column.row.append(row)
+            column.value.append(number(value))
+            if name == self.run:
+                self.texts[row] = str(value)
+
+    def spoil(self, line: int, why: str = "") -> None:
+        """Counts a line that holds no row."""
+        self.broken.append(self.place(line) + (f" ({why})" if why else ""))
+
+    def place(self, line: int) -> str:
+        """ "file line n"."""
+        return f"{self.file} {self.unit} {line}"
+
+
+@dataclasses.dataclass
+class Run:
+    """One run as a reader found it.
+
+    Attributes:
+      name: of the run; unique only after `readers.gather`.
+      format: a row of `readers.READERS`.
+      path: as messages name it.
+      tables: in order of time: the later one counts where two have a column at the same step.
+      by: the column that told it apart from the other runs in its file.
+    """
+
+    name: str
+    format: str
+    path: str
+    tables: list[Table]
+    by: str | None = None
+
+    def names(self) -> dict[str, int]:
+        """Number of cells by column."""
+        counts: dict[str, int] = {}
+        for table in self.tables:
+            for name, column in table.columns.items():
+                counts[name] = counts.get(name, 0) + len(column.row)
+        return counts
+
+
+def number(value: Any) -> float:
+    """A cell as a float, NaN for what is no number; booleans are none."""
+    if isinstance(value, (bool, list, dict)):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def flatten(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Cells of an object; those of objects inside it are called outer/inner, as trainers name their metrics."""
+    stack = [("", row)]
+    while stack:
+        prefix, inner = stack.pop()
+        for name, value in inner.items():
+            if isinstance(value, dict):
+                stack.append((f"{prefix}{name}/", value))
+            else:
+                yield f"{prefix}{name}", value
+
+
+def split(table: Table) -> dict[str, Table]:
+    """A table for each text of its column `run`, in order of appearance; rows without one are broken."""
+    rows = len(table.lines)
+    owner = np.full(rows, -1)
+    codes: dict[str, int] = {}
+    for row, text in table.texts.items():
+        owner[row] = codes.setdefault(text, len(codes))
+    lines = np.asarray(table.lines)
+    lost = [table.place(line) + " (no run)" for line in lines[owner < 0]]
+    parts = {}
+    for text, code in codes.items():
+        mine = owner == code
+        new = np.cumsum(mine) - 1  # old row to new row
+        part = dataclasses.replace(
+            table, lines=lines[mine], columns={}, texts={}, broken=table.broken + lost, notes=list(table.notes)
+        )
+        for name, column in table.columns.items():
+            row, value = np.asarray(column.row), np.asarray(column.value)
+            if name != table.run and mine[row].any():
+                part.columns[name] = Column(new[row[mine[row]]], value[mine[row]])
+        parts[text] = part
+    return parts
+
+
+def folder_name(path: Path) -> str:
+    """The name of a folder, also where it is given as `.` or `..`."""
+    return path.resolve().name or str(path)
