@@ -100,10 +100,10 @@ def read(folder: str | os.PathLike) -> tuple[dict[str, dict[int, Run]], list[str
     if not folder.is_dir():
         raise InputError(f"no folder {folder}: give --config.runs=FOLDER, the --workdir of a sweep")
     found: dict[str, dict[int, Path]] = {}
-    notes = []
+    notes, others = [], []
     for path in sorted(p for p in folder.iterdir() if p.is_dir()):
         if not (match := re.fullmatch(r"(.+),seed=(\d+)", path.name)):
-            notes.append(f"{path.name}: not compared, as its name is not <control>,seed=<k>")
+            others.append(path.name)
             continue
         seeds = found.setdefault(match[1], {})
         if int(match[2]) in seeds:
@@ -111,6 +111,9 @@ def read(folder: str | os.PathLike) -> tuple[dict[str, dict[int, Run]], list[str
         seeds[int(match[2])] = path
     if not found:
         raise InputError(f"no runs in {folder}: it needs folders with names such as grpo,seed=0")
+    if others:
+        some = " ".join(others[:3]) + (f" and {len(others) - 3} others" if len(others) > 3 else "")
+        notes.append(f"{some}: not compared, as the name is not <control>,seed=<k>")
     runs: dict[str, dict[int, Run]] = {}
     for control in sorted(found):
         for seed, path in sorted(found[control].items()):

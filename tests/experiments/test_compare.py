@@ -186,7 +186,7 @@ def test_what_is_missing_is_named(sweep, tmp_path):
     assert json.loads((off / "config.json").read_text())["config"]["eval"]["last"] == {"problems": 0}
     out = compare.run(get(sweep), tmp_path)
     assert out["notes"] == [
-        "sft: not compared, as its name is not <control>,seed=<k>",
+        "sft: not compared, as the name is not <control>,seed=<k>",
         "gspo,seed=0: not finished, 20 of 20 steps and 0 of 200 problems of the last evaluation",
         f"{torn}: line 200 is broken and left out",
         "gspo,seed=1: not finished, 20 of 20 steps and 199 of 200 problems of the last evaluation",
