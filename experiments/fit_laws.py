@@ -70,7 +70,7 @@ def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
             continue
         used.append(points)
         runs[points.name] = analyse.series(points.step, points.H, points.R, points.weight, points.compute)
-        rows[points.name] = _backtest(points, config)
+        rows[points.name] = _backtest(points, runs[points.name], config)
     if not used:
         raise InputError(skipped[0] + (f"; nor can {len(skipped) - 1} other(s) be used" if skipped[1:] else ""))
     sizes = _sizes(config.sizes, list(runs))
@@ -128,16 +128,17 @@ def _ahead(points: Points, config) -> dict[str, Any] | None:
     return analyse.plain(dataclasses.asdict(found))
 
 
-def _backtest(points: Points, config) -> list[backtest.Row]:
+def _backtest(points: Points, run: Series, config) -> list[backtest.Row]:
+    record = analyse.series(points.entropy_step, points.entropy_H, points.entropy_H)
     return backtest.backtest(
-        points.step,
-        points.H,
-        points.R,
+        run.step,
+        run.H,
+        run.R,
         np.random.default_rng(config.seed),
         tuple(config.shares),
-        entropy_step=points.entropy_step,
-        entropy_H=points.entropy_H,
-        weights=points.weight,
+        entropy_step=record.step,
+        entropy_H=record.H,
+        weights=run.w,
         level=config.level,
         draws=config.draws,
     )

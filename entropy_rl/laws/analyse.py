@@ -16,7 +16,7 @@ from entropy_rl.laws.curves import CURVES, Curve
 from entropy_rl.laws.fit import Fit, arrays, fit
 
 MARKS = (1 / 12, 1 / 3)  # of a run: Cui et al. 2025 (arXiv:2505.22617, Sec. 2.3) say what is spent and had by then
-MOST_POINTS = 5000  # of a run; more are averaged in groups, as nothing fitted here has so fine a grain
+MOST_POINTS = 2000  # of a run; more are averaged in groups, as nothing fitted here has so fine a grain
 GRID = 41  # places of a band
 
 
