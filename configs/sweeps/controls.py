@@ -8,7 +8,7 @@
 those with the best pass@1 over the last three evaluations there, and `final` runs them on the test split: three
 seeds each, five for GRPO and the four controls of FIVE, 400 steps. Both phases share
 a folder, and so the imitation that all start from.
-Time: about 25 minutes and 55 minutes with two workers on 2 idle CPU cores.
+Time: about 25 minutes and 65 minutes with two workers on 2 idle CPU cores.
 """
 
 from __future__ import annotations
