@@ -5,7 +5,7 @@ python -m experiments.train_rl --config=configs/rl/dapo.py --config.init=runs/sf
 The paper: clips 0.2 and 0.28, 16 samples, 16 updates a rollout, a cache of 4,096 of 20,480 tokens, dual clip 10 in
 its scripts. Here 4 updates and no penalty: responses have a format of fixed length. `:paper` sets samples, updates,
 and a fifth of the longest response as cache.
-Time: about 90 s on 2 CPU cores. In the study of controls (configs/sweeps/controls.py, 400 steps): pass@1 .70
+Time: about 90 s on 2 CPU cores. Expect, as in configs/sweeps/controls.py (400 steps), pass@1 .70
 for GRPO's .61 with two to three times its rollouts; expect it to stop for want of groups whose rewards differ once most
 problems are solved.
 """

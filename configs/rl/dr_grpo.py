@@ -3,7 +3,7 @@
 python -m experiments.train_rl --config=configs/rl/dr_grpo.py --config.init=runs/sft --workdir=runs/rl
 
 The paper's constant is the longest response; here that is the 18 tokens of Countdown with four numbers.
-Time: about 70 s on 2 CPU cores. In the study of controls (configs/sweeps/controls.py, 400 steps): pass@1 .60
+Time: about 70 s on 2 CPU cores. Expect, as in configs/sweeps/controls.py (400 steps), pass@1 .60
 for GRPO's .61, no difference that its interval sees.
 """
 

@@ -3,7 +3,7 @@
 python -m experiments.train_rl --config=configs/rl/random_clip.py --config.init=runs/sft --workdir=runs/rl
 
 Same constants as configs/rl/clip_cov.py.
-Time: about 70 s on 2 CPU cores. In the study of controls (configs/sweeps/controls.py, 400 steps): pass@1 .61
+Time: about 70 s on 2 CPU cores. Expect, as in configs/sweeps/controls.py (400 steps), pass@1 .61
 as GRPO, at the same entropy.
 """
 

@@ -3,7 +3,7 @@
 python -m experiments.train_rl --config=configs/rl/reinforce_pp.py --config.init=runs/sft --workdir=runs/rl
 
 The paper adds a token KL of 0.01 in the reward (`:paper`).
-Time: about 70 s on 2 CPU cores. In the study of controls (configs/sweeps/controls.py, 400 steps): pass@1 .60
+Time: about 70 s on 2 CPU cores. Expect, as in configs/sweeps/controls.py (400 steps), pass@1 .60
 for GRPO's .61, no difference that its interval sees.
 """
 

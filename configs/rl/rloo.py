@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/rloo.py --config.init=runs/sf
 
 Strictly on-policy, where the ratio is 1 and the loss is REINFORCE's. The paper has k = 2 or 4 samples and a KL of
 0.03 to the reference in the reward (`:paper`); here 8 samples and none.
-Time: about 70 s on 2 CPU cores. In the study of controls (configs/sweeps/controls.py, 400 steps, four updates a
-rollout): pass@1 .61 as GRPO.
+Time: about 70 s on 2 CPU cores. Expect, as in configs/sweeps/controls.py (400 steps, four updates a
+rollout), pass@1 .61 as GRPO.
 """
 
 from configs import common
