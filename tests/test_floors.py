@@ -16,7 +16,7 @@ ORDER = """
     losses.selection losses.policy losses.weights losses.kl losses.value
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
-    laws.names laws.tables laws.series laws.wire laws.texts laws.trackers laws.readers laws.logs
+    laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
     sharding tokenizers
     models.transformer models.presets models.scoring
     tasks.base tasks.countdown

@@ -17,7 +17,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.laws import names, readers
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.fit import basis
-from entropy_rl.laws.series import Series, Sheet
+from entropy_rl.laws.sheet import Record, Sheet
 from entropy_rl.laws.tables import Run
 
 PERCENT = 1.5  # scores above it are taken for percent
@@ -124,11 +124,11 @@ def _points(run: Run, asked: Names, min_points: int) -> Points:
     score = sheet.choose(asked.score, names.SCORES, "score")
     if entropy == score:
         raise InputError(f"{sheet.where}: column {entropy!r} is both entropy and score: name two columns")
-    h, r = sheet.series(entropy), sheet.series(score)
+    h, r = sheet.record(entropy), sheet.record(score)
     H = _join(sheet, h, r.step, "entropy record")
     cost = np.zeros(len(H))
     if asked.compute is not None:
-        cost = _join(sheet, sheet.series(sheet.choose(asked.compute, [], "compute")), r.step, asked.compute)
+        cost = _join(sheet, sheet.record(sheet.choose(asked.compute, [], "compute")), r.step, asked.compute)
     kept = ~np.isnan(H) & ~np.isnan(cost)
     step, H, R, cost = r.step[kept], H[kept], r.value[kept], cost[kept]
     _check(sheet, entropy, score, H, R, min_points)
@@ -156,7 +156,7 @@ def _points(run: Run, asked: Names, min_points: int) -> Points:
     )
 
 
-def _join(sheet: Sheet, record: Series, step: NDArray, what: str) -> NDArray:
+def _join(sheet: Sheet, record: Record, step: NDArray, what: str) -> NDArray:
     """[n] the record at the same step or the nearest earlier one, NaN before the first, which is noted."""
     at = record.at(step)
     if (at < 0).any():
@@ -189,7 +189,7 @@ def _weight(sheet: Sheet, asked: str | None, score: str, step: NDArray) -> NDArr
     name = asked or f"{score}/n"
     if not asked and name not in sheet.counts:
         return None
-    record = sheet.series(sheet.choose(name, [], "weight"))
+    record = sheet.record(sheet.choose(name, [], "weight"))
     weight = _join(sheet, record, step, name)
     if not asked:
         weight[~np.isin(step, record.step)] = np.nan

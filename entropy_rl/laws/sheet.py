@@ -14,7 +14,7 @@ from entropy_rl.laws.tables import Run, Table
 GOOD = 0.8  # share of the cells of a column that must be finite numbers: trainers write a NaN now and then
 
 
-class Series(NamedTuple):
+class Record(NamedTuple):
     """A column of a run: steps, rising, each once, and values."""
 
     step: NDArray
@@ -32,8 +32,8 @@ class Sheet:
       run: as a reader found it.
       where: the run, as messages name it.
       counts: number of cells by column.
-      notes: what is notable; `series` adds to it.
-      broken: what could not be used, a text for each line or cell; `series` adds to it.
+      notes: what is notable; `record` adds to it.
+      broken: what could not be used, a text for each line or cell; `record` adds to it.
     """
 
     def __init__(self, run: Run, step: str | None):
@@ -60,7 +60,7 @@ class Sheet:
         """The files that have a column."""
         return ", ".join(dict.fromkeys(table.file for table in self.run.tables if name in table.columns))
 
-    def series(self, name: str) -> Series:
+    def record(self, name: str) -> Record:
         """A column over all tables. The last cell of a step counts, as after a restart.
 
         Raises:
@@ -88,7 +88,7 @@ class Sheet:
             several = 2 * repeated > len(step)
             hint = " (several runs in it? name the column that tells them apart as run)" if several else ""
             self._note(f"{repeated} row(s) of {name} repeat a step, the last one counts{hint}")
-        return Series(step[last], value[last])
+        return Record(step[last], value[last])
 
     def _steps(self, table: Table, name: str | None) -> NDArray:
         """[rows] the step of each row, NaN where it has none, which is broken."""
