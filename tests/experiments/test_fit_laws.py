@@ -126,6 +126,11 @@ def test_coefficients_against_size(config, family, tmp_path):
             fit_laws.fit(config, tmp_path / "out")
 
 
+def test_the_longest_key_says_the_size():
+    sizes = fit_laws._sizes("B=1,5B=2,0.5B=3", ["qwen-0.5B", "qwen-5B"])
+    assert sizes == {"qwen-0.5B": 3, "qwen-5B": 2}
+
+
 def test_a_run_that_cannot_be_used_is_said(config, logs, tmp_path):
     flat = tmp_path / "flat.csv"
     flat.write_text("step,entropy,reward\n" + "".join(f"{i},0.3,0.{i}\n" for i in range(9)))

@@ -48,6 +48,19 @@ def test_entropy_that_is_held_while_reward_rises():
     assert all(sign.name != "held entropy" for sign in found(H, 0.7 - 0.8 * H + noise()))
 
 
+def test_entropy_that_is_spent_is_not_held():
+    """The end of a collapse: still, but at nothing. Mutation: leave out how much of the start is left."""
+    H = np.where(STEP < 20, 0.5 - 0.024 * STEP, 0.03) + 0.001 * np.sin(STEP)
+    assert all(sign.name != "held entropy" for sign in found(H, 0.2 + 0.4 * (STEP / N) ** 0.5 + noise()))
+
+
+def test_entropy_without_a_trend_does_not_rise():
+    """It ends where it began, a little higher. Mutation: leave out the rank correlation."""
+    H = 0.3 + 0.1 * np.cos(STEP / N * 4 * np.pi)
+    H[-4:] += 0.02
+    assert all(sign.name != "rising entropy" for sign in found(H, 1.8 - 0.9 * np.exp(H) + noise()))
+
+
 def test_drift_is_said_but_forbids_nothing():
     (sign,) = found(SPENT, 1.8 - 0.9 * np.exp(SPENT) + 0.003 * STEP + noise())
     assert sign.name == "drift" and not sign.forbids and "+0.24" in sign.text

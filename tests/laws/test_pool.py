@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
+from entropy_rl.laws import pool
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.fit import fit
 from entropy_rl.laws.pool import agreement, intervals, pooled
@@ -58,6 +59,12 @@ def test_agreement_of_equal_runs_is_uniform_and_of_others_small():
     shifted = [(H, EXP.predict(H, A, B + d), None) for d in (-0.1, 0.0, 0.1)]
     noisy = [(x, R + 0.01 * rng.standard_normal(30), w) for x, R, w in shifted]
     assert agreement(EXP, noisy, rng).spread == pytest.approx(0.1, rel=0.1)
+
+
+def test_degrees_of_freedom_of_agreement(monkeypatch):
+    """2 coefficients of 3 runs, less those of their mean."""
+    monkeypatch.setattr(pool.chi2, "sf", lambda Q, freedom: freedom)
+    assert agreement(EXP, runs_of(np.random.default_rng(5), 3), np.random.default_rng(6), draws=100).p == 4
 
 
 def test_refusals():
