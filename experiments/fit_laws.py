@@ -40,7 +40,8 @@ def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
     for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
         print(line)
     for text in (report.runs(law), report.table(law), report.law_line(law), law["verdict"]):
-        print(*([text] if text else []), sep="\n")
+        if text:
+            print(text)
     if law["forecast"]:
         print(report.forecasts(law))
     print("wrote " + ", ".join(str(Path(workdir) / f"law.{kind}") for kind in ("json", "png", "md")))
