@@ -13,6 +13,7 @@ from entropy_rl.laws import readers
 from tests.laws import writing
 from tests.laws.writing import H, N, R, one, refused, verl_line, write_csv, write_jsonl
 
+WRITTEN = pathlib.Path(__file__).parent / "written"
 ROWS = [{"step": i, "entropy": float(H[i]), "accuracy": float(R[i])} for i in range(N)]
 
 
@@ -33,6 +34,19 @@ def test_verl_file_logger(tmp_path):
     points = one(write_jsonl(tmp_path / "log.jsonl", rows))
     check(points, "verl jsonl", "actor/entropy", "val-core/math/acc/mean@8", range(1, N + 1))
     assert "1 score(s) before the first entropy record left out" in points.source  # validation before training
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("jsonl", "verl jsonl"), ("out", "verl console")])
+def test_what_verls_own_code_wrote(ending, kind):
+    """tests/laws/written/make_verl.py says how."""
+    points = one(WRITTEN / f"verl-0.9.1.{ending}")
+    steps = np.arange(0, 60, 5)
+    entropy = 0.6 * 0.95**steps
+    assert (points.format, points.entropy, points.score) == (kind, "actor/entropy", "val-core/openai/gsm8k/acc/mean@8")
+    np.testing.assert_array_equal(points.step, steps)
+    np.testing.assert_allclose(points.H, entropy, rtol=1e-6)
+    np.testing.assert_allclose(points.R, 0.9 - 0.3 * np.exp(entropy), rtol=1e-6)
+    assert len(points.entropy_step) == 60 and points.broken == 0
 
 
 def test_verl_console(tmp_path):
