@@ -18,7 +18,8 @@ def law(a=1.2, offset=0.0, seed=0, **more):
 def test_a_run_with_a_law():
     one, _ = law(skipped=["b.csv: no rows in it"])
     page = report.page(one, command="python -m x")
-    assert page.startswith("# Reward against entropy\n\n- csv run.csv: H = h, R = r\n- left out: b.csv: no rows in it\n")
+    head = "# Reward against entropy\n\n- csv run.csv: H = h, R = r\n- left out: b.csv: no rows in it\n"
+    assert page.startswith(head)
     for said in (report.law_line(one), report.table(one), "By exp, ", "94% is spent", "Made by `python -m x`."):
         assert said in page
     assert "not as a law" not in page and "Forecast" not in page and page.endswith(".\n")

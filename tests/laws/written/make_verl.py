@@ -39,8 +39,8 @@ def main(package, out):
         to_file, to_console = names["FileLogger"]("project", "run"), loggers.LocalLogger()
         for step in range(60):
             H = np.float32(0.6 * 0.95**step)
-            metrics = {"actor/entropy": H, "critic/score/mean": 0.5 + step / 200, "prompt_length/clip_ratio": np.int64(3)}
-            metrics |= {"actor/lr": 1e-6, "actor/pg_loss": np.float64(-0.01)}
+            metrics = {"actor/entropy": H, "critic/score/mean": 0.5 + step / 200}
+            metrics |= {"prompt_length/clip_ratio": np.int64(3), "actor/lr": 1e-6, "actor/pg_loss": np.float64(-0.01)}
             if step % 5 == 0:
                 metrics["val-core/openai/gsm8k/acc/mean@8"] = np.float64(0.9 - 0.3 * np.exp(np.float64(H)))
             to_file.log(metrics, step)
