@@ -116,7 +116,9 @@ def test_micro_batches_change_nothing(three, tmp_path, easy):
             if isinstance(a[key], str):
                 assert a[key] == b[key]
             elif not key.startswith("time/"):
-                np.testing.assert_allclose(a[key], b[key], atol=1e-4, rtol=1e-4, err_msg=key)
+                # rounding may swap two ranks that nearly tie, which moves their correlation by a step
+                step = 1e-2 if key.endswith("rank_correlation") else 1e-4
+                np.testing.assert_allclose(a[key], b[key], atol=step, rtol=1e-4, err_msg=key)
 
 
 def test_several_updates_a_rollout(tmp_path, easy):
