@@ -53,7 +53,7 @@ def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
       InputError: no logs given, a number out of range, a size that belongs to no run, and all that `logs.read`,
-        `analyse.analyse` and `forecast.forecast` refuse.
+        `analyse.analyse` and `forecast.pure` refuse.
     """
     if config.logs is None:
         raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")

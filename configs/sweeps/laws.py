@@ -25,6 +25,9 @@ mix=345. H is that of a mix's own training problems.
 N is 23 d^2 + 5 d; the embedding, which is the head too, has 40 d. All imitate for the same number of steps, so a larger
 model is a better trained one too, and a(ln N), b(ln N) are those of both together.
 
+Time: about 45 minutes with two workers on 2 shared CPU cores. Outcome: notebooks/law_over_sizes_and_data.ipynb and
+notebooks/form_of_the_law.ipynb.
+
 Rates: 5e-4 for sizes and 7e-4 for heated, not tuned (pilots of 110 to 240 steps on the validation split).
 """
 

@@ -34,9 +34,7 @@ class Series:
         """x, R, weights for a curve; one in steps that has no value at 0 does without the points there."""
         if curve.x == "H":
             return self.H, self.R, self.w
-        with np.errstate(divide="ignore"):
-            starts = np.isfinite(curve.phi(np.zeros(1), *(s.starts(np.ones(2))[-1] for s in curve.shape)))[0]
-        keep = self.effort >= 0 if starts else self.effort > 0
+        keep = self.effort >= 0 if curve.at_zero else self.effort > 0
         return self.effort[keep], self.R[keep], self.w[keep]
 
 

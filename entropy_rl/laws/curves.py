@@ -38,6 +38,7 @@ class Curve:
       source: paper and equation.
       phi: (x, *shape) -> basis function, elementwise.
       x: "H" (nats per token) or "step" (or any measure of effort that starts at 0, such as FLOPs).
+      at_zero: phi is finite at x = 0.
       end: phi where the ceiling is, at H = 0 or at infinitely many steps; -inf: there is no ceiling.
       shape: its parameters, in the order in which phi takes them.
     """
@@ -46,6 +47,7 @@ class Curve:
     source: str
     phi: Callable[..., NDArray]
     x: str = "H"
+    at_zero: bool = True
     end: float = 0.0
     shape: tuple[Shape, ...] = ()
 
@@ -95,7 +97,9 @@ CURVES: dict[str, Curve] = {
     # exp(H) = 1 + H + O(H^2): on the narrow ranges of most runs this is the rival to beat
     "linear": Curve("R = -a H + b", "first order of exp(H) at H = 0", _identity),
     "sqrt": Curve("R = -a sqrt(H) + b", "two-parameter rival: bends the other way", np.sqrt),
-    "log": Curve("R = -a ln(H) + b", "two-parameter rival: reward without a ceiling", np.log, end=-math.inf),
+    "log": Curve(
+        "R = -a ln(H) + b", "two-parameter rival: reward without a ceiling", np.log, at_zero=False, end=-math.inf
+    ),
     "quadratic": Curve("R = -a H^2 + b", "two-parameter rival: flat before entropy is spent", np.square),
     "exp_rate": Curve(
         "R = -a (exp(c H) - 1) / c + b",
@@ -115,6 +119,7 @@ CURVES: dict[str, Curve] = {
         "Khatri et al. 2025 (ScaleRL), arXiv:2510.13786, the power law that they compare with",
         _power,
         x="step",
+        at_zero=False,
         shape=(Shape("rate", lambda step: np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0])),),
     ),
 }

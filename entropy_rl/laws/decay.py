@@ -29,8 +29,9 @@ def entropy_draws(
 ) -> NDArray:
     """[draws] entropies at step `at`, nats per token, as they may be recorded: H = h (1 + step / tau)^-beta.
 
-    The model was chosen on 53 runs (the 50 above, and 3 of GRPO with 200 steps), by the RMSE of the final entropy
-    (0.04 to 0.25 nats, mean of the last 5 %) as forecast from the first 5, 10, 15, 20 and 33 % of the steps:
+    The model was chosen on 53 runs (the 50 of forecast.py's docstring, and 3 of GRPO with 200 steps), by the RMSE of
+    the final entropy (0.04 to 0.25 nats, mean of the last 5 %) as forecast from the first 5, 10, 15, 20 and 33 % of
+    the steps:
 
         last value                                 0.190  0.155  0.119  0.101  0.064
         exponential                                0.073  0.064  0.064  0.059  0.050
