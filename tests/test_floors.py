@@ -20,6 +20,7 @@ ORDER = """
     sharding tokenizers
     models.transformer models.presets models.scoring
     tasks.base tasks.countdown
+    critique.sentences critique.oracle critique.flaws
     sampling.warp sampling.decode sampling.engine
     rollouts objectives learner checkpoints metrics
     methods.collect
@@ -27,7 +28,7 @@ ORDER = """
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "tokenizers", "tasks.")
+TEXT = ("errors", "tokenizers", "tasks.", "critique.")
 LAW = ("errors", "jsonl", "laws.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
 NOWHERE = {"ml_collections", "absl.flags", "absl.app", "experiments", "configs", "torch", "transformers", "tensorflow"}

@@ -34,9 +34,12 @@ SPLITS = {"train": range(0, 70), "validation": range(70, 85), "test": range(85, 
 MAX_CHARACTERS = 1000  # a right response has at most 100; longer text scores 0 unread
 
 TOKENIZER = WordTokenizer(["+", "-", "*", "=", ";", ":", "->", *map(str, range(MAX_VALUE + 1))])
+# Words of critiques and of what is asked for them (critique/sentences.py); after the others, whose ids so stay.
+SPEECH = "right wrong step because arithmetic operand unreachable target format hint answer critique again".split()
+TALKER = WordTokenizer([*TOKENIZER.words[2:], *SPEECH])
 PLUS, MINUS, TIMES, EQUALS, THEN, COLON, ARROW, ZERO = TOKENIZER.encode("+ - * = ; : -> 0")
-_OPS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-_VALUE = {str(v): v for v in range(MAX_VALUE + 1)}  # the whitelist: no sign, no leading zero, no other digits
+OPS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+VALUE = {str(v): v for v in range(MAX_VALUE + 1)}  # the whitelist: no sign, no leading zero, no other digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Countdown:
     Attributes:
       split, levels, size, seed: as given to `make`.
       problems: the distinct problems of an evaluation split; None for train, which is a stream.
-      tokenizer: `TOKENIZER`, 40 words.
+      tokenizer: `TOKENIZER`, 40 words, or `TALKER`, which has those of critiques too.
     """
 
     split: str
@@ -89,18 +92,18 @@ class Countdown:
         """
         if len(response) > MAX_CHARACTERS or not response.isascii():
             return 0.0
-        numbers, target = _parse(problem.prompt)
+        numbers, target = parse(problem.prompt)
         words = response.split()
         if len(words) % 6 != 5:
             return 0.0
         pool, c = list(numbers), -1
         try:
             for i in range(0, len(words), 6):
-                a, b, c = _VALUE[words[i]], _VALUE[words[i + 2]], _VALUE[words[i + 4]]
+                a, b, c = VALUE[words[i]], VALUE[words[i + 2]], VALUE[words[i + 4]]
                 pool.remove(a)
                 pool.remove(b)
                 pool.append(c)
-                if _OPS[words[i + 1]](a, b) != c or words[i + 3] != "=" or (i and words[i - 1] != ";"):
+                if OPS[words[i + 1]](a, b) != c or words[i + 3] != "=" or (i and words[i - 1] != ";"):
                     return 0.0
         except (KeyError, ValueError):  # a word off the whitelist; a value that is not in the pool
             return 0.0
@@ -109,7 +112,7 @@ class Countdown:
     def final_answer(self, response: str) -> str:
         """The number after the last `=` if the response ends with it, else ""."""
         words = response.rsplit(None, 2)
-        return words[-1] if len(words) > 1 and words[-2] == "=" and words[-1] in _VALUE else ""
+        return words[-1] if len(words) > 1 and words[-2] == "=" and words[-1] in VALUE else ""
 
     def solution(self, response: str) -> str:
         """The response with the operands of + and * sorted within each step; the order of steps is kept.
@@ -119,7 +122,7 @@ class Countdown:
         words = response.split()
         for i in range(0, len(words) - 2, 6):
             a, op, b = words[i : i + 3]
-            if op in ("+", "*") and a in _VALUE and b in _VALUE and _VALUE[a] > _VALUE[b]:
+            if op in ("+", "*") and a in VALUE and b in VALUE and VALUE[a] > VALUE[b]:
                 words[i], words[i + 2] = b, a
         return " ".join(words)
 
@@ -193,7 +196,9 @@ class Countdown:
         return free & mask
 
 
-def make(split: str = "train", levels: Iterable[int] = LEVELS, size: int | None = None, seed: int = 0) -> Countdown:
+def make(
+    split: str = "train", levels: Iterable[int] = LEVELS, size: int | None = None, seed: int = 0, talk: bool = False
+) -> Countdown:
     """Countdown problems of one split.
 
     Problem i has level `levels[i % len(levels)]`, numbers uniform over that level's multisets in random
@@ -207,6 +212,7 @@ def make(split: str = "train", levels: Iterable[int] = LEVELS, size: int | None 
       size: number of problems. None is 2**20 for train; for the others 1024, or as many as leave every level
         the same share (level 3 has about 200).
       seed: which problems of the split.
+      talk: whether the vocabulary has the words of critiques.
 
     Raises:
       InputError: an unknown split, bad levels, a size below 1 or one that a level cannot fill.
@@ -220,8 +226,9 @@ def make(split: str = "train", levels: Iterable[int] = LEVELS, size: int | None 
         if not isinstance(value, int | np.integer) or key == "size" and value < 1:
             raise InputError(f"countdown {key}={value!r}: give a {'positive ' * (key == 'size')}whole number")
     levels = tuple(map(int, levels))
+    tokenizer = TALKER if talk else TOKENIZER
     if split == "train":
-        return Countdown(split, levels, 2**20 if size is None else size, seed, None)
+        return Countdown(split, levels, 2**20 if size is None else size, seed, None, tokenizer)
     if size is None:
         size = min(1024, len(levels) * min(count_problems(split, n) for n in levels))
     columns = [_distinct(split, n, seed, -(-size // len(levels))) for n in levels]
@@ -230,7 +237,7 @@ def make(split: str = "train", levels: Iterable[int] = LEVELS, size: int | None 
         Problem(prompt, answer, f"countdown/{split}/{i}", levels[i % len(levels)])
         for i, (prompt, answer) in enumerate(itertools.islice(texts, size))
     )
-    return Countdown(split, levels, size, seed, problems)
+    return Countdown(split, levels, size, seed, problems, tokenizer)
 
 
 def split_of(numbers: Iterable[int]) -> str:
@@ -266,11 +273,12 @@ def _digest(text: str) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse(prompt: str) -> tuple[tuple[int, ...], int]:
+def parse(prompt: str) -> tuple[tuple[int, ...], int]:
+    """(numbers, target) of a prompt; ((), -1), which no response reaches, for any other text."""
     words = prompt.split()[:64]
-    if words[-3:-2] != ["->"] or words[-1:] != [":"] or not set(words[:-3] + words[-2:-1]) <= set(_VALUE):
+    if words[-3:-2] != ["->"] or words[-1:] != [":"] or not set(words[:-3] + words[-2:-1]) <= set(VALUE):
         return (), -1  # no response reaches this
-    return tuple(_VALUE[word] for word in words[:-3]), _VALUE[words[-2]]
+    return tuple(VALUE[word] for word in words[:-3]), VALUE[words[-2]]
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""Critiques: words about an attempt (a critic gives a number: models/, losses/value.py)."""
