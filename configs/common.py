@@ -1,6 +1,7 @@
 """What several configs share. A config file stays short: what differs from here, and the paper it comes from."""
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from entropy_rl.errors import InputError
 
@@ -59,6 +60,18 @@ def policy_gradient(c: ConfigDict) -> None:
     c.entropy_advantage = ConfigDict({"alpha": 0.0, "kappa": 2.0})  # A + min(alpha H, |A| / kappa)
     c.importance_cap = 0.0  # truncated importance sampling between sampler and learner: the largest ratio
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
+    c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group
+        {
+            "source": "off",  # any row of methods/refine.SOURCES, "learned" or "self"
+            "level": "reason",  # what it says: verdict, step, reason, hint, answer, each with those before
+            "model": placeholder(str),  # of "learned": workdir of the run that trained it
+            "reference": False,  # whether a model sees the reference solution
+            "refined": 1,  # k, of the rollout.samples of a group
+            "attempts": 2,  # failed attempts of a group that are retried at most
+            "unsolved": False,  # only in groups without a right attempt
+            "until": 0,  # step at which critiques are withdrawn; 0: never
+        }
+    )
     c.overlong_cache = 0  # tokens before the longest response over which a penalty grows to -1
     c.change = ConfigDict({"every": 10, "rows": 64})  # steps between measurements of an update's entropy change
     c.alarm = ConfigDict({"collapse": 0.2, "explosion": 2.0})  # shares of the first entropy

@@ -27,6 +27,7 @@ class Rollout:
     reward: Array  # f32[B]
     group: Array  # i32[B]
     truncated: Array  # bool[B]
+    refined: Array | None = None  # bool[B], rows that were sampled with a critique in the prompt; None: no row
 
 
 @struct.dataclass
@@ -128,7 +129,8 @@ def minibatches(
     if advantage.ndim == 1:
         advantage = advantage[:, None]
     advantage = np.where(rollout.mask, advantage, np.float32(0))
-    fields = {"old_logp": rollout.sampler_logp, **fields}
+    fields = {"old_logp": rollout.sampler_logp, "refined": rollout.refined, **fields}
+    fields = {k: x for k, x in fields.items() if x is not None}
     for part in np.split(order, count):
         pick = by_group[part].reshape(-1)
         mask = rollout.mask[pick]

@@ -153,16 +153,16 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, weight_decay=c.weight_decay, clip=c.clip), schedule
 
 
-def initial_params(path: str, state: learner.TrainState) -> Any:
+def initial_params(path: str, state: learner.TrainState, key: str = "init") -> Any:
     """Parameters of the latest checkpoint of the workdir `path`, on the shards of `state`.
 
     Raises:
       InputError: there is none, or it is of another model.
     """
     if not (Path(path) / "checkpoints").is_dir():
-        raise InputError(f"config.init={path} holds no checkpoints: give the --workdir of a finished run, or none")
+        raise InputError(f"config.{key}={path} holds no checkpoints: give the --workdir of a finished run, or none")
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
     try:
         return restore_params(path, abstract)
     except InputError as e:
-        raise InputError(f"config.init={path}: {e}") from e
+        raise InputError(f"config.{key}={path}: {e}") from e

@@ -72,7 +72,12 @@ class Learner:
         if config.entropy_advantage.alpha:
             advantage = np.asarray(self._shape(advantage, rollout.entropy))
         decisions = p.task.decisions(rollout.tokens, rollout.mask)
-        row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, rollout.mask, decisions, rollout.group)
+        # the law's H is that of own samples; refinements have an entry of their own
+        refined = rollout.mask & rollout.refined[:, None]
+        own = rollout.mask & ~refined
+        row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, own, decisions & own, rollout.group)
+        if rollout.refined.any():
+            row["policy/entropy_refined"] = masked_mean(rollout.entropy, refined)
         entropy_coef = self._coefficient("entropy", float(row["policy/entropy_sequence"]))
         coefs = {"entropy": jnp.float32(entropy_coef), "kl": jnp.float32(kl_coef)}
         row |= {

@@ -19,11 +19,12 @@ from entropy_rl.controllers import Controller
 from entropy_rl.errors import InputError
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.methods.refine import Refiner
 from entropy_rl.models.scoring import Score, token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.rollouts import Weight
 from entropy_rl.tasks.base import Task
-from experiments import build, checks
+from experiments import build, checks, critique
 from experiments.evaluation import Evaluator
 
 
@@ -59,6 +60,7 @@ class Parts:
     kl: Controller  # of the coefficient of the KL to the reference
     reference: bool  # whether there is one
     penalty: Callable[[np.ndarray], np.ndarray] | None  # of long responses
+    refiner: Refiner | None  # of failed attempts
 
 
 def make(config: ConfigDict) -> Parts:
@@ -115,6 +117,7 @@ def make(config: ConfigDict) -> Parts:
         kl=build.controller(config.kl.coef, "config.kl.coef"),
         reference=reference,
         penalty=overlong(config, task.response_length),
+        refiner=critique.refiner(config, task, model, mesh),
     )
 
 

@@ -3,11 +3,11 @@
     python -m experiments.train_rl --config=configs/rl/grpo.py --config.init=runs/sft --workdir=runs/grpo
 
 One step, in order: checkpoint, evaluation, rollout (with dynamic sampling until enough groups have rewards that
-differ), scores that the algorithm needs (reference, critic, the learner's own log-probabilities), advantages, entropy
-record (before the update, at temperature 1), coefficients, updates. Which problems, which noise, which order of
-mini-batches: functions of (seed, step), so a killed run that is started again with the same command gives the same
-rows and parameters, bit for bit on a CPU. What of the papers' setting it leaves out: several hosts, and rollouts that
-go on while the learner learns.
+differ), critiques and refinements (Critique-GRPO), scores that the algorithm needs (reference, critic, the learner's
+own log-probabilities), advantages, entropy record (of own samples, before the update, at temperature 1), coefficients,
+updates. Which problems, which noise, which order of mini-batches: functions of (seed, step), so a killed run that is
+started again with the same command gives the same rows and parameters, bit for bit on a CPU. What of the papers'
+setting it leaves out: several hosts, and rollouts that go on while the learner learns.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class Collector:
 
     def __init__(self, config: ConfigDict, p: parts.Parts, key: jax.Array):
         self._r, self._p, self._key, self._rounds = config.rollout, p, key, config.filter_rounds
+        self._until, self._seed = config.critique.until, config.seed
         self._sampling = {
             "samples": self._r.samples,
             "slots": self._r.slots,
@@ -154,6 +155,12 @@ class Collector:
             row["rollout/groups_sampled"] = float(len(sampled))
         else:
             groups = sampled = sample(0)
+        row["rollout/tokens"] = float(sum(len(c.tokens) for g in sampled for c in g.completions))
+        if self._p.refiner and not 0 < self._until <= step:
+            rng = np.random.default_rng((self._seed, step, 1))
+            # 1 << 30: apart from the rounds of dynamic sampling
+            groups, refined = self._p.refiner(params, groups, rng, jax.random.fold_in(key, 1 << 30))
+            row |= refined
         rollout = collect.to_rollout(
             groups,
             length=task.prompt_length + task.response_length,

@@ -1,6 +1,8 @@
-"""Supervised fine-tuning on demonstrations made on the fly.
+"""Supervised fine-tuning on demonstrations made on the fly, or on lessons from a critique dataset.
 
     python -m experiments.train_sft --config=configs/sft/countdown.py --workdir=runs/sft
+    python -m experiments.train_sft --config=configs/sft/critique_model.py --config.init=runs/sft \
+        --config.lessons.path=runs/said --workdir=runs/critique
 
 Which demonstrations, which noise: functions of (seed, step), so a checkpoint is arrays and a step number, and a killed
 run that is started again with the same command gives the same parameters and the same rows, bit for bit on a CPU.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -20,8 +23,9 @@ from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.rollouts import Batch
-from experiments import build, checks, launch
+from experiments import build, checks, critique, launch
 from experiments.evaluation import Evaluator
 from experiments.progress import progress
 
@@ -32,7 +36,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: a bad value, or a workdir that belongs to another config.
     """
-    task, model, mesh, tx, schedule, evaluator = parts(config)
+    lessons, model, mesh, tx, schedule, evaluator = parts(config)
     workdir = launch.open_workdir(config, workdir)
 
     update = learner.make_update(
@@ -44,7 +48,7 @@ def run(config: ConfigDict, workdir: str) -> None:
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         restored = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))
-        start, state, _ = restored or (0, learner.init_state(model, tx, mesh, key), {})
+        start, state, _ = restored or (0, first(config, model, tx, mesh), {})
         if start == config.steps:
             return
         with Writer.resume(workdir, start) as writer, progress(config.steps, start, "imitation") as bar:
@@ -57,7 +61,7 @@ def run(config: ConfigDict, workdir: str) -> None:
                     evaluator(writer, step, state.params)
                 if step == start:
                     clock = time.perf_counter()
-                tokens, mask = task.demonstrations(config.seed, step, config.batch)
+                tokens, mask = lessons.demonstrations(config.seed, step, config.batch)
                 batch = jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
                 state, row = update(state, batch, key, {})
                 if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
@@ -77,8 +81,16 @@ def run(config: ConfigDict, workdir: str) -> None:
             checkpoints.save(config.steps, state, {})
 
 
+def first(config: ConfigDict, model: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
+    """A fresh state, or one with the parameters of `config.init`."""
+    state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
+    if config.init is not None:
+        state = learner.with_params(state, build.initial_params(config.init, state))
+    return state
+
+
 def parts(config: ConfigDict) -> tuple:
-    """Task, model, mesh, optimiser, schedule, evaluator: here a bad value is an InputError."""
+    """What is taught, model, mesh, optimiser, schedule, evaluator: here a bad value is an InputError."""
     checks.positive(config, "steps", "batch", "microbatches", "log_every")
     checks.positive(config, "checkpoint.every", "checkpoint.keep", "eval.every")
     checks.seed(config)
@@ -91,6 +103,8 @@ def parts(config: ConfigDict) -> tuple:
     mesh = build.mesh(config)
     checks.rows(mesh, "the demonstrations of a step (batch)", config.batch)
     tx, schedule = build.optimizer(config, config.steps)
+    if "lessons" in config:
+        task = critique.make_lessons(config, task)
     return task, model, mesh, tx, schedule, Evaluator(config, model, mesh)
 
 

@@ -18,13 +18,14 @@ from entropy_rl.tasks.base import Problem, Task
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The attempts at one problem, parallel lists."""
+    """The attempts at one problem, parallel lists; `refined` has the places of those that are refinements."""
 
     problem: Problem
     prompt: list[int]
     completions: list[Completion]
     texts: list[str]
     rewards: list[float]
+    refined: tuple[int, ...] = ()
 
 
 def attempt(
@@ -90,6 +91,7 @@ def to_rollout(
     """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards."""
     prompts, completions, rewards = zip(*((g.prompt, g.completions, g.rewards) for g in groups))
     rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
+    rollout = rollout.replace(refined=np.array([i in g.refined for g in groups for i in range(len(g.texts))]))
     if penalty is None:
         return rollout
     shaped = rollout.reward + penalty(rollout.mask.sum(axis=1))

@@ -60,6 +60,11 @@ class Countdown:
     tokenizer: WordTokenizer = dataclasses.field(default=TOKENIZER, repr=False)
 
     @property
+    def talks(self) -> bool:
+        """Whether its tokenizer has the words of critiques."""
+        return self.tokenizer is TALKER
+
+    @property
     def prompt_length(self) -> int:
         """Tokens of the longest prompt: max(levels) + 3."""
         return max(self.levels) + 3

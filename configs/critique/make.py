@@ -1,0 +1,35 @@
+"""Critiques of a policy's attempts by the solver: what critique models and refiners are taught.
+
+python -m experiments.make_critiques --config=configs/critique/make.py --config.init=runs/sft --workdir=runs/said
+
+`config.init` is a policy with the words of critiques (`--config.task.args.talk=True` in its imitation).
+Time: about 20 s on 2 CPU cores. AutoMathCritique, arXiv:2411.16579 (its dataset has 76,321 rows).
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+
+
+def get_config(arg=""):
+    """`:smoke` makes a few from an untrained policy."""
+    c = common.base(levels=(3, 4, 5))
+    del c.eval, c.checkpoint
+    c.task.args.talk = True
+    c.init = placeholder(str)  # workdir of the policy; None: random weights
+    c.problems = 6144
+    c.samples = 4  # attempts a problem (rg1)
+    c.resample = ConfigDict(
+        {"paths": 1, "temperature": 1.3}
+    )  # right paths a problem resampled from a random step (rg2)
+    c.planted = 2048  # problems that get a planted mistake (rg3)
+    c.filter = ConfigDict(
+        {"tries": 0, "least": 1, "level": "reason"}
+    )  # soft filter: kept if `least` of `tries` mend it
+    c.rollout = common.rollout()
+    c.optimizer = common.optimizer(1e-3)  # a policy is restored with one
+    if arg == "smoke":
+        c.model.name = "test"
+        c.update(problems=8, samples=2, planted=8)
+    return c

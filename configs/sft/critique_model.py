@@ -1,0 +1,18 @@
+"""A critique model: imitation of the solver's critiques (arXiv:2411.16579, critic training by plain SFT).
+
+python -m experiments.train_sft --config=configs/sft/critique_model.py --config.init=runs/sft \
+    --config.lessons.path=runs/said --workdir=runs/critique
+
+Time: about 3 minutes on 2 CPU cores. It is scored by experiments.critique_scores.
+"""
+
+from configs.sft import lessons
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model."""
+    c = lessons.get_config(arg)
+    c.lessons.update(solve=0.0, critique=1.0, refine=0.0)
+    if not arg:
+        c.eval.problems = 64  # it solves nothing any more
+    return c

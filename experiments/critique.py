@@ -1,0 +1,129 @@
+"""From `config.critique` to the step that criticises and refines, and from `config.lessons` to what SFT teaches."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from entropy_rl import learner, sharding
+from entropy_rl.critique import dataset, lessons
+from entropy_rl.critique.sentences import LEVELS
+from entropy_rl.errors import InputError
+from entropy_rl.methods import refine
+from entropy_rl.models.scoring import token_scores
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.sampling import warp
+from entropy_rl.tasks.base import Task
+from experiments import build, checks
+
+WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
+SENTENCE = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
+
+
+def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:
+    """The refiner of a run; None where critique.source is "off".
+
+    Raises:
+      InputError: a bad value, k >= n, a task without the words of critiques, or a critique model that is not there.
+    """
+    c, r = config.critique, config.rollout
+    checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
+    checks.one_of(config, "critique.level", LEVELS)
+    checks.positive(config, "critique.refined", "critique.attempts")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
+    if c.source == "off":
+        return None
+    if c.refined >= r.samples:
+        raise InputError(
+            f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
+        )
+    if not getattr(task, "talks", False):
+        raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
+    if (c.source == "learned") != (c.model is not None):
+        raise InputError(
+            f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
+            "with source 'learned', and none with another"
+        )
+    if config.loss.name != "shaped" and c.source != "fresh":
+        raise InputError(
+            f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
+            "prompt: start from configs/rl/critique_grpo.py, or give shaped"
+        )
+    place = sharding.rows(mesh)
+    attempt = task.response_length
+    level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
+    # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
+    words = max(WORDS[level] + attempt * (level == "answer"), SENTENCE * (c.source in refine.MODELS))
+    width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
+    how = {"slots": r.slots, "sharding": place}
+
+    def answer(params, prompts, key):
+        return refine.respond(
+            *(model, params, task.tokenizer, prompts, key),
+            max_new=attempt,
+            prompt_length=width,
+            warp=partial(warp.temperature, value=r.temperature),
+            **how,
+        )
+
+    critic_params = critique_params(config, model, mesh) if c.source == "learned" else None
+
+    def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any]]:
+        if c.source in refine.SOURCES:
+            return refine.SOURCES[c.source](tried, rng, level=c.level), {}
+
+        def say(prompts):
+            return refine.respond(
+                *(model, critic_params if c.source == "learned" else params, task.tokenizer, prompts, key),
+                max_new=SENTENCE,
+                prompt_length=task.prompt_length + attempt * (2 if c.reference else 1) + 2,
+                warp=refine.GREEDY,
+                **how,
+            )
+
+        return refine.by_model(say, tried, c.level, reference=c.reference)
+
+    return refine.Refiner(
+        task=task,
+        criticise=criticise,
+        answer=answer,
+        score=jax.jit(token_scores(model, temperature=r.temperature)),
+        rows=r.prompts * c.refined,
+        length=task.prompt_length + attempt,
+        count=c.refined,
+        attempts=c.attempts,
+        unsolved=c.unsolved,
+    )
+
+
+def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
+    """Lessons of `config.lessons`.
+
+    Raises:
+      InputError: a bad value, a task without the words of critiques, or a dataset that is not there or teaches nothing.
+    """
+    c = config.lessons
+    if c.path is None:
+        raise InputError("no critiques given: add --config.lessons.path=WORKDIR of experiments.make_critiques")
+    if not getattr(task, "talks", False):
+        raise InputError("lessons need a task with the words of critiques: --config.task.args.talk=True")
+    shares = {k: c[k] for k in lessons.KINDS}
+    rows = dataset.read(c.path)
+    if c.problem is not None:
+        rows = [row for row in rows if row.id == c.problem]
+        if not rows:
+            raise InputError(f"config.lessons.problem={c.problem}: {c.path} has no critique of that problem")
+    made = lessons.make(task, rows, shares, critique_level=c.level, refine_levels=tuple(c.refine_levels))
+    if made.unreadable:
+        print(f"{made.unreadable} of {len(rows)} rows of {c.path} are not in the grammar of critiques and left out")
+    return made
+
+
+def critique_params(config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh) -> Any:
+    """Parameters of the critique model `config.critique.model`, which has the policy's shape."""
+    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)
+    state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
+    return build.initial_params(config.critique.model, state, key="critique.model")
