@@ -15,7 +15,7 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
     """Seed, task, model, mesh, evaluation, checkpoints: the same for every training script."""
     c = ConfigDict()
     c.seed = 0
-    c.task = choice("countdown", levels=levels)
+    c.task = choice("countdown", levels=levels, talk=False)  # talk: whether it has the words of critiques
     c.model = choice("embedded")
     c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # -1: the devices that are left
     c.eval = ConfigDict(

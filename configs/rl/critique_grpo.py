@@ -17,7 +17,8 @@ def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
     return base.recipe(
         arg,
-        task__args=common.choice("", levels=(3, 4, 5), talk=True).args,
+        task__args__levels=(3, 4, 5),
+        task__args__talk=True,
         rollout__prompts=32,
         advantage=common.choice("dr_grpo"),
         loss=common.choice("shaped", gamma=0.1, clip_low=0.2, clip_high=0.2),
