@@ -124,6 +124,6 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
 
 def critique_params(config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh) -> Any:
     """Parameters of the critique model `config.critique.model`, which has the policy's shape."""
-    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)
+    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
     state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
     return build.initial_params(config.critique.model, state, key="critique.model")

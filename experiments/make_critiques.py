@@ -14,6 +14,7 @@ Writes `workdir/critiques/1.0.0` (TFDS, array_record) with the counts of each st
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import learner, sharding
 from entropy_rl.critique import dataset, flaws, oracle
-from entropy_rl.critique.sentences import ask_refinement, limit, write
+from entropy_rl.critique.sentences import LEVELS, ask_refinement, limit, parse, write
 from entropy_rl.methods.collect import attempt
 from entropy_rl.methods.refine import respond
 from entropy_rl.sampling import warp
@@ -41,6 +42,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
     checks.positive(config, "problems", "samples", "resample.temperature", "rollout.slots")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "resample.paths", "planted", "filter.tries")
     checks.seed(config)
+    checks.one_of(config, "filter.level", LEVELS)
     task = build.task(config, split="train")
     model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
     tx, _ = build.optimizer(config, 1)
@@ -113,10 +115,6 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
 
 def soft_filter(config, model, params, task, rows, key, counts, **how) -> list[dataset.Row]:
     """Rows of right attempts, and those whose critique led to at least `filter.least` right refinements of `tries`."""
-    import dataclasses
-
-    from entropy_rl.critique.sentences import parse
-
     wrong = [i for i, row in enumerate(rows) if not parse(row.critique).right]
     prompts = [
         ask_refinement(r.question, r.attempt, write(limit(parse(r.critique), config.filter.level)))
@@ -131,9 +129,10 @@ def soft_filter(config, model, params, task, rows, key, counts, **how) -> list[d
         i = wrong[n // config.filter.tries]
         problem = Problem(rows[i].question, "", rows[i].id, rows[i].level)
         wins[i] += task.verify(problem, text) >= 1
-    kept = []
+    kept, tried = [], set(wrong)
     for i, row in enumerate(rows):
-        row = dataclasses.replace(row, wins=wins[i], tries=config.filter.tries) if i in set(wrong) else row
+        if i in tried:
+            row = dataclasses.replace(row, wins=wins[i], tries=config.filter.tries)
         if row.tries and row.wins < config.filter.least:
             counts[f"{row.stage}/filtered"] += 1
         else:

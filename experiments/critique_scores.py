@@ -1,0 +1,165 @@
+"""What a critique is worth on held-out problems: is it true, and does the policy do better with it?
+
+    python -m experiments.critique_scores --config=configs/critique/scores.py --config.init=runs/start \\
+        --config.critique.model=runs/critique --workdir=runs/scores
+
+The policy of `config.init` attempts each problem; the critique model judges every attempt, beside the solver's truth;
+failed attempts are tried again after each kind of critique, after none, and afresh. Intervals are over problems
+(percentile bootstrap). Writes scores.json and scores.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from entropy_rl import learner, sharding
+from entropy_rl.critique import oracle
+from entropy_rl.critique.sentences import ask_critique, ask_refinement, limit, parse, write
+from entropy_rl.errors import InputError
+from entropy_rl.evaluate import attempt_all
+from entropy_rl.methods import refine
+from entropy_rl.sampling import warp
+from experiments import build, checks, critique, launch
+
+
+def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Scores a critique model; gives what scores.json holds.
+
+    Raises:
+      InputError: a bad value, or a policy or critique model that is not there.
+    """
+    checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "draws")
+    checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
+    if config.init is None:
+        raise InputError("no policy given: add --config.init=WORKDIR of a policy that was taught to refine")
+    task = build.task(config, split=config.eval.split, size=config.eval.problems)
+    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
+    state = learner.init_state(model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
+    params = build.initial_params(config.init, state)
+    judge = critique.critique_params(config, model, mesh) if config.critique.model is not None else None
+    workdir = launch.open_workdir(config, workdir)
+    rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
+    how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+    groups = attempt_all(
+        *(model, params, task, next(keys)),
+        samples=config.eval.samples,
+        max_new=task.response_length,
+        prompt_length=task.prompt_length,
+        **how,
+    )
+    tried = [refine.Tried(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
+    truth = [oracle.critique(t.problem.prompt, t.text, rng) for t in tried]
+    problem = np.repeat(np.arange(len(groups)), config.eval.samples)
+    bounds = partial(interval, problem=problem, rng=rng, draws=config.draws, level=config.interval)
+    out: dict[str, Any] = {"attempts": len(tried), "problems": len(groups), "interval": config.interval}
+
+    said = None
+    if judge is not None:
+        prompts = [ask_critique(t.problem.prompt, t.text) for t in tried]
+        texts, completions = refine.respond(
+            *(model, judge, task.tokenizer, prompts, next(keys)),
+            max_new=critique.SENTENCE,
+            prompt_length=None,
+            warp=refine.GREEDY,
+            **how,
+        )
+        said = [parse(t) for t in texts]
+        out["critique"] = {k: bounds(v) for k, v in agreement(said, truth).items()}
+        out["critique"]["tokens"] = float(np.mean([len(c.tokens) for c in completions]))
+
+    wrong = np.flatnonzero([not t.right for t in tried])
+    shift = wrong[np.roll(np.arange(len(wrong)), 1 + len(wrong) // 2)]
+    ways: dict[str, list[str | None]] = {"fresh sample": [None] * len(wrong), "no critique": [""] * len(wrong)}
+    for level in ("verdict", "step", "reason", "hint"):
+        ways[f"oracle, {level}"] = [write(limit(truth[i], level)) for i in wrong]
+    ways["random (oracle's of another attempt)"] = [write(limit(truth[i], "reason")) for i in shift]
+    if said:
+        fallback = [c if c is not None and not c.right else None for c in said]
+        ways["learned"] = [write(limit(fallback[i], "reason")) if fallback[i] else "wrong" for i in wrong]
+    bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
+    repaired = {}
+    for way, sentences in ways.items():
+        prompts = [
+            tried[i].problem.prompt if s is None else ask_refinement(tried[i].problem.prompt, tried[i].text, s)
+            for i, s in zip(wrong, sentences)
+        ]
+        texts, ended = refine.respond(
+            *(model, params, task.tokenizer, prompts, next(keys)),
+            max_new=task.response_length,
+            prompt_length=None,
+            warp=partial(warp.temperature, value=1.0),
+            **how,
+        )
+        right = [not c.truncated and task.verify(tried[i].problem, t) >= 1 for i, t, c in zip(wrong, texts, ended)]
+        repaired[way] = np.array(right, float)
+    out["repaired"] = {k: bounds((v, np.ones(len(v)))) for k, v in repaired.items()}
+    out["repaired, less no critique"] = {
+        k: bounds((v - repaired["no critique"], np.ones(len(v)))) for k, v in repaired.items() if k != "no critique"
+    }
+    (Path(workdir) / "scores.json").write_text(json.dumps(out, indent=1) + "\n")
+    (Path(workdir) / "scores.md").write_text(page(out))
+    print(page(out))
+    return out
+
+
+def agreement(said: list, truth: list) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Scores of critiques against the truth, each as (numerators, denominators) over attempts: sum / sum.
+
+    verdict accuracy   right or wrong as the truth says; a critique that cannot be read is not.
+    majority           of always saying what is most frequent.
+    F1 (wrong)         2 TP / (2 TP + FP + FN), "wrong" being positive.
+    first wrong step   exact, over wrong attempts.
+    reason             exact, over wrong attempts whose step is.
+    malformed          cannot be read.
+    """
+    wrong = np.array([not t.right for t in truth])
+    says = np.array([c is not None and not c.right for c in said])
+    read = np.array([c is not None for c in said])
+    step = np.array([c is not None and not t.right and c.step == t.step for c, t in zip(said, truth)])
+    reason = np.array([s and c.reason == t.reason for s, c, t in zip(step, said, truth)])
+    ones, hit = np.ones(len(truth)), read & (says == wrong)
+    return {
+        "verdict accuracy": (hit, ones),
+        "majority": (wrong if wrong.mean() >= 0.5 else ~wrong, ones),
+        "F1 (wrong)": (2 * (says & wrong), 2 * (says & wrong) + (says & ~wrong) + (~says & wrong)),
+        "first wrong step": (step, wrong),
+        "reason": (reason, step),
+        "malformed": (~read, ones),
+    }
+
+
+def interval(
+    ratio: tuple[np.ndarray, np.ndarray], *, problem: np.ndarray, rng: np.random.Generator, draws: int, level: float
+) -> list[float]:
+    """[value, low, high] of sum(a) / sum(b); whole problems are drawn with replacement. NaN where b sums to 0."""
+    a, b = (np.bincount(problem, weights=np.asarray(x, float), minlength=problem.max() + 1) for x in ratio)
+    pick = rng.integers(len(a), size=(draws, len(a)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = a[pick].sum(axis=1) / b[pick].sum(axis=1)
+        value = a.sum() / b.sum()
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(drawn, (tail, 1 - tail)) if np.isfinite(drawn).any() else (np.nan, np.nan)
+    return [float(value), float(low), float(high)]
+
+
+def page(out: dict[str, Any]) -> str:
+    """scores.md: two tables."""
+    line: Callable[[str, list[float]], str] = lambda k, v: f"| {k} | {v[0]:.3f} | {v[1]:.3f} to {v[2]:.3f} |"  # noqa: E731
+    head = f"| {{}} | value | {out['interval']:.0%} interval |\n|---|---|---|"
+    rows = [f"{out['attempts']} attempts at {out['problems']} held-out problems.", ""]
+    for title in ("critique", "repaired", "repaired, less no critique"):
+        if title in out:
+            rows += [head.format(title), *(line(k, v) for k, v in out[title].items() if isinstance(v, list)), ""]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    launch.main(run)
