@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from entropy_rl import learner, sharding
 from entropy_rl.critique import dataset, lessons
 from entropy_rl.critique.sentences import LEVELS
 from entropy_rl.errors import InputError
+from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.methods import refine
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
@@ -47,7 +49,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
             f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
             "with source 'learned', and none with another"
         )
-    if config.loss.name != "shaped" and c.source != "fresh":
+    if "refined" not in inspect.signature(POLICY_LOSSES[config.loss.name]).parameters and c.source != "fresh":
         raise InputError(
             f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
             "prompt: start from configs/rl/critique_grpo.py, or give shaped"

@@ -317,16 +317,40 @@ def shaped(
     Returns:
       (f32[B, T], {"clip", "dual_clip": as in `ppo`, "refined": tokens of refinements}).
     """
-    if not gamma > 0:
-        raise ValueError(f"gamma must be > 0, not {gamma}")
     logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
-    rows = jnp.zeros_like(mask) if refined is None else mask & refined[:, None]
-    r = jnp.where(rows, jax.nn.sigmoid(logp - jnp.log(gamma)), ratio(logp, old_logp))  # f without exp(logp)
+    rows, f = _shape(logp, mask, refined, gamma)
+    r = jnp.where(rows, f, ratio(logp, old_logp))
     loss, clip = _clipped(r, advantage, clip_low, clip_high)
     if not clip_refined:
         loss, clip = jnp.where(rows, -advantage * r, loss), clip & ~rows
     loss, dual = _dual_clipped(loss, advantage, mask, dual_clip)
     return loss, {"clip": mask & clip, "refined": rows, **dual}
+
+
+def _shape(logp, mask, refined, gamma):
+    """Tokens of refinements, and f(pi) = pi / (pi + gamma), made without exp(logp)."""
+    if not gamma > 0:
+        raise ValueError(f"gamma must be > 0, not {gamma}")
+    rows = jnp.zeros_like(mask) if refined is None else mask & refined[:, None]
+    return rows, jax.nn.sigmoid(logp - jnp.log(gamma))
+
+
+def shaped_clip_cov(
+    logp, old_logp, advantage, mask, *, refined=None, key=None,
+    gamma=0.1, frac=2e-4, lower=1.0, upper=5.0, clip_low=1.0, clip_high=1.0, scope="minibatch",
+):  # fmt: skip
+    """`clip_cov` on own samples, `shaped` without a clip on refinements: a critique and a covariance control together.
+
+    Covariance is that of own samples alone, as refinements are off-policy. Ours; arguments and marks as in the two.
+    """
+    rows, f = _shape(keep(logp, mask), mask, refined, gamma)
+    own = mask & ~rows
+    loss, marks = clip_cov(
+        *(logp, old_logp, advantage, own),
+        **{"key": key, "frac": frac, "lower": lower, "upper": upper},
+        **{"clip_low": clip_low, "clip_high": clip_high, "scope": scope},
+    )
+    return jnp.where(rows, -keep(advantage, mask) * f, loss), {**marks, "refined": rows}
 
 
 POLICY_LOSSES = {
@@ -340,5 +364,6 @@ POLICY_LOSSES = {
     "random_clip": random_clip,
     "reinforce": reinforce,
     "shaped": shaped,
+    "shaped_clip_cov": shaped_clip_cov,
     "steer": steer,
 }

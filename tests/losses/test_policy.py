@@ -29,6 +29,7 @@ CASES = {name: (name, HPARAMS.get(name, {})) for name in POLICY_LOSSES} | {
     "kl_cov+microbatch": ("kl_cov", {"scope": "microbatch"}),
     "steer+exponential": ("steer", {"form": "exponential"}),
     "shaped+refined": ("shaped", {}),
+    "shaped_clip_cov+refined": ("shaped_clip_cov", {}),
 }
 
 

@@ -1,0 +1,75 @@
+"""Does a critique in the loop keep the policy wide? Arms that differ in what failed attempts are retried after.
+
+    python -m experiments.sweep --config=configs/sweeps/critique.py --workdir=runs/critique --workers=2
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/critique --workdir=runs/critique-table
+
+All start from one policy, which was taught to solve, to criticise and to refine (solver's critiques of its attempts at
+training problems), and meet the same problems, 32 a step with 8 rows each, at 3e-4 and 4 updates (of the study of
+controls, not tuned here). Without a critique (grpo) all 8 rows are own samples. In the other arms two failed attempts
+of a group are retried, and one retry, a right one if there is one, takes the place of the eighth row (Critique-GRPO,
+arXiv:2506.03106). fresh: the retries are further samples of the question, so tokens are those of the critique arms.
+
+Time: about 3 minutes a run on a core of a shared 2-core CPU. The parts that are no reinforcement learning: 7 minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+LEVELS = (3, 4, 5)
+STEPS = 240
+
+# What is said of a failed attempt before it is retried, and controls without and with it.
+ARMS: dict[str, dict[str, Any]] = {
+    "grpo": {"critique.source": "off"},
+    "fresh": {"critique.source": "fresh"},
+    "random": {"critique.source": "random"},
+    "learned": {"critique.source": "learned", "critique.model": "{workdir}/critique_model"},
+    "oracle": {"critique.source": "oracle"},  # step and reason
+    "none": {"critique.source": "none"},
+    "hint": {"critique.source": "oracle", "critique.level": "hint"},  # leaks part of a solution
+    "self": {"critique.source": "self"},
+    "withdrawn": {"critique.source": "oracle", "critique.until": STEPS // 2},
+    "entropy_bonus": {"critique.source": "off", "entropy_coef.args.value": 0.01},
+    "clip_cov": {"critique.source": "off", "loss.args.frac": 0.01},
+    "oracle_clip_cov": {"critique.source": "oracle", "loss.args.frac": 0.01},
+    "indicative": {"critique.source": "indicative"},
+    "oracle_step": {"critique.source": "oracle", "critique.level": "step"},
+}
+FIVE = ("grpo", "fresh", "random", "learned", "oracle")
+
+
+def get_runs(arg: str = "") -> list[dict[str, Any]]:
+    """The policy that all start from, the critique model, its scores, and the arms: three seeds each, five for FIVE."""
+    sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation"}
+    said = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "eval.split": "validation"}
+    parts = [
+        part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500}),
+        part("said", "make_critiques", "critique/make", {"init": "{workdir}/sft"}, "sft"),
+        part("start", "train_sft", "sft/lessons", said, "said"),
+        part("critique_model", "train_sft", "sft/critique_model", said, "said"),
+    ]
+    first = [(arm, seed) for seed in range(3) for arm in FIVE]
+    others = [(arm, seed) for seed in range(3) for arm in ARMS if arm not in FIVE]
+    last = [(arm, seed) for seed in (3, 4) for arm in FIVE]
+    return [*parts, *(run(arm, seed) for arm, seed in (*first, *others, *last))]
+
+
+def part(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
+    """A run of a script."""
+    about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{config}.py"}
+    return about | {"overrides": overrides, "after": list(after)}
+
+
+def run(arm: str, seed: int) -> dict[str, Any]:
+    """Reinforcement learning in one arm."""
+    shared = {
+        "init": "{workdir}/start",
+        "steps": STEPS,
+        "seed": seed,
+        "eval.every": 20,
+        "eval.last.problems": 510,
+        "eval.last.samples": 64,
+    }
+    config = "rl/critique_clip_cov" if arm.endswith("clip_cov") else "rl/critique_grpo"
+    return part(f"{arm},seed={seed}", "train_rl", config, shared | ARMS[arm], "start", "critique_model")
