@@ -54,6 +54,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
     how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
     problems = [task[i] for i in range(config.problems)]
     found: list[tuple[Problem, str, str]] = []  # problem, attempt, stage
+    counts: collections.Counter[str] = collections.Counter()
 
     groups = attempt(
         *(model, params, task, problems, next(keys)),
@@ -90,8 +91,10 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
             whole = " ".join(f"{prefix} {text}".split()).removesuffix(" ;")
             if len(whole.split()) < task.response_length:
                 found.append((p, whole, stage))
+            else:
+                counts[f"{stage}/too_long"] += 1
 
-    seen, rows, counts = set(), [], collections.Counter()
+    seen, rows = set(), []
     for problem, text, stage in found:
         counts[f"{stage}/attempts"] += 1
         if (problem.id, text) in seen:

@@ -18,6 +18,7 @@ from entropy_rl.rollouts import Batch
 # hyper-parameters with which a loss that selects tokens does select some of the batch below
 SELECTING = {
     "clip_cov": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
+    "shaped_clip_cov": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
     "random_clip": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
     "kl_cov": {"frac": 0.15},
 }

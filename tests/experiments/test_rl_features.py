@@ -21,6 +21,12 @@ FEATURES = {
     "current_weights": {"weight": {"name": "top_entropy", "args": {"frac": 0.2}}, "weight_policy": "current"},
     "selection": {"loss": {"name": "clip_cov", "args": {"frac": 0.1, "lower": 0.0, "upper": 9.0}}, "microbatches": 2},
     "critic": {"critic.warmup": 2},
+    "critique": {
+        "critique.source": "self",
+        "critique.until": 3,
+        "loss": {"name": "shaped_clip_cov", "args": {"frac": 0.1, "lower": 0.0, "upper": 9.0}},
+        "task.args.talk": True,
+    },
 }
 # Features that keep nothing from step to step: the fast suite resumes them in one run, the slow one each by itself too.
 STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection")

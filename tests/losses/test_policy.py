@@ -18,7 +18,8 @@ ARGS = (IN["logp"], IN["old_logp"], IN["advantage"], MASK)
 
 # At their defaults these would select none of the 97 tokens.
 SELECTING = {"frac": 0.15, "lower": 0.1, "upper": 1.5}
-HPARAMS = {"clip_cov": SELECTING, "random_clip": SELECTING, "kl_cov": {"frac": 0.1}}
+DRAWING = ("clip_cov", "random_clip", "shaped_clip_cov")
+HPARAMS = {"clip_cov": SELECTING, "shaped_clip_cov": SELECTING, "random_clip": SELECTING, "kl_cov": {"frac": 0.1}}
 # What the battery runs: every row, and more settings of some.
 CASES = {name: (name, HPARAMS.get(name, {})) for name in POLICY_LOSSES} | {
     "ppo+dual": ("ppo", {"dual_clip": 1.5}),
@@ -29,7 +30,7 @@ CASES = {name: (name, HPARAMS.get(name, {})) for name in POLICY_LOSSES} | {
     "kl_cov+microbatch": ("kl_cov", {"scope": "microbatch"}),
     "steer+exponential": ("steer", {"form": "exponential"}),
     "shaped+refined": ("shaped", {}),
-    "shaped_clip_cov+refined": ("shaped_clip_cov", {}),
+    "shaped_clip_cov+refined": ("shaped_clip_cov", SELECTING),
 }
 
 
@@ -39,7 +40,7 @@ def call(case, logp, old_logp, advantage, mask, key=None, **more):
     data = {}
     if "entropy" in inspect.signature(POLICY_LOSSES[name]).parameters:
         data["entropy"] = jax.lax.stop_gradient(0.3 - 0.5 * logp)
-    if case == "shaped+refined":
+    if case.endswith("+refined"):
         data["refined"] = jnp.sum(mask, axis=1) % 2 == 1
     return POLICY_LOSSES[name](logp, old_logp, advantage, mask, key=key, **{**hparams, **data, **more})
 
@@ -191,9 +192,9 @@ class TestLaws:
         want, marks = jnp.where(MASK, -IN["advantage"], 0.0) / MASK.sum(), f(IN["logp"])[1]
         if "selected" in marks:
             assert marks["selected"].any()
-        if name in ("clip_cov", "random_clip"):  # they drop tokens: REINFORCE on the others
+        if name in DRAWING:  # they drop tokens: REINFORCE on the others
             want = jnp.where(marks["selected"], 0.0, want)
-        if case == "shaped+refined":  # there is no ratio in these rows: REINFORCE times Psi(pi)
+        if case.endswith("+refined"):  # there is no ratio in these rows: REINFORCE times Psi(pi)
             p = jnp.exp(IN["logp"])
             assert marks["refined"].any() and not marks["refined"].all()
             want = jnp.where(marks["refined"], 0.1 * p / (p + 0.1) ** 2, 1.0) * want
@@ -203,7 +204,7 @@ class TestLaws:
         (name, _), order = CASES[case], rng.permutation(12)
         whole, marks = call(case, *ARGS)
         mixed, mixed_marks = call(case, *(x[order] for x in ARGS))
-        if name in ("clip_cov", "random_clip") and case != "clip_cov+all":  # a draw of places: only its size stays
+        if name in DRAWING and case != "clip_cov+all":  # a draw of places: only its size stays
             assert marks["selected"].sum() == mixed_marks["selected"].sum() > 0
             return
         np.testing.assert_allclose(mixed, whole[order], rtol=1e-6, atol=1e-6)

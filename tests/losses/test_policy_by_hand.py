@@ -163,6 +163,23 @@ def test_steer_where_all_change_alike_or_hardly_at_all():
     np.testing.assert_allclose(loss / -advantage, [[0.8**0.5, 0.8**0.25]], rtol=1e-6)
 
 
+def test_shaped_clip_cov_is_both(rng):
+    """Mutation: covariance over all rows, a refinement that is dropped."""
+    logp, old, advantage = (jnp.asarray(rng.normal(size=(4, 6)), jnp.float32) for _ in range(3))
+    mask, refined = jnp.ones((4, 6), bool), jnp.array([False, True, False, True])
+    how = {"frac": 0.5, "lower": 0.1, "upper": 9.0, "key": jax.random.key(0)}
+    loss, marks = POLICY_LOSSES["shaped_clip_cov"](
+        -jnp.abs(logp), -jnp.abs(old), advantage, mask, refined=refined, **how
+    )
+    own = mask & ~refined[:, None]
+    want, of_own = POLICY_LOSSES["clip_cov"](-jnp.abs(logp), -jnp.abs(old), advantage, own, **how)
+    np.testing.assert_array_equal(loss[::2], want[::2])
+    np.testing.assert_array_equal(marks["selected"], of_own["selected"])
+    assert marks["selected"].any()
+    f, _ = POLICY_LOSSES["shaped"](-jnp.abs(logp), -jnp.abs(old), advantage, mask, refined=refined)
+    np.testing.assert_allclose(loss[1::2], f[1::2], rtol=1e-6)
+
+
 def test_steer_looks_at_masked_tokens_only():
     """Mutation: the minimum over all places, where omega is 0 outside the mask."""
     args = log(0.5, 0.5, 0.5), log(0.5, 0.5, 0.5), row(2, 1, 1)
