@@ -14,5 +14,6 @@ def get_config(arg=""):
     c = lessons.get_config(arg)
     c.lessons.update(solve=0.0, critique=1.0, refine=0.0)
     if not arg:
+        c.steps = 6000
         c.eval.problems = 64  # it solves nothing any more
     return c

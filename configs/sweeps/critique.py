@@ -36,18 +36,21 @@ ARMS: dict[str, dict[str, Any]] = {
     "indicative": {"critique.source": "indicative"},
     "oracle_step": {"critique.source": "oracle", "critique.level": "step"},
 }
-FIVE = ("grpo", "fresh", "random", "learned", "oracle")
+FIVE = ("grpo", "oracle", "fresh", "random", "learned")
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The policy that all start from, the critique model, its scores, and the arms: three seeds each, five for FIVE."""
     sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation"}
     said = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "eval.split": "validation"}
+    more = {"init": "{workdir}/sft", "problems": 16384, "planted": 4096}
+    of_more = {"lessons.path": "{workdir}/said_more"}
     parts = [
         part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500}),
         part("said", "make_critiques", "critique/make", {"init": "{workdir}/sft"}, "sft"),
         part("start", "train_sft", "sft/lessons", said, "said"),
-        part("critique_model", "train_sft", "sft/critique_model", said, "said"),
+        part("said_more", "make_critiques", "critique/make", more, "sft"),
+        part("critique_model", "train_sft", "sft/critique_model", said | of_more, "said_more"),
     ]
     first = [(arm, seed) for seed in range(3) for arm in FIVE]
     others = [(arm, seed) for seed in range(3) for arm in ARMS if arm not in FIVE]
@@ -71,5 +74,6 @@ def run(arm: str, seed: int) -> dict[str, Any]:
         "eval.last.problems": 510,
         "eval.last.samples": 64,
     }
+    after = ["start", *(["critique_model"] if "critique.model" in ARMS[arm] else [])]
     config = "rl/critique_clip_cov" if arm.endswith("clip_cov") else "rl/critique_grpo"
-    return part(f"{arm},seed={seed}", "train_rl", config, shared | ARMS[arm], "start", "critique_model")
+    return part(f"{arm},seed={seed}", "train_rl", config, shared | ARMS[arm], *after)
