@@ -80,13 +80,17 @@ def policy_gradient(c: ConfigDict) -> None:
     c.eval.last = ConfigDict({"problems": 0, "samples": 16})
 
 
-def smoke(c: ConfigDict, arg: str, variants: tuple[str, ...] = ()) -> bool:
-    """For `arg` "smoke" two steps of a tiny model (does it run), for "" or another variant nothing; says which."""
-    known = ("smoke", *variants)
+def variant(arg: str, *known: str) -> str:
+    """`arg`, if it is "" or one of `known`."""
     if arg and arg not in known:
         ways = " or ".join(f":{v}" for v in known)
         raise InputError(f"this config knows no variant {arg!r}: leave it out or say {ways}")
-    if arg != "smoke":
+    return arg
+
+
+def smoke(c: ConfigDict, arg: str, variants: tuple[str, ...] = ()) -> bool:
+    """For `arg` "smoke" two steps of a tiny model (does it run), for "" or another variant nothing; says which."""
+    if variant(arg, "smoke", *variants) != "smoke":
         return False
     c.steps = 2
     c.model.name = "test"

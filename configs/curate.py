@@ -8,6 +8,8 @@ python -m experiments.curate --config=configs/curate.py:changes --config.runs=ru
 python -m experiments.curate --config=configs/curate.py:tokens --config.runs=runs/tokens --workdir=notebooks/data/tokens
 and one for those of the study of the law:
 python -m experiments.curate --config=configs/curate.py:laws --config.runs=runs/laws --workdir=notebooks/data/laws
+and one for that of critiques in the loop:
+python -m experiments.curate --config=configs/curate.py:critique --config.runs=runs/critique --workdir=notebooks/data/critique
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -19,9 +21,9 @@ from entropy_rl.errors import InputError
 
 
 def get_config(arg=""):
-    """`:controls`, `:laws` keep a study's curves, `:changes` seed 0's changes of entropy, `:tokens` tokens.json."""
-    if arg not in ("", "controls", "changes", "tokens", "laws"):
-        ways = ":controls, :changes, :tokens or :laws"
+    """`:controls`, `:laws`, `:critique` keep a study's curves, `:changes` those of entropy, `:tokens` tokens.json."""
+    if arg not in ("", "controls", "changes", "tokens", "laws", "critique"):
+        ways = ":controls, :changes, :tokens, :laws or :critique"
         raise InputError(f"configs/curate.py knows no variant {arg!r}: leave it out or say {ways}")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
@@ -40,6 +42,10 @@ def get_config(arg=""):
     elif arg == "laws":
         c.update(match="*mix=*", digits=5)
         c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
+    elif arg == "critique":
+        c.update(match="*,seed=*", every=10, digits=4)
+        c.metrics = ("policy/entropy_sequence", "policy/entropy_refined", "rollout/*", "refine/*", "critique/*")
+        c.evals = ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
     elif arg == "tokens":
         c.match = "*"
     return c

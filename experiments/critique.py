@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
     Raises:
       InputError: a bad value, k >= n, a task without the words of critiques, or a critique model that is not there.
     """
-    c, r = config.critique, config.rollout
+    c, r = SimpleNamespace(**config.critique), config.rollout
     checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
     checks.one_of(config, "critique.level", LEVELS)
     checks.positive(config, "critique.refined", "critique.attempts")

@@ -23,7 +23,6 @@ from ml_collections import ConfigDict
 from entropy_rl import learner, sharding
 from entropy_rl.critique import oracle
 from entropy_rl.critique.sentences import ask_critique, ask_refinement, limit, parse, write
-from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods import refine
 from entropy_rl.sampling import warp
@@ -36,23 +35,23 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     Raises:
       InputError: a bad value, or a policy or critique model that is not there.
     """
-    checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "draws")
+    checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
-    if config.init is None:
-        raise InputError("no policy given: add --config.init=WORKDIR of a policy that was taught to refine")
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
     model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
     state = learner.init_state(model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
-    params = build.initial_params(config.init, state)
+    params = build.initial_params(config.init, state) if config.init is not None else state.params
     judge = critique.critique_params(config, model, mesh) if config.critique.model is not None else None
     workdir = launch.open_workdir(config, workdir)
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+    own = partial(warp.temperature, value=config.rollout.temperature)
     groups = attempt_all(
         *(model, params, task, next(keys)),
         samples=config.eval.samples,
         max_new=task.response_length,
         prompt_length=task.prompt_length,
+        warp=own,
         **how,
     )
     tried = [refine.Tried(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
@@ -95,7 +94,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
             *(model, params, task.tokenizer, prompts, next(keys)),
             max_new=task.response_length,
             prompt_length=None,
-            warp=partial(warp.temperature, value=1.0),
+            warp=own,
             **how,
         )
         right = [not c.truncated and task.verify(tried[i].problem, t) >= 1 for i, t, c in zip(wrong, texts, ended)]

@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
     Raises:
       InputError: a bad value, or a policy that is not there.
     """
-    checks.positive(config, "problems", "samples", "resample.temperature", "rollout.slots")
+    checks.positive(config, "problems", "samples", "resample.temperature", "rollout.slots", "rollout.temperature")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "resample.paths", "planted", "filter.tries")
     checks.seed(config)
     checks.one_of(config, "filter.level", LEVELS)
@@ -61,6 +61,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
         samples=config.samples,
         max_new=task.response_length,
         prompt_length=task.prompt_length,
+        warp=partial(warp.temperature, value=config.rollout.temperature),
         **how,
     )
     found += [(g.problem, text, "rg1") for g in groups for text in g.texts]
@@ -78,7 +79,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
         text = flaws.plant(problem.prompt, problem.answer, at, kind, rng)
         if text is not None:
             starts.append(("rg3", problem, text))
-    for stage, temperature in (("rg2", config.resample.temperature), ("rg3", 1.0)):
+    for stage, temperature in (("rg2", config.resample.temperature), ("rg3", config.rollout.temperature)):
         some = [(p, prefix + " ;" * bool(prefix)) for s, p, prefix in starts if s == stage]
         texts, _ = respond(
             *(model, params, task.tokenizer, [f"{p.prompt} {prefix}" for p, prefix in some], next(keys)),

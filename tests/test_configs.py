@@ -13,6 +13,7 @@ import pytest
 from ml_collections import ConfigDict, FieldReference
 
 from entropy_rl import jsonl
+from entropy_rl.critique import dataset
 from entropy_rl.errors import InputError
 from experiments import checks, launch, parts
 
@@ -126,6 +127,15 @@ def logs(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """A critique dataset of a few true rows."""
+    problem, wrong = "3 5 3 -> 24 :", "3 + 3 = 6 ; 6 + 5 = 11"
+    critique, answer = "wrong step 1 because unreachable hint 5 + 3 = 8", "5 + 3 = 8 ; 8 * 3 = 24"
+    rows = [dataset.Row("p", 3, problem, wrong, critique, answer, "rg1")]
+    return dataset.write(tmp_path_factory.mktemp("said"), rows, about="a test", counts={})
+
+
 @pytest.mark.parametrize("path", CONFIGS)
 def test_the_docstring_says_how_and_how_long(path):
     importlib.import_module(script(path))
@@ -145,12 +155,14 @@ SMOKE = [pytest.param(path, marks=pytest.mark.slow if path in SLOW else ()) for 
 
 
 @pytest.mark.parametrize("path", SMOKE)
-def test_every_knob_is_read(path, logs, tmp_path, monkeypatch, capsys):
+def test_every_knob_is_read(path, logs, said, tmp_path, monkeypatch, capsys):
     """Runs the smoke variant. Mutation: a new key in common.base(), or a script that no longer uses one of its keys."""
     config = launch.load_config(str(ROOT / path) + (":smoke" if path not in NO_SMOKE else ""))
     for key, value in (("logs", str(logs)), ("runs", str(logs.parent))):
         if key in config and config[key] is None:
             config[key] = value
+    if "lessons" in config:
+        config.lessons.path = str(said)
     reads = Reads(monkeypatch, config)
     importlib.import_module(script(path)).run(config, str(tmp_path / "run"))
     assert not reads.missing(), f"{path}: nobody reads {', '.join(reads.missing())}"
@@ -170,7 +182,7 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     assert reads.missing() == ["checked", "part.b", "part.e", "unused"]
 
 
-@pytest.mark.parametrize("spec", ["seeds.py", "controls.py:tune", "controls.py:final", "laws.py"])
+@pytest.mark.parametrize("spec", ["seeds.py", "controls.py:tune", "controls.py:final", "laws.py", "critique.py"])
 def test_sweeps_set_knobs_that_there_are(spec):
     """A misspelt override would fail when its turn comes, hours later. Mutation: a strength of a missing key."""
     for run in launch.call(str(ROOT / "configs" / "sweeps" / spec), "get_runs"):

@@ -3,7 +3,10 @@
 python -m experiments.critique_scores --config=configs/critique/scores.py --config.init=runs/start \
     --config.critique.model=runs/critique --workdir=runs/scores
 
-Time: under a minute on 2 CPU cores. Metrics: arXiv:2506.03106, appendix E.2, and arXiv:2411.16579.
+Metrics: arXiv:2506.03106, appendix E.2, and arXiv:2411.16579.
+Time: under a minute on 2 CPU cores. Expect, with policy and model of configs/sweeps/critique.py: verdicts right in 94 %
+(67 % would be by chance), the first wrong step in 58 %; .27 of failed attempts repaired without a critique, .32 with
+the first wrong step by the solver, .36 with its hint, .27 with the model's critique.
 """
 
 from ml_collections import ConfigDict
@@ -18,13 +21,13 @@ def get_config(arg=""):
     del c.checkpoint
     c.task.args.talk = True
     c.eval = ConfigDict({"split": "test", "problems": 255, "samples": 8})
-    c.init = placeholder(str)  # workdir of the policy that attempts and refines
+    c.init = placeholder(str)  # workdir of the policy that attempts and refines; None: random weights
     c.critique = ConfigDict({"model": placeholder(str)})  # workdir of the critique model; None: the solver's alone
     c.interval = 0.9
     c.draws = 1000  # of the bootstrap
     c.rollout = common.rollout()
     c.optimizer = common.optimizer(1e-3)
-    if arg == "smoke":
+    if common.variant(arg, "smoke"):
         c.model.name = "test"
         c.eval.update(problems=6, samples=2)
     return c

@@ -3,7 +3,8 @@
 python -m experiments.train_sft --config=configs/sft/critique_model.py --config.init=runs/sft \
     --config.lessons.path=runs/said --workdir=runs/critique
 
-Time: about 3 minutes on 2 CPU cores. It is scored by experiments.critique_scores.
+Time: about 4 minutes on one core. It is scored by experiments.critique_scores. Expect verdicts right in 94 %,
+the first wrong step in 58 %. It answers no questions any more: its pass@1 is 0.
 """
 
 from configs.sft import lessons

@@ -33,6 +33,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "entropy_bonus": {"critique.source": "off", "entropy_coef.args.value": 0.01},
     "clip_cov": {"critique.source": "off", "loss.args.frac": 0.01},
     "oracle_clip_cov": {"critique.source": "oracle", "loss.args.frac": 0.01},
+    # three rows of eight instead of one, from up to five retries, and as many fresh samples
+    "oracle_three": {"critique.source": "oracle", "critique.refined": 3, "critique.attempts": 5},
+    "fresh_three": {"critique.source": "fresh", "critique.refined": 3, "critique.attempts": 5},
     "indicative": {"critique.source": "indicative"},
     "oracle_step": {"critique.source": "oracle", "critique.level": "step"},
 }
