@@ -20,7 +20,7 @@ ORDER = """
     sharding tokenizers
     models.transformer models.presets models.scoring
     tasks.base tasks.countdown
-    critique.sentences critique.oracle critique.flaws critique.dataset critique.lessons
+    critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives learner checkpoints metrics
     methods.collect methods.refine
