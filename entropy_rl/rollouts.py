@@ -77,6 +77,7 @@ def pack(
         reward=np.array([r for group in rewards for r in group], np.float32),
         group=np.repeat(np.arange(len(prompts), dtype=np.int32), [len(g) for g in completions]),
         truncated=np.array([c.truncated for group in completions for c in group], bool),
+        refined=np.zeros(rows, bool),
     )
     row = 0
     for prompt, group in zip(prompts, completions):

@@ -30,7 +30,7 @@ RECORD = {
     *("entropy/change_measured", "entropy/change_predicted"),
     *("policy/clip_fraction", "policy/clip_entropy", "policy/kl", "policy/logp_gap"),
     *("rollout/reward", "rollout/zero_variance", "rollout/solved", "rollout/answer_entropy"),
-    *("rollout/length", "rollout/truncated", "time/rollout", "time/learn"),
+    *("rollout/length", "rollout/tokens", "rollout/truncated", "time/rollout", "time/learn"),
     *("update/loss", "update/grad_norm", "update/finite", "update/learning_rate"),
 }
 

@@ -141,7 +141,7 @@ def test_bad_values_are_refused(name, hparams, message):
 def test_which_losses_see_the_whole_mini_batch():
     """Mutation: look at the function of a partial and not at what is bound."""
     whole = {name for name, loss in POLICY_LOSSES.items() if sees_whole(loss)}
-    assert whole == {"clip_cov", "kl_cov", "random_clip", "steer"}
+    assert whole == {"clip_cov", "kl_cov", "random_clip", "shaped_clip_cov", "steer"}
     for name in whole:
         assert sees_whole(partial(POLICY_LOSSES[name], clip_low=0.3) if name != "kl_cov" else POLICY_LOSSES[name])
         assert not sees_whole(partial(POLICY_LOSSES[name], scope="microbatch"))
