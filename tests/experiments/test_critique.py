@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,8 +10,9 @@ from entropy_rl import metrics
 from entropy_rl.critique import dataset, oracle
 from entropy_rl.critique.sentences import Critique, parse
 from entropy_rl.errors import InputError
+from entropy_rl.rollouts import Rollout
 from entropy_rl.tasks import countdown
-from experiments import critique_scores, launch, make_critiques, parts, train_rl, train_sft
+from experiments import critique_scores, launch, learn, make_critiques, parts, states, train_rl, train_sft
 
 
 def config(name, **changes):
@@ -133,3 +135,27 @@ def test_intervals_are_over_problems():
     assert value == 0.5 and abs(high - low - 2 * 1.645 * 0.05) < 0.02
     _, low, high = critique_scores.interval((hits, ones), problem=np.arange(5000), **how)
     assert high - low < 0.03
+
+
+def test_the_entropy_record_is_of_own_samples():
+    """Mutation: a record over all rows."""
+    c = config("rl/critique_grpo")
+    p = parts.make(c)
+    rows, length = 8, p.task.prompt_length + p.task.response_length
+    mask = np.zeros((rows, length), bool)
+    mask[:, p.task.prompt_length : p.task.prompt_length + 4] = True
+    refined = np.arange(rows) % 2 == 1
+    entropy = np.where(mask, np.where(refined[:, None], 2.0, 0.5), 0.0).astype(np.float32)
+    rollout = Rollout(
+        tokens=np.full(mask.shape, 5, np.int32),
+        mask=mask,
+        sampler_logp=np.where(mask, -1.0, 0.0).astype(np.float32),
+        entropy=entropy,
+        reward=np.arange(rows, dtype=np.float32) % 2,
+        group=np.repeat(np.arange(4, dtype=np.int32), 2),
+        truncated=np.zeros(rows, bool),
+        refined=refined,
+    )
+    _, updates, row, _ = learn.Learner(c, p, jax.random.key(0))(states.first(c, p), rollout, 0)
+    assert row["policy/entropy"] == row["policy/entropy_sequence"] == 0.5 and row["policy/entropy_refined"] == 2.0
+    assert float(updates[0]["policy/refined_fraction"]) == 0.5
