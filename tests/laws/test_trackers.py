@@ -192,13 +192,19 @@ def wandb(tmp_path_factory):
     return writing.wandb_runs(folder, {"grpo": wandb_rows(), "ppo seed=1": wandb_rows(0.5)})
 
 
+def grpo_of(wandb):
+    """The folder of the first run: folders sort by second and random id, and both may be of one second."""
+    return next(f for f in wandb.glob("offline-run-*") if one(f).name == "grpo")
+
+
 def test_wandb_offline(wandb):
     for path in (wandb, wandb.parent):
         found = logs.read(path)
-        assert [p.name for p in found.runs] == ["grpo", "ppo seed=1"] and not found.skipped
-        check(found.runs[0], "W&B run", "actor/entropy", "val-core/math/acc/mean@8")
-        np.testing.assert_allclose(found.runs[1].R, R / 2)
-    folder = sorted(wandb.glob("offline-run-*"))[0]
+        runs = {run.name: run for run in found.runs}
+        assert runs.keys() == {"grpo", "ppo seed=1"} and not found.skipped
+        check(runs["grpo"], "W&B run", "actor/entropy", "val-core/math/acc/mean@8")
+        np.testing.assert_allclose(runs["ppo seed=1"].R, R / 2)
+    folder = grpo_of(wandb)
     for path in (folder, *folder.glob("*.wandb")):
         check(one(path), "W&B run", "actor/entropy", "val-core/math/acc/mean@8")
     assert next(folder.glob("*.wandb")).stat().st_size > 2 * wire.BLOCK
@@ -206,7 +212,7 @@ def test_wandb_offline(wandb):
 
 def test_wandb_runs_that_were_resumed_are_one(wandb, tmp_path):
     """Two folders with one run id; a link to the latest, as wandb leaves it, is no third."""
-    source = next(sorted(wandb.glob("offline-run-*"))[0].glob("*.wandb"))
+    source = next(grpo_of(wandb).glob("*.wandb"))
     for name in ("offline-run-20261122_120000-abc", "run-20261121_120000-abc"):  # the older one was online
         folder = tmp_path / name
         folder.mkdir()
@@ -228,7 +234,7 @@ def test_typed_values_of_wandb(wandb):
 
 
 def test_broken_records_of_wandb(wandb, tmp_path):
-    whole = next(sorted(wandb.glob("offline-run-*"))[0].glob("*.wandb")).read_bytes()
+    whole = next(grpo_of(wandb).glob("*.wandb")).read_bytes()
     file = tmp_path / "run-x.wandb"
     file.write_bytes(whole[: wire.BLOCK + 100] + b"\x01" + whole[wire.BLOCK + 101 :])
     points = one(file, min_points=2)
@@ -265,7 +271,7 @@ def test_spoiled_files_are_read_or_refused(tmp_path, wandb, kind):
         file = next(writing.tensorboard(tmp_path, tensor_util.make_tensor_proto).iterdir())
     else:
         file = tmp_path / "run-x.wandb"
-        file.write_bytes(next(sorted(wandb.glob("offline-run-*"))[0].glob("*.wandb")).read_bytes())
+        file.write_bytes(next(grpo_of(wandb).glob("*.wandb")).read_bytes())
     whole = file.read_bytes()
     messages = [record.data for record in wire.wandb_records(file)][:40] if kind == "wandb messages" else []
     outcomes = set()
