@@ -16,11 +16,12 @@ from entropy_rl import jsonl
 from entropy_rl.errors import InputError, nearest
 
 METRICS, EVALS, SAMPLES, PROBLEMS = "metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl"
-FILES = (METRICS, EVALS, SAMPLES, PROBLEMS)
+SOLVED = "solved.jsonl"
+FILES = (METRICS, EVALS, SAMPLES, PROBLEMS, SOLVED)
 
 
 class Writer:
-    """Appends rows to `metrics.jsonl`, `evals.jsonl`, `samples.jsonl` and `problems.jsonl` of a workdir.
+    """Appends rows to `metrics.jsonl`, `evals.jsonl`, `samples.jsonl`, `problems.jsonl`, `solved.jsonl` of a workdir.
 
     Only process 0 writes. A row has left this process when the call returns, so a kill loses none. Use it as a
     context manager, or `close()` it.
@@ -123,6 +124,15 @@ class Writer:
         rows = [{"step": int(step), "task": task, **{k: _plain(v) for k, v in row.items()}} for row in rows]
         self._append(PROBLEMS, rows)
 
+    def solved(self, step: int, task: str, n: int, right: Iterable[int]) -> None:
+        """Writes a row `{"step", "task", "n", "right"}` of an evaluation: right attempts of n, problem by problem.
+
+        Raises:
+          InputError: the disk is full.
+        """
+        row = {"step": int(step), "task": task, "n": int(n), "right": [int(c) for c in right]}
+        self._append(SOLVED, [row])
+
     def flush(self) -> None:
         """Forces what was written onto the disk, so that a power cut cannot take it; call it before a save"""
         for file in self._files.values():
@@ -197,6 +207,7 @@ class Run:
     evals: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     problems: list[dict[str, Any]]
+    solved: list[dict[str, Any]]
 
 
 def read(workdir: str | os.PathLike, *, say: Callable[[str], None] = print) -> Run:
@@ -237,6 +248,21 @@ def eval_series(rows: Iterable[Mapping[str, Any]], task: str, metric: str) -> tu
     # by `series` on `task/metric`, so that its message lists what there is
     rows = ({"step": r["step"], f"{r['task']}/{r['metric']}": r["value"]} for r in rows)
     return series(rows, f"{task}/{metric}")
+
+
+def persistent(rows: Iterable[Mapping[str, Any]], task: str) -> np.ndarray:
+    """bool[E, P]: the problems that none of the first e + 1 evaluations has solved, from the rows of solved.jsonl.
+
+    Critique-GRPO (arXiv:2506.03106, section 3) calls those with pass@4 = 0 throughout training persistent failures;
+    here all n attempts of every evaluation count, which is stricter.
+
+    Raises:
+      InputError: there is no row of that task.
+    """
+    right = [row["right"] for row in rows if row["task"] == task]
+    if not right:
+        raise InputError(f"no row of {SOLVED} is of task {task!r}: it is written at every evaluation")
+    return np.maximum.accumulate(np.array(right), axis=0) == 0
 
 
 def _read(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:

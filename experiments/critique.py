@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import json
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +23,7 @@ from entropy_rl.methods import refine
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
+from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks.base import Task
 from experiments import build, checks
 
@@ -26,23 +31,32 @@ WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a
 SENTENCE = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 
 
-def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:
-    """The refiner of a run; None where critique.source is "off".
+@dataclasses.dataclass(frozen=True)
+class Talk:
+    """How failed attempts are criticised and retried.
+
+    Attributes:
+      criticise: params of the policy, tried attempts, generator, key -> (sentences or None, what is logged).
+      answer: params, prompts, key -> (texts, completions): retries.
+    """
+
+    criticise: Callable[..., tuple[list[str | None], dict[str, float]]]
+    answer: Callable[..., tuple[list[str], list[Completion]]]
+
+
+def talk(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, temperature: float
+) -> Talk | None:
+    """What `config.critique` says of source, level, model and reference; None where the source is "off".
 
     Raises:
-      InputError: a bad value, k >= n, a task without the words of critiques, or a critique model that is not there.
+      InputError: a bad value, a task without the words of critiques, or a critique model that is not there.
     """
-    c, r = SimpleNamespace(**config.critique), config.rollout
+    c = SimpleNamespace(**config.critique)
     checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
     checks.one_of(config, "critique.level", LEVELS)
-    checks.positive(config, "critique.refined", "critique.attempts")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
     if c.source == "off":
         return None
-    if c.refined >= r.samples:
-        raise InputError(
-            f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
-        )
     if not getattr(task, "talks", False):
         raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
     if (c.source == "learned") != (c.model is not None):
@@ -50,29 +64,22 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
             f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
             "with source 'learned', and none with another"
         )
-    if "refined" not in inspect.signature(POLICY_LOSSES[config.loss.name]).parameters and c.source != "fresh":
-        raise InputError(
-            f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
-            "prompt: start from configs/rl/critique_grpo.py, or give shaped"
-        )
-    place = sharding.rows(mesh)
     attempt = task.response_length
     level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
     # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
     words = max(WORDS[level] + attempt * (level == "answer"), SENTENCE * (c.source in refine.MODELS))
     width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
-    how = {"slots": r.slots, "sharding": place}
+    how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+    judge, judge_params = critique_model(config, task, mesh) if c.source == "learned" else (model, None)
 
     def answer(params, prompts, key):
         return refine.respond(
             *(model, params, task.tokenizer, prompts, key),
             max_new=attempt,
             prompt_length=width,
-            warp=partial(warp.temperature, value=r.temperature),
+            warp=partial(warp.temperature, value=temperature),
             **how,
         )
-
-    critic_params = critique_params(config, model, mesh) if c.source == "learned" else None
 
     def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any]]:
         if c.source in refine.SOURCES:
@@ -80,7 +87,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
 
         def say(prompts):
             return refine.respond(
-                *(model, critic_params if c.source == "learned" else params, task.tokenizer, prompts, key),
+                *(judge, params if judge_params is None else judge_params, task.tokenizer, prompts, key),
                 max_new=SENTENCE,
                 prompt_length=task.prompt_length + attempt * (2 if c.reference else 1) + 2,
                 warp=refine.GREEDY,
@@ -89,13 +96,36 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
 
         return refine.by_model(say, tried, c.level, reference=c.reference)
 
-    return refine.Refiner(
+    return Talk(criticise, answer)
+
+
+def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:
+    """The refiner of an RL run; None where critique.source is "off".
+
+    Raises:
+      InputError: as of `talk`, k >= n, or a loss without a place for refinements.
+    """
+    c, r = SimpleNamespace(**config.critique), config.rollout
+    checks.positive(config, "critique.refined", "critique.attempts")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
+    if c.source != "off" and c.refined >= r.samples:
+        raise InputError(
+            f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
+        )
+    takes = inspect.signature(POLICY_LOSSES[config.loss.name]).parameters
+    if c.source not in ("off", "fresh") and "refined" not in takes:
+        raise InputError(
+            f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
+            "prompt: start from configs/rl/critique_grpo.py, or give shaped"
+        )
+    how = talk(config, task, model, mesh, r.temperature)
+    return how and refine.Refiner(
         task=task,
-        criticise=criticise,
-        answer=answer,
+        criticise=how.criticise,
+        answer=how.answer,
         score=jax.jit(token_scores(model, temperature=r.temperature)),
         rows=r.prompts * c.refined,
-        length=task.prompt_length + attempt,
+        length=task.prompt_length + task.response_length,
         count=c.refined,
         attempts=c.attempts,
         unsolved=c.unsolved,
@@ -125,8 +155,22 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
     return made
 
 
-def critique_params(config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh) -> Any:
-    """Parameters of the critique model `config.critique.model`, which has the policy's shape."""
+def critique_model(config: ConfigDict, task: Task, mesh: jax.sharding.Mesh) -> tuple[Transformer, Any]:
+    """The critique model of `config.critique.model` and its parameters.
+
+    It has the shape that the config.json of its workdir tells, which need not be the policy's.
+
+    Raises:
+      InputError: there is no checkpoint, or it is of another shape or vocabulary.
+    """
+    path = Path(config.critique.model) / "config.json"
+    shape = config.copy_and_resolve_references()
+    if path.is_file():
+        try:
+            shape.model = ConfigDict(json.loads(path.read_text())["config"]["model"])
+        except (ValueError, KeyError, TypeError) as e:
+            raise InputError(f"config.critique.model: {path} is damaged and does not tell the model's shape") from e
+    model = build.model(shape, task.tokenizer.vocab_size)
     tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
     state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
-    return build.initial_params(config.critique.model, state, key="critique.model")
+    return model, build.initial_params(config.critique.model, state, key="critique.model")

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import learner, sharding
 from entropy_rl.critique import oracle
-from entropy_rl.critique.sentences import ask_critique, ask_refinement, limit, parse, write
+from entropy_rl.critique.sentences import Critique, ask_critique, ask_refinement, limit, parse, write
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods import refine
 from entropy_rl.sampling import warp
@@ -41,7 +41,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
     state = learner.init_state(model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
     params = build.initial_params(config.init, state) if config.init is not None else state.params
-    judge = critique.critique_params(config, model, mesh) if config.critique.model is not None else None
+    judge = critique.critique_model(config, task, mesh) if config.critique.model is not None else None
     workdir = launch.open_workdir(config, workdir)
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
@@ -64,7 +64,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if judge is not None:
         prompts = [ask_critique(t.problem.prompt, t.text) for t in tried]
         texts, completions = refine.respond(
-            *(model, judge, task.tokenizer, prompts, next(keys)),
+            *(*judge, task.tokenizer, prompts, next(keys)),
             max_new=critique.SENTENCE,
             prompt_length=None,
             warp=refine.GREEDY,
@@ -81,8 +81,10 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         ways[f"oracle, {level}"] = [write(limit(truth[i], level)) for i in wrong]
     ways["random (oracle's of another attempt)"] = [write(limit(truth[i], "reason")) for i in shift]
     if said:
-        fallback = [c if c is not None and not c.right else None for c in said]
-        ways["learned"] = [write(limit(fallback[i], "reason")) if fallback[i] else "wrong" for i in wrong]
+        # in the loop the verdict of the verifier stands in for a critique that is of no use
+        fallback = [c if c is not None and not c.right else Critique(False) for c in said]
+        for level in ("step", "reason", "hint"):
+            ways[f"learned, {level}"] = [write(limit(fallback[i], level)) for i in wrong]
     bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
     repaired = {}
     for way, sentences in ways.items():

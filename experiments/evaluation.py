@@ -61,8 +61,10 @@ class Evaluator:
         clock = time.perf_counter()
         # 1 << 31 - 1: apart from the keys of training, which fold in the step alone
         key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 1), step)
-        values, _ = evaluate(self._model, params, self._task, key, ks=self._ks, **self._how)
+        values, groups = evaluate(self._model, params, self._task, key, ks=self._ks, **self._how)
         writer.evals(step, self._name, values | {"time/eval": time.perf_counter() - clock}, len(self._task))
+        rights = [row["right"] for row in per_problem(self._task, groups)]
+        writer.solved(step, self._name, self._how["samples"], rights)
         return values
 
     def last(self, writer: Writer, step: int, params) -> None:

@@ -182,7 +182,10 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     assert reads.missing() == ["checked", "part.b", "part.e", "unused"]
 
 
-@pytest.mark.parametrize("spec", ["seeds.py", "controls.py:tune", "controls.py:final", "laws.py", "critique.py"])
+SWEEPS = "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py".split()
+
+
+@pytest.mark.parametrize("spec", SWEEPS)
 def test_sweeps_set_knobs_that_there_are(spec):
     """A misspelt override would fail when its turn comes, hours later. Mutation: a strength of a missing key."""
     for run in launch.call(str(ROOT / "configs" / "sweeps" / spec), "get_runs"):

@@ -15,7 +15,7 @@ import pytest
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 
-FILES = ("metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl")
+FILES = ("metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl", "solved.jsonl")
 
 
 def work(writer, start, stop, every=2):
@@ -25,6 +25,7 @@ def work(writer, start, stop, every=2):
             writer.evals(step, "countdown", {"pass@1": step / 3, "pass@8": step / 2}, n=16)
             writer.samples(step, [{"text": f"é {step}", "reward": np.float32(step / 3)}])
             writer.problems(step, "countdown", [{"id": f"{i}", "n": 4, "right": np.int64(i + step)} for i in range(3)])
+            writer.solved(step, "countdown", 4, np.arange(3) + step)
         writer.scalars(step, {"policy/entropy": 1 / (step + 3), "rollout/reward": jnp.float32(step) / 7})
 
 
@@ -59,6 +60,20 @@ def test_rows_of_all_files(tmp_path):
     ]
     assert run.samples == [{"step": 0, "text": "é 0", "reward": 0.0}]
     assert run.problems == [{"step": 0, "task": "countdown", "id": f"{i}", "n": 4, "right": i} for i in range(3)]
+    assert run.solved == [{"step": 0, "task": "countdown", "n": 4, "right": [0, 1, 2]}]
+
+
+def test_persistent_failures():
+    rows = [
+        {"step": 0, "task": "a", "n": 2, "right": [0, 1, 0, 0]},
+        {"step": 0, "task": "b", "n": 2, "right": [2, 2, 2, 2]},
+        {"step": 5, "task": "a", "n": 2, "right": [0, 0, 2, 0]},
+        {"step": 9, "task": "a", "n": 2, "right": [1, 0, 0, 0]},
+    ]
+    never = metrics.persistent(rows, "a")
+    assert never.tolist() == [[True, False, True, True], [True, False, False, True], [False, False, False, True]]
+    with pytest.raises(InputError, match="no row of solved.jsonl is of task 'c'"):
+        metrics.persistent(rows, "c")
 
 
 @pytest.mark.parametrize("checkpoint", [0, 3, 4])

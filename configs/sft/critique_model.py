@@ -13,8 +13,10 @@ from configs.sft import lessons
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model."""
     c = lessons.get_config(arg)
-    c.lessons.update(solve=0.0, critique=1.0, refine=0.0)
+    c.lessons.update(solve=0.0, critique=1.0, refine=0.0, level="hint")  # what is heard of it, critique.level says
     if not arg:
-        c.steps = 6000
+        c.model.name = "small"
+        c.optimizer.learning_rate = 2e-3
+        c.steps = 8000
         c.eval.problems = 64  # it solves nothing any more
     return c

@@ -31,5 +31,5 @@ def get_config(arg=""):
         }
     )
     if not arg:
-        c.steps = 5000
+        c.steps = 14000
     return c

@@ -114,7 +114,7 @@ def test_scores(said, tmp_path):
     c = config("critique/scores", init=str(said / "start"), critique__model=str(said / "start"))
     out = critique_scores.run(c, tmp_path)
     assert out["attempts"] == 12 and out["critique"]["majority"][0] == 1.0
-    assert {"fresh sample", "no critique", "oracle, hint", "learned"} <= out["repaired"].keys()
+    assert {"fresh sample", "no critique", "oracle, hint", "learned, hint"} <= out["repaired"].keys()
     assert "| verdict accuracy |" in (tmp_path / "scores.md").read_text()
 
 

@@ -1,0 +1,72 @@
+"""Self-training from a base model, vanilla or with a critique in the loop, on a finite pool of problems.
+
+python -m experiments.self_train --config=configs/self_train.py --config.init=runs/base --workdir=runs/vanilla
+
+`config.init` is a run of configs/sft/lessons.py with `--config.task.args.levels=(3,4,5,6)`, which can refine. Add
+`--config.critique.source=oracle` for the solver's critiques, `learned` with `critique.model`, `fresh` for as many
+further samples without a critique; configs/sweeps/self_train.py has all arms. Samples, temperature, refinements kept
+and the barrier are those of the reference code (arXiv:2411.16579, README of WooooDyy/MathCritique).
+Time: about 3 minutes on one core. Expect, without a critique,
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+
+
+def get_config(arg=""):
+    """`:smoke` makes one round of a tiny model."""
+    c = common.base(levels=(3, 4, 5, 6))
+    c.task.args.talk = True
+    c.init = placeholder(str)  # workdir of the base model; None: random weights
+    c.rounds = 4  # after round 0, which is taught the original data alone
+    c.pool = 2048  # problems that are attempted, the same ones in every round
+    c.samples = 5  # attempts a problem
+    c.temperature = 0.7  # of attempts and refinements
+    c.original = 512  # rows of D_0, the same in every round: solved problems, or lessons where there is a path
+    c.lessons = ConfigDict(
+        {
+            "path": placeholder(str),  # workdir of experiments.make_critiques; None: D_0 has solutions alone
+            "solve": 0.5,  # shares of what is taught (critique/lessons.py)
+            "critique": 0.0,
+            "refine": 0.5,
+            "refined": 0.0,
+            "level": "reason",
+            "refine_levels": ("none", "verdict", "step", "reason", "hint"),
+            "problem": placeholder(str),
+        }
+    )
+    c.critique = ConfigDict(
+        {
+            "source": "off",  # off: failed attempts are thrown away; any other of configs/common.py
+            "level": "reason",
+            "model": placeholder(str),
+            "reference": False,
+        }
+    )
+    c.refine = ConfigDict(
+        {
+            "samples": 1,  # refinements of a failed attempt
+            "reserved": 1,  # right ones that are kept at most
+            "slack": 2,  # integers that a refinement may lack (the barrier against shortcuts)
+            "revisions": False,  # teach them after attempt and critique too
+        }
+    )
+    c.updates = 400  # a round, whatever the data
+    c.batch = 64
+    c.microbatches = 1
+    c.optimizer = common.optimizer(1e-3, warmup=20, decay_to=0.05, b2=0.98, weight_decay=0.01)
+    c.rollout = common.rollout()  # of evaluations: temperature 1
+    c.eval.update(problems=512, samples=16, ks=(1, 4, 16))
+    c.eval.last = ConfigDict({"problems": 512, "samples": 64})  # into problems.jsonl
+    del c.eval["every"]
+    c.checkpoint = ConfigDict({"keep": 2})
+    if common.variant(arg, "smoke"):
+        c.model.name = "test"
+        c.critique.source = "oracle"
+        c.update(rounds=1, pool=8, samples=2, original=4, updates=2, batch=4)
+        c.optimizer.warmup = 0
+        c.eval.update(problems=4, samples=2, ks=(1, 2))
+        c.eval.last.update(problems=4, samples=2)
+    return c

@@ -1,0 +1,200 @@
+"""Rounds of self-training, vanilla or with a critique in the loop (AutoMathCritique, Xi et al. 2024, arXiv:2411.16579).
+
+    python -m experiments.self_train --config=configs/self_train.py --config.init=runs/base --workdir=runs/vanilla
+    python -m experiments.self_train --config=configs/self_train.py --config.init=runs/base \\
+        --config.critique.source=oracle --workdir=runs/critique
+
+Round 0 is the base model of `config.init`, taught D_0. Round t: the policy of round t - 1 attempts every problem of a
+finite pool, right answers are kept, failed ones are retried as `config.critique` says, and the base is taught D_0 and
+what was kept (methods/self_train.py). All arms take `config.updates` updates a round. A retry after "fresh" is one
+more sample of the question: as difficulty-aware as a critique, and without one.
+
+Writes, step being the round, metrics.jsonl (what data a round is taught: share and coverage per level; tokens spent),
+evals.jsonl (held-out problems, after training), problems.jsonl (after the last round), round<t>.jsonl (its data) and
+checkpoints. A killed run repeats the round that it was in, and gives the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from entropy_rl import jsonl, learner, objectives, sharding
+from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.critique.sentences import ask_refinement
+from entropy_rl.errors import InputError
+from entropy_rl.losses.weights import token_mean
+from entropy_rl.methods import self_train
+from entropy_rl.methods.collect import Group, attempt
+from entropy_rl.metrics import Writer
+from entropy_rl.models.scoring import token_scores
+from entropy_rl.rollouts import Batch
+from entropy_rl.sampling import warp
+from experiments import build, checks, critique, launch
+from experiments.evaluation import BATCH, Evaluator
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Trains round by round.
+
+    Raises:
+      InputError: a bad value, a base, critique model or dataset that is not there, or a workdir of another config.
+    """
+    loop = SelfTraining(config)
+    workdir = launch.open_workdir(config, workdir)
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        restored = checkpoints.restore_latest(loop.abstract)
+        done, state, _ = restored or (-1, None, {})  # checkpoint t: round t is done
+        if done == config.rounds:
+            return
+        with Writer.resume(workdir, done + 1) as writer:
+            for number in range(done + 1, config.rounds + 1):
+                state = loop.round(number, state, writer, workdir)
+                if number == config.rounds:
+                    loop.evaluator.last(writer, number, state.params)
+                writer.flush()
+                checkpoints.save(number, state, {})
+
+
+class SelfTraining:
+    """The parts of a run; making it finds what is wrong with the config."""
+
+    def __init__(self, config: ConfigDict):
+        checks.positive(config, "rounds", "samples", "pool", "updates", "batch", "microbatches", "temperature")
+        checks.positive(config, "checkpoint.keep", "refine.samples", "refine.reserved")
+        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "refine.slack", "original")
+        checks.seed(config)
+        self._config = config
+        self._task = task = build.task(config, split="train", size=config.pool)
+        self._model = build.model(config, task.tokenizer.vocab_size)
+        self._mesh = mesh = build.mesh(config)
+        checks.rows(mesh, "the rows of an update (batch)", config.batch)
+        tx, _ = build.optimizer(config, config.updates)
+        self._talk = critique.talk(config, task, self._model, mesh, config.temperature)
+        self._pool = [task[i] for i in range(config.pool)]
+        self._original = critique.make_lessons(config, task) if config.lessons.path is not None else task
+        self.evaluator = Evaluator(config, self._model, mesh)
+        self.abstract = learner.abstract_state(self._model, tx, mesh)
+        self._fresh = partial(learner.init_state, self._model, tx, mesh, jax.random.key(config.seed))
+        base = self._fresh()
+        self._base = build.initial_params(config.init, base) if config.init is not None else base.params
+        self._update = learner.make_update(
+            *(objectives.nll(token_scores(self._model)), tx),
+            microbatches=config.microbatches,
+            record=objectives.nll_record,
+        )
+        self._weight = jax.jit(token_mean)
+        self._place = partial(jax.device_put, device=sharding.rows(mesh))
+
+    def round(self, number: int, state: learner.TrainState | None, writer: Writer, workdir: Path) -> learner.TrainState:
+        """The state after round `number`, from the state after the one before; rows are written."""
+        items, row = [], {}
+        if number:
+            items, row = self._collect(number, state.params)
+            jsonl.rewrite(workdir / f"round{number}.jsonl", [dataclasses.asdict(item) for item in items])
+        clock = time.perf_counter()
+        state, trained = self._teach(number, items)
+        row |= trained | {"time/learn": time.perf_counter() - clock}
+        writer.scalars(number, row)
+        values = self.evaluator(writer, number, state.params)
+        print(
+            f"round {number}: {len(items)} items, held-out pass@1 {values['pass@1']:.3f}, "
+            f"coverage {values['coverage']:.3f}, entropy {values['entropy']:.3f}"
+        )
+        return state
+
+    def _collect(self, number: int, params: Any) -> tuple[list[self_train.Item], dict[str, float]]:
+        """Attempts at the pool and retries of those that failed: what is kept, what is logged."""
+        c, clock = self._config, time.perf_counter()
+        key = jax.random.fold_in(jax.random.key(c.seed), number)
+        own, to_criticise, to_refine = jax.random.split(key, 3)
+        groups = list(self._attempts(params, own))
+        items, tried = self_train.right_items(groups), self_train.failed(groups)
+        attempts = [completion for g in groups for completion in g.completions]
+        row = {
+            "policy/entropy_sequence": float(np.mean([a.entropy.mean() for a in attempts])),
+            "rollout/reward": float(np.mean([g.rewards for g in groups])),
+            "rollout/tokens": float(sum(len(a.tokens) for a in attempts)),
+            "rollout/truncated": float(np.mean([a.truncated for a in attempts])),
+        }
+        if self._talk and tried:
+            said, logged = self._talk.criticise(params, tried, np.random.default_rng((c.seed, number)), to_criticise)
+            asked = [
+                t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
+                for t, s in zip(tried, said)
+            ]
+            repeated = [prompt for prompt in asked for _ in range(c.refine.samples)]
+            texts, completions = self._talk.answer(params, repeated, to_refine)
+            rewards = [
+                0.0 if made.truncated else self._task.verify(tried[i // c.refine.samples].problem, text)
+                for i, (text, made) in enumerate(zip(texts, completions))
+            ]
+            each = list(zip(texts, rewards))
+            retries = [each[i : i + c.refine.samples] for i in range(0, len(each), c.refine.samples)]
+            how = {"reserved": c.refine.reserved, "slack": c.refine.slack, "revisions": c.refine.revisions}
+            kept, of_kept = self_train.refined_items(tried, asked, retries, **how)
+            items += kept
+            row |= logged | of_kept | {"refine/tokens": float(sum(len(made.tokens) for made in completions))}
+        row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
+        return items, row
+
+    def _attempts(self, params: Any, key: jax.Array) -> Iterator[Group]:
+        c, task = self._config, self._task
+        for start in range(0, len(self._pool), BATCH):
+            yield from attempt(
+                *(self._model, params, task, self._pool[start : start + BATCH], jax.random.fold_in(key, start)),
+                samples=c.samples,
+                max_new=task.response_length,
+                prompt_length=task.prompt_length,
+                slots=min(c.rollout.slots, BATCH * c.samples),
+                warp=partial(warp.temperature, value=c.temperature),
+                sharding=sharding.rows(self._mesh),
+            )
+
+    def _teach(self, number: int, items: list[self_train.Item]) -> tuple[learner.TrainState, dict[str, float]]:
+        """The base, taught D_0 and `items` in passes of random order; what was logged last."""
+        c, state = self._config, learner.with_params(self._fresh(), jax.tree.map(jax.numpy.copy, self._base))
+        tokens, mask = self._data(items)
+        if not len(tokens):
+            return state, {}
+        rng, order, row = np.random.default_rng((c.seed, number, 1)), np.zeros(0, int), {}
+        for step in range(c.updates):
+            while len(order) < c.batch:
+                order = np.concatenate([order, rng.permutation(len(tokens))])
+            pick, order = order[: c.batch], order[c.batch :]
+            batch = Batch(tokens=tokens[pick], mask=mask[pick], weight=self._weight(mask[pick]))
+            state, row = self._update(state, jax.tree.map(self._place, batch), jax.random.key(c.seed), {})
+            if int(state.step) != step + 1:
+                raise InputError(
+                    f"loss or gradient is not finite in round {number}, update {step}: lower optimizer.learning_rate, "
+                    "in a new workdir"
+                )
+        return state, {k: float(v) for k, v in jax.device_get(row).items()}
+
+    def _data(self, items: list[self_train.Item]) -> tuple[np.ndarray, np.ndarray]:
+        """D_0 and items as tokens and mask, of one width whatever the items, so that one program is compiled."""
+        c, task = self._config, self._task
+        attempt_length = task.prompt_length + task.response_length
+        width = attempt_length
+        if c.refine.revisions:  # question, attempt, critique and "again" before the response
+            width += task.response_length + critique.SENTENCE + task.response_length
+        first, mask = np.zeros((0, width), np.int32), np.zeros((0, width), bool)
+        if c.original:
+            first, mask = self._original.demonstrations(c.seed, 0, c.original)
+            width = max(width, first.shape[1])
+        pad = lambda x, value: np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=value)  # noqa: E731
+        more = self_train.to_rows([(i.prompt, i.response) for i in items], task.tokenizer, width)
+        tokens = np.concatenate([pad(first, task.tokenizer.pad_id), more["tokens"]])
+        return tokens, np.concatenate([pad(mask, False), more["mask"]])
+
+
+if __name__ == "__main__":
+    launch.main(run)
