@@ -20,17 +20,17 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5, 6))
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base model; None: random weights
-    c.rounds = 4  # after round 0, which is taught the original data alone
-    c.pool = 2048  # problems that are attempted, the same ones in every round
+    c.rounds = 5
+    c.pool = 1024  # problems that are attempted, the same ones in every round
     c.samples = 5  # attempts a problem
     c.temperature = 0.7  # of attempts and refinements
-    c.original = 512  # rows of D_0, the same in every round: solved problems, or lessons where there is a path
+    c.original = 2048  # rows of D_0, the same in every round: solved problems, or lessons where there is a path
     c.lessons = ConfigDict(
         {
             "path": placeholder(str),  # workdir of experiments.make_critiques; None: D_0 has solutions alone
-            "solve": 0.5,  # shares of what is taught (critique/lessons.py)
+            "solve": 0.0,  # shares of what is taught (critique/lessons.py)
             "critique": 0.0,
-            "refine": 0.5,
+            "refine": 1.0,
             "refined": 0.0,
             "level": "reason",
             "refine_levels": ("none", "verdict", "step", "reason", "hint"),

@@ -4,10 +4,11 @@
     python -m experiments.self_train --config=configs/self_train.py --config.init=runs/base \\
         --config.critique.source=oracle --workdir=runs/critique
 
-Round 0 is the base model of `config.init`, taught D_0. Round t: the policy of round t - 1 attempts every problem of a
-finite pool, right answers are kept, failed ones are retried as `config.critique` says, and the base is taught D_0 and
-what was kept (methods/self_train.py). All arms take `config.updates` updates a round. A retry after "fresh" is one
-more sample of the question: as difficulty-aware as a critique, and without one.
+Round 0 is the base model of `config.init`, which has been taught D_0 already (in the paper it is taught D_0 here). Round
+t: the policy of round t - 1 attempts every problem of a finite pool, right answers are kept, failed ones are retried as
+`config.critique` says, and the base is taught D_0 and what was kept (methods/self_train.py). All arms take
+`config.updates` updates a round. A retry after "fresh" is one more sample of the question: as difficulty-aware as a
+critique, and without one.
 
 Writes, step being the round, metrics.jsonl (what data a round is taught: share and coverage per level; tokens spent),
 evals.jsonl (held-out problems, after training), problems.jsonl (after the last round), round<t>.jsonl (its data) and
@@ -102,8 +103,8 @@ class SelfTraining:
             jsonl.rewrite(workdir / f"round{number}.jsonl", [dataclasses.asdict(item) for item in items])
         clock = time.perf_counter()
         state, trained = self._teach(number, items)
-        row |= trained | {"time/learn": time.perf_counter() - clock}
-        writer.scalars(number, row)
+        if number:
+            writer.scalars(number, row | trained | {"time/learn": time.perf_counter() - clock})
         values = self.evaluator(writer, number, state.params)
         print(
             f"round {number}: {len(items)} items, held-out pass@1 {values['pass@1']:.3f}, "
@@ -160,10 +161,10 @@ class SelfTraining:
             )
 
     def _teach(self, number: int, items: list[self_train.Item]) -> tuple[learner.TrainState, dict[str, float]]:
-        """The base, taught D_0 and `items` in passes of random order; what was logged last."""
+        """The base, after round 0 taught D_0 and `items` in passes of random order; what was logged last."""
         c, state = self._config, learner.with_params(self._fresh(), jax.tree.map(jax.numpy.copy, self._base))
         tokens, mask = self._data(items)
-        if not len(tokens):
+        if not (number and len(tokens)):
             return state, {}
         rng, order, row = np.random.default_rng((c.seed, number, 1)), np.zeros(0, int), {}
         for step in range(c.updates):
