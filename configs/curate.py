@@ -10,6 +10,8 @@ and one for those of the study of the law:
 python -m experiments.curate --config=configs/curate.py:laws --config.runs=runs/laws --workdir=notebooks/data/laws
 and one for that of critiques in the loop:
 python -m experiments.curate --config=configs/curate.py:critique --config.runs=runs/critique --workdir=notebooks/data/critique
+and one for that of self-training:
+python -m experiments.curate --config=configs/curate.py:self_train --config.runs=runs/self_train --workdir=notebooks/data/self_train
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -17,19 +19,18 @@ Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `c
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from entropy_rl.errors import InputError
+from configs import common
 
 
 def get_config(arg=""):
-    """`:controls`, `:laws`, `:critique` keep a study's curves, `:changes` those of entropy, `:tokens` tokens.json."""
-    if arg not in ("", "controls", "changes", "tokens", "laws", "critique"):
-        ways = ":controls, :changes, :tokens, :laws or :critique"
-        raise InputError(f"configs/curate.py knows no variant {arg!r}: leave it out or say {ways}")
+    """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
+    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
     c.metrics = ("policy/entropy*", "policy/cov", "entropy/*", "rollout/reward", "rollout/answer_entropy")
     c.evals = ("pass@*", "coverage*", "distinct*", "answer_entropy", "entropy_sequence")
+    c.solved = False  # whether solved.jsonl is kept
     c.every = 1  # of rows of metrics.jsonl, those at multiples of it
     c.digits = 17  # significant ones; 17 keep every bit
     if arg == "controls":
@@ -43,9 +44,13 @@ def get_config(arg=""):
         c.update(match="*mix=*", digits=5)
         c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
     elif arg == "critique":
-        c.update(match="*,seed=*", every=10, digits=4)
+        c.update(match="*,seed=*", every=10, digits=4, solved=True)
         c.metrics = ("policy/entropy_sequence", "policy/entropy_refined", "rollout/*", "refine/*", "critique/*")
         c.evals = ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
+    elif arg == "self_train":
+        c.update(match="*,seed=*", digits=4)
+        c.metrics = ("data/*", "policy/entropy_sequence", "rollout/*", "refine/*", "critique/*")
+        c.evals = ("pass@*", "coverage*", "distinct*", "entropy*", "answer_entropy")
     elif arg == "tokens":
         c.match = "*"
     return c

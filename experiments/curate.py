@@ -60,6 +60,8 @@ def thin(path: Path, out: Path, config: ConfigDict) -> None:
     keep = [row for row in data.evals if wanted(row["metric"], config.evals)]
     if config.evals:
         jsonl.rewrite(out / metrics.EVALS, [shorter(row) for row in keep])
+    if config.solved:
+        jsonl.rewrite(out / metrics.SOLVED, data.solved)
 
 
 def wanted(name: str, patterns: tuple[str, ...]) -> bool:

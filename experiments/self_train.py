@@ -4,9 +4,9 @@
     python -m experiments.self_train --config=configs/self_train.py --config.init=runs/base \\
         --config.critique.source=oracle --workdir=runs/critique
 
-Round 0 is the base model of `config.init`, which has been taught D_0 already (in the paper it is taught D_0 here). Round
-t: the policy of round t - 1 attempts every problem of a finite pool, right answers are kept, failed ones are retried as
-`config.critique` says, and the base is taught D_0 and what was kept (methods/self_train.py). All arms take
+Round 0 is the base model of `config.init`, which has been taught D_0 already (in the paper it is taught D_0 here).
+Round t: the policy of round t - 1 attempts every problem of a finite pool, right answers are kept, failed ones are
+retried as `config.critique` says, and the base is taught D_0 and what was kept (methods/self_train.py). All arms take
 `config.updates` updates a round. A retry after "fresh" is one more sample of the question: as difficulty-aware as a
 critique, and without one.
 
