@@ -53,7 +53,7 @@ def get_config(arg=""):
             "revisions": False,  # teach them after attempt and critique too
         }
     )
-    c.updates = 400  # a round, whatever the data
+    c.updates = 300  # a round, whatever the data
     c.batch = 64
     c.microbatches = 1
     c.optimizer = common.optimizer(1e-3, warmup=20, decay_to=0.05, b2=0.98, weight_decay=0.01)

@@ -9,7 +9,7 @@ model, which was taught to solve, to criticise and to refine, have the same pool
 more tell what is the critique's and what is that of more samples: fresh retries failed attempts too, by asking afresh,
 and more attempts every problem twice as often as vanilla does.
 
-Time: 3 to 5 minutes a run on a core of a shared 2-core CPU. The parts before: 20 minutes.
+Time: about 3 minutes a run on a core of a shared 2-core CPU. The parts before: 30 minutes.
 """
 
 from __future__ import annotations
