@@ -2,8 +2,9 @@
 
     python -m experiments.compare --config=configs/compare.py --config.runs=FOLDER --workdir=OUT
 
-FOLDER holds runs of train_rl in folders `<control>,seed=<k>`, such as `clip_cov,seed=1`, with `eval.last` on. Writes
-OUT/table.json and OUT/table.md, and prints the latter. A run that is not there or not finished is named, and left out.
+FOLDER holds runs of train_rl, or of self_train, whose steps are rounds, in folders `<control>,seed=<k>`, such as
+`clip_cov,seed=1`, with `eval.last` on. Writes OUT/table.json and OUT/table.md, and prints the latter. A run that is not
+there or not finished is named, and left out.
 
 Per control, means over its seeds:
 
@@ -135,7 +136,8 @@ def read_run(path: Path, seed: int, say) -> Run | None:
     try:
         about = json.loads((path / "config.json").read_text())
         config = about["config"]
-        ran, steps, wanted = config["seed"], config["steps"], config["eval"].get("last", {}).get("problems", 0)
+        steps = config["rounds" if "rounds" in config else "steps"]
+        ran, wanted = config["seed"], config["eval"].get("last", {}).get("problems", 0)
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise InputError(f"{path / 'config.json'} is not that of an RL run: remove {path}, or repair it") from e
     if ran != seed:

@@ -9,7 +9,7 @@ import pytest
 from entropy_rl import metrics
 from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
-from experiments import launch, self_train
+from experiments import compare, launch, self_train
 
 
 def config(**changes):
@@ -83,6 +83,15 @@ def test_a_killed_run_goes_on_to_the_same(lucky, tmp_path, monkeypatch):
     first, second = (metrics.read(tmp_path / name).metrics for name in ("whole", "cut"))
     for a, b in zip(first, second, strict=True):
         assert {k: v for k, v in a.items() if "time/" not in k} == {k: v for k, v in b.items() if "time/" not in k}
+
+
+def test_arms_can_be_compared(lucky, tmp_path):
+    for arm, source in (("vanilla", "off"), ("random", "random")):
+        self_train.run(config(critique__source=source), tmp_path / f"{arm},seed=0")
+    c = launch.load_config("configs/compare.py")
+    c.update(runs=str(tmp_path), baseline="vanilla", draws=100)
+    table = compare.run(c, tmp_path / "table")["controls"]
+    assert table.keys() == {"vanilla", "random"} and table["vanilla"]["pass@1"] > 0
 
 
 @pytest.mark.parametrize(
