@@ -103,7 +103,8 @@ def test_bad_lessons(said, changes, message):
 
 def test_one_problem(said):
     rows = dataset.read(said / "said")
-    c = config("sft/critique_model", lessons__path=str(said / "said"), lessons__problem=rows[0].id)
+    one = {"lessons__path": str(said / "said"), "lessons__problem": rows[0].id}
+    c = config("sft/critique_model", **one, lessons__solve=0.0)
     made = train_sft.parts(c)[0]
     tokens, _ = made.demonstrations(0, 0, 8)
     question = countdown.TALKER.encode(rows[0].question)
