@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -57,7 +58,8 @@ def generate(
       slots: requests served at once; None: all. Fewer take less memory.
       max_new: the longest response, in tokens.
       eos: token id or ids that end a response.
-      warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6).
+      warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6). A program is compiled for each,
+        where equal partials are one.
       prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
       chunk: decode steps between two looks at which slots are free to be refilled.
       sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
@@ -97,7 +99,7 @@ def generate(
         samples=samples,
         max_new=max_new,
         eos=eos,
-        warp=warp,
+        warp=_one(warp),
         chunk=chunk,
         place=(lambda x: x) if sharding is None else partial(jax.device_put, device=sharding),
     )
@@ -111,6 +113,16 @@ def generate(
             pieces = [p for part in served for p in part]
     done = [_completion(p, eos) for p in pieces]
     return [done[i : i + samples] for i in range(0, requests, samples)]
+
+
+def _one(warp: slots_.Warp) -> slots_.Warp:
+    """The same object for equal partials: jax tells static arguments apart by ==, and no partial equals another."""
+    return _bound(warp.func, *warp.args, **warp.keywords) if isinstance(warp, partial) else warp
+
+
+@functools.cache
+def _bound(function, *args, **keywords) -> partial:
+    return partial(function, *args, **keywords)
 
 
 def _streams(sharding: jax.sharding.Sharding | None) -> int:
@@ -142,7 +154,7 @@ def _serve(
             left = np.full(slots, max_new, np.int32)
             state = slots_.insert(state, prefix, take, prompt, request, last, length, left)
         state, out = slots_.decode(
-            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width
+            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=_one(warp), width=width
         )
         token, logp, entropy, live, left = jax.device_get((out.token, out.logp, out.entropy, out.live, state.left))
         count = live.sum(axis=1)

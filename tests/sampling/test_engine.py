@@ -7,6 +7,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
+from entropy_rl.sampling import decode
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate, score
 
@@ -91,3 +92,13 @@ def test_bad_prompts_are_named(policy):
     for prompts, message in (([[2], []], "prompt 1 has 0 tokens"), ([[2] * 5], "prompt 0 has 5 tokens")):
         with pytest.raises(InputError, match=message):
             generate(model, params, prompts, jax.random.key(0), max_new=2, eos=1, prompt_length=4)
+
+
+def test_equal_warps_are_one_program(policy):
+    """Mutation: each call's own partial, which compiles decode anew: ten times the seconds of a small call."""
+    sample(policy, warp=partial(warp.temperature, value=0.7))
+    programs = decode.decode._cache_size()
+    sample(policy, warp=partial(warp.temperature, value=0.7))
+    assert decode.decode._cache_size() == programs
+    sample(policy, warp=partial(warp.temperature, value=0.8))
+    assert decode.decode._cache_size() == programs + 1
