@@ -25,26 +25,26 @@ ARMS: dict[str, dict[str, Any]] = {
     "fresh": {"critique.source": "fresh"},
     "random": {"critique.source": "random"},
     "learned": {"critique.source": "learned", "critique.model": "{workdir}/critique_model"},
-    "learned_hint": {  # it says what it would do instead
-        "critique.source": "learned",
-        "critique.model": "{workdir}/critique_model",
-        "critique.level": "hint",
-    },
     "oracle": {"critique.source": "oracle"},  # step and reason
-    "none": {"critique.source": "none"},
+    "indicative": {"critique.source": "indicative"},
+    "oracle_step": {"critique.source": "oracle", "critique.level": "step"},
     "hint": {"critique.source": "oracle", "critique.level": "hint"},  # leaks part of a solution
     "self": {"critique.source": "self"},
     "withdrawn": {"critique.source": "oracle", "critique.until": STEPS // 2},
     "entropy_bonus": {"critique.source": "off", "entropy_coef.args.value": 0.01},
     "clip_cov": {"critique.source": "off", "loss.args.frac": 0.01},
     "oracle_clip_cov": {"critique.source": "oracle", "loss.args.frac": 0.01},
+    "none": {"critique.source": "none"},
+    "learned_hint": {  # it says what it would do instead
+        "critique.source": "learned",
+        "critique.model": "{workdir}/critique_model",
+        "critique.level": "hint",
+    },
     # three rows of eight instead of one, from up to five retries, and as many fresh samples
     "oracle_three": {"critique.source": "oracle", "critique.refined": 3, "critique.attempts": 5},
     "fresh_three": {"critique.source": "fresh", "critique.refined": 3, "critique.attempts": 5},
-    "indicative": {"critique.source": "indicative"},
-    "oracle_step": {"critique.source": "oracle", "critique.level": "step"},
 }
-FIVE = ("grpo", "oracle", "fresh", "random", "learned")
+FIVE = ("grpo", "fresh", "random", "learned", "oracle")  # seeds; the others have three
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:

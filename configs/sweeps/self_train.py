@@ -20,13 +20,13 @@ LEVELS = (3, 4, 5, 6)
 
 ARMS: dict[str, dict[str, Any]] = {
     "vanilla": {"critique.source": "off"},
-    "fresh": {"critique.source": "fresh"},
     "oracle": {"critique.source": "oracle"},  # first wrong step and why
-    "hint": {"critique.source": "oracle", "critique.level": "hint"},  # leaks part of a solution
     "learned": {"critique.source": "learned", "critique.model": "{workdir}/critique_model"},
+    "fresh": {"critique.source": "fresh"},
     "random": {"critique.source": "random"},
-    "none": {"critique.source": "none"},
+    "hint": {"critique.source": "oracle", "critique.level": "hint"},  # leaks part of a solution
     "more": {"critique.source": "off", "samples": 10},
+    "none": {"critique.source": "none"},
     "revisions": {"critique.source": "oracle", "refine.revisions": True},
 }
 

@@ -154,7 +154,7 @@ def _serve(
             left = np.full(slots, max_new, np.int32)
             state = slots_.insert(state, prefix, take, prompt, request, last, length, left)
         state, out = slots_.decode(
-            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=_one(warp), width=width
+            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width
         )
         token, logp, entropy, live, left = jax.device_get((out.token, out.logp, out.entropy, out.live, state.left))
         count = live.sum(axis=1)

@@ -7,8 +7,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
-from entropy_rl.sampling import decode
-from entropy_rl.sampling import warp
+from entropy_rl.sampling import decode, warp
 from entropy_rl.sampling.engine import generate, score
 
 EOS = 1
