@@ -1,5 +1,7 @@
 """What several configs share. A config file stays short: what differs from here, and the paper it comes from."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -78,6 +80,12 @@ def policy_gradient(c: ConfigDict) -> None:
     c.samples = 4  # texts kept at each evaluation
     # after the last update, of eval.split, into problems.jsonl: what experiments.compare reads; 0 problems: none
     c.eval.last = ConfigDict({"problems": 0, "samples": 16})
+
+
+def part(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
+    """A run of a sweep (experiments/sweep.py) that comes after others."""
+    about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{config}.py"}
+    return about | {"overrides": overrides, "after": list(after)}
 
 
 def variant(arg: str, *known: str) -> str:

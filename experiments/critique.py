@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import learner, sharding
 from entropy_rl.critique import dataset, lessons
-from entropy_rl.critique.sentences import LEVELS
+from entropy_rl.critique.sentences import LEVELS, Critique
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.methods import refine
@@ -28,7 +28,6 @@ from entropy_rl.tasks.base import Task
 from experiments import build, checks
 
 WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
-SENTENCE = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +66,11 @@ def talk(
     attempt = task.response_length
     level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
     # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
-    words = max(WORDS[level] + attempt * (level == "answer"), SENTENCE * (c.source in refine.MODELS))
+    words = max(WORDS[level] + attempt * (level == "answer"), refine.SENTENCE * (c.source in refine.MODELS))
     width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
     how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
-    judge, judge_params = critique_model(config, task, mesh) if c.source == "learned" else (model, None)
+    judge, judge_params = critique_model(config, c.model, task, mesh) if c.source == "learned" else (model, None)
+    ask = judging(config, task, judge, mesh, reference=c.reference)
 
     def answer(params, prompts, key):
         return refine.respond(
@@ -85,16 +85,8 @@ def talk(
         if c.source in refine.SOURCES:
             return refine.SOURCES[c.source](tried, rng, level=c.level), {}
 
-        def say(prompts):
-            return refine.respond(
-                *(judge, params if judge_params is None else judge_params, task.tokenizer, prompts, key),
-                max_new=SENTENCE,
-                prompt_length=task.prompt_length + attempt * (2 if c.reference else 1) + 2,
-                warp=refine.GREEDY,
-                **how,
-            )
-
-        return refine.by_model(say, tried, c.level, reference=c.reference)
+        said, completions = ask(params if judge_params is None else judge_params, tried, key)
+        return refine.by_model(said, completions, tried, c.level)
 
     return Talk(criticise, answer)
 
@@ -155,22 +147,45 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
     return made
 
 
-def critique_model(config: ConfigDict, task: Task, mesh: jax.sharding.Mesh) -> tuple[Transformer, Any]:
-    """The critique model of `config.critique.model` and its parameters.
+def judging(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, *, reference: bool = False
+) -> Callable[..., tuple[list[Critique | None], list[Completion]]]:
+    """Parameters of a critique model, tried attempts, key -> what `refine.judge` gives; the most likely critiques."""
+
+    def ask(params, tried, key):
+        def answer(prompts):
+            return refine.respond(
+                *(model, params, task.tokenizer, prompts, key),
+                max_new=refine.SENTENCE,
+                prompt_length=task.prompt_length + task.response_length * (2 if reference else 1) + 2,
+                warp=refine.GREEDY,
+                slots=config.rollout.slots,
+                sharding=sharding.rows(mesh),
+            )
+
+        return refine.judge(answer, tried, reference=reference)
+
+    return ask
+
+
+def critique_model(
+    config: ConfigDict, path: str, task: Task, mesh: jax.sharding.Mesh, key: str = "critique.model"
+) -> tuple[Transformer, Any]:
+    """The critique model of the workdir `path` and its parameters; `key` names it in messages.
 
     It has the shape that the config.json of its workdir tells, which need not be the policy's.
 
     Raises:
       InputError: there is no checkpoint, or it is of another shape or vocabulary.
     """
-    path = Path(config.critique.model) / "config.json"
+    about = Path(path) / "config.json"
     shape = config.copy_and_resolve_references()
-    if path.is_file():
+    if about.is_file():
         try:
-            shape.model = ConfigDict(json.loads(path.read_text())["config"]["model"])
+            shape.model = ConfigDict(json.loads(about.read_text())["config"]["model"])
         except (ValueError, KeyError, TypeError) as e:
-            raise InputError(f"config.critique.model: {path} is damaged and does not tell the model's shape") from e
+            raise InputError(f"config.{key}: {about} is damaged and does not tell the model's shape") from e
     model = build.model(shape, task.tokenizer.vocab_size)
     tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
     state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
-    return model, build.initial_params(config.critique.model, state, key="critique.model")
+    return model, build.initial_params(path, state, key=key)

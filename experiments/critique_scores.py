@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import learner, sharding
 from entropy_rl.critique import oracle
-from entropy_rl.critique.sentences import Critique, ask_critique, ask_refinement, limit, parse, write
+from entropy_rl.critique.sentences import Critique, ask_refinement, limit, write
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods import refine
 from entropy_rl.sampling import warp
@@ -41,7 +41,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
     state = learner.init_state(model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
     params = build.initial_params(config.init, state) if config.init is not None else state.params
-    judge = critique.critique_model(config, task, mesh) if config.critique.model is not None else None
+    path = config.critique.model
+    judge = critique.critique_model(config, path, task, mesh) if path is not None else None
     workdir = launch.open_workdir(config, workdir)
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
@@ -62,15 +63,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     said = None
     if judge is not None:
-        prompts = [ask_critique(t.problem.prompt, t.text) for t in tried]
-        texts, completions = refine.respond(
-            *(*judge, task.tokenizer, prompts, next(keys)),
-            max_new=critique.SENTENCE,
-            prompt_length=None,
-            warp=refine.GREEDY,
-            **how,
-        )
-        said = [parse(t) for t in texts]
+        ask = critique.judging(config, task, judge[0], mesh)
+        said, completions = ask(judge[1], tried, next(keys))
         out["critique"] = {k: bounds(v) for k, v in agreement(said, truth).items()}
         out["critique"]["tokens"] = float(np.mean([len(c.tokens) for c in completions]))
 
@@ -82,7 +76,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     ways["random (oracle's of another attempt)"] = [write(limit(truth[i], "reason")) for i in shift]
     if said:
         # in the loop the verdict of the verifier stands in for a critique that is of no use
-        fallback = [c if c is not None and not c.right else Critique(False) for c in said]
+        fallback = [c if refine.usable(c, t) else Critique(t.right) for c, t in zip(said, tried)]
         for level in ("step", "reason", "hint"):
             ways[f"learned, {level}"] = [write(limit(fallback[i], level)) for i in wrong]
     bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)

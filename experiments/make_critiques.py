@@ -3,12 +3,15 @@
     python -m experiments.make_critiques --config=configs/critique/make.py --config.init=runs/sft --workdir=runs/said
 
 1. Flawed paths: rg1, sampled; rg2, a right path resampled from a random step on at a raised temperature; rg3, a mistake
-   of a known kind planted at a random step, from which the policy goes on.
-2. Critiques by an annotator: the solver (critique/oracle.py), whose solution is the refinement that is taught.
+   of a known kind planted at a random step, from which the policy goes on. `config.generators` are further policies
+   whose attempts are taken too.
+2. Critiques by `config.annotators`: "oracle", the solver (critique/oracle.py); "self", the policy of `config.init`; or
+   the workdir of a critique model. A model's critique is kept if it can be read and its verdict is the verifier's, as
+   in arXiv:2506.03106. The refinement that is taught is the solver's solution.
 3. The soft filter, with `--config.filter.tries=N`: kept if at least `filter.least` of N refinements by the policy of
    `config.init`, which must have been taught to refine, come right. (The paper's N and k are not published.)
 
-Writes `workdir/critiques/1.0.0` (TFDS, array_record) with the counts of each stage, and counts.json.
+Writes `workdir/critiques/1.1.0` (TFDS, array_record) with the counts of each stage, and counts.json.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,90 +31,26 @@ from ml_collections import ConfigDict
 from entropy_rl import learner, sharding
 from entropy_rl.critique import dataset, flaws, oracle
 from entropy_rl.critique.sentences import LEVELS, ask_refinement, limit, parse, write
-from entropy_rl.methods.collect import attempt
-from entropy_rl.methods.refine import respond
+from entropy_rl.errors import InputError
+from entropy_rl.methods import refine
+from entropy_rl.methods.collect import Group, attempt
 from entropy_rl.sampling import warp
 from entropy_rl.tasks.base import Problem
-from experiments import build, checks, launch
+from experiments import build, checks, critique, launch
+
+Flawed = tuple[Problem, str, str]  # problem, attempt, stage
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, int]:
     """Writes the dataset and gives its counts.
 
     Raises:
-      InputError: a bad value, or a policy that is not there.
+      InputError: a bad value, or a policy or critique model that is not there.
     """
-    checks.positive(config, "problems", "samples", "resample.temperature", "rollout.slots", "rollout.temperature")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "resample.paths", "planted", "filter.tries")
-    checks.seed(config)
-    checks.one_of(config, "filter.level", LEVELS)
-    task = build.task(config, split="train")
-    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
-    tx, _ = build.optimizer(config, 1)
-    state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
-    params = build.initial_params(config.init, state) if config.init is not None else state.params
+    maker = Maker(config)
     workdir = launch.open_workdir(config, workdir)
-
-    rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 8))
-    how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
-    problems = [task[i] for i in range(config.problems)]
-    found: list[tuple[Problem, str, str]] = []  # problem, attempt, stage
-    counts: collections.Counter[str] = collections.Counter()
-
-    groups = attempt(
-        *(model, params, task, problems, next(keys)),
-        samples=config.samples,
-        max_new=task.response_length,
-        prompt_length=task.prompt_length,
-        warp=partial(warp.temperature, value=config.rollout.temperature),
-        **how,
-    )
-    found += [(g.problem, text, "rg1") for g in groups for text in g.texts]
-
-    # a path's first steps, from which the policy goes on: (stage, problem, prefix)
-    starts: list[tuple[str, Problem, str]] = []
-    for g in groups:
-        right = [t for t, r in zip(g.texts, g.rewards) if r >= 1]
-        for text in right[: config.resample.paths]:
-            steps = text.split(" ; ")
-            starts.append(("rg2", g.problem, " ; ".join(steps[: rng.integers(len(steps))])))
-    for problem in problems[: config.planted]:
-        at = int(rng.integers(1, len(problem.answer.split(" ; ")) + 1))
-        kind = flaws.KINDS[rng.integers(len(flaws.KINDS))]
-        text = flaws.plant(problem.prompt, problem.answer, at, kind, rng)
-        if text is not None:
-            starts.append(("rg3", problem, text))
-    for stage, temperature in (("rg2", config.resample.temperature), ("rg3", config.rollout.temperature)):
-        some = [(p, prefix + " ;" * bool(prefix)) for s, p, prefix in starts if s == stage]
-        texts, _ = respond(
-            *(model, params, task.tokenizer, [f"{p.prompt} {prefix}" for p, prefix in some], next(keys)),
-            max_new=task.response_length,
-            prompt_length=task.prompt_length + task.response_length,
-            warp=partial(warp.temperature, value=temperature),
-            **how,
-        )
-        for (p, prefix), text in zip(some, texts):
-            whole = " ".join(f"{prefix} {text}".split()).removesuffix(" ;")
-            if len(whole.split()) < task.response_length:
-                found.append((p, whole, stage))
-            else:
-                counts[f"{stage}/too_long"] += 1
-
-    seen, rows = set(), []
-    for problem, text, stage in found:
-        counts[f"{stage}/attempts"] += 1
-        if (problem.id, text) in seen:
-            continue
-        seen.add((problem.id, text))
-        said = oracle.critique(problem.prompt, text, rng)
-        counts[f"{stage}/{said.reason or 'right'}"] += 1
-        rows.append(
-            dataset.Row(
-                problem.id, problem.level, problem.prompt, text, write(said), text if said.right else said.answer, stage
-            )
-        )
-    if config.filter.tries:
-        rows = soft_filter(config, model, params, task, rows, next(keys), counts, **how)
+    rows = maker.rows()
+    counts = maker.counts
     counts["kept"] = len(rows)
     dataset.write(workdir, rows, about=__doc__.splitlines()[0], counts=counts)
     (Path(workdir) / "counts.json").write_text(json.dumps(dict(sorted(counts.items())), indent=1) + "\n")
@@ -117,31 +58,148 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
     return dict(counts)
 
 
-def soft_filter(config, model, params, task, rows, key, counts, **how) -> list[dataset.Row]:
-    """Rows of right attempts, and those whose critique led to at least `filter.least` right refinements of `tries`."""
-    wrong = [i for i, row in enumerate(rows) if not parse(row.critique).right]
-    prompts = [
-        ask_refinement(r.question, r.attempt, write(limit(parse(r.critique), config.filter.level)))
-        for r in (rows[i] for i in wrong)
-        for _ in range(config.filter.tries)
-    ]
-    texts, _ = respond(
-        *(model, params, task.tokenizer, prompts, key), max_new=task.response_length, prompt_length=None, **how
-    )
-    wins = collections.Counter()
-    for n, text in enumerate(texts):
-        i = wrong[n // config.filter.tries]
-        problem = Problem(rows[i].question, "", rows[i].id, rows[i].level)
-        wins[i] += task.verify(problem, text) >= 1
-    kept, tried = [], set(wrong)
-    for i, row in enumerate(rows):
-        if i in tried:
-            row = dataclasses.replace(row, wins=wins[i], tries=config.filter.tries)
-        if row.tries and row.wins < config.filter.least:
-            counts[f"{row.stage}/filtered"] += 1
-        else:
-            kept.append(row)
-    return kept
+class Maker:
+    """Policies, annotators and what was counted; making it finds what is wrong with the config."""
+
+    def __init__(self, config: ConfigDict):
+        checks.positive(config, "problems", "samples", "resample.temperature", "rollout.slots", "rollout.temperature")
+        at_least_0 = ("first", "most", "resample.paths", "planted", "filter.tries")
+        checks.require(config, "a number of 0 or more", lambda x: x >= 0, *at_least_0)
+        checks.seed(config)
+        checks.one_of(config, "filter.level", LEVELS)
+        if not config.annotators:
+            raise InputError("config.annotators is empty: name at least one, such as 'oracle'")
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._config, self._task = config, build.task(config, split="train")
+        self._model, mesh = build.model(config, self._task.tokenizer.vocab_size), build.mesh(config)
+        state = learner.init_state(self._model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
+        self._params = build.initial_params(config.init, state) if config.init is not None else state.params
+        others = [build.initial_params(path, state, key="generators") for path in config.generators]
+        self._policies = [self._params, *others]
+        self._annotators: dict[str, Any] = {}
+        for name in config.annotators:
+            if name == "oracle":
+                self._annotators[name] = None
+                continue
+            judge, params = self._model, self._params
+            if name != "self":
+                judge, params = critique.critique_model(config, name, self._task, mesh, key="annotators")
+            self._annotators[name] = partial(critique.judging(config, self._task, judge, mesh), params)
+        self._how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+        self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
+
+    def rows(self) -> list[dataset.Row]:
+        """All three stages, and of what they give at most `config.most` rows, drawn at random."""
+        c = self._config
+        problems = [self._task[c.first + i] for i in range(c.problems)]
+        seen: dict[tuple[str, str], Flawed] = {}
+        for params in self._policies:
+            for found in self._flawed(params, problems):
+                self.counts[f"{found[2]}/attempts"] += 1
+                seen.setdefault((found[0].id, found[1]), found)
+        rows = self._annotate(list(seen.values()))
+        if c.filter.tries:
+            rows = self._soft_filter(rows)
+        if 0 < c.most < len(rows):
+            rows = [rows[i] for i in np.sort(self._rng.permutation(len(rows))[: c.most])]
+        return rows
+
+    def _flawed(self, params: Any, problems: list[Problem]) -> Iterator[Flawed]:
+        """Stage 1 with one policy."""
+        c, task = self._config, self._task
+        groups = attempt(
+            *(self._model, params, task, problems, self._next()),
+            samples=c.samples,
+            max_new=task.response_length,
+            prompt_length=task.prompt_length,
+            warp=partial(warp.temperature, value=c.rollout.temperature),
+            **self._how,
+        )
+        yield from ((g.problem, text, "rg1") for g in groups for text in g.texts)
+        starts = [*self._cut(groups), *self._planted(problems[: c.planted])]
+        for stage, temperature in (("rg2", c.resample.temperature), ("rg3", c.rollout.temperature)):
+            some = [(p, prefix + " ;" * bool(prefix)) for s, p, prefix in starts if s == stage]
+            texts, _ = refine.respond(
+                *(self._model, params, task.tokenizer, [f"{p.prompt} {prefix}" for p, prefix in some], self._next()),
+                max_new=task.response_length,
+                prompt_length=task.prompt_length + task.response_length,
+                warp=partial(warp.temperature, value=temperature),
+                **self._how,
+            )
+            for (p, prefix), text in zip(some, texts):
+                whole = " ".join(f"{prefix} {text}".split()).removesuffix(" ;")
+                if len(whole.split()) < task.response_length:
+                    yield p, whole, stage
+                else:
+                    self.counts[f"{stage}/too_long"] += 1
+
+    def _cut(self, groups: list[Group]) -> Iterator[tuple[str, Problem, str]]:
+        """(stage, problem, first steps) of right attempts, from which the policy goes on."""
+        for g in groups:
+            right = [t for t, r in zip(g.texts, g.rewards) if r >= 1]
+            for text in right[: self._config.resample.paths]:
+                steps = text.split(" ; ")
+                yield "rg2", g.problem, " ; ".join(steps[: self._rng.integers(len(steps))])
+
+    def _planted(self, problems: list[Problem]) -> Iterator[tuple[str, Problem, str]]:
+        """(stage, problem, steps of which the last is wrong), where such a mistake is possible."""
+        for problem in problems:
+            at = int(self._rng.integers(1, len(problem.answer.split(" ; ")) + 1))
+            kind = flaws.KINDS[self._rng.integers(len(flaws.KINDS))]
+            text = flaws.plant(problem.prompt, problem.answer, at, kind, self._rng)
+            if text is not None:
+                yield "rg3", problem, text
+
+    def _annotate(self, found: list[Flawed]) -> list[dataset.Row]:
+        """Stage 2: a row for each attempt and annotator whose critique is usable."""
+        truths = [oracle.critique(p.prompt, text, self._rng) for p, text, _ in found]
+        for (_, _, stage), truth in zip(found, truths):
+            self.counts[f"{stage}/{truth.reason or 'right'}"] += 1
+        tried = [refine.Tried(p, text, truth.right) for (p, text, _), truth in zip(found, truths)]
+        rows = []
+        for name, ask in self._annotators.items():
+            said = truths if ask is None else ask(tried, self._next())[0]
+            for (p, text, stage), t, truth, c in zip(found, tried, truths, said):
+                if not refine.usable(c, t):
+                    self.counts[f"{name}/unusable"] += 1
+                    continue
+                known = text if truth.right else truth.answer
+                rows.append(dataset.Row(p.id, p.level, p.prompt, text, write(c), known, stage, annotator=name))
+        return rows
+
+    def _soft_filter(self, rows: list[dataset.Row]) -> list[dataset.Row]:
+        """Stage 3: rows of right attempts, and those whose critique led to enough right refinements."""
+        c, task = self._config, self._task
+        wrong = [i for i, row in enumerate(rows) if not parse(row.critique).right]
+        prompts = [
+            ask_refinement(r.question, r.attempt, write(limit(parse(r.critique), c.filter.level)))
+            for r in (rows[i] for i in wrong)
+            for _ in range(c.filter.tries)
+        ]
+        texts, _ = refine.respond(
+            *(self._model, self._params, task.tokenizer, prompts, self._next()),
+            max_new=task.response_length,
+            prompt_length=None,
+            **self._how,
+        )
+        wins = collections.Counter()
+        for n, text in enumerate(texts):
+            i = wrong[n // c.filter.tries]
+            problem = Problem(rows[i].question, "", rows[i].id, rows[i].level)
+            wins[i] += task.verify(problem, text) >= 1
+        kept, tried = [], set(wrong)
+        for i, row in enumerate(rows):
+            if i in tried:
+                row = dataclasses.replace(row, wins=wins[i], tries=c.filter.tries)
+            if row.tries and row.wins < c.filter.least:
+                self.counts[f"{row.stage}/filtered"] += 1
+            else:
+                kept.append(row)
+        return kept
+
+    def _next(self) -> jax.Array:
+        self._key, key = jax.random.split(self._key)
+        return key
 
 
 if __name__ == "__main__":

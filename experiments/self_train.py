@@ -33,7 +33,7 @@ from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.critique.sentences import ask_refinement
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
-from entropy_rl.methods import self_train
+from entropy_rl.methods import refine, self_train
 from entropy_rl.methods.collect import Group, attempt
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
@@ -186,7 +186,7 @@ class SelfTraining:
         attempt_length = task.prompt_length + task.response_length
         width = attempt_length
         if c.refine.revisions:  # question, attempt, critique and "again" before the response
-            width += task.response_length + critique.SENTENCE + task.response_length
+            width += task.response_length + refine.SENTENCE + task.response_length
         first, mask = np.zeros((0, width), np.int32), np.zeros((0, width), bool)
         if c.original:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)

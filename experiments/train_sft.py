@@ -77,6 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
                     bar.note({"nll": row["sft/nll"], "entropy": row["policy/entropy"]})
                 bar.update()
             evaluator(writer, config.steps, state.params)
+            evaluator.last(writer, config.steps, state.params)
             writer.flush()
             checkpoints.save(config.steps, state, {})
 

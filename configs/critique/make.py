@@ -20,6 +20,9 @@ def get_config(arg=""):
     del c.eval, c.checkpoint
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the policy; None: random weights
+    c.generators = ()  # workdirs of further policies, of the same shape, whose attempts are criticised too
+    c.annotators = ("oracle",)  # who criticises: oracle, self, workdirs of critique models
+    c.first = 0  # of the problems, by its place in the training split
     c.problems = 6144
     c.samples = 4  # attempts a problem (rg1)
     c.resample = ConfigDict(
@@ -29,6 +32,7 @@ def get_config(arg=""):
     c.filter = ConfigDict(
         {"tries": 0, "least": 1, "level": "reason"}
     )  # soft filter: kept if `least` of `tries` mend it
+    c.most = 0  # rows, drawn at random; 0: all
     c.rollout = common.rollout()
     c.optimizer = common.optimizer(1e-3)  # a policy is restored with one
     if common.variant(arg, "smoke"):

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs.common import part
+
 LEVELS = (3, 4, 5)
 STEPS = 240
 
@@ -70,12 +72,6 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     others = [(arm, seed) for seed in range(3) for arm in ARMS if arm not in FIVE]
     last = [(arm, seed) for seed in (3, 4) for arm in FIVE]
     return [*parts, *(run(arm, seed) for arm, seed in (*first, *others, *last))]
-
-
-def part(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
-    """A run of a script."""
-    about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{config}.py"}
-    return about | {"overrides": overrides, "after": list(after)}
 
 
 def run(arm: str, seed: int) -> dict[str, Any]:

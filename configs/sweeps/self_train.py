@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs.common import part
+
 LEVELS = (3, 4, 5, 6)
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -53,12 +55,6 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     ]
     arms = [run(arm, seed) for seed in range(3) for arm in ARMS]
     return [*parts, *arms]
-
-
-def part(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
-    """A run of a script."""
-    about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{config}.py"}
-    return about | {"overrides": overrides, "after": list(after)}
 
 
 def run(arm: str, seed: int) -> dict[str, Any]:

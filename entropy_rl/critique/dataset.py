@@ -14,7 +14,7 @@ from typing import Any
 from entropy_rl.critique.sentences import Critique, parse
 from entropy_rl.errors import InputError
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Row:
       refinement: a right solution, where one is known, else "".
       stage: where the attempt comes from: rg1 (sampled), rg2 (resampled from a known step), rg3 (planted mistake).
       wins, tries: refinements with this critique that came right, of how many (the soft filter); 0, 0: not tried.
+      annotator: who criticised: oracle, self or the workdir of a critique model. Version 1.0.0, of the oracle alone,
+        does not have it.
     """
 
     id: str
@@ -39,13 +41,14 @@ class Row:
     stage: str
     wins: int = 0
     tries: int = 0
+    annotator: str = "oracle"
 
 
 FIELDS = {f.name: int if f.type == "int" else str for f in dataclasses.fields(Row)}
 
 
 def write(folder: str | os.PathLike, rows: Sequence[Row], *, about: str, counts: Mapping[str, int]) -> Path:
-    """Writes split "train" of the dataset `critiques/1.0.0` below `folder`, with what it is and the counts per stage.
+    """Writes split "train" of the dataset `critiques/1.1.0` below `folder`, with what it is and the counts per stage.
 
     Raises:
       InputError: there are no rows.
@@ -100,10 +103,10 @@ def rows_of(examples: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
     """Rows of examples; InputError for one without a field that Row needs."""
     rows = []
     for i, example in enumerate(examples):
-        missing = [k for k in FIELDS if k not in example]
+        missing = [k for k in FIELDS if k not in example and k != "annotator"]
         if missing:
             raise InputError(f"{where}: row {i} has no field {missing[0]!r}: it has {', '.join(sorted(example))}")
-        values = {k: example[k] for k in FIELDS}
+        values = {k: example.get(k, "oracle") for k in FIELDS}
         rows.append(
             Row(
                 **{

@@ -26,6 +26,7 @@ from entropy_rl.tokenizers import Tokenizer
 
 GREEDY = partial(warp.temperature, value=1e-4)
 MOST = 1024  # prompts served together: bounds the memory
+SENTENCE = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ SOURCES: dict[str, Callable[..., list[str | None]]] = {
     "oracle": _oracle,
     "random": _random,
 }
-MODELS = ("learned", "self")  # critiques by a language model, made by `by_model`
+MODELS = ("learned", "self")  # critiques by a language model: `judge`, `by_model`
 
 
 def respond(
@@ -124,22 +125,17 @@ def respond(
     return [tokenizer.decode(c.tokens) for c in done], done
 
 
-def by_model(
+def judge(
     answer: Callable[[Sequence[str]], tuple[list[str], list[Completion]]],
     tried: Sequence[Tried],
-    level: str,
     *,
     reference: bool = False,
-) -> tuple[list[str], dict[str, float]]:
-    """Critiques by a language model, and what is logged of them.
-
-    A critique that cannot be read, or that says "right" of an attempt that the verifier found wrong, is unusable:
-    the verdict stands in for it, as in the released code (critique_prompts.py, its fallback).
+) -> tuple[list[Critique | None], list[Completion]]:
+    """Critiques of attempts by a language model, None for one that cannot be read, and what it generated.
 
     Args:
       answer: prompts -> (texts, completions).
       tried: attempts.
-      level: what is kept of a critique.
       reference: whether the model sees the reference solution too. The best-known implementation shows it.
     """
 
@@ -148,13 +144,28 @@ def by_model(
         return ask_critique(t.problem.prompt, seen)
 
     texts, completions = answer([prompt(t) for t in tried])
-    said = [parse(text) for text in texts]
-    usable = [c is not None and c.right == t.right for c, t in zip(said, tried)]
-    sentences = [write(limit(c, level) if ok else Critique(t.right)) for c, ok, t in zip(said, usable, tried)]
+    return [parse(text) for text in texts], completions
+
+
+def usable(critique: Critique | None, tried: Tried) -> bool:
+    """Whether a critique can be read and its verdict is the verifier's (arXiv:2506.03106 keeps no others)."""
+    return critique is not None and critique.right == tried.right
+
+
+def by_model(
+    said: Sequence[Critique | None], completions: Sequence[Completion], tried: Sequence[Tried], level: str
+) -> tuple[list[str], dict[str, float]]:
+    """Sentences for a refiner out of what `judge` gave, cut to `level`, and what is logged of them.
+
+    The verifier's verdict stands in for a critique that is not usable, as in the released code (critique_prompts.py,
+    its fallback).
+    """
+    good = [usable(c, t) for c, t in zip(said, tried, strict=True)]
+    sentences = [write(limit(c, level) if ok else Critique(t.right)) for c, ok, t in zip(said, good, tried)]
     return sentences, {
         "critique/tokens": float(sum(len(c.tokens) for c in completions)),
         "critique/malformed": float(np.mean([c is None for c in said])),
-        "critique/usable": float(np.mean(usable)),
+        "critique/usable": float(np.mean(good)),
         "critique/truncated": float(np.mean([c.truncated for c in completions])),
     }
 

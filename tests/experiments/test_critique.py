@@ -51,6 +51,50 @@ def test_the_soft_filter(said, tmp_path):
         make_critiques.run(config("critique/make", **again, filter__least=1), tmp_path / "none")
 
 
+def test_generators_and_annotators(said, tmp_path, monkeypatch):
+    """Two policies attempt one problem, the solver and a model criticise; what the model gets wrong is left out."""
+    asked = []
+
+    def judging(config, task, model, mesh):
+        def ask(params, tried, key):
+            asked.append([t.text for t in tried])
+            # right about every other attempt, silent about every third
+            return [None if i % 3 == 0 else Critique(t.right == (i % 2 == 0)) for i, t in enumerate(tried)], []
+
+        return ask
+
+    monkeypatch.setattr(make_critiques.critique, "judging", judging)
+    one = {"first": 3, "problems": 1, "samples": 8, "planted": 0, "filter__tries": 0}
+    writers = {"annotators": ("oracle", str(said / "start"))}
+    counts = make_critiques.run(config("critique/make", **one, **writers), tmp_path / "alone")
+    few = len(asked[0])
+    more = {"generators": (str(said / "start"),), "most": 20}
+    counts = make_critiques.run(config("critique/make", **one, **writers, **more), tmp_path / "two")
+    rows = dataset.read(tmp_path / "two")
+    assert counts["rg1/attempts"] == 16 and few <= 8 < len(asked[1]) and asked[1][:few] == asked[0]
+    assert {row.id for row in rows} == {"countdown/train/3"} and len(rows) == counts["kept"] == 20
+    unusable = sum(i % 3 == 0 or i % 2 == 1 for i in range(len(asked[1])))
+    assert counts[f"{said / 'start'}/unusable"] == unusable and "oracle/unusable" not in counts
+    assert {row.annotator for row in rows} == {"oracle", str(said / "start")}
+    for row in rows:
+        assert parse(row.critique).right == oracle.critique(row.question, row.attempt).right
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotators": ()}, "annotators is empty"),
+        ({"annotators": ("/nowhere",)}, "config.annotators=/nowhere holds no checkpoints"),
+        ({"generators": ("/nowhere",)}, "config.generators=/nowhere holds no checkpoints"),
+        ({"most": -1}, "most"),
+    ],
+)
+def test_bad_makers(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        make_critiques.run(config("critique/make", **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("source", ["learned", "self", "oracle", "fresh"])
 def test_critique_grpo_runs(said, tmp_path, source):
     model = {"critique__model": str(said / "start")} if source == "learned" else {}
