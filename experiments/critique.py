@@ -53,16 +53,9 @@ def talk(
     """
     c = SimpleNamespace(**config.critique)
     checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
-    checks.one_of(config, "critique.level", LEVELS)
     if c.source == "off":
         return None
-    if not getattr(task, "talks", False):
-        raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
-    if (c.source == "learned") != (c.model is not None):
-        raise InputError(
-            f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
-            "with source 'learned', and none with another"
-        )
+    check(config, task)
     attempt = task.response_length
     level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
     # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
@@ -89,6 +82,19 @@ def talk(
         return refine.by_model(said, completions, tried, c.level)
 
     return Talk(criticise, answer)
+
+
+def check(config: ConfigDict, task: Task) -> None:
+    """InputError for a `config.critique` that does not fit the task, or itself."""
+    c = config.critique
+    checks.one_of(config, "critique.level", LEVELS)
+    if not getattr(task, "talks", False):
+        raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
+    if (c.source == "learned") != (c.model is not None):
+        raise InputError(
+            f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
+            "with source 'learned', and none with another"
+        )
 
 
 def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:

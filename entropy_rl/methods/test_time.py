@@ -33,16 +33,19 @@ def best_of(verdicts: Sequence[bool | None], keys: Sequence[str]) -> int:
     return passed[vote([keys[i] for i in passed])] if passed else vote(keys)
 
 
-def in_blocks(choose: Callable[[slice], int], right: np.ndarray, tokens: np.ndarray, size: int) -> tuple[float, float]:
+def in_blocks(
+    choose: Callable[[slice], int], right: np.ndarray, tokens: np.ndarray, places: range, size: int
+) -> tuple[float, float]:
     """(accuracy, tokens) of a choice among `size` attempts, mean over the disjoint blocks of one problem's attempts.
 
     Args:
-      choose: block -> place in it of the attempt that is chosen.
-      right: bool[K], of what would be answered.
-      tokens: f[K], spent on each attempt, all told.
+      choose: block -> which of its attempts is answered, from 0.
+      right: bool[N], of all attempts.
+      tokens: f[N], spent on each of them, all told.
+      places: those of the problem's attempts.
       size: of a block; attempts that fill no block are left out.
     """
-    blocks = [slice(i, i + size) for i in range(0, len(right) - size + 1, size)]
+    blocks = [slice(i, i + size) for i in range(places.start, places.stop - size + 1, size)]
     return (
         float(np.mean([right[block][choose(block)] for block in blocks])),
         float(np.mean([tokens[block].sum() for block in blocks])),

@@ -1,0 +1,42 @@
+"""Critiques at test time: voting, best of n by verdict, critique and refinement side by side or round after round.
+
+python -m experiments.test_time --config=configs/critique/test_time.py --config.init=runs/start \\
+    --config.critique.source=learned --config.critique.model=runs/critique_model --workdir=runs/test_time
+
+AutoMathCritique (arXiv:2411.16579), section on test time.
+Time: about a minute on one core. Expect
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+
+
+def get_config(arg=""):
+    """`:smoke` attempts a few problems with an untrained policy."""
+    c = common.base(levels=(3, 4, 5))
+    del c.checkpoint
+    c.task.args.talk = True
+    c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 32})
+    c.init = placeholder(str)  # workdir of the policy, which has been taught to refine; None: random weights
+    c.critique = ConfigDict(
+        {
+            "source": "self",  # learned, self; oracle and random, which know the truth; none
+            "level": "reason",  # what is heard of a critique
+            "model": placeholder(str),  # of "learned"
+        }
+    )
+    c.keep = True  # attempts judged right stay as they are
+    c.rounds = 4  # of critique and refinement, one after the other
+    c.chains = 8  # samples of a problem from which they start
+    c.vote = "solution"  # or "answer", which in Countdown the question states
+    c.interval = 0.9
+    c.draws = 1000  # of the bootstrap
+    c.rollout = common.rollout()
+    c.optimizer = common.optimizer(1e-3)
+    if common.variant(arg, "smoke"):
+        c.model.name = "test"
+        c.eval.update(problems=6, samples=2)
+        c.update(chains=2, rounds=1, draws=100)
+    return c
