@@ -20,7 +20,7 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5, 6))
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base model; None: random weights
-    c.rounds = 5
+    c.rounds = 5  # 0: the base model is evaluated, no more
     c.pool = 1024  # problems that are attempted, the same ones in every round
     c.samples = 5  # attempts a problem
     c.temperature = 0.7  # of attempts and refinements

@@ -69,9 +69,9 @@ class SelfTraining:
     """The parts of a run; making it finds what is wrong with the config."""
 
     def __init__(self, config: ConfigDict):
-        checks.positive(config, "rounds", "samples", "pool", "updates", "batch", "microbatches", "temperature")
+        checks.positive(config, "samples", "pool", "updates", "batch", "microbatches", "temperature")
         checks.positive(config, "checkpoint.keep", "refine.samples", "refine.reserved")
-        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "refine.slack", "original")
+        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "rounds", "refine.slack", "original")
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train", size=config.pool)

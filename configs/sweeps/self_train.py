@@ -30,16 +30,18 @@ ARMS: dict[str, dict[str, Any]] = {
     "more": {"critique.source": "off", "samples": 10},
     "none": {"critique.source": "none"},
     "revisions": {"critique.source": "oracle", "refine.revisions": True},
+    "base": {"critique.source": "off", "rounds": 0},  # not trained: what narrowing is measured from
 }
+FIRST = ("base", "vanilla", "oracle", "fresh", "random")  # while the critique model is trained
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The base model, the critique model, and the arms with three seeds each."""
     shared = {"task.args.levels": LEVELS, "eval.split": "validation"}
     lessons = {"lessons.path": "{workdir}/said"}
+    judge = {"init": "{workdir}/base", "lessons.path": "{workdir}/said_more", "steps": 6000, "eval.every": 6000}
     make = {"task.args.levels": LEVELS, "problems": 12288, "planted": 4096}
     sft = shared | {"task.args.talk": True, "steps": 3500}
-    more = lessons | {"init": "{workdir}/base", "lessons.path": "{workdir}/said_more", "eval.every": 10000}
     parts = [
         part("sft", "train_sft", "sft/countdown", sft),
         part("said", "make_critiques", "critique/make", make | {"init": "{workdir}/sft"}, "sft"),
@@ -51,11 +53,12 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
             "said",
         ),
         part("said_more", "make_critiques", "critique/make", make | {"init": "{workdir}/base"}, "base"),
-        part("critique_model", "train_sft", "sft/critique_model", shared | more, "said_more"),
+        part("critique_model", "train_sft", "sft/critique_model", shared | judge, "said_more"),
     ]
-    arms = [run(arm, seed) for seed in range(3) for arm in ARMS]
-    free = [arm for arm in arms if "critique_model" not in arm["after"]]  # first: the model takes long
-    return [*parts[:3], *free, *parts[3:], *(arm for arm in arms if arm not in free)]
+    first, others = (
+        [run(arm, seed) for seed in range(3) for arm in ARMS if (arm in FIRST) == x] for x in (True, False)
+    )
+    return [*parts[:3], *first, *parts[3:], *others]
 
 
 def run(arm: str, seed: int) -> dict[str, Any]:

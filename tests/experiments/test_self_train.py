@@ -85,6 +85,12 @@ def test_a_killed_run_goes_on_to_the_same(lucky, tmp_path, monkeypatch):
         assert {k: v for k, v in a.items() if "time/" not in k} == {k: v for k, v in b.items() if "time/" not in k}
 
 
+def test_no_round_evaluates_the_base(lucky, tmp_path):
+    self_train.run(config(rounds=0, critique__source="off"), tmp_path / "base,seed=0")
+    run = metrics.read(tmp_path / "base,seed=0")
+    assert {row["step"] for row in run.evals} == {0} and len(run.problems) == 4 and not run.metrics
+
+
 def test_arms_can_be_compared(lucky, tmp_path):
     for arm, source in (("vanilla", "off"), ("random", "random")):
         self_train.run(config(critique__source=source), tmp_path / f"{arm},seed=0")
@@ -97,7 +103,7 @@ def test_arms_can_be_compared(lucky, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rounds": 0}, "rounds"),
+        ({"rounds": -1}, "rounds"),
         ({"refine__slack": -1}, "refine.slack"),
         ({"critique__source": "oracel"}, "critique.source"),
         ({"critique__source": "learned"}, "give the workdir of a critique model"),
