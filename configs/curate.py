@@ -10,8 +10,9 @@ and one for those of the study of the law:
 python -m experiments.curate --config=configs/curate.py:laws --config.runs=runs/laws --workdir=notebooks/data/laws
 and one for that of critiques in the loop:
 python -m experiments.curate --config=configs/curate.py:critique --config.runs=runs/critique --workdir=notebooks/data/critique
-and one for that of self-training:
+and for those of self-training and of critique fine-tuning:
 python -m experiments.curate --config=configs/curate.py:self_train --config.runs=runs/self_train --workdir=notebooks/data/self_train
+python -m experiments.curate --config=configs/curate.py:cft --config.runs=runs/cft --workdir=notebooks/data/cft
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -24,13 +25,14 @@ from configs import common
 
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
-    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train")
+    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
     c.metrics = ("policy/entropy*", "policy/cov", "entropy/*", "rollout/reward", "rollout/answer_entropy")
     c.evals = ("pass@*", "coverage*", "distinct*", "answer_entropy", "entropy_sequence")
     c.solved = False  # whether solved.jsonl is kept
+    c.problems = False  # whether problems.jsonl is
     c.every = 1  # of rows of metrics.jsonl, those at multiples of it
     c.digits = 17  # significant ones; 17 keep every bit
     if arg == "controls":
@@ -45,12 +47,15 @@ def get_config(arg=""):
         c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
     elif arg == "critique":
         c.update(match="*,seed=*", every=10, digits=4, solved=True)
-        c.metrics = ("policy/entropy_sequence", "policy/entropy_refined", "rollout/*", "refine/*", "critique/*")
+        c.metrics = ("policy/entropy", "policy/entropy_*", "rollout/*", "refine/*", "critique/*", "time/*")
         c.evals = ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
     elif arg == "self_train":
-        c.update(match="*,seed=*", digits=4)
+        c.update(match="*,seed=*", digits=4, problems=True)
         c.metrics = ("data/*", "policy/entropy_sequence", "rollout/*", "refine/*", "critique/*")
         c.evals = ("pass@*", "coverage*", "distinct*", "entropy*", "answer_entropy")
+    elif arg == "cft":
+        c.update(match="*,seed=*", digits=4, problems=True)
+        c.metrics, c.evals = ("sft/nll",), ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
     elif arg == "tokens":
         c.match = "*"
     return c

@@ -60,8 +60,12 @@ def thin(path: Path, out: Path, config: ConfigDict) -> None:
     keep = [row for row in data.evals if wanted(row["metric"], config.evals)]
     if config.evals:
         jsonl.rewrite(out / metrics.EVALS, [shorter(row) for row in keep])
-    if config.solved:
-        jsonl.rewrite(out / metrics.SOLVED, data.solved)
+    for keep, name, rows in (
+        (config.solved, metrics.SOLVED, data.solved),
+        (config.problems, metrics.PROBLEMS, data.problems),
+    ):
+        if keep:
+            jsonl.rewrite(out / name, rows)
 
 
 def wanted(name: str, patterns: tuple[str, ...]) -> bool:

@@ -83,6 +83,18 @@ def test_entropy_changes_are_kept_for_seed_0(tmp_path):
     assert not (tmp_path / "out" / "kl_cov,seed=0" / metrics.EVALS).exists()
 
 
+@pytest.mark.parametrize(("variant", "kept"), [("critique", "solved"), ("self_train", "problems"), ("cft", "problems")])
+def test_what_became_of_each_problem_is_kept(tmp_path, variant, kept):
+    with metrics.Writer(tmp_path / "runs" / "vanilla,seed=0") as writer:
+        writer.evals(1, "countdown", {"pass@1": 0.25}, 8)
+        writer.solved(1, "countdown", 8, [0, 3])
+        writer.problems(1, "countdown", [{"id": "p", "level": 3, "n": 8, "right": 2, "distinct": 1}])
+    (tmp_path / "runs" / "vanilla,seed=0" / "config.json").write_text("{}")
+    run = curated(tmp_path / "runs", variant, tmp_path / "out")["vanilla,seed=0"]
+    there = {"solved": [row["right"] for row in run.solved], "problems": [row["right"] for row in run.problems]}
+    assert there == {"solved": [], "problems": [], kept: {"solved": [[0, 3]], "problems": [2]}[kept]}
+
+
 def test_the_default_keeps_every_bit(tmp_path):
     c = config.get_config()
     c.update(runs=str(study(tmp_path / "runs")), match="start")
