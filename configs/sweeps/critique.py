@@ -21,12 +21,13 @@ from configs.common import part
 LEVELS = (3, 4, 5)
 STEPS = 240
 
+LEARNED = {"critique.source": "learned", "critique.model": "{workdir}/critique_model"}
 # What is said of a failed attempt before it is retried, and controls without and with it.
 ARMS: dict[str, dict[str, Any]] = {
     "grpo": {"critique.source": "off"},
     "fresh": {"critique.source": "fresh"},
     "random": {"critique.source": "random"},
-    "learned": {"critique.source": "learned", "critique.model": "{workdir}/critique_model"},
+    "learned": LEARNED | {"critique.level": "hint"},  # all it says: what it would do instead is its own idea
     "oracle": {"critique.source": "oracle"},  # step and reason
     "indicative": {"critique.source": "indicative"},
     "oracle_step": {"critique.source": "oracle", "critique.level": "step"},
@@ -37,11 +38,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "clip_cov": {"critique.source": "off", "loss.args.frac": 0.01},
     "oracle_clip_cov": {"critique.source": "oracle", "loss.args.frac": 0.01},
     "none": {"critique.source": "none"},
-    "learned_hint": {  # it says what it would do instead
-        "critique.source": "learned",
-        "critique.model": "{workdir}/critique_model",
-        "critique.level": "hint",
-    },
+    "learned_reason": LEARNED,  # as much of it as of the solver's
     # three rows of eight instead of one, from up to five retries, and as many fresh samples
     "oracle_three": {"critique.source": "oracle", "critique.refined": 3, "critique.attempts": 5},
     "fresh_three": {"critique.source": "fresh", "critique.refined": 3, "critique.attempts": 5},

@@ -23,7 +23,11 @@ LEVELS = (3, 4, 5, 6)
 ARMS: dict[str, dict[str, Any]] = {
     "vanilla": {"critique.source": "off"},
     "oracle": {"critique.source": "oracle"},  # first wrong step and why
-    "learned": {"critique.source": "learned", "critique.model": "{workdir}/critique_model"},
+    "learned": {  # all it says: what it would do instead is its own idea
+        "critique.source": "learned",
+        "critique.model": "{workdir}/critique_model",
+        "critique.level": "hint",
+    },
     "fresh": {"critique.source": "fresh"},
     "random": {"critique.source": "random"},
     "hint": {"critique.source": "oracle", "critique.level": "hint"},  # leaks part of a solution
