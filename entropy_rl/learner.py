@@ -39,7 +39,7 @@ def make_schedule(learning_rate: float, *, warmup: int = 0, steps: int = 0, deca
       steps: updates in all; read only with decay_to < 1.
       decay_to: final share of the peak.
     """
-    if decay_to < 1.0:
+    if decay_to < 1.0 and steps > max(warmup, 1):  # or there is no step to decay in
         return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup, 1), steps, learning_rate * decay_to)
     return optax.linear_schedule(0.0 if warmup else learning_rate, learning_rate, max(warmup, 1))
 

@@ -165,6 +165,7 @@ def test_schedules():
     cosine = learner.make_schedule(2.0, warmup=4, steps=10, decay_to=0.1)
     np.testing.assert_allclose([cosine(0), cosine(4), cosine(7), cosine(10)], [0, 2, 1.1, 0.2], rtol=1e-5)
     assert learner.make_schedule(2.0)(0) == 2.0
+    assert learner.make_schedule(2.0, steps=1, decay_to=0.1)(0) == 2.0  # a run of one update
 
 
 def test_weight_decay_spares_vectors():

@@ -45,6 +45,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     runs = [
         part("ten", "make_critiques", "critique/make", ten),
         part("single", "make_critiques", "critique/make", one | {"samples": 4000}),
+        # not trained: what the arms are measured from
         part("base,seed=0", "train_sft", "sft/cft", alone | {"optimizer.learning_rate": 1e-12}),
     ]
     for seed in range(3):

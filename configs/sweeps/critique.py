@@ -9,7 +9,8 @@ controls, not tuned here). Without a critique (grpo) all 8 rows are own samples.
 of a group are retried, and one retry, a right one if there is one, takes the place of the eighth row (Critique-GRPO,
 arXiv:2506.03106). fresh: the retries are further samples of the question, so tokens are those of the critique arms.
 
-Time: about 2 minutes a run on a core of a shared 2-core CPU. The parts that are no reinforcement learning: 30 minutes.
+Time: about a minute a run on a core of a shared 2-core CPU, 61 runs. The parts that are no reinforcement learning: 30
+minutes.
 """
 
 from __future__ import annotations
