@@ -20,14 +20,12 @@ from configs.common import part
 
 LEVELS = (3, 4, 5, 6)
 
+LEARNED = {"critique.source": "learned", "critique.model": "{workdir}/critique_model"}
 ARMS: dict[str, dict[str, Any]] = {
     "vanilla": {"critique.source": "off"},
     "oracle": {"critique.source": "oracle"},  # first wrong step and why
-    "learned": {  # all it says: what it would do instead is its own idea
-        "critique.source": "learned",
-        "critique.model": "{workdir}/critique_model",
-        "critique.level": "hint",
-    },
+    "learned": LEARNED | {"critique.level": "hint"},  # all it says: what it would do instead is its own idea
+    "learned_reason": LEARNED,  # as much of it as of the solver's
     "fresh": {"critique.source": "fresh"},
     "random": {"critique.source": "random"},
     "hint": {"critique.source": "oracle", "critique.level": "hint"},  # leaks part of a solution
