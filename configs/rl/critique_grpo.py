@@ -7,7 +7,7 @@ alone with f(p) = p / (p + 0.1). Its formula clips f, its code does not, nor doe
 script normalises by std and has an entropy bonus of 0.001, this has neither. Two failed attempts of a group are
 retried here, in the code all of them. `:paper` retries all.
 Who writes the critique: --config.critique.source=oracle learned self indicative indicative_answer random none fresh.
-Time: about a minute on one CPU core. Expect, with the start of configs/sweeps/critique.py and 240 steps, entropy 0.27 to
+Time: about a minute on one core. Expect, with the start of configs/sweeps/critique.py and 240 steps, entropy 0.27 to
 0.07 and pass@1 .37 to .74, as with critique.source=off (notebooks/critique_and_entropy.ipynb).
 """
 
