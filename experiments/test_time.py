@@ -135,9 +135,10 @@ class Tester:
 
     def doubtful(self, judged: Judged) -> np.ndarray:
         """Which answers are refined: those judged wrong; those judged right too unless `config.keep`. bool[N]."""
+        keep = self.config.keep
         if self.source == "none":
             return np.ones(len(judged.verdicts), bool)
-        return np.array([v is not None and not (v and self.config.keep) for v in judged.verdicts], bool)
+        return np.array([v is not None and not (v and keep) for v in judged.verdicts], bool)
 
     def refine(self, answers: Answers, judged: Judged) -> Answers:
         """The answers after the tokens of their critiques, the doubtful ones replaced by their refinements."""
