@@ -143,7 +143,8 @@ class SelfTraining:
             how = {"reserved": c.refine.reserved, "slack": c.refine.slack, "revisions": c.refine.revisions}
             kept, of_kept = self_train.refined_items(tried, asked, retries, **how)
             items += kept
-            row |= logged | of_kept | {"refine/tokens": float(sum(len(made.tokens) for made in completions))}
+            tokens = float(sum(len(made.tokens) for made in completions))
+            row |= logged | of_kept | {"critique/leak": refine.leak(said), "refine/tokens": tokens}
         row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
         return items, row
 

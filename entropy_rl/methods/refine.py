@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from entropy_rl.critique import oracle
-from entropy_rl.critique.sentences import Critique, ask_critique, ask_refinement, limit, parse, write
+from entropy_rl.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, parse, write
 from entropy_rl.methods.collect import Group
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
@@ -170,6 +170,12 @@ def by_model(
     }
 
 
+def leak(said: Sequence[str | None]) -> float:
+    """How much critiques give away: 0 nothing, then 1 to 5 in the order of LEVELS, verdict to answer; their mean."""
+    read = [parse(sentence or "") for sentence in said]
+    return float(np.mean([0 if c is None else 1 + LEVELS.index(c.level) for c in read]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Refiner:
     """Turns groups of own samples into groups in which up to `count` places hold refinements.
@@ -233,6 +239,7 @@ class Refiner:
                 if len(groups[g].prompt) + len(c.tokens) <= self.length:
                     made.setdefault(g, []).append((reward, text, c))
             row |= logged | {
+                "critique/leak": leak(said),
                 "refine/tokens": float(sum(len(c.tokens) for c in completions)),
                 "refine/repaired": float(np.mean(np.array(rewards) >= 1)),
                 "refine/repeated": float(np.mean([text == t.text for t, text in zip(tried, texts)])),

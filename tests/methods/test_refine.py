@@ -61,6 +61,7 @@ def test_a_right_retry_takes_the_last_place():
     assert (out.completions[3].logp == -2).all() and (out.completions[3].entropy == 0.5).all()
     assert own.texts[3] == BAD[0] and own.refined == ()  # the group that came in is as it was
     assert row["refine/rows"] == 1 and row["refine/repaired"] == 1 and row["refine/newly_solved"] == 1
+    assert row["critique/leak"] == 3  # step and reason
     assert row["refine/tokens"] == 2 * 18 and row["critique/attempts"] == 2 and row["refine/zero_variance"] == 0
     rollout = collect.to_rollout([out], length=LENGTH, pad_id=0)
     assert rollout.refined.tolist() == [False, False, False, True]
@@ -125,6 +126,12 @@ def test_sources(source):
         assert [parse(s).right for s in said] == [(source == "inverted") != t.right for t in tried]
         assert any("step" in s for s in said) == (source == "oracle")
         assert (PROBLEM.answer in said[0]) == (source == "indicative_answer")
+
+
+def test_what_critiques_give_away():
+    assert refine.leak([None, "", "right", "wrong"]) == 0.5
+    sentences = ["wrong step 1", "wrong because operand", "wrong hint 1 + 2 = 3", "wrong step 1 answer 1 + 2 = 3"]
+    assert [refine.leak([s]) for s in sentences] == [2, 3, 4, 5]
 
 
 def test_critiques_by_a_model():
