@@ -71,6 +71,7 @@ def policy_gradient(c: ConfigDict) -> None:
             "refined": 1,  # k, of the rollout.samples of a group
             "attempts": 2,  # failed attempts of a group that are retried at most
             "unsolved": False,  # only in groups without a right attempt
+            "repeats": True,  # whether a retry that says its failed attempt again may join its group
             "until": 0,  # step at which critiques are withdrawn; 0: never
         }
     )

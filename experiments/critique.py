@@ -127,6 +127,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
         count=c.refined,
         attempts=c.attempts,
         unsolved=c.unsolved,
+        repeats=c.repeats,
     )
 
 

@@ -190,6 +190,8 @@ class Refiner:
       count: k, refinements a group at most.
       attempts: failed attempts of a group that are criticised and retried at most.
       unsolved: only in groups without a right attempt (the paper's sixth version), not in all.
+      repeats: whether a retry that says its failed attempt again, word for word, may be taken, as in the reference
+        code; it teaches the group nothing but to weigh that attempt twice.
     """
 
     task: Task
@@ -201,6 +203,7 @@ class Refiner:
     count: int
     attempts: int
     unsolved: bool
+    repeats: bool = True
 
     def __call__(
         self, params: Any, groups: Sequence[Group], rng: np.random.Generator, key: jax.Array
@@ -235,8 +238,9 @@ class Refiner:
                 0.0 if c.truncated else self.task.verify(t.problem, text)
                 for t, text, c in zip(tried, texts, completions)
             ]
-            for (g, _), reward, text, c in zip(places, rewards, texts, completions):
-                if len(groups[g].prompt) + len(c.tokens) <= self.length:
+            for (g, t), reward, text, c in zip(places, rewards, texts, completions):
+                new = self.repeats or text != t.text
+                if new and len(groups[g].prompt) + len(c.tokens) <= self.length:
                     made.setdefault(g, []).append((reward, text, c))
             row |= logged | {
                 "critique/leak": leak(said),

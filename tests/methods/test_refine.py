@@ -1,5 +1,7 @@
 """Refinements: which attempts, which retries, where they lie, and what is logged; with a policy that is a script."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -102,6 +104,16 @@ def test_a_retry_that_does_not_fit_is_left():
     made, _ = refiner(lambda p: " ; ".join(["3 + 5 = 8"] * 6))
     (out,), row = refined(made, [group(*BAD)])
     assert out.texts == BAD and row["refine/rows"] == 0
+
+
+def test_a_retry_that_repeats_its_attempt_can_be_left():
+    made, _ = refiner(lambda p: BAD[0])  # the first of two retries says its attempt again, the second another one's
+    (out,), row = refined(made, [group(*BAD, BAD[0])])
+    assert out.refined == (3,) and row["refine/repeated"] == 0.5
+    for again, places in ((BAD[:1], ()), (BAD[:2], (3,))):
+        made, _ = refiner(lambda p: BAD[0], attempts=len(again))
+        (out,), row = refined(dataclasses.replace(made, repeats=False), [group(*BAD, BAD[0])])
+        assert out.refined == places and row["refine/rows"] == len(places)
 
 
 def test_fresh_samples_are_the_policys_own():
