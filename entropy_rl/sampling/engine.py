@@ -116,8 +116,16 @@ def generate(
 
 
 def _one(warp: slots_.Warp) -> slots_.Warp:
-    """The same object for equal partials: jax tells static arguments apart by ==, and no partial equals another."""
-    return _bound(warp.func, *warp.args, **warp.keywords) if isinstance(warp, partial) else warp
+    """The same object for equal partials: jax tells static arguments apart by ==, and no partial equals another.
+
+    One that binds what has no hash, such as an array, stays a warp of its own.
+    """
+    if not isinstance(warp, partial):
+        return warp
+    try:
+        return _bound(warp.func, *warp.args, **warp.keywords)
+    except TypeError:
+        return warp
 
 
 @functools.cache

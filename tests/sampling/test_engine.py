@@ -101,3 +101,10 @@ def test_equal_warps_are_one_program(policy):
     assert decode.decode._cache_size() == programs
     sample(policy, warp=partial(warp.temperature, value=0.8))
     assert decode.decode._cache_size() == programs + 1
+
+
+def test_a_warp_may_bind_an_array(policy):
+    """Mutation: a cache that needs a hash."""
+    only = jnp.where(jnp.arange(23) == EOS, 0.0, -1e9)
+    bias = partial(lambda logits, value: logits + jnp.broadcast_to(value, logits.shape), value=only)
+    assert tokens(sample(policy, warp=bias)) == [[EOS]] * 20
