@@ -18,6 +18,7 @@ ORDER = """
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
     sharding tokenizers
+    answers.extract answers.exact answers.workers answers.symbolic answers.grade
     models.transformer models.presets models.scoring
     tasks.base tasks.countdown
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
@@ -28,7 +29,7 @@ ORDER = """
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "tokenizers", "tasks.", "critique.")
+TEXT = ("errors", "tokenizers", "answers.", "tasks.", "critique.")
 LAW = ("errors", "jsonl", "laws.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
 NOWHERE = {"ml_collections", "absl.flags", "absl.app", "experiments", "configs", "torch", "transformers", "tensorflow"}

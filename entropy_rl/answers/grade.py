@@ -1,0 +1,109 @@
+"""Reward 1 or 0 for a response whose final answer equals a gold answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+from entropy_rl.answers import exact
+from entropy_rl.answers.extract import FORMS, final_answer
+from entropy_rl.answers.symbolic import Symbolic
+from entropy_rl.answers.workers import Failure
+from entropy_rl.errors import lookup
+
+
+class Grader:
+    """Grades responses: extract.final_answer, then exact.equal, then math-verify where that is asked for.
+
+    An answer that stays undecided scores 0: a reward for what nobody checked is worse than one that is missed. Its
+    processes start with the first undecided answer; close it, or use it in a `with`.
+
+    Args:
+      form: where answers stand (extract.final_answer).
+      symbolic: whether answers that exactness leaves open go to math-verify.
+      seconds: that it has for one.
+      workers: processes that it runs in.
+
+    Attributes:
+      counts: graded answers by what decided them: exact; symbolic; undecided (0 without being read); timeout (of
+        the symbolic ones), failed (memory, crash). They are counts, not locks: threads may lose one.
+
+    Raises:
+      InputError: an unknown form; math-verify is not installed; a value out of range.
+    """
+
+    def __init__(self, form: str = "any", symbolic: bool = False, seconds: float = 5.0, workers: int = 1):
+        lookup(FORMS, form, "answer form")
+        self.form = form
+        self.counts = dict.fromkeys(("exact", "symbolic", "undecided", "timeout", "failed"), 0)
+        self._symbolic = Symbolic(seconds=seconds, count=workers) if symbolic else None
+
+    def grade(self, gold: str, response: str) -> float:
+        """1.0 where the response's final answer is the gold one, else 0.0. Never raises on text."""
+        answer = final_answer(response, self.form)
+        decided = equal(gold, answer) if answer else False
+        if decided is None:
+            return self._ask([(gold, answer)])[0]
+        self.counts["exact"] += 1
+        return 1.0 if decided else 0.0
+
+    def grade_all(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
+        """`grade` of each (gold, response); all that need math-verify go to the processes together."""
+        rewards, undecided = [], {}
+        for i, (gold, response) in enumerate(pairs):
+            answer = final_answer(response, self.form)
+            decided = equal(gold, answer) if answer else False
+            if decided is None:
+                undecided[i] = (gold, answer)
+            else:
+                self.counts["exact"] += 1
+            rewards.append(1.0 if decided else 0.0)
+        for i, reward in zip(undecided, self._ask(list(undecided.values()))):
+            rewards[i] = reward
+        return rewards
+
+    def final(self, response: str) -> str:
+        """The final answer in its canonical form, so that 1/2 and 0.5 are one answer to a vote; "" for none."""
+        return canonical(final_answer(response, self.form))
+
+    def close(self) -> None:
+        """Ends the processes, if there are any."""
+        if self._symbolic:
+            self._symbolic.close()
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, *args) -> None:
+        self.close()
+
+    def _ask(self, pairs: list[tuple[str, str]]) -> list[float]:
+        if self._symbolic is None:
+            self.counts["undecided"] += len(pairs)
+            return [0.0] * len(pairs)
+        results = self._symbolic.equal_all([(reference(gold), answer) for gold, answer in pairs])
+        for result in results:
+            failed = isinstance(result, Failure)
+            kind = "symbolic" if not failed else "timeout" if result.reason == "timeout" else "failed"
+            self.counts[kind] += 1
+        return [1.0 if result else 0.0 for result in results]
+
+
+def equal(gold: str, answer: str) -> bool | None:
+    """`exact.equal`, where `gold` may also be a reference solution that ends in a box or in `#### 72`."""
+    return exact.equal(reference(gold), answer)
+
+
+def canonical(answer: str) -> str:
+    """`exact.show` of an answer that has a value, `exact.normal` of another one."""
+    found = exact.value(answer)
+    return exact.normal(answer) if found is None else exact.show(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def reference(gold: str) -> str:
+    """The answer in a gold text: what is in its last box or after its last `####`, else the text."""
+    if not isinstance(gold, str):
+        return ""
+    found = final_answer(gold, "boxed") or final_answer(gold, "hash")
+    return found or gold.strip()

@@ -1,0 +1,91 @@
+r"""Equality of answers that exactness leaves open, by math-verify (sympy), in processes with hard limits.
+
+math-verify 0.9 is asked about LaTeX only, the whole answer as one formula: from text it would pick the last number,
+and "12 or 13" would be 13. Its own time limits (signals, which a loop in C does not see) are off; Workers has them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Sequence
+
+from entropy_rl.answers import exact
+from entropy_rl.answers.workers import Failure, Workers
+from entropy_rl.errors import InputError
+
+MAX_CHARACTERS = 1000  # of an answer; sympy's time grows fast, and nobody's answer is longer
+
+
+def require() -> None:
+    """Says what is missing.
+
+    Raises:
+      InputError: math-verify is not installed.
+    """
+    if importlib.util.find_spec("math_verify") is None:
+        raise InputError("symbolic answers need the package math-verify: pip install 'entropy_rl[tasks]'")
+
+
+def load() -> Callable[[Sequence[str]], bool]:
+    """Imports math-verify (1.3 s) and gives the function that a worker runs: (gold, answer) -> are they equal."""
+    import logging
+
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    logging.disable(logging.CRITICAL)
+
+    def read(text: str) -> list:
+        # no fallback to strings: equal strings are exact.equal's business
+        config = [LatexExtractionConfig(boxed_match_priority=0)]
+        return parse(f"\\boxed{{{text}}}", config, fallback_mode="no_fallback", parsing_timeout=None)
+
+    def check(pair: Sequence[str]) -> bool:
+        gold, answer = map(read, pair)
+        return bool(gold and answer) and bool(verify(gold, answer, timeout_seconds=None))
+
+    check(("\\sqrt{2}", "2^{1/2}"))  # what sympy imports late
+    return check
+
+
+class Symbolic:
+    """math-verify in worker processes. Close it, or use it in a `with`.
+
+    Args:
+      seconds: for one pair; then it is a Failure("timeout").
+      count: processes.
+      megabytes: address space of each.
+
+    Raises:
+      InputError: math-verify is not installed, a value out of range.
+    """
+
+    def __init__(self, *, seconds: float = 5.0, count: int = 1, megabytes: int = 1024):
+        require()
+        self._workers = Workers(f"{__name__}:load", count=count, seconds=seconds, megabytes=megabytes, setup={})
+
+    def equal_all(self, pairs: Iterable[tuple[str, str]]) -> list[bool | Failure]:
+        """For each (gold, answer): what `exact.equal` says, and where that is None what math-verify says.
+
+        Its rules are math-verify's: numbers agree to 6 decimals, x = 1 is 1. Equal pairs are asked about once.
+        A Failure, false in a condition, is a pair that took too long, too much memory or ended the process.
+        """
+        pairs = list(pairs)
+        found: dict[tuple[str, str], bool | Failure | None] = {}
+        for gold, answer in pairs:
+            decided = exact.equal(gold, answer)
+            if decided is None and max(len(gold), len(answer)) > MAX_CHARACTERS:
+                decided = False
+            found[gold, answer] = decided
+        open_pairs = [pair for pair, decided in found.items() if decided is None]
+        found |= zip(open_pairs, self._workers.map(open_pairs))
+        return [found[gold, answer] for gold, answer in pairs]
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._workers.close()
+
+    def __enter__(self) -> Symbolic:
+        return self
+
+    def __exit__(self, *args) -> None:
+        self.close()
