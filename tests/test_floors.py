@@ -18,7 +18,7 @@ ORDER = """
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
     sharding tokenizers
-    answers.extract answers.exact answers.workers answers.symbolic answers.grade
+    answers.extract answers.units answers.latex answers.numbers answers.exact answers.workers answers.symbolic answers.grade
     models.transformer models.presets models.scoring
     tasks.base tasks.countdown
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons

@@ -103,7 +103,9 @@ class Workers:
         messages = [json.dumps(item).encode() for item in items]
         results: list[Any] = [None] * len(messages)
         numbers = iter(range(len(messages)))
-        lock, errors, stop = threading.Lock(), [], threading.Event()
+        lock, stop = threading.Lock(), threading.Event()
+        errors: list[BaseException] = []
+        busy: set[_Worker] = set()
 
         def work() -> None:
             while not stop.is_set():
@@ -112,13 +114,15 @@ class Workers:
                 if i is None:
                     return
                 worker = self._idle.get()
+                busy.add(worker)
                 try:
-                    results[i] = worker.call(messages[i], self.seconds)
+                    results[i] = worker.call(messages[i], self.seconds, stop)
                 except BaseException as error:
                     worker.end()
                     errors.append(error)
                     stop.set()
                 finally:
+                    busy.discard(worker)
                     self._idle.put(worker)
 
         threads = [threading.Thread(target=work) for _ in range(min(len(self._workers), len(messages)) - 1)]
@@ -127,6 +131,9 @@ class Workers:
                 thread.start()
             work()
         finally:
+            if errors:  # such as Ctrl-C, which the other threads do not see
+                for worker in list(busy):
+                    worker.kill()
             for thread in threads:
                 thread.join()
         if errors:
@@ -156,11 +163,11 @@ class _Worker:
         self.process: subprocess.Popen | None = None
         self.served = 0
 
-    def call(self, message: bytes, seconds: float) -> Any:
+    def call(self, message: bytes, seconds: float, stop: threading.Event) -> Any:
         """The result of one item. Whatever interrupts it, the process is idle or gone afterwards."""
         fresh = self.process is None or not self.served
         result = self._call(message, seconds)
-        if isinstance(result, Failure) and result.reason in ("memory", "died") and not fresh:
+        if isinstance(result, Failure) and result.reason in ("memory", "died") and not fresh and not stop.is_set():
             result = self._call(message, seconds)
         return result
 
@@ -219,13 +226,18 @@ class _Worker:
         except (EOFError, OSError):
             return Failure("died", "the process ended")
 
+    def kill(self) -> None:
+        """Lets the thread that waits for an item go on, with a Failure."""
+        if (process := self.process) is not None:
+            with contextlib.suppress(OSError):
+                process.kill()
+
     def end(self) -> None:
         """Kills the process and waits for it: no zombie."""
+        self.kill()
         process, self.process = self.process, None
         if process is None:
             return
-        with contextlib.suppress(OSError):
-            process.kill()
         process.wait()
         process.stdin.close()
         process.stdout.close()
