@@ -15,12 +15,13 @@ _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mbox|operatorname|bf|rm)\s?\{([^{}]*)\}"
 )
 _SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])")
-_BLANK = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~|\s+")
+_BLANK = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|(?<!\\)~|\s+")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\ )(?=[0-9]{3}(?![0-9]))")
 _CIRCLE = re.compile(r"\s?\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\\degree(?![A-Za-z])")
-_TIGHT = re.compile(r" ?([^A-Za-z0-9\\ ]) ?")
+# Space beside a sign, but for a point, and a comma that could group thousands without it.
+_TIGHT = re.compile(r" ?([^\w\\ .,]) ?| ?(,) ?(?![0-9]{3}(?![0-9]))|(?<![0-9]) ?(,) ?")
 _SIGNS = str.maketrans(
-    {"\u2212": "-", "\u2013": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\n": " ", "\t": " ", "\r": " "}
+    {"\u2212": "-", "\u2013": "-"}
     | {"\u221e": "\\infty ", "\u00d7": "\\times ", "\u00b0": "^\\circ ", "\u2205": "\\emptyset ", "\u2208": "\\in "}
 )
 
@@ -28,14 +29,14 @@ _SIGNS = str.maketrans(
 def normal(text: str) -> str:
     r"""Text without what never changes its meaning: outer `$`, space, `\left`, `\,`, `\text`, kinds of fraction.
 
-    Text over 1000 characters is only stripped. Space between letters and digits stays: 1 2 is not 12.
+    Text over 1000 characters is only stripped. Space between letters and digits stays, 1 2 is not 12, and in 1. 2.
     """
     if not isinstance(text, str):
         return ""
     if len(text) > MAX_CHARACTERS or _marked(text):
         return text.strip()
     plain = clean(text, strict=False) or ""
-    plain = _TIGHT.sub(r"\1", plain).replace(OPEN, "\\{").replace(CLOSE, "\\}").replace(SEPARATOR, ",")
+    plain = _TIGHT.sub(r"\1\2\3", plain).replace(OPEN, "\\{").replace(CLOSE, "\\}").replace(SEPARATOR, ",")
     plain = plain.replace(BREAK, "\\\\")
     return (plain[:-1] if plain.endswith(".") else plain).strip()
 
@@ -49,7 +50,7 @@ def clean(text: str, strict: bool = True) -> str | None:
     """
     if _marked(text):
         return None
-    text = text.translate(_SIGNS).strip()
+    text = " ".join(text.translate(_SIGNS).split())  # any space of Unicode
     if strict and not _ALLOWED.fullmatch(text):
         return None
     if len(text) > 4 and text.startswith("**") and text.endswith("**"):
@@ -64,7 +65,8 @@ def clean(text: str, strict: bool = True) -> str | None:
         text = text.replace("\\!", "").replace("\\%", "%").replace("\\$", "$")
         text = text.replace("\\{", OPEN).replace("\\}", CLOSE)
         text = text.replace("\\lbrace", OPEN).replace("\\rbrace", CLOSE)
-        text = _TEXT.sub(_plain, text)
+        for _ in range(4):  # one in another
+            text = _TEXT.sub(_plain, text)
         text = _CIRCLE.sub(" deg ", text)
     elif "{,}" in text:
         text = _THOUSANDS.sub(SEPARATOR, text)

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from entropy_rl.answers.latex import SEPARATOR
 
-MAX_EXPONENT = 1000  # of 10
-MAX_BITS = 12_000  # of numerator and denominator: printing more than 4300 digits raises
+MAX_EXPONENT = 400  # of 10
+MAX_BITS = 1600  # of numerator and denominator, 481 digits: what is printed can be read again (latex.MAX_CHARACTERS)
 
 _DIGITS = rf"(?:[0-9]+|[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+|[1-9][0-9]{{0,2}}(?:{SEPARATOR}[0-9]{{3}})+)"
 _DECIMAL = re.compile(

@@ -165,7 +165,15 @@ def test_the_same_text(gold, answer):
 
 
 @pytest.mark.parametrize(
-    "gold, answer", [("1 2 x", "12 x"), ("\\pi r", "\\pir"), ("a b", "ab"), ("x\\\\,y", "x\\\\ y")]
+    "gold, answer",
+    [
+        ("1 2 x", "12 x"),
+        ("\\pi r", "\\pir"),
+        ("a b", "ab"),
+        ("x\\\\,y", "x\\\\ y"),
+        ("(1. 2)", "(1.2)"),
+        ("x, 1, 200", "x, 1,200"),
+    ],
 )
 def test_space_that_means_something(gold, answer):
     """Mutation: `replace(" ", "")` in latex.normal."""
@@ -196,10 +204,10 @@ def test_pairs_that_are_known_by_construction(kind):
 
 
 def test_nothing_is_too_large():
-    """Mutation: no MAX_BITS, and printing raises; no MAX_EXPONENT, and it takes minutes."""
+    """Mutation: no MAX_BITS, or no MAX_EXPONENT: it takes minutes."""
     start = time.perf_counter()
     big = "9" * 990
-    nested = "\\frac{" * 4 + "1e999" + "}{1e-999}" * 4
+    nested = "\\frac{" * 4 + "1e399" + "}{1e-399}" * 4
     for text in (
         big,
         f"{big}e9",
@@ -214,7 +222,7 @@ def test_nothing_is_too_large():
     ):
         found = value(text)
         assert found is None or show(found)
-    assert value("1e999").data == 10**999 and value("1e1001") is None and value(nested) is None
+    assert value("1e400").data == 10**400 and value("1e401") is value("9" * 482) is None and value(nested) is None
     for text in ("(" * 500, "(" * 450 + ")" * 450, "{" * 499 + "1", "-" * 900, "(1," * 300, "\\frac" * 200, "$" * 999):
         assert value(text) is None, text
     assert value(None) is None and value(5) is None and equal("5", None) is None
