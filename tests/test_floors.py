@@ -20,7 +20,7 @@ ORDER = """
     sharding tokenizers
     answers.extract answers.units answers.latex answers.numbers answers.exact answers.workers answers.symbolic answers.grade
     models.transformer models.presets models.scoring
-    tasks.base tasks.countdown
+    tasks.base data.order tasks.countdown
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives learner checkpoints metrics
@@ -29,7 +29,7 @@ ORDER = """
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "tokenizers", "answers.", "tasks.", "critique.")
+TEXT = ("errors", "tokenizers", "answers.", "tasks.", "data.", "critique.")
 LAW = ("errors", "jsonl", "laws.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
 NOWHERE = {"ml_collections", "absl.flags", "absl.app", "experiments", "configs", "torch", "transformers", "tensorflow"}

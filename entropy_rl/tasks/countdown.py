@@ -58,6 +58,7 @@ class Countdown:
     seed: int
     problems: tuple[Problem, ...] | None = dataclasses.field(repr=False)
     tokenizer: WordTokenizer = dataclasses.field(default=TOKENIZER, repr=False)
+    stream = True  # all splits: problems are drawn at random
 
     @property
     def talks(self) -> bool:
