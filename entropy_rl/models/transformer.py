@@ -7,6 +7,8 @@ RMSNorm, rotary positions, grouped-query attention, SwiGLU; optional norm of q a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -14,12 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from entropy_rl.models import rope
+
 # Parameter path -> PartitionSpec axes, first match wins (sharding.py). Written for the axes data, fsdp, tensor.
 RULES = (
     (r"embed/embedding", ("tensor", "fsdp")),
     (r"(q|k|v|gate|up)/kernel", ("fsdp", "tensor")),
-    (r"(q|k|v)/bias", ("tensor",)),
+    (r"(q|k|v|gate|up)/bias", ("tensor",)),
     (r"(o|down)/kernel", ("tensor", "fsdp")),
+    (r"(o|down)/bias", (None,)),
     (r"lm_head/kernel", ("fsdp", "tensor")),
     (r"value_head/kernel", ("fsdp", None)),
     (r"value_head/bias", (None,)),
@@ -62,6 +67,13 @@ def _matmul_backward(residuals, g):
 matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
+def head_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel in float32, for logits: rounded to bfloat16 they would bias entropies, and ties would be many."""
+    if x.dtype == jnp.float32:
+        return matmul(x, kernel)
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Shape of a Transformer. Ready-made ones are in models/presets.py."""
@@ -77,7 +89,10 @@ class Config:
     tied: bool = True  # logits = hidden @ embedding^T
     qk_norm: bool = True  # Qwen3
     qkv_bias: bool = False  # Qwen2
+    o_bias: bool = False  # with qkv_bias: Llama's and Qwen3's attention_bias
+    mlp_bias: bool = False
     rope_theta: float = 1e6
+    rope_scaling: rope.Scaling | None = None
     norm_eps: float = 1e-6
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
@@ -89,13 +104,14 @@ class Dense(nn.Module):
     config: Config
     features: int
     use_bias: bool = False
+    project: Callable = matmul
 
     @nn.compact
     def __call__(self, x):
         m = self.config
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(1.0, "fan_in", "normal"), shape, m.param_dtype)
-        y = matmul(x, kernel.astype(m.dtype))
+        y = self.project(x, kernel.astype(m.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype)
             y = y + bias.astype(m.dtype)[None, None]
@@ -116,15 +132,24 @@ class RMSNorm(nn.Module):
         return (y * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
 
 
-def rotary(positions: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
-    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each.
+def rotary(
+    positions: jax.Array, head_dim: int, theta: float, scaling: rope.Scaling | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each; stretched by a scaling.
 
     Behind a barrier: XLA on CPU would compute them again for every head, in every layer and in every fusion.
     """
     half = head_dim // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    factor = 1.0
+    if scaling is None:
+        frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    else:
+        frequency, factor = rope.frequencies(head_dim, theta, scaling)
     angle = positions[..., None, None].astype(jnp.float32) * frequency.reshape(1, 1, 1, half)
-    return jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if factor != 1.0:
+        cos, sin = cos * factor, sin * factor
+    return jax.lax.optimization_barrier((cos, sin))
 
 
 @jax.custom_vjp
@@ -191,7 +216,7 @@ class Attention(nn.Module):
         mixed = jnp.einsum("bkgts,bksd->bkgtd", share.astype(x.dtype), v, preferred_element_type=jnp.float32)
         mixed = (mixed / total).astype(x.dtype)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
-        return Dense(m, m.d_model, name="o")(mixed), kv
+        return Dense(m, m.d_model, use_bias=m.o_bias, name="o")(mixed), kv
 
 
 class Block(nn.Module):
@@ -207,8 +232,9 @@ class Block(nn.Module):
         )
         x = x + y
         y = RMSNorm(m.norm_eps, m.param_dtype, name="mlp_norm")(x)
-        y = nn.silu(Dense(m, m.d_ff, name="gate")(y)) * Dense(m, m.d_ff, name="up")(y)
-        return x + Dense(m, m.d_model, name="down")(y), kv
+        wide = partial(Dense, m, m.d_ff, use_bias=m.mlp_bias)
+        y = nn.silu(wide(name="gate")(y)) * wide(name="up")(y)
+        return x + Dense(m, m.d_model, use_bias=m.mlp_bias, name="down")(y), kv
 
 
 class Transformer(nn.Module):
@@ -260,7 +286,7 @@ class Transformer(nn.Module):
             name="embed",
         )
         x = embed(tokens)
-        angle = rotary(positions, m.head_dim, m.rope_theta)
+        angle = rotary(positions, m.head_dim, m.rope_theta, m.rope_scaling)
         out: dict[str, Any] = {"embedded": x}
         keys, values = [], []
         for i in range(m.layers):
@@ -276,7 +302,5 @@ class Transformer(nn.Module):
             value = Dense(m, 1, use_bias=True, name="value_head")(x)
             return value[..., 0].astype(jnp.float32), out
         if m.tied:
-            logits = matmul(x, embed.embedding.T.astype(m.dtype))
-        else:
-            logits = Dense(m, m.vocab_size, name="lm_head")(x)
-        return logits.astype(jnp.float32), out
+            return head_product(x, embed.embedding.T.astype(m.dtype)), out
+        return Dense(m, m.vocab_size, project=head_product, name="lm_head")(x), out

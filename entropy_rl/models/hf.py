@@ -1,0 +1,320 @@
+"""Hugging Face folders: safetensors to parameters on their shards, and back.
+
+    model, params = hf.load("Qwen2.5-0.5B")          logits, _ = model.apply(params, tokens)
+    hf.save("out", model, params, like="Qwen2.5-0.5B")
+
+Families are in models/families.py. Each device's part of a tensor is read from the file by itself, one tensor at a
+time, so that no host holds a copy of the model besides its shards. Pickled weights are refused: loading one runs code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.experimental import multihost_utils
+
+from entropy_rl.errors import InputError
+from entropy_rl.models.families import DTYPES, from_config, read_config, read_json, tensor_names, to_config
+from entropy_rl.models.transformer import RULES, Config, Transformer
+from entropy_rl.sharding import infer_sharding
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+# What goes along with the weights when a folder is saved: what a server needs to talk to the model.
+COMPANIONS = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model"),
+    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json"),
+)
+_BITS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# Buffers that old checkpoints hold beside the parameters; they follow from config.json.
+_BUFFERS = (".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias")
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    dtype: Any = None,
+    param_dtype: Any = None,
+) -> tuple[Transformer, Any]:
+    """A model and its parameters from a folder with config.json and safetensors, single or sharded with an index.
+
+    Args:
+      path: the folder.
+      mesh: where the parameters go, by the model's RULES; None: whole, on jax's default device.
+      dtype: of activations; None: that of the parameters. As a name or a jax type.
+      param_dtype: of parameters; None: that of config.json.
+
+    Returns:
+      (model, params): `model.apply(params, tokens) -> (logits, out)`, as models/transformer says.
+
+    Raises:
+      InputError: a folder, architecture, rope type or dtype that cannot be read; a file that is missing, pickled,
+        truncated or not what the index says; a tensor that is missing, that nothing asked for, or misshapen.
+    """
+    config = load_config(path, dtype=dtype, param_dtype=param_dtype)
+    model = Transformer(config)
+    return model, load_params(path, abstract_params(model, mesh))
+
+
+def load_config(path: str | os.PathLike, **changes: Any) -> Config:
+    """Our Config of the folder's model; `changes` of its fields that are not None are made (dtypes as names or types).
+
+    With a change of `param_dtype` alone, activations follow.
+    """
+    config = to_config(read_config(path), str(Path(path) / "config.json"))
+    changes = {k: v for k, v in changes.items() if v is not None}
+    for key in ("dtype", "param_dtype"):
+        if key in changes:
+            changes[key] = _kind(changes[key], key)
+    if "param_dtype" in changes:
+        changes.setdefault("dtype", changes["param_dtype"])
+    return dataclasses.replace(config, **changes)
+
+
+def abstract_params(model: Transformer, mesh: jax.sharding.Mesh | None = None) -> Any:
+    """Shapes, types and shardings of a model's parameters."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    if mesh is None:
+        where = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), shapes)
+    else:
+        where = infer_sharding(shapes, RULES, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
+
+
+def load_params(path: str | os.PathLike, abstract: Any) -> Any:
+    """Parameters of a folder on the shards of `abstract`, converted to its types; see `load`.
+
+    Each parameter is set exactly once, or the first that is not is named.
+    """
+    config = to_config(read_config(path), str(Path(path) / "config.json"))
+    wanted = _flat(abstract)
+    names = {k: v for k, v in tensor_names(config).items() if k in wanted or not k.startswith("lm_head")}
+    if odd := sorted(wanted.keys() ^ names.keys()):
+        raise InputError(f"{path}: the model has other parameters than its config.json says, such as {odd[0]}")
+    with _Reader(Path(path)) as reader:
+        reader.check({theirs for theirs, _ in names.values()}, tied=config.tied)
+        out = {k: _place(reader, *names[k], x) for k, x in wanted.items()}
+    return _tree(out)
+
+
+def save(
+    path: str | os.PathLike,
+    model: Transformer,
+    params: Any,
+    *,
+    like: str | os.PathLike | None = None,
+    shard_bytes: int = 5_000_000_000,
+) -> None:
+    """Writes a folder that transformers and inference servers load: config.json, safetensors, tokenizer.
+
+    The weights are the parameters bit for bit, in their types. Every process calls it; process 0 writes.
+
+    Args:
+      path: a new or empty folder.
+      model, params: with a language-model head.
+      like: folder that the model came from; its config.json and the files in COMPANIONS go along. None: config.json is
+        made from the model's shape, and there is no tokenizer.
+      shard_bytes: a file's tensors have at most so many bytes, and no more than these are on the host at a time.
+
+    Raises:
+      InputError: the folder has files in it, or no architecture of transformers is like this model.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there already: give another folder for the model")
+    if model.config.head != "lm":
+        raise InputError("a critic has no place in a Hugging Face folder: give the policy")
+    leaves = _flat(params)
+    kinds = {str(x.dtype) for x in leaves.values()}
+    kind = kinds.pop() if len(kinds) == 1 else str(jnp.dtype(model.config.param_dtype))
+    raw = from_config(dataclasses.replace(model.config, param_dtype=DTYPES[kind]), like and read_config(like))
+    names = tensor_names(model.config)
+    parts = _parts({k: x.nbytes for k, x in leaves.items()}, shard_bytes)
+    writes = jax.process_index() == 0
+    # under another name until all is there, so that a kill leaves nothing that looks like a model
+    new = path.with_name(path.name + ".unfinished")
+    if writes:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+    weight_map = {}
+    for number, part in enumerate(parts, 1):
+        file = SINGLE if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        tensors = {}
+        for k in part:
+            theirs, transposed = names[k]
+            x = _whole(leaves[k])
+            if writes:
+                tensors[theirs] = np.ascontiguousarray(x.T if transposed else x)
+            weight_map[theirs] = file
+        if writes:
+            _safetensors("numpy").save_file(tensors, new / file, metadata={"format": "pt"})
+    if not writes:
+        return
+    if len(parts) > 1:
+        total = sum(x.nbytes for x in leaves.values())
+        _write(new / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+    _write(new / "config.json", raw)
+    for name in COMPANIONS if like else ():
+        if (Path(like) / name).is_file():
+            shutil.copyfile(Path(like) / name, new / name)
+    if path.exists():
+        path.rmdir()
+    os.replace(new, path)
+
+
+class _Reader:
+    """The tensors of a folder: where each one is, and slices of them."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._open = _safetensors().safe_open
+        self._file: dict[str, str] = {}  # name of a tensor -> its file
+        if (path / INDEX).exists():
+            listed = read_json(path / INDEX)
+            if not isinstance(listed, Mapping) or not isinstance(listed.get("weight_map"), Mapping):
+                raise InputError(f"{path / INDEX} has no weight_map: copy it again")
+            index = listed["weight_map"]
+            for file in sorted(set(index.values())):
+                if not (path / file).is_file():
+                    raise InputError(f"{path / INDEX} names {file}, which is missing: copy it too")
+                there = self._names(file)
+                listed_here = {name for name, where in index.items() if where == file}
+                if odd := sorted(listed_here ^ there):
+                    how = "has in it" if odd[0] in there else "lacks"
+                    raise InputError(f"{path / file} {how} {odd[0]}, against {INDEX}: copy both again")
+                self._file |= dict.fromkeys(there, file)
+        elif (path / SINGLE).exists():
+            self._file = dict.fromkeys(self._names(SINGLE), SINGLE)
+        else:
+            pickled = [p.name for p in sorted(path.glob("*")) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+            if pickled:
+                raise InputError(
+                    f"{path / pickled[0]} is a pickle, and loading one runs the code in it: convert it to safetensors "
+                    "(transformers' save_pretrained does)"
+                )
+            raise InputError(f"{path} has neither {SINGLE} nor {INDEX}: give the folder of a Hugging Face model")
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._file = {}
+
+    def check(self, wanted: set[str], *, tied: bool) -> None:
+        """InputError that names a tensor that is missing, or that is there and nothing asked for."""
+        there = {name for name in self._file if not name.endswith(_BUFFERS)}
+        if missing := sorted(wanted - there):
+            raise InputError(f"{self._path} lacks tensor {missing[0]}{_more(missing)}: config.json asks for it")
+        extra = sorted(there - wanted - ({"lm_head.weight"} if tied else set()))
+        if extra:
+            raise InputError(
+                f"{self._path} has tensor {extra[0]}{_more(extra)}, which the model of its config.json has not"
+            )
+        # some tied checkpoints hold the head all the same
+        if tied and "lm_head.weight" in there:
+            head, embedding = (self.read(name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
+            if head.shape != embedding.shape or head.tobytes() != embedding.tobytes():
+                raise InputError(
+                    f"{self._path}: lm_head.weight is not the embedding though config.json says tie_word_embeddings: "
+                    "set that to false, or remove the tensor"
+                )
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor as it lies in the file; InputError for a type that is no float."""
+        with self._opened(self._file[name]) as f:
+            x = f.get_slice(name)
+            if x.get_dtype() not in _BITS:
+                raise InputError(f"{self._path}: tensor {name} is {x.get_dtype()}: {', '.join(_BITS)} are supported")
+            return tuple(x.get_shape())
+
+    def read(self, name: str, index: tuple[slice, ...] = ()) -> np.ndarray:
+        """A slice of a tensor, or all of it. The file is opened anew each time, so that no mapped page stays."""
+        with self._opened(self._file[name]) as f:
+            x = f.get_slice(name)
+            return x[index or tuple(slice(None) for _ in x.get_shape())]
+
+    def _names(self, file: str) -> set[str]:
+        with self._opened(file) as f:
+            return set(f.keys())
+
+    def _opened(self, file: str):
+        try:
+            return self._open(self._path / file, framework="numpy")
+        except Exception as e:  # SafetensorError is no subclass of anything more telling
+            if type(e).__name__ != "SafetensorError":
+                raise
+            raise InputError(f"{self._path / file} is truncated or damaged ({e}): copy it again") from e
+
+
+def _place(reader: _Reader, name: str, transposed: bool, x: jax.ShapeDtypeStruct) -> jax.Array:
+    """A tensor of the file on the shards of `x`, each of which is read by itself."""
+    there, here = reader.shape(name), tuple(x.shape)
+    asked = here[::-1] if transposed else here
+    if there != asked:
+        raise InputError(f"tensor {name} has shape {there} in the file, and config.json asks for {asked}")
+
+    def part(index):
+        y = reader.read(name, index[::-1] if transposed else index)
+        return np.ascontiguousarray((y.T if transposed else y).astype(x.dtype, copy=False))
+
+    return jax.make_array_from_callback(here, x.sharding, part)
+
+
+def _whole(x: jax.Array) -> np.ndarray:
+    if jax.process_count() > 1 and not x.is_fully_addressable:
+        return multihost_utils.process_allgather(x, tiled=True)
+    return np.asarray(x)
+
+
+def _parts(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    total = 0
+    for name, size in sizes.items():
+        if parts[-1] and total + size > most:
+            parts.append([])
+            total = 0
+        parts[-1].append(name)
+        total += size
+    return parts
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    return traverse_util.flatten_dict(tree["params"], sep="/")
+
+
+def _tree(leaves: Mapping[str, Any]) -> Any:
+    return {"params": traverse_util.unflatten_dict(dict(leaves), sep="/")}
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _kind(dtype: Any, key: str) -> Any:
+    for name, kind in DTYPES.items():
+        if dtype == name or (not isinstance(dtype, str) and jnp.dtype(dtype) == jnp.dtype(kind)):
+            return kind
+    raise InputError(f"{key}={dtype!r}: must be one of {', '.join(DTYPES)}")
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _safetensors(module: str = "") -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError:
+        raise InputError("reading a Hugging Face folder needs safetensors: pip install 'entropy_rl[hf]'") from None
+    return safetensors.numpy if module == "numpy" else safetensors

@@ -1,0 +1,99 @@
+"""Frequencies of rotary positions, and how they are stretched for contexts beyond the one a model was first trained on.
+
+Base: w_i = theta^(-2i / D), i = 0 .. D/2 - 1 (arXiv:2104.09864). The stretched ones follow transformers 5
+(modeling_rope_utils), whose checkpoints name them, operation by operation in float32: a last bit of w_i is a radian's
+thousandth at position 10,000.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from entropy_rl.errors import lookup
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """How frequencies are stretched; which numbers are read depends on the kind, a row of `KINDS`.
+
+    Attributes:
+      kind: "linear", "llama3" or "yarn".
+      factor: by which the context grows.
+      original_context: tokens of the context before.
+      low_freq_factor, high_freq_factor: of llama3.
+      beta_fast, beta_slow: of yarn; attention_factor: its multiplier of cos and sin, None: 0.1 ln(factor) + 1.
+      truncate: of yarn, whether its range of dimensions is rounded outwards to whole ones.
+    """
+
+    kind: str
+    factor: float = 1.0
+    original_context: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None
+    truncate: bool = True
+
+
+def base(head_dim: int, theta: float) -> np.ndarray:
+    """theta^(-2i / D): f32[D / 2]."""
+    return (1.0 / np.float32(theta) ** (np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim))).astype(
+        "f4"
+    )
+
+
+def linear(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
+    """w_i / factor: position interpolation (arXiv:2306.15595)."""
+    return base(head_dim, theta) / np.float32(s.factor), 1.0
+
+
+def llama3(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
+    """Llama 3.1's: long waves by the factor, short ones not at all, those between in proportion.
+
+    With wavelength l = 2 pi / w and context L: w / factor where l > L / low, w where l < L / high, else
+    (1 - t) w / factor + t w with t = (L / l - low) / (high - low).
+    """
+    w = base(head_dim, theta)
+    wavelength = np.float32(2 * math.pi) / w
+    low, high, context = np.float32(s.low_freq_factor), np.float32(s.high_freq_factor), np.float32(s.original_context)
+    smooth = (context / wavelength - low) / (high - low)
+    between = (1 - smooth) * w / np.float32(s.factor) + smooth * w
+    out = np.where(wavelength > context / low, w / np.float32(s.factor), w)
+    middle = (wavelength >= context / high) & (wavelength <= context / low)
+    return np.where(middle, between, out).astype(np.float32), 1.0
+
+
+def yarn(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
+    """YaRN (arXiv:2309.00071): interpolation for dimensions that turn seldom, none for those that turn often.
+
+    Between the dimensions that turn beta_fast and beta_slow times in the original context a ramp leads from one to the
+    other; cos and sin are multiplied by the attention factor.
+    """
+
+    def dimension(turns):
+        return head_dim * math.log(s.original_context / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = dimension(s.beta_fast), dimension(s.beta_slow)
+    if s.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    high += 0.001 if low == high else 0
+    ramp = np.clip((np.arange(head_dim // 2, dtype=np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+    w = base(head_dim, theta)
+    keep = 1 - ramp
+    factor = s.attention_factor
+    if factor is None:
+        factor = 0.1 * math.log(s.factor) + 1.0 if s.factor > 1 else 1.0
+    return (w / np.float32(s.factor) * (1 - keep) + w * keep).astype(np.float32), factor
+
+
+KINDS = {"linear": linear, "llama3": llama3, "yarn": yarn}
+
+
+def frequencies(head_dim: int, theta: float, scaling: Scaling) -> tuple[np.ndarray, float]:
+    """(w f32[D / 2], multiplier of cos and sin) of a scaling; InputError for a kind that there is not."""
+    return lookup(KINDS, scaling.kind, "rope scaling")(head_dim, theta, scaling)

@@ -1,0 +1,143 @@
+"""Makes the folders in tests/models/hf with transformers itself: tiny random models, and what it says of some tokens.
+
+    python -m venv /tmp/ref && /tmp/ref/bin/pip install torch==2.13.0 transformers==5.24.0
+    /tmp/ref/bin/python tests/models/make_hf_fixtures.py tests/models/hf
+
+The suite reads them without torch. A folder holds a model as `save_pretrained` wrote it, and reference.npz: tokens, the
+logits of the last columns, log-probability and entropy of every token, and a greedy continuation, all in float32.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+
+VOCAB, LAST = 96, 8
+SHAPE = dict(
+    vocab_size=VOCAB,
+    hidden_size=24,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    initializer_range=0.3,
+    bos_token_id=None,
+    eos_token_id=95,
+    pad_token_id=None,
+)
+LLAMA3 = dict(
+    rope_type="llama3",
+    rope_theta=10000.0,  # with heads of 16, a frequency in each of the three ranges
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=32,
+)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
+LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=4.0)
+
+# name: config, type of the weights, tensors of a file at most, whether config.json is in the spelling of transformers 4
+CASES = {
+    "qwen2": (Qwen2Config(**SHAPE, tie_word_embeddings=True), torch.float32, "5GB", False),
+    "qwen2_untied_sharded": (Qwen2Config(**SHAPE, tie_word_embeddings=False), torch.bfloat16, "12KB", True),
+    "qwen2_yarn": (
+        Qwen2Config(**SHAPE, head_dim=16, rope_parameters=YARN, tie_word_embeddings=True),
+        torch.bfloat16,
+        "5GB",
+        False,
+    ),
+    "qwen3": (Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=True), torch.float32, "5GB", False),
+    "qwen3_untied_biased": (
+        Qwen3Config(**SHAPE, head_dim=8, attention_bias=True, tie_word_embeddings=False),
+        torch.float16,
+        "5GB",
+        True,
+    ),
+    "llama": (LlamaConfig(**SHAPE, tie_word_embeddings=False), torch.float32, "5GB", True),
+    "llama_biased": (
+        LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True, head_dim=10, tie_word_embeddings=False),
+        torch.float16,
+        "5GB",
+        False,
+    ),
+    "llama3": (
+        LlamaConfig(**SHAPE, head_dim=16, rope_parameters=LLAMA3, tie_word_embeddings=True),
+        torch.bfloat16,
+        "5GB",
+        False,
+    ),
+    "llama3_old": (
+        LlamaConfig(**SHAPE, head_dim=16, rope_parameters=LLAMA3, tie_word_embeddings=True),
+        torch.float32,
+        "5GB",
+        True,
+    ),
+    "llama_linear": (
+        LlamaConfig(**SHAPE, rope_parameters=LINEAR, tie_word_embeddings=True),
+        torch.float16,
+        "5GB",
+        False,
+    ),
+}
+
+
+def make(folder, config, dtype, most, old, seed):
+    """One folder."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("norm.weight"):  # else all 1
+                p.copy_(1 + 0.3 * torch.randn(p.shape))
+            elif name.endswith("bias"):  # else all 0
+                p.copy_(0.3 * torch.randn(p.shape))
+    model.save_pretrained(folder, max_shard_size=most)
+    if old:
+        spell_as_before(folder / "config.json")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [95, 94]}) + "\n")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    np.savez_compressed(folder / "reference.npz", **reference(model, seed))
+
+
+def spell_as_before(path):
+    """config.json in the spelling of transformers 4."""
+    c = json.loads(path.read_text())
+    rope = c.pop("rope_parameters")
+    c["rope_theta"] = rope.pop("rope_theta")
+    c["rope_scaling"] = rope if rope["rope_type"] != "default" else None
+    c["torch_dtype"] = c.pop("dtype")
+    c.pop("layer_types", None)
+    path.write_text(json.dumps(c, indent=2) + "\n")
+
+
+def reference(model, seed):
+    """What transformers says: of short rows, and of a long one that goes past any original context."""
+    rng = np.random.default_rng(seed)
+    out = {}
+    for name, shape in (("short", (3, 12)), ("long", (1, 200))):
+        tokens = torch.tensor(rng.integers(0, VOCAB - 2, shape))
+        with torch.no_grad():
+            logits = model(tokens).logits.double()
+            log_p = torch.log_softmax(logits, -1)
+        out[f"{name}_tokens"] = tokens.numpy().astype(np.int32)
+        out[f"{name}_logits"] = logits[:, -LAST:].numpy().astype(np.float32)
+        out[f"{name}_logp"] = log_p[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0].numpy().astype(np.float32)
+        out[f"{name}_entropy"] = -(log_p.exp() * log_p).sum(-1)[:, :-1].numpy().astype(np.float32)
+        prompt = tokens[:1, : shape[1] // 2]
+        with torch.no_grad():
+            seen = torch.ones_like(prompt)  # or token 0, which is ordinary here, would be taken for padding
+            grown = model.generate(
+                prompt, attention_mask=seen, max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0
+            )
+        out[f"{name}_greedy"] = grown[0, prompt.shape[1] :].numpy().astype(np.int32)
+    return out
+
+
+if __name__ == "__main__":
+    for number, (name, case) in enumerate(CASES.items()):
+        make(pathlib.Path(sys.argv[1]) / name, *case, seed=number)
+        print(name)

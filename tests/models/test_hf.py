@@ -1,0 +1,255 @@
+"""Hugging Face folders: the same numbers as transformers, bit for bit there and back, and bad folders named.
+
+tests/models/hf holds what transformers wrote and said (make_hf_fixtures.py beside this file); nothing here needs it.
+"""
+
+import json
+import pathlib
+import pickle
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from entropy_rl.errors import InputError
+from entropy_rl.models import families, hf, presets
+from entropy_rl.sampling import warp
+from entropy_rl.sampling.engine import generate, score
+from entropy_rl.sharding import make_mesh
+
+FOLDERS = sorted(path for path in (pathlib.Path(__file__).parent / "hf").iterdir() if path.is_dir())
+NAMES = [path.name for path in FOLDERS]
+TOLERANCE = 1e-4
+
+
+def copy(name, tmp_path):
+    return pathlib.Path(shutil.copytree(pathlib.Path(__file__).parent / "hf" / name, tmp_path / name))
+
+
+def change(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture(scope="module", params=FOLDERS, ids=NAMES)
+def loaded(request):
+    model, params = hf.load(request.param, param_dtype="float32")
+    return model, params, np.load(request.param / "reference.npz")
+
+
+@pytest.mark.parametrize("rows", ["short", "long"])
+def test_logits_log_probabilities_and_entropies_are_those_of_transformers(loaded, rows):
+    """Mutation: no bias, another norm_eps, heads grouped otherwise, theta of the other spelling, no yarn factor."""
+    model, params, said = loaded
+    tokens = said[f"{rows}_tokens"]
+    logits, _ = model.apply(params, tokens)
+    want = said[f"{rows}_logits"]
+    np.testing.assert_allclose(logits[:, -want.shape[1] :], want, atol=TOLERANCE, rtol=0)
+    assert np.ptp(want) > 3  # these are no flat distributions
+    logp, entropy = score(model, params, tokens)
+    np.testing.assert_allclose(logp[:, 1:], said[f"{rows}_logp"], atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(entropy[:, 1:], said[f"{rows}_entropy"], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("rows", ["short", "long"])
+def test_greedy_continuations_are_those_of_transformers(loaded, rows):
+    """Mutation: positions off by one in the cache, or rope scaling without it."""
+    model, params, said = loaded
+    prompt = said[f"{rows}_tokens"][0]
+    prompt, want = prompt[: len(prompt) // 2].tolist(), said[f"{rows}_greedy"]
+    [[got]] = generate(model, params, [prompt], jax.random.key(0), max_new=len(want), eos=-1, warp=warp.greedy)
+    assert got.tokens.tolist() == want.tolist()
+
+
+def test_the_fixtures_reach_every_family_and_way():
+    configs = [hf.load_config(path) for path in FOLDERS]
+    raw = [families.read_config(path) for path in FOLDERS]
+    assert {c["architectures"][0] for c in raw} == families.FAMILIES.keys()
+    assert {c.rope_scaling and c.rope_scaling.kind for c in configs} == {None, "linear", "llama3", "yarn"}
+    assert {jnp.dtype(c.dtype).name for c in configs} == families.DTYPES.keys()
+    for flag in ("tied", "qk_norm", "qkv_bias", "o_bias", "mlp_bias"):
+        assert {getattr(c, flag) for c in configs} == {True, False}, flag
+    assert any(c.head_dim != c.d_model // c.heads for c in configs)
+    assert {"rope_parameters" in c for c in raw} == {True, False} and any((p / hf.INDEX).exists() for p in FOLDERS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=NAMES)
+@pytest.mark.parametrize("shard_bytes", [5_000_000_000, 9_000], ids=["single", "sharded"])
+def test_there_and_back_is_bit_equal(folder, shard_bytes, tmp_path):
+    """Mutation: no transposition on the way back, float32 on the way, a tensor twice."""
+    model, params = hf.load(folder)
+    hf.save(tmp_path / "new", model, params, like=folder, shard_bytes=shard_bytes)
+    old, new = (tensors(path) for path in (folder, tmp_path / "new"))
+    assert old.keys() == new.keys()
+    for name, x in old.items():
+        assert x.dtype == new[name].dtype and x.shape == new[name].shape and x.tobytes() == new[name].tobytes(), name
+    assert (tmp_path / "new" / hf.INDEX).exists() == (shard_bytes == 9_000)
+    assert (tmp_path / "new" / "generation_config.json").read_text() == (folder / "generation_config.json").read_text()
+    assert hf.load_config(tmp_path / "new") == hf.load_config(folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new"]
+
+
+def tensors(folder):
+    out = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        part = safetensors.numpy.load_file(path) if "BF16" not in path.read_bytes()[:9000].decode("latin1") else {}
+        if not part:
+            with safetensors.safe_open(path, "numpy") as f:
+                part = {name: f.get_slice(name)[:] for name in f.keys()}
+        assert not out.keys() & part.keys()
+        out |= part
+    return out
+
+
+@pytest.mark.parametrize("name", ["embedded", "small"])
+def test_presets_can_be_saved(name, tmp_path):
+    """A model of ours, which no folder was there for, comes back the same: config.json says it all."""
+    model = presets.make(name, 40, qkv_bias=name == "embedded")
+    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    hf.save(tmp_path / "new", model, params)
+    again, loaded = hf.load(tmp_path / "new")
+    assert again.config == model.config
+    jax.tree.map(np.testing.assert_array_equal, params, loaded)
+
+
+def test_scaled_positions_can_be_saved_without_a_folder(tmp_path):
+    for folder in FOLDERS:
+        config = hf.load_config(folder)
+        assert families.to_config(families.from_config(config), "made") == config, folder.name
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_types_on_demand(dtype):
+    path = FOLDERS[NAMES.index("qwen3")]
+    model, params = hf.load(path, param_dtype=dtype)
+    assert {str(x.dtype) for x in jax.tree.leaves(params)} == {dtype} == {jnp.dtype(model.config.dtype).name}
+    logits, _ = model.apply(params, np.zeros((1, 3), np.int32))
+    assert logits.dtype == jnp.float32
+    model, params = hf.load(path, dtype=dtype)
+    assert {str(x.dtype) for x in jax.tree.leaves(params)} == {"float32"}
+    assert jnp.dtype(model.config.dtype).name == dtype
+
+
+def test_on_a_mesh_of_one(tmp_path):
+    mesh = make_mesh(devices=jax.devices()[:1])
+    path = FOLDERS[NAMES.index("qwen2")]
+    _, plain = hf.load(path)
+    _, sharded = hf.load(path, mesh=mesh)
+    jax.tree.map(np.testing.assert_array_equal, plain, sharded)
+    assert {x.sharding.mesh for x in jax.tree.leaves(sharded)} == {mesh}
+
+
+# What is done to a folder, and what the one line must say.
+BAD = {
+    "architecture": (
+        lambda f: change(f, architectures=["Qwen2MoeForCausalLM"]),
+        "Qwen2MoeForCausalLM is not supported",
+    ),
+    "type": (lambda f: change(f, architectures=None, model_type="gpt2"), "'gpt2' is not supported"),
+    "rope": (lambda f: change(f, rope_parameters={"rope_type": "longrope"}), "rope type 'longrope' is not supported"),
+    "llama3": (lambda f: change(f, rope_parameters={"rope_type": "llama3", "factor": 8.0}), "without original_max"),
+    "sliding": (lambda f: change(f, use_sliding_window=True), "sliding-window attention is not supported"),
+    "layer": (lambda f: change(f, layer_types=["sliding_attention"] * 2), "sliding-window attention"),
+    "activation": (lambda f: change(f, hidden_act="gelu"), "hidden_act 'gelu' is not supported"),
+    "quantised": (lambda f: change(f, quantization_config={"bits": 4}), "quantised weights"),
+    "dtype": (lambda f: change(f, dtype="float8_e4m3fn"), "dtype 'float8_e4m3fn' is not supported"),
+    "key": (lambda f: change(f, hidden_size=None), "'hidden_size'"),
+    "no_config": (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+    "json": (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
+    "no_weights": (lambda f: (f / hf.SINGLE).unlink(), "has neither model.safetensors nor"),
+    "shape": (
+        lambda f: change(f, vocab_size=97),
+        "model.embed_tokens.weight has shape .96, 24. in the file, and .*97, 24",
+    ),
+    "more_layers": (
+        lambda f: change(f, num_hidden_layers=3),
+        r"lacks tensor model.layers.2.input_lay.* \(and 11 more\)",
+    ),
+    "fewer_layers": (lambda f: change(f, num_hidden_layers=1), r"has tensor model.layers.1.* \(and 11 more\)"),
+    "truncated": (lambda f: cut(f / hf.SINGLE), "model.safetensors is truncated or damaged"),
+    "empty": (lambda f: (f / hf.SINGLE).write_bytes(b""), "model.safetensors is truncated or damaged"),
+    "header": (lambda f: (f / hf.SINGLE).write_bytes(b"\xff" * 64), "model.safetensors is truncated or damaged"),
+    "pickle": (lambda f: pickled(f), "pytorch_model.bin is a pickle, and loading one runs the code"),
+    "head": (lambda f: odd_head(f), "lm_head.weight is not the embedding"),
+    "integers": (lambda f: integers(f), "tensor model.norm.weight is I32: F32, BF16, F16 are supported"),
+}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def pickled(folder):
+    (folder / hf.SINGLE).unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"x": 1}))
+
+
+def rewrite(folder, **more):
+    whole = safetensors.numpy.load_file(folder / hf.SINGLE)
+    safetensors.numpy.save_file(whole | more, folder / hf.SINGLE)
+
+
+def odd_head(folder):
+    rewrite(folder, **{"lm_head.weight": np.ones((96, 24), np.float32)})
+
+
+def integers(folder):
+    rewrite(folder, **{"model.norm.weight": np.ones(24, np.int32)})
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_folder_is_named(what, tmp_path):
+    """Mutation: any check in models/hf.py or models/families.py left out."""
+    folder = copy("qwen2", tmp_path)
+    spoil, message = BAD[what]
+    spoil(folder)
+    with pytest.raises(InputError, match=message) as e:
+        hf.load(folder)
+    assert "\n" not in str(e.value)
+
+
+BAD_INDEX = {
+    "file": (lambda index: {k: v.replace("00003-of", "00009-of") for k, v in index.items()}, "which is missing"),
+    "moved": (lambda index: index | {"model.norm.weight": min(index.values())}, "against model.safetensors.index"),
+    "left_out": (lambda index: {k: v for k, v in index.items() if k != "model.norm.weight"}, "has in it model.norm"),
+    "invented": (lambda index: index | {"model.x": min(index.values())}, "lacks model.x"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_INDEX)
+def test_a_wrong_index_is_named(what, tmp_path):
+    folder = copy("qwen2_untied_sharded", tmp_path)
+    index = json.loads((folder / hf.INDEX).read_text())
+    edit, message = BAD_INDEX[what]
+    index["weight_map"] = edit(index["weight_map"])
+    (folder / hf.INDEX).write_text(json.dumps(index))
+    with pytest.raises(InputError, match=message):
+        hf.load(folder)
+
+
+def test_an_index_without_a_map_is_named(tmp_path):
+    folder = copy("qwen2_untied_sharded", tmp_path)
+    (folder / hf.INDEX).write_text("{}")
+    with pytest.raises(InputError, match="has no weight_map"):
+        hf.load(folder)
+
+
+def test_what_old_checkpoints_hold_besides_is_passed_over(tmp_path):
+    """A tied head that is the embedding, and buffers of rotary positions."""
+    folder = copy("qwen2", tmp_path)
+    embedding = safetensors.numpy.load_file(folder / hf.SINGLE)["model.embed_tokens.weight"]
+    buffers = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)}
+    rewrite(folder, **{"lm_head.weight": embedding}, **buffers)
+    jax.tree.map(np.testing.assert_array_equal, hf.load(folder)[1], hf.load(FOLDERS[NAMES.index("qwen2")])[1])
+
+
+def test_nothing_is_written_over(tmp_path):
+    path = FOLDERS[0]
+    model, params = hf.load(path)
+    (tmp_path / "x").write_text("kept")
+    with pytest.raises(InputError, match="is there already"):
+        hf.save(tmp_path, model, params, like=path)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
