@@ -74,18 +74,20 @@ def rewritten(gold: str, found: exact.Value) -> list[str]:
 
 
 def perturbed(gold: str, found: exact.Value, rng: random.Random) -> list[str]:
-    """Answers that are not the same."""
+    """Answers that are not the same: nothing is done to zeros, nor to items that are equal."""
     digits = [m.start() for m in re.finditer("[0-9]", gold)]
     wrong = [f"{gold} or 0", f"not {gold}"]
     if digits:
         i = rng.choice(digits)
         wrong.append(gold[:i] + str((int(gold[i]) + rng.randint(1, 9)) % 10) + gold[i + 1 :])
-        wrong.append(gold[:i] + gold[i] + gold[i:])
-    if found.kind == "number":
+        if gold[i] != "0":
+            wrong.append(gold[:i] + gold[i] + gold[i:])
+    if found.kind == "number" and found.data:
         wrong.append(gold[1:] if gold.startswith("-") else f"-{gold}")
     if found.kind == "word":
         wrong += [word for word in ("yes", "no", "A", "B") if word.casefold() != gold.casefold()]
     if found.kind == "sequence" and len(found.data[1]) > 1:
         left, items, right = found.data
-        wrong.append(left + ", ".join(map(exact.show, items[1:] + items[:1])) + right)
+        if len(set(items)) > 1:
+            wrong.append(left + ", ".join(map(exact.show, items[1:] + items[:1])) + right)
     return list(dict.fromkeys(text for text in wrong if text != gold))

@@ -18,9 +18,11 @@ ORDER = """
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
     sharding tokenizers
-    answers.extract answers.units answers.latex answers.numbers answers.exact answers.workers answers.symbolic answers.grade
-    models.transformer models.presets models.scoring
-    tasks.base data.order tasks.countdown
+    answers.extract answers.units answers.latex answers.numbers answers.exact
+    answers.workers answers.symbolic answers.grade
+    models.rope models.transformer models.presets models.families models.hf models.scoring
+    tasks.base data.splits data.order data.rows data.records data.examples data.frozen
+    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives learner checkpoints metrics

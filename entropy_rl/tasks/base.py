@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pathlib
 import pkgutil
+import types
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,8 +109,7 @@ def get(name: str, /, **kwargs: Any) -> Task:
     Raises:
       InputError: there is no such task, or its `make` has no such argument, or refuses the value.
     """
-    lookup(dict.fromkeys(names()), name, "task")
-    make = getattr(importlib.import_module(f"{__package__}.{name}"), "make", None)
+    make = getattr(_module(name), "make", None)
     if make is None:
         raise InputError(f"entropy_rl/tasks/{name}.py is not a task: it has no make()")
     # Bind before the call: a TypeError from inside `make` is a bug and keeps its traceback.
@@ -122,3 +122,21 @@ def get(name: str, /, **kwargs: Any) -> Task:
         taken = ", ".join(signature.parameters)
         raise InputError(f"task {name!r} {error}{hint}: it takes {taken}") from None
     return make(**kwargs)
+
+
+def verifier(name: str, /, **kwargs: Any) -> Any:
+    """What checks responses to the problems of `get(name, **kwargs)`, for frozen ones, whose data may be gone.
+
+    It has verify, final_answer and solution: what `entropy_rl.tasks.<name>.verifier(**kwargs)` gives, or, where the
+    module has no such function, the task itself.
+
+    Raises:
+      InputError: as `get`.
+    """
+    make = getattr(_module(name), "verifier", None)
+    return get(name, **kwargs) if make is None else make(**kwargs)
+
+
+def _module(name: str) -> types.ModuleType:
+    lookup(dict.fromkeys(names()), name, "task")
+    return importlib.import_module(f"{__package__}.{name}")
