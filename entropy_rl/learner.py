@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import optax
 from flax import struct
 from jax.sharding import Mesh
 
+from entropy_rl.models import lora
 from entropy_rl.models.transformer import RULES, Transformer
 from entropy_rl.objectives import Coefs, Objective
 from entropy_rl.rollouts import Batch
@@ -47,34 +49,112 @@ def make_schedule(learning_rate: float, *, warmup: int = 0, steps: int = 0, deca
 def make_optimizer(
     schedule: optax.Schedule, *, b1: float = 0.9, b2: float = 0.95, weight_decay: float = 0.0, clip: float | None = 1.0
 ) -> optax.GradientTransformation:
-    """AdamW behind a clip of the global gradient norm; matrices decay, norms and biases do not."""
+    """AdamW behind a clip of the global gradient norm; matrices decay, norms and biases do not.
+
+    Parameters in a lower precision than float32 have masters in float32: see `with_masters`.
+    """
     decay = partial(jax.tree.map, lambda p: p.ndim > 1)
     adamw = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=decay if weight_decay else None)
-    return adamw if clip is None else optax.chain(optax.clip_by_global_norm(clip), adamw)
+    return with_masters(adamw if clip is None else optax.chain(optax.clip_by_global_norm(clip), adamw))
 
 
-def abstract_state(model: Transformer, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+@struct.dataclass
+class Masters:
+    """Optimiser state of parameters in low precision: their float32 masters, and the optimiser's own state of these."""
+
+    masters: Any
+    inner: optax.OptState
+
+
+def with_masters(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`tx` on float32 masters of parameters in bfloat16 or float16; `tx` itself where all are float32.
+
+    A step of Adam at 1e-6 is below half a unit in bfloat16's last place of most weights, and would be rounded away:
+    gradients are taken to float32, the masters are updated, and the parameters are the masters rounded, exactly.
+    """
+
+    def init(params):
+        if not any(_low(x) for x in jax.tree.leaves(params)):
+            return tx.init(params)
+        masters = _float32(params)
+        return Masters(masters, tx.init(masters))
+
+    def update(grads, state, params):
+        if not isinstance(state, Masters):
+            return tx.update(grads, state, params)
+        updates, inner = tx.update(_float32(grads), state.inner, state.masters)
+        masters = optax.apply_updates(state.masters, updates)
+        # In float32, p + (rounded master - p) is the rounded master to a bit beyond the parameters' precision.
+        step = jax.tree.map(lambda m, p: m.astype(p.dtype).astype(jnp.float32) - p.astype(jnp.float32), masters, params)
+        return step, Masters(masters, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _low(x) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+
+
+def _float32(tree):
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if _low(x) else x, tree)
+
+
+Adapt = Callable[[Any, jax.Array], Any]  # parameters and a key -> parameters with adapters (models/lora.add)
+
+
+def abstract_state(
+    model: Transformer, tx: optax.GradientTransformation, mesh: Mesh, adapt: Adapt | None = None
+) -> TrainState:
     """Shapes, types and shardings of the train state, nothing allocated: what a checkpoint is restored onto."""
-    shapes = jax.eval_shape(partial(_init, model, tx), jax.random.key(0))
+    shapes = jax.eval_shape(partial(_init, model, tx, adapt), jax.random.key(0))
     shardings = infer_sharding(shapes, RULES, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 
-def init_state(model: Transformer, tx: optax.GradientTransformation, mesh: Mesh, key: jax.Array) -> TrainState:
+def init_state(
+    model: Transformer, tx: optax.GradientTransformation, mesh: Mesh, key: jax.Array, adapt: Adapt | None = None
+) -> TrainState:
     """A fresh train state, made on its shards."""
-    shardings = jax.tree.map(lambda x: x.sharding, abstract_state(model, tx, mesh))
-    return jax.jit(partial(_init, model, tx), out_shardings=shardings)(key)
+    shardings = _shardings(abstract_state(model, tx, mesh, adapt))
+    return jax.jit(partial(_init, model, tx, adapt), out_shardings=shardings)(key)
+
+
+def state_of(
+    model: Transformer,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    params: Any,
+    key: jax.Array,
+    adapt: Adapt | None = None,
+) -> TrainState:
+    """A train state of plain parameters that lie on their shards; they become its own, and nothing is copied."""
+    wanted = _shardings(abstract_state(model, tx, mesh, adapt))
+    if adapt is not None:
+        made = jax.jit(lambda p, k: adapt(p, k)[lora.LORA], out_shardings=wanted.params[lora.LORA])
+        params = {**params, lora.LORA: made(params, key)}
+    opt_state = jax.jit(tx.init, out_shardings=wanted.opt_state)(lora.trained(params))
+    return TrainState(jax.device_put(jnp.zeros((), jnp.int32), wanted.step), params, opt_state)
 
 
 def with_params(state: TrainState, params: Any) -> TrainState:
     """The state with other parameters, copied: the update donates its state, and the caller keeps his."""
-    copy = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=jax.tree.map(lambda x: x.sharding, state.params))
-    return state.replace(params=copy(params))
+    copy = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=_shardings(state.params))
+    opt_state = state.opt_state
+    if isinstance(opt_state, Masters):
+        to_masters = jax.jit(lambda p: _float32(lora.trained(p)), out_shardings=_shardings(opt_state.masters))
+        opt_state = opt_state.replace(masters=to_masters(params))
+    return state.replace(params=copy(params), opt_state=opt_state)
 
 
-def _init(model, tx, key):
+def _shardings(tree):
+    return jax.tree.map(lambda x: x.sharding, tree)
+
+
+def _init(model, tx, adapt, key):
     params = model.init(key, jnp.zeros((1, 2), jnp.int32))
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    if adapt is not None:
+        params = adapt(params, jax.random.fold_in(key, 1))
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(lora.trained(params)))
 
 
 def make_update(
@@ -92,7 +172,8 @@ def make_update(
     all micro-batches are made first; the loss is then differentiated with respect to them, on the whole, and these
     derivatives are pulled back through the model, a micro-batch at a time (the chain rule; as in GradCache,
     arXiv:2101.06983). That costs a second forward pass, only with several micro-batches. A gradient that is not finite
-    changes nothing but `update/finite`, which is 0 then.
+    changes nothing but `update/finite`, which is 0 then. Of adapted parameters (models/lora.py) the adapters are
+    trained, and the objective's score must be one of adapted parameters (lora.over).
 
     Args:
       objective: of objectives.py.
@@ -115,11 +196,11 @@ def make_update(
         rows = x.reshape(microbatches, -1, together, *x.shape[2:]).swapaxes(0, 1)
         return rows.reshape(-1, *x.shape[2:])
 
-    def at_once(params, batch, key, coefs):
+    def at_once(objective, params, batch, key, coefs):
         (loss, out), grads = jax.value_and_grad(objective, has_aux=True)(params, batch, key, coefs)
         return loss, out, grads
 
-    def in_parts(params, batch, key, coefs):
+    def in_parts(objective, params, batch, key, coefs):
         def add(total, part):
             (loss, out), grads = jax.value_and_grad(objective, has_aux=True)(params, part[0], part[1], coefs)
             return jax.tree.map(jnp.add, total, (loss, grads)), out
@@ -128,7 +209,7 @@ def make_update(
         (loss, grads), out = jax.lax.scan(add, (jnp.zeros(()), _zeros(params)), parts)
         return loss, jax.tree.map(join, out), grads
 
-    def in_two_passes(params, batch, key, coefs):
+    def in_two_passes(objective, params, batch, key, coefs):
         parts = jax.tree.map(cut, batch)
         _, scores = jax.lax.scan(lambda _, part: (None, objective.score(params, part)), None, parts)
         (loss, out), slopes = jax.value_and_grad(objective.loss, has_aux=True)(
@@ -145,12 +226,16 @@ def make_update(
     gradient = at_once if microbatches == 1 else in_two_passes if objective.whole else in_parts
 
     def update(state, batch, key, coefs):
-        loss, out, grads = gradient(state.params, batch, jax.random.fold_in(key, state.step), coefs)
+        params = lora.trained(state.params)
+        score = lambda part, batch: objective.score(lora.joined(state.params, part), batch)  # noqa: E731
+        bound = dataclasses.replace(objective, score=score)
+        loss, out, grads = gradient(bound, params, batch, jax.random.fold_in(key, state.step), coefs)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
-        state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        updates, opt_state = tx.update(grads, state.opt_state, params)
+        new = TrainState(state.step + 1, optax.apply_updates(params, updates), opt_state)
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state.replace(params=params))
+        state = new.replace(params=lora.joined(state.params, new.params))
         metrics = {"update/loss": loss, "update/grad_norm": norm, "update/finite": finite.astype(jnp.float32)}
         return state, metrics | (record(batch, out) if record else {})
 
@@ -158,4 +243,4 @@ def make_update(
 
 
 def _zeros(tree):
-    return jax.tree.map(jnp.zeros_like, tree)
+    return _float32(jax.tree.map(jnp.zeros_like, tree))  # sums of many parts, in float32 whatever the parts are in

@@ -17,12 +17,14 @@ class Tokenizer(Protocol):
     Attributes:
       vocab_size: number of ids; ids are 0..vocab_size-1.
       pad_id: id that fills rows on the right.
-      eos_id: id that ends a response.
+      eos_id: id that ends a response, in demonstrations.
+      eos_ids: all that end one when it is sampled, `eos_id` among them.
     """
 
     vocab_size: int
     pad_id: int
     eos_id: int
+    eos_ids: tuple[int, ...]
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; adds neither `pad_id` nor `eos_id`."""
@@ -50,7 +52,7 @@ class WordTokenizer:
 
     def __init__(self, words: Iterable[str]):
         self.words = (PAD, EOS, *words)
-        self.pad_id, self.eos_id = 0, 1
+        self.pad_id, self.eos_id, self.eos_ids = 0, 1, (1,)
         self.vocab_size = len(self.words)
         self._id = {word: i for i, word in enumerate(self.words)}
         if len(self._id) < self.vocab_size:

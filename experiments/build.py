@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -17,10 +19,12 @@ from entropy_rl import controllers, learner
 from entropy_rl.checkpoints import restore_params
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.losses import weights
-from entropy_rl.models import presets
+from entropy_rl.models import families, hf, lora, presets
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.prompts import Posed
 from entropy_rl.rollouts import Weight
 from entropy_rl.sharding import make_mesh
+from entropy_rl.subwords import FolderTokenizer
 from entropy_rl.tasks import base as tasks
 from experiments import checks
 
@@ -118,17 +122,95 @@ def controller(choice: ConfigDict, key: str) -> controllers.Controller:
 
 
 def task(config: ConfigDict, **overrides) -> tasks.Task:
-    """The task of `config.task`, e.g. with another split or size."""
-    return tasks.get(config.task.name, **{**config.task.args, **overrides})
+    """The task of `config.task`, e.g. with another split or size; posed to the model of a folder, if that is the model.
+
+    Raises:
+      InputError: the task refuses an argument; a text task and a model without a tokenizer; prompts and responses that
+        are longer than the model's context.
+    """
+    made = tasks.get(config.task.name, **{**_plain(config.task.args), **overrides})
+    if "prompt" not in config:
+        if not hasattr(made, "tokenizer"):
+            raise InputError(
+                f"task {config.task.name!r} is text and needs a model with a tokenizer: start from configs/rl/hf.py"
+            )
+        return made
+    path = folder(config)
+    length, context = config.prompt.prompt_length + config.prompt.response_length, families.context_length(path)
+    if context is not None and length > context:
+        raise InputError(
+            f"config.prompt: prompt_length + response_length = {length} tokens are more than the context of {path}, "
+            f"{context}: lower them"
+        )
+    return Posed(made, tokenizer(path), **config.prompt)
+
+
+def folder(config: ConfigDict) -> str:
+    """The folder of the model; InputError where config.model.path is not given."""
+    if config.model.path is None:
+        raise InputError("config.model.path is missing: give the folder of a Hugging Face model")
+    return config.model.path
+
+
+@functools.lru_cache(maxsize=4)
+def tokenizer(path: str) -> FolderTokenizer:
+    """The tokenizer of a folder, read once."""
+    return FolderTokenizer(path)
+
+
+def _plain(args: ConfigDict) -> dict[str, Any]:
+    return {k: args[k].to_dict() if isinstance(args[k], ConfigDict) else args[k] for k in args}
 
 
 def model(config: ConfigDict, vocab_size: int) -> Transformer:
-    """The model of `config.model`: a preset and what differs from it."""
+    """The model of `config.model`: a preset or that of a folder (`path`), and what differs from it."""
     known = presets.PRESETS["embedded"].__dataclass_fields__.keys() - {"vocab_size"}  # the tokenizer's
     for key in config.model.args:
         if key not in known:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
-    return presets.make(config.model.name, vocab_size, **config.model.args)
+    if "path" not in config.model:
+        return presets.make(config.model.name, vocab_size, **config.model.args)
+    path = folder(config)
+    shape = hf.load_config(path, **config.model.args)
+    if shape.vocab_size < vocab_size:
+        raise InputError(
+            f"{path}: the model's vocabulary has {shape.vocab_size} tokens and its tokenizer's {vocab_size}: give a "
+            "folder whose tokenizer.json belongs to its weights"
+        )
+    return Transformer(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptation:
+    """Which parameters are trained, and those that models run on.
+
+    Attributes:
+      adapt: adds adapters, for learner.init_state; None: all parameters are trained.
+      scale: of their product; None: there are none.
+      view: parameters as they are trained -> as they are sampled with.
+    """
+
+    adapt: learner.Adapt | None
+    scale: float | None
+    view: Callable[[Any], Any]
+
+    def over(self, score: Callable) -> Callable:
+        """A score of parameters as they are trained."""
+        return score if self.scale is None else lora.over(score, self.scale)
+
+
+def adaptation(config: ConfigDict, shape: Transformer) -> Adaptation:
+    """That of `config.lora`, where there is one and its rank is not 0."""
+    m, adapt, scale = shape.config, None, None
+    if "lora" in config:
+        checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "lora.rank")
+        checks.positive(config, "lora.alpha")
+        c = dict(config.lora)
+        if c["rank"]:
+            adapt, scale = partial(lora.add, rank=c["rank"], targets=c["targets"]), c["alpha"] / c["rank"]
+            key = jax.random.key(0)
+            jax.eval_shape(adapt, jax.eval_shape(shape.init, key, np.zeros((1, 2), np.int32)), key)  # names bad targets
+    return Adaptation(adapt, scale, lora.make_view(m.dtype, m.param_dtype, scale))
 
 
 def mesh(config: ConfigDict) -> jax.sharding.Mesh:
@@ -151,6 +233,18 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
         raise InputError(f"config.{key}.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
     schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
     return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, weight_decay=c.weight_decay, clip=c.clip), schedule
+
+
+def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
+    """A policy before its first update: of the run `config.init`, or of the model's folder, or random."""
+    key, adapt = jax.random.key(config.seed), adaptation(config, shape).adapt
+    if config.init is None and "path" in config.model:
+        params = hf.load_params(folder(config), hf.abstract_params(shape, mesh))
+        return learner.state_of(shape, tx, mesh, params, key, adapt)
+    state = learner.init_state(shape, tx, mesh, key, adapt)
+    if config.init is not None:
+        state = learner.with_params(state, initial_params(config.init, state))
+    return state
 
 
 def initial_params(path: str, state: learner.TrainState, key: str = "init") -> Any:

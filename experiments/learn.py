@@ -71,11 +71,12 @@ class Learner:
         advantage = (advantage[:, None] if advantage.ndim == 1 else advantage) * rollout.mask
         if config.entropy_advantage.alpha:
             advantage = np.asarray(self._shape(advantage, rollout.entropy))
-        decisions = p.task.decisions(rollout.tokens, rollout.mask)
+        decisions = p.task.decisions(rollout.tokens, rollout.mask)  # None: not known by rule
         # the law's H is that of own samples; refinements have an entry of their own
         refined = rollout.mask & rollout.refined[:, None]
         own = rollout.mask & ~refined
-        row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, own, decisions & own, rollout.group)
+        decisions = None if decisions is None else decisions & own
+        row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, own, decisions, rollout.group)
         if rollout.refined.any():
             row["policy/entropy_refined"] = masked_mean(rollout.entropy, refined)
         entropy_coef = self._coefficient("entropy", float(row["policy/entropy_sequence"]))

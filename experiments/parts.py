@@ -50,6 +50,7 @@ class Parts:
     tx: optax.GradientTransformation
     schedule: optax.Schedule
     evaluator: Evaluator
+    adaptation: build.Adaptation  # of the policy: which parameters are trained, and sampled with
     score: Score  # of the policy's tokens
     together: int  # rows that are scored and cut together
     loss: Callable
@@ -99,6 +100,7 @@ def make(config: ConfigDict) -> Parts:
     else:
         bound = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
         advantage = build.given(bound, "mask")
+    adaptation = build.adaptation(config, model)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
     return Parts(
         task=task,
@@ -107,7 +109,8 @@ def make(config: ConfigDict) -> Parts:
         tx=tx,
         schedule=schedule,
         evaluator=Evaluator(config, model, mesh),
-        score=token_scores(model, temperature=r.temperature, **shared),
+        adaptation=adaptation,
+        score=adaptation.over(token_scores(model, temperature=r.temperature, **shared)),
         together=shared["samples"],
         loss=loss,
         weight=build.weight(config.weight, mask, tokens),

@@ -37,9 +37,7 @@ class Saved:
 def first(config: ConfigDict, p: Parts) -> State:
     """A fresh state, or one that starts from the policy of `config.init`; the reference is a copy of it."""
     key = jax.random.key(config.seed)
-    policy = learner.init_state(p.model, p.tx, p.mesh, key)
-    if config.init is not None:
-        policy = learner.with_params(policy, build.initial_params(config.init, policy))
+    policy = build.first_policy(config, p.model, p.tx, p.mesh)
     if config.init_temperature != 1:
         policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
     critic = None
@@ -64,7 +62,7 @@ def heated(params: Any, temperature: float) -> Any:
 
 def abstract(p: Parts) -> State:
     """Shapes, types and shardings of a run's state."""
-    policy = learner.abstract_state(p.model, p.tx, p.mesh)
+    policy = learner.abstract_state(p.model, p.tx, p.mesh, p.adaptation.adapt)
     critic = learner.abstract_state(p.critic.model, p.critic.tx, p.mesh) if p.critic else None
     return State(policy, critic, policy.params if p.reference else None)
 

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from entropy_rl import sharding
 from entropy_rl.alarms import EntropyAlarm
 from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.data.order import problem_at
 from entropy_rl.errors import InputError
 from entropy_rl.methods import collect
 from entropy_rl.metrics import Writer
@@ -48,7 +49,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
     collect_step, learn = Collector(config, p, key), Learner(config, p, key)
-    measure_change = Change(config, p)
+    measure_change, view = Change(config, p), p.adaptation.view
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
         restored = checkpoints.restore_latest(states.saved(states.abstract(p)))
@@ -94,12 +95,13 @@ def run(config: ConfigDict, workdir: str) -> None:
                     pending = finish(*pending)
                 if at_checkpoint:
                     save(step)
+                policy = view(state.policy.params)
                 if at_eval:
-                    p.evaluator(writer, step, state.policy.params)
+                    p.evaluator(writer, step, policy)
 
                 clock = time.perf_counter()
                 try:
-                    rollout, groups, row = collect_step(state.policy.params, step)
+                    rollout, groups, row = collect_step(policy, step)
                 except InputError:
                     pending = finish(*pending) if pending else None
                     save(step)
@@ -110,16 +112,18 @@ def run(config: ConfigDict, workdir: str) -> None:
                     writer.samples(step, texts(groups, config.samples))
                 sampled = time.perf_counter()
                 measure = config.change.every and step % config.change.every == 0
-                before = measure_change.before(state.policy.params, rollout) if measure else None
+                before = measure_change.before(policy, rollout) if measure else None
+                del policy
                 state, updates, learned, advantage = learn(state, rollout, step)
                 row |= learned
                 if measure:
-                    row |= measure_change(before, state.policy.params, rollout, advantage)
+                    row |= measure_change(before, view(state.policy.params), rollout, advantage)
                 row |= {"time/rollout": sampled - clock, "time/learn": time.perf_counter() - sampled}
                 pending = step, row, updates
             finish(*pending)
-            p.evaluator(writer, config.steps, state.policy.params)
-            p.evaluator.last(writer, config.steps, state.policy.params)
+            policy = view(state.policy.params)
+            p.evaluator(writer, config.steps, policy)
+            p.evaluator.last(writer, config.steps, policy)
             save(config.steps)
 
 
@@ -145,7 +149,7 @@ class Collector:
 
         def sample(number):
             first = (step * max(rounds, 1) + number) * r.prompts
-            problems = [task[(first + i) % len(task)] for i in range(r.prompts)]
+            problems = [problem_at(task, self._seed, first + i) for i in range(r.prompts)]
             noise = jax.random.fold_in(key, number) if number else key
             return collect.attempt(self._p.model, params, task, problems, noise, **self._sampling)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -23,7 +22,6 @@ from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.models.transformer import Transformer
 from entropy_rl.rollouts import Batch
 from experiments import build, checks, critique, launch
 from experiments.evaluation import Evaluator
@@ -37,18 +35,22 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, or a workdir that belongs to another config.
     """
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
+    adaptation = build.adaptation(config, model)
     workdir = launch.open_workdir(config, workdir)
 
     update = learner.make_update(
-        objectives.nll(token_scores(model)), tx, microbatches=config.microbatches, record=objectives.nll_record
+        objectives.nll(adaptation.over(token_scores(model))),
+        tx,
+        microbatches=config.microbatches,
+        record=objectives.nll_record,
     )
     weight = jax.jit(token_mean)
     place = partial(jax.device_put, device=sharding.rows(mesh))
     key = jax.random.key(config.seed)
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh))
-        start, state, _ = restored or (0, first(config, model, tx, mesh), {})
+        restored = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh, adaptation.adapt))
+        start, state, _ = restored or (0, build.first_policy(config, model, tx, mesh), {})
         if start == config.steps:
             return
         with Writer.resume(workdir, start) as writer, progress(config.steps, start, "imitation") as bar:
@@ -58,7 +60,7 @@ def run(config: ConfigDict, workdir: str) -> None:
                     writer.flush()
                     checkpoints.save(step, state, {})
                 if step % config.eval.every == 0:
-                    evaluator(writer, step, state.params)
+                    evaluator(writer, step, adaptation.view(state.params))
                 if step == start:
                     clock = time.perf_counter()
                 tokens, mask = lessons.demonstrations(config.seed, step, config.batch)
@@ -76,18 +78,11 @@ def run(config: ConfigDict, workdir: str) -> None:
                     writer.scalars(step, row)
                     bar.note({"nll": row["sft/nll"], "entropy": row["policy/entropy"]})
                 bar.update()
-            evaluator(writer, config.steps, state.params)
-            evaluator.last(writer, config.steps, state.params)
+            policy = adaptation.view(state.params)
+            evaluator(writer, config.steps, policy)
+            evaluator.last(writer, config.steps, policy)
             writer.flush()
             checkpoints.save(config.steps, state, {})
-
-
-def first(config: ConfigDict, model: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
-    """A fresh state, or one with the parameters of `config.init`."""
-    state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
-    if config.init is not None:
-        state = learner.with_params(state, build.initial_params(config.init, state))
-    return state
 
 
 def parts(config: ConfigDict) -> tuple:

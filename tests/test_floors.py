@@ -17,12 +17,13 @@ ORDER = """
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
-    sharding tokenizers
+    sharding tokenizers subwords
     answers.extract answers.units answers.latex answers.numbers answers.exact
     answers.workers answers.symbolic answers.grade
-    models.rope models.transformer models.presets models.families models.hf models.scoring
+    models.rope models.transformer models.presets models.families models.hf models.lora models.scoring
     tasks.base data.splits data.order data.rows data.records data.examples data.frozen
     tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds
+    prompts
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives learner checkpoints metrics
@@ -31,7 +32,7 @@ ORDER = """
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "tokenizers", "answers.", "tasks.", "data.", "critique.")
+TEXT = ("errors", "tokenizers", "subwords", "prompts", "answers.", "tasks.", "data.", "critique.")
 LAW = ("errors", "jsonl", "laws.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
 NOWHERE = {"ml_collections", "absl.flags", "absl.app", "experiments", "configs", "torch", "transformers", "tensorflow"}

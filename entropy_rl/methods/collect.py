@@ -43,14 +43,21 @@ def attempt(
     """
     tokenizer = task.tokenizer
     prompts = [tokenizer.encode(p.prompt) for p in problems]
-    completions = generate(model, params, prompts, key, max_new=max_new, eos=tokenizer.eos_id, **sampling)
-    groups = []
-    for problem, prompt, group in zip(problems, prompts, completions):
-        texts = [tokenizer.decode(c.tokens) for c in group]
-        # A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it.
-        rewards = [0.0 if c.truncated else task.verify(problem, t) for c, t in zip(group, texts)]
-        groups.append(Group(problem, prompt, group, texts, rewards))
-    return groups
+    completions = generate(model, params, prompts, key, max_new=max_new, eos=tokenizer.eos_ids, **sampling)
+    texts = [[tokenizer.decode(c.tokens) for c in group] for group in completions]
+    # A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it.
+    whole = [(i, j) for i, group in enumerate(completions) for j, c in enumerate(group) if not c.truncated]
+    rewards = [[0.0] * len(group) for group in completions]
+    for (i, j), reward in zip(whole, verify_all(task, [(problems[i], texts[i][j]) for i, j in whole])):
+        rewards[i][j] = reward
+    return [Group(*parts) for parts in zip(problems, prompts, completions, texts, rewards)]
+
+
+def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[float]:
+    """Rewards of (problem, response) pairs; all at once where the task has a `verify_all` (worker processes)."""
+    if hasattr(task, "verify_all"):
+        return task.verify_all([problem for problem, _ in pairs], [response for _, response in pairs])
+    return [task.verify(problem, response) for problem, response in pairs]
 
 
 def informative(sample: Callable[[int], list[Group]], *, count: int, rounds: int) -> tuple[list[Group], list[Group]]:

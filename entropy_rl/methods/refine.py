@@ -117,7 +117,7 @@ def respond(
         groups = generate(
             *(model, params, filled, jax.random.fold_in(key, start)),
             max_new=max_new,
-            eos=tokenizer.eos_id,
+            eos=tokenizer.eos_ids,
             prompt_length=width,
             **sampling,
         )

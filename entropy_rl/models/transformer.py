@@ -29,6 +29,7 @@ RULES = (
     (r"value_head/kernel", ("fsdp", None)),
     (r"value_head/bias", (None,)),
     (r"norm/scale", (None,)),
+    (r"kernel/(a|b)", (None, None)),  # adapters (models/lora.py), which are small
 )
 
 

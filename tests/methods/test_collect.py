@@ -50,7 +50,7 @@ def groups(monkeypatch):
     monkeypatch.setattr(collect, "generate", generate)
     out = collect.attempt("model", "params", Stub(), PROBLEMS, "key", max_new=5, samples=4, slots=2)
     prompts = [TOKENIZER.encode("1 2"), TOKENIZER.encode("2")]
-    assert calls == [(("model", "params", prompts, "key"), {"max_new": 5, "eos": EOS, "samples": 4, "slots": 2})]
+    assert calls == [(("model", "params", prompts, "key"), {"max_new": 5, "eos": (EOS,), "samples": 4, "slots": 2})]
     return out
 
 

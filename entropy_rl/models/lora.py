@@ -1,0 +1,100 @@
+"""LoRA as a transformation of parameters: a frozen model and low-rank changes of its kernels (arXiv:2106.09685).
+
+    W' = W + (alpha / rank) A B          W [n, m] frozen, A [n, rank], B [rank, m] trained, B = 0 at the start
+
+Adapted parameters are `{"params": base, "lora": adapters}`; `merge` gives plain ones, which any model takes and any
+folder is written from. Nothing else knows of adapters: a score is taken of merged parameters, and gradients go through
+the merge. That makes one copy of the adapted kernels for a forward pass, and none for the optimiser, which sees the
+adapters only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from entropy_rl.errors import InputError
+
+LORA = "lora"
+
+
+def add(params: Any, key: jax.Array, *, rank: int, targets: str) -> Any:
+    """Parameters with adapters for every kernel that `targets` is found in.
+
+    Args:
+      params: `{"params": ...}` of a Transformer.
+      key: of A, which is normal with variance 1 / n; B is 0, so that the model is what it was.
+      rank: 1 or more.
+      targets: a regular expression over paths such as `layer_0/attention/q/kernel`.
+
+    Raises:
+      InputError: no kernel's path has it in it, or it is no regular expression; a rank that is not below both sides.
+    """
+    kernels = {k: x for k, x in _flat(params["params"]).items() if k.endswith("kernel")}
+    try:
+        chosen = {k: x for k, x in kernels.items() if re.search(targets, k)}
+    except re.error as e:
+        raise InputError(f"lora.targets={targets!r} is no regular expression: {e}") from e
+    if not chosen:
+        raise InputError(f"lora.targets={targets!r} is found in no kernel: they are called like {min(kernels)}")
+    adapters = {}
+    for (name, x), k in zip(sorted(chosen.items()), jax.random.split(key, len(chosen))):
+        n, m = x.shape
+        if not 0 < rank <= min(n, m):
+            raise InputError(f"lora.rank={rank}: must be 1 to {min(n, m)}, the smaller side of {name}")
+        a = jax.random.normal(k, (n, rank), jnp.float32) / n**0.5
+        adapters |= {f"{name}/a": a, f"{name}/b": jnp.zeros((rank, m), jnp.float32)}
+    return {**params, LORA: traverse_util.unflatten_dict(adapters, sep="/")}
+
+
+def merge(params: Any, scale: float = 1.0) -> Any:
+    """Plain parameters: `scale` times A B added to each adapted kernel, in float32; as they are without adapters."""
+    if LORA not in params:
+        return params
+    base, adapters = _flat(params["params"]), _flat(params[LORA])
+    for name in sorted({k.rpartition("/")[0] for k in adapters}):
+        change = scale * (adapters[f"{name}/a"] @ adapters[f"{name}/b"])
+        base[name] = (base[name].astype(jnp.float32) + change).astype(base[name].dtype)
+    return {"params": traverse_util.unflatten_dict(base, sep="/")}
+
+
+def over(score: Callable, scale: float) -> Callable:
+    """A score of adapted parameters: `score` of merged ones."""
+    return lambda params, *args: score(merge(params, scale), *args)
+
+
+def trained(params: Any) -> Any:
+    """What an optimiser changes: the adapters, or all there is."""
+    return {LORA: params[LORA]} if LORA in params else params
+
+
+def joined(params: Any, part: Any) -> Any:
+    """`params` with what is trained replaced by `part`; what is frozen passes no gradient."""
+    return {**jax.lax.stop_gradient(params), **part} if LORA in params else part
+
+
+def view(params: Any, dtype: Any, scale: float = 1.0) -> Any:
+    """Parameters to sample with: merged, and matrices in the type that the model computes in.
+
+    The model casts them at every use, so its numbers are the same; a decode step then reads half the bytes.
+    """
+    narrow = jnp.dtype(dtype).itemsize
+    cast = lambda x: x.astype(dtype) if x.ndim > 1 and x.dtype.itemsize > narrow else x  # noqa: E731
+    return jax.tree.map(cast, merge(params, scale))
+
+
+def make_view(dtype: Any, param_dtype: Any, scale: float | None = None) -> Callable[[Any], Any]:
+    """`view` compiled; the parameters themselves where they are plain (scale None) and in the model's type."""
+    if scale is None and jnp.dtype(param_dtype).itemsize <= jnp.dtype(dtype).itemsize:
+        return lambda params: params
+    return jax.jit(partial(view, dtype=dtype, scale=scale or 1.0))
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    return traverse_util.flatten_dict(tree, sep="/")

@@ -1,0 +1,177 @@
+"""The tokenizer of a Hugging Face folder: tokenizer.json through `tokenizers`, chat templates in a jinja2 sandbox.
+
+Files: tokenizer.json; special tokens from tokenizer_config.json and special_tokens_map.json; ids that end a response
+also from generation_config.json and config.json, which may list several; the chat template from tokenizer_config.json
+or chat_template.jinja. No code of the folder is run, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from entropy_rl.errors import InputError
+
+Messages = Sequence[Mapping[str, str]]
+
+
+class FolderTokenizer:
+    """A tokenizers.Tokenizer with what the sampler and prompts need beside it; see `tokenizers.Tokenizer`.
+
+    Attributes:
+      path: its folder.
+      vocab_size: 1 + the largest id.
+      eos_id: the end-of-sequence token of tokenizer_config.json, with which demonstrations end.
+      eos_ids: all that end a response: that one, and those of generation_config.json and config.json.
+      pad_id: fills rows on the right; the end-of-sequence token where the folder names no other.
+      bos: text of what the tokenizer puts before any text, such as "<|begin_of_text|>"; "" for nothing.
+
+    Args:
+      path: folder of a Hugging Face model or tokenizer.
+
+    Raises:
+      InputError: no tokenizer.json or one that is damaged; no end-of-sequence token, or one that is not in it.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._tokenizer = _read_tokenizer(self.path / "tokenizer.json")
+        config = _json(self.path / "tokenizer_config.json")
+        named = _json(self.path / "special_tokens_map.json") | config
+        self._special = {k: _content(named.get(k)) for k in ("bos_token", "eos_token", "pad_token", "unk_token")}
+        self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        self.eos_ids = self._end_ids()
+        self.eos_id = self.eos_ids[0]
+        pad = self._special["pad_token"] and self._tokenizer.token_to_id(self._special["pad_token"])
+        self.pad_id = self.eos_id if pad in (None, "") else pad
+        plain, whole = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+        before = whole[: len(whole) - len(plain)] if whole[len(whole) - len(plain) :] == plain else whole[:1]
+        self.bos = self._tokenizer.decode(before, skip_special_tokens=False) if len(whole) > len(plain) else ""
+        self._drop = {self.pad_id, *self.eos_ids}
+        self._templates = _templates(self.path, config)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`; special tokens that stand in it as text are themselves, and none are added."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids` without special tokens. Total: ids of the model that the tokenizer has not are left out."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        kept = [i for i in ids if i not in self._drop and 0 <= i < self.vocab_size]
+        return self._tokenizer.decode(kept, skip_special_tokens=True)
+
+    def chat(self, messages: Messages, **variables: Any) -> str:
+        """The conversation by the folder's chat template, up to where the assistant's reply begins.
+
+        Args:
+          messages: of `role` and `content`.
+          **variables: more that the template reads, such as enable_thinking=False (Qwen3).
+
+        Raises:
+          InputError: there is no template, or it refuses the conversation.
+        """
+        if "default" not in self._templates:
+            raise InputError(
+                f"{self.path} has no chat template: give prompt.style boxed or plain, or add chat_template.jinja"
+            )
+        import jinja2
+
+        special = {k: v for k, v in self._special.items() if v}
+        try:
+            template = _environment().from_string(self._templates["default"])
+            return template.render(messages=messages, add_generation_prompt=True, **special, **variables)
+        except jinja2.TemplateError as e:
+            raise InputError(f"chat template of {self.path} refuses the conversation: {e}") from e
+
+    def _end_ids(self) -> tuple[int, ...]:
+        ids = []
+        if token := self._special["eos_token"]:
+            ids.append(self._tokenizer.token_to_id(token))
+            if ids[0] is None:
+                raise InputError(
+                    f"{self.path}: eos_token {token!r} is not in tokenizer.json: correct tokenizer_config.json"
+                )
+        for name in ("generation_config.json", "config.json"):
+            given = _json(self.path / name).get("eos_token_id")
+            ids += given if isinstance(given, list) else [] if given is None else [given]
+        ids = list(dict.fromkeys(ids))
+        if not ids:
+            raise InputError(
+                f"{self.path}: the tokenizer has no end-of-sequence token, and no response would end: name it as "
+                "eos_token in tokenizer_config.json"
+            )
+        for i in ids:
+            if not isinstance(i, int) or not 0 <= i < self.vocab_size:
+                raise InputError(
+                    f"{self.path}: eos_token_id {i!r} is no id of its tokenizer: correct generation_config.json"
+                )
+        return tuple(ids)
+
+
+def _read_tokenizer(path: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise InputError("reading a tokenizer.json needs tokenizers: pip install 'entropy_rl[hf]'") from None
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: give the folder of a model whose tokenizer transformers saved as a fast one"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as e:  # tokenizers raises plain Exception
+        raise InputError(f"{path} is damaged ({e}): copy it again") from e
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _templates(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Templates by name; `default` is the one that is used."""
+    if (path / "chat_template.jinja").is_file():
+        return {"default": (path / "chat_template.jinja").read_text()}
+    given = config.get("chat_template") or _json(path / "chat_template.json").get("chat_template")
+    if isinstance(given, list):
+        return {t["name"]: t["template"] for t in given}
+    return {"default": given} if given else {}
+
+
+@functools.cache
+def _environment() -> Any:
+    """A sandbox like the one in which transformers renders templates: none reaches python or changes a value."""
+    try:
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError:
+        raise InputError("chat templates need jinja2: pip install 'entropy_rl[hf]'") from None
+
+    def refuse(message):
+        raise jinja2.TemplateError(message)
+
+    def to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    # strftime_now is left out: with it the templates of Llama 3 write today's date, and a prompt would change overnight
+    return environment
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, Mapping) else token
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise InputError(f"{path} is not JSON ({e}): copy it again") from None
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,73 @@
+"""A run's policy as a Hugging Face folder, which transformers and inference servers load.
+
+    python -m experiments.convert_hf --config=configs/convert_hf.py --config.run=runs/grpo --workdir=runs/served
+
+The folder is `workdir`/model: config.json, safetensors, and, of a model that came from a folder, its tokenizer and
+generation config. Adapters (LoRA) are merged; the weights are the parameters of the latest checkpoint, bit for bit in
+their type, or in another one that is asked for. A model of ours that came from no folder is saved as the architecture
+that it is (Qwen3, Qwen2 or Llama), without a tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from entropy_rl import learner
+from entropy_rl.checkpoints import restore_params
+from entropy_rl.errors import InputError
+from entropy_rl.models import families, hf, lora
+from experiments import build, checks, launch
+
+FOLDER = "model"
+
+
+def run(config: ConfigDict, workdir: str) -> Path:
+    """Writes the folder and gives its path.
+
+    Raises:
+      InputError: a run that is not there or has no checkpoint; a folder that is there already.
+    """
+    if config.run is None:
+        raise InputError("config.run is missing: give the --workdir of a run that has saved a checkpoint")
+    if config.dtype is not None:
+        checks.one_of(config, "dtype", families.DTYPES)
+    trained(config.run)  # before there is a workdir
+    workdir = launch.open_workdir(config, workdir)
+    return export(config.run, workdir / FOLDER, dtype=config.dtype, shard_bytes=config.shard_bytes)
+
+
+def trained(source: str | os.PathLike) -> ConfigDict:
+    """The config of the run in the workdir `source`."""
+    try:
+        return ConfigDict(json.loads((Path(source) / "config.json").read_text())["config"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"config.run={source} holds no readable config.json: give the --workdir of a run") from e
+
+
+def export(source: str | os.PathLike, folder: Path, *, dtype: str | None, shard_bytes: int) -> Path:
+    """Writes the policy of the run in the workdir `source` to `folder`; see hf.save."""
+    config = trained(source)
+    like = config.model.get("path")
+    model = build.model(config, build.tokenizer(like).vocab_size if like else build.task(config).tokenizer.vocab_size)
+    adaptation, mesh = build.adaptation(config, model), build.mesh(config)
+    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
+    abstract = learner.abstract_state(model, tx, mesh, adaptation.adapt).params
+    params = restore_params(source, abstract)
+    if adaptation.scale is not None:
+        params = jax.jit(partial(lora.merge, scale=adaptation.scale))(params)
+    if dtype is not None:
+        params = jax.tree.map(lambda x: x.astype(jnp.dtype(families.DTYPES[dtype])), params)
+    hf.save(folder, model, params, like=like, shard_bytes=shard_bytes)
+    print(f"wrote {folder}", flush=True)
+    return folder
+
+
+if __name__ == "__main__":
+    launch.main(run)
