@@ -23,9 +23,9 @@ from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.grade import Grader
 from entropy_rl.answers.symbolic import require
 from entropy_rl.answers.workers import Failure, Workers
+from entropy_rl.data import gym as reasoning_gym
 from experiments import answer_junk, checks, launch
 from experiments.answer_pairs import KINDS, NEAR
-from experiments.gym_answers import tasks
 
 FRAMES = {"boxed": "\\boxed{{{}}}", "hash": "#### {}", "tag": "<answer>{}</answer>"}
 STORY = (
@@ -154,7 +154,7 @@ def math_verify(count: int, slow: int, seed: int, limits: dict[str, Any]) -> lis
 def gym(problems: int, seed: int, limits: dict[str, Any]) -> list[dict[str, Any]]:
     """By task of reasoning-gym whose answers have an exact value: `exact.equal` against its own score of 1."""
     rows = []
-    orders = [(name, problems, seed) for name in tasks()]
+    orders = [(name, problems, seed) for name in reasoning_gym.names()]
     with Workers("experiments.gym_answers:scored", **limits) as workers:
         found = dict(zip((name for name, *_ in orders), workers.map(orders)))
     for name, scored in found.items():

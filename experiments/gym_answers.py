@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import re
 from collections.abc import Sequence
 
 from entropy_rl.answers import exact
-from entropy_rl.errors import InputError
-
-
-def tasks() -> list[str]:
-    """Names of its tasks.
-
-    Raises:
-      InputError: reasoning-gym is not installed.
-    """
-    if importlib.util.find_spec("reasoning_gym") is None:
-        raise InputError("its tasks need the package reasoning-gym: pip install 'entropy_rl[tasks]'")
-    from reasoning_gym.factory import DATASETS
-
-    return sorted(name for name in DATASETS if name != "composite")
+from entropy_rl.data import gym
 
 
 def scored(order: Sequence) -> tuple[str, list[tuple[str, str, str, float]]]:
@@ -34,7 +20,7 @@ def scored(order: Sequence) -> tuple[str, list[tuple[str, str, str, float]]]:
     Args:
       order: name, number of problems, seed.
     """
-    import reasoning_gym
+    reasoning_gym = gym.library()
     from reasoning_gym.dataset import ProceduralDataset
 
     name, problems, seed = order
