@@ -128,7 +128,7 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
       InputError: the task refuses an argument; a text task and a model without a tokenizer; prompts and responses that
         are longer than the model's context.
     """
-    made = tasks.get(config.task.name, **{**_plain(config.task.args), **overrides})
+    made = tasks.get(config.task.name, **{**plain(config.task.args), **overrides})
     if "prompt" not in config:
         if not hasattr(made, "tokenizer"):
             raise InputError(
@@ -158,7 +158,8 @@ def tokenizer(path: str) -> FolderTokenizer:
     return FolderTokenizer(path)
 
 
-def _plain(args: ConfigDict) -> dict[str, Any]:
+def plain(args: ConfigDict) -> dict[str, Any]:
+    """Keyword arguments without ConfigDicts."""
     return {k: args[k].to_dict() if isinstance(args[k], ConfigDict) else args[k] for k in args}
 
 

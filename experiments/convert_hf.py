@@ -36,11 +36,23 @@ def run(config: ConfigDict, workdir: str) -> Path:
     """
     if config.run is None:
         raise InputError("config.run is missing: give the --workdir of a run that has saved a checkpoint")
-    if config.dtype is not None:
-        checks.one_of(config, "dtype", families.DTYPES)
+    check(config)
     trained(config.run)  # before there is a workdir
     workdir = launch.open_workdir(config, workdir)
     return export(config.run, workdir / FOLDER, dtype=config.dtype, shard_bytes=config.shard_bytes)
+
+
+def check(config: ConfigDict) -> None:
+    """InputError for a bad value."""
+    checks.positive(config, "shard_bytes")
+    if config.dtype is not None:
+        checks.one_of(config, "dtype", families.DTYPES)
+
+
+def once(source: str | os.PathLike, folder: Path, config: ConfigDict) -> None:
+    """`export`, if the folder is not there already."""
+    if not (folder / "config.json").exists():  # a folder that was begun and not finished has another name
+        export(source, folder, dtype=config.dtype, shard_bytes=config.shard_bytes)
 
 
 def trained(source: str | os.PathLike) -> ConfigDict:

@@ -2,9 +2,11 @@
 
     make quickstart
     python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
+    python -m experiments.quickstart --config=configs/rl/hf.py:path=MODEL,task=chain_sum --workdir=runs/mine
 
-Nothing of its own: it calls train_sft, train_rl and fit_laws in `workdir`/sft, rl and law. Started again, it goes on
-where it was.
+Nothing of its own: it calls train_sft, train_rl and fit_laws in `workdir`/sft, rl and law, and convert_hf, which writes
+`workdir`/export, where the config has an `export`. There is no imitation where sft.steps is 0, and RL then begins with
+the model as it is. Started again, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from ml_collections import ConfigDict
 
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
-from experiments import fit_laws, launch, parts, train_rl, train_sft
+from experiments import convert_hf, fit_laws, launch, parts, train_rl, train_sft
 
 
 def run(config: ConfigDict, workdir: str) -> None:
-    """Runs the three parts and prints the table.
+    """Runs the parts and prints the table.
 
     Raises:
       InputError: as the parts do.
@@ -28,31 +30,44 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder = Path(os.path.abspath(workdir))
     if folder.is_relative_to(Path.cwd()):  # the same paths however the folder is given, and wherever the project moves
         folder = folder.relative_to(Path.cwd())
-    sft, rl, law = (folder / part for part in ("sft", "rl", "law"))
+    sft, rl, law, export = (folder / part for part in ("sft", "rl", "law", "export"))
     whole = config.copy_and_resolve_references()
     with whole.unlocked():
-        whole.rl.init, whole.law.logs = str(sft), str(rl)
+        whole.rl.init, whole.law.logs = str(sft) if whole.sft.steps else None, str(rl)
     check(whole)
-    launch.open_workdir(config, workdir, ignore=("law",))  # a fit is quickly done again
-    print(f"1/3 imitation of solved problems, {config.sft.steps} steps -> {sft}", flush=True)
-    train_sft.run(whole.sft, sft)
-    print(f"2/3 RL with a verifiable reward, {config.rl.steps} steps -> {rl}", flush=True)
-    train_rl.run(whole.rl, rl)
-    print(f"3/3 the law R = -a exp(H) + b on the held-out curve -> {law}", flush=True)
-    print("\n" + table(rl, fit_laws.fit(whole.law, law)))
+    launch.open_workdir(config, workdir, ignore=("law", "export"))  # which are quickly done again
+    steps = [
+        (f"RL with a verifiable reward, {config.rl.steps} steps -> {rl}", lambda: train_rl.run(whole.rl, rl)),
+        (f"the law R = -a exp(H) + b on the held-out curve -> {law}", lambda: fit_laws.fit(whole.law, law)),
+    ]
+    if whole.sft.steps:
+        what = f"imitation of solved problems, {config.sft.steps} steps -> {sft}"
+        steps.insert(0, (what, lambda: train_sft.run(whole.sft, sft)))
+    if "export" in whole:
+        steps.insert(
+            -1, (f"the policy for others to load -> {export}", lambda: convert_hf.once(rl, export, whole.export))
+        )
+    for number, (what, do) in enumerate(steps, 1):
+        print(f"{number}/{len(steps)} {what}", flush=True)
+        done = do()
+    print("\n" + table(rl, done))
     print(f"\nfigure  {law / 'law.png'}\nlogs    {rl}/metrics.jsonl, {rl}/evals.jsonl, {rl}/samples.jsonl")
+    if "export" in whole:
+        print(f"model   {export}")
 
 
 def check(config: ConfigDict) -> None:
     """InputError for a value in any part that would stop it, before the first one is trained."""
     models = []
     for part, make in (("sft", train_sft.parts), ("rl", parts.make)):
+        if part == "sft" and config.sft.steps == 0:
+            continue
         try:
             made = make(config[part])
             models.append(made[1] if part == "sft" else made.model)
         except InputError as e:
             raise InputError(f"in config.{part}: {e}") from e
-    if models[0] != models[1]:
+    if models[0] != models[-1]:
         raise InputError("config.sft.model is not config.rl.model: make them equal, as RL goes on with that policy")
     steps, every, ks = config.rl.steps, config.rl.eval.every, config.rl.eval.ks
     if 1 not in ks:
@@ -63,6 +78,8 @@ def check(config: ConfigDict) -> None:
             f"config.rl.steps={steps} and rl.eval.every={every} give {points} points and the law needs "
             f"law.min_points={config.law.min_points}: evaluate more often, or train longer"
         )
+    if "export" in config:
+        convert_hf.check(config.export)
 
 
 def table(rl: Path, law: dict) -> str:

@@ -164,6 +164,8 @@ def save(
         total = sum(x.nbytes for x in leaves.values())
         _write(new / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
     _write(new / "config.json", raw)
+    for file in set(weight_map.values()):
+        shutil.copymode(new / "config.json", new / file)  # safetensors leaves files that nobody else may read
     for name in COMPANIONS if like else ():
         if (Path(like) / name).is_file():
             shutil.copyfile(Path(like) / name, new / name)

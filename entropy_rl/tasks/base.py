@@ -109,7 +109,7 @@ def get(name: str, /, **kwargs: Any) -> Task:
     Raises:
       InputError: there is no such task, or its `make` has no such argument, or refuses the value.
     """
-    make = getattr(_module(name), "make", None)
+    make = getattr(module(name), "make", None)
     if make is None:
         raise InputError(f"entropy_rl/tasks/{name}.py is not a task: it has no make()")
     # Bind before the call: a TypeError from inside `make` is a bug and keeps its traceback.
@@ -133,10 +133,11 @@ def verifier(name: str, /, **kwargs: Any) -> Any:
     Raises:
       InputError: as `get`.
     """
-    make = getattr(_module(name), "verifier", None)
+    make = getattr(module(name), "verifier", None)
     return get(name, **kwargs) if make is None else make(**kwargs)
 
 
-def _module(name: str) -> types.ModuleType:
+def module(name: str) -> types.ModuleType:
+    """The module of the task `name`; InputError where there is none."""
     lookup(dict.fromkeys(names()), name, "task")
     return importlib.import_module(f"{__package__}.{name}")

@@ -1,0 +1,151 @@
+"""Your own model: GRPO on a Hugging Face folder, then the law, and a folder that transformers loads.
+
+python -m experiments.quickstart --config=configs/rl/hf.py:path=MODEL,task=TASK --workdir=runs/mine
+python -m experiments.quickstart --config=configs/rl/hf.py:tiny,path=runs/tiny/model,task=chain_sum --workdir=runs/mine
+
+MODEL is a folder with config.json, safetensors and tokenizer.json (Qwen2, Qwen2.5, Qwen3, Llama 3). TASK is one of ours
+(gsm8k, jsonl, parquet, tfds, countdown) or any of reasoning-gym's. Its arguments are flags, such as
+`--config.task.args.path=gsm8k`; settings of a reasoning-gym task stand beside it: `task=chain_sum,max_terms=3`.
+Without `tiny`, RL begins with the model as it is, at the learning rate that papers use for 0.5 B to 32 B parameters;
+`--config.sft.steps=100` imitates the task's worked answers first. `tiny` is for a model of experiments.tiny_model.
+`part=rl` is the same RL run for experiments.train_rl alone, `part=sft` the imitation for experiments.train_sft.
+Time: with `tiny` about 5 minutes on 2 CPU cores. Expect its entropy to fall and its held-out pass@1 to rise, and
+runs/mine/export with the weights bit for bit; for a real model see configs/rl/qwen_math.py.
+"""
+
+import ast
+import inspect
+import re
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+from configs.laws import fit
+from configs.rl import base
+from configs.sft import countdown
+from entropy_rl.errors import InputError, lookup
+from entropy_rl.tasks import base as tasks
+
+# keys of `make` that the scripts give themselves
+GIVEN = ("split", "size")
+KINDS = {"str": str, "int": int, "float": float, "bool": bool, "Iterable": tuple, "Sequence": tuple}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg`: key=value and variants with commas between, as above; `smoke` takes a few steps of whatever model."""
+    variants, given = parse(arg, "smoke", "tiny")
+    smoke, tiny = "smoke" in variants, "tiny" in variants
+    c = ConfigDict()
+    c.seed = 0
+    c.path = placeholder(str)  # of the model's folder
+    if "path" in given:
+        c.path = given.pop("path")
+    part = given.pop("part", "")
+    lookup(dict.fromkeys(("", "rl", "sft")), part, "part")
+    c.task = task(given.pop("task", "countdown"), given)
+    c.prompt = ConfigDict(
+        {
+            "style": "plain" if tiny else "boxed",  # plain, boxed or chat
+            "prompt_length": 64 if tiny or smoke else 512,  # tokens of the longest
+            "response_length": 48 if tiny or smoke else 1024,  # with its end-of-sequence token
+            "ask": placeholder(str),  # in place of what the style asks after the question
+            "system": "",  # what a chat begins with
+        }
+    )
+    # rank 0: all parameters are trained
+    c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
+    c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny)
+    for run in (c.sft, c.rl):
+        run.seed = c.get_ref("seed")
+        run.model = ConfigDict({"path": c.get_ref("path"), "args": {}})  # args: dtype, param_dtype
+        run.task, run.prompt, run.lora = c.task, c.prompt, c.lora
+    if part:
+        whole, c = c, c[part]
+        c.update(seed=whole.seed)
+        c.model.path = whole.get_oneway_ref("path")
+        return c
+    del c.rl.init
+    c.law = fit.get_config("smoke" if smoke else "")
+    c.law.seed = c.get_ref("seed")
+    del c.law.logs
+    c.export = ConfigDict({"dtype": placeholder(str), "shard_bytes": 5_000_000_000})  # see configs/convert_hf.py
+    return c
+
+
+def parse(arg: str, *known: str) -> tuple[set[str], dict[str, str]]:
+    """Variants, and values by key; a comma within a value is one that nothing with = or no variant follows."""
+    items = [x for x in re.split(r",(?=\w+(?:=|,|$))", arg) if x]
+    given = dict(x.split("=", 1) for x in items if "=" in x)
+    variants = {x for x in items if "=" not in x}
+    for name in variants:
+        common.variant(name, *known)
+    return variants, given
+
+
+def task(name: str, settings: dict[str, str]) -> ConfigDict:
+    """The task with all its arguments, so that each is a flag; a name that is none of ours is reasoning-gym's."""
+    args = {}
+    if name not in tasks.names():
+        args = {"name": name, "settings": {k: _value(v) for k, v in settings.items()}}
+        name, settings = "reasoning_gym", {}
+    c = common.choice(name, **args)
+    if settings:
+        key = next(iter(settings))
+        raise InputError(
+            f"configs/rl/hf.py knows no key {key!r}: arguments of {name} are flags, --config.task.args.{key}="
+        )
+    for key, parameter in inspect.signature(tasks.module(name).make).parameters.items():
+        if key in GIVEN or key in c.args:
+            continue
+        default = parameter.default
+        kind = KINDS.get(re.split(r"[\[ ]", str(parameter.annotation))[0])
+        c.args[key] = placeholder(kind) if default is None and kind else default
+    return c
+
+
+def sft(smoke: bool, tiny: bool) -> ConfigDict:
+    """Imitation of worked answers; 0 steps: none."""
+    c = countdown.get_config("")
+    c.steps = 2000 if tiny else 0
+    c.batch = 64
+    if not tiny:
+        c.optimizer = common.optimizer(1e-5, decay_to=0.1, b2=0.98)
+        c.microbatches = 16
+        c.rollout.slots = 128
+    c.eval.every = 1_000_000  # before and after
+    if smoke:
+        c.update(steps=2, batch=4, microbatches=1)
+        c.optimizer.warmup = 0
+    return _small_evaluations(c, smoke)
+
+
+def rl(smoke: bool, tiny: bool) -> ConfigDict:
+    """GRPO, strictly on-policy."""
+    c = base.recipe("", updates=1)
+    c.change.every = 0  # it holds a distribution over the vocabulary for every token of its rows
+    if not tiny:
+        c.optimizer = common.optimizer(1e-6)
+        c.microbatches = 64
+        c.rollout.slots = 128
+        c.eval.update(problems=128, samples=4, ks=(1, 2, 4))
+    if smoke:
+        c.update(steps=10, microbatches=1)
+        c.rollout.update(prompts=4, samples=2, slots=8)
+        c.eval.every = 1
+    return _small_evaluations(c, smoke)
+
+
+def _small_evaluations(c: ConfigDict, smoke: bool) -> ConfigDict:
+    if smoke:
+        c.eval.update(problems=4, samples=2, ks=(1, 2))
+        if "last" in c.eval:
+            c.eval.last.update(problems=4, samples=2)
+    return c
+
+
+def _value(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text

@@ -1,0 +1,35 @@
+"""A small Qwen3 folder with random weights, and a tokenizer for a task's texts: a model to try configs/rl/hf.py with.
+
+python -m experiments.tiny_model --config=configs/tiny_model.py:task=chain_sum --workdir=runs/tiny
+
+Task and settings are given as in configs/rl/hf.py.
+Time: a few seconds. Outcome: runs/tiny/model, 0.9 M parameters.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.rl import hf
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`arg`: task=NAME and its settings; `smoke` is a smaller model."""
+    variants, given = hf.parse(arg, "smoke")
+    smoke = "smoke" in variants
+    c = ConfigDict()
+    c.seed = 0
+    c.task = hf.task(given.pop("task", "countdown"), given)
+    c.texts = 100 if smoke else 5000  # problems whose texts the tokenizer is trained on
+    c.vocabulary = 300 if smoke else 512  # tokens at most; 259 are bytes and special tokens
+    c.model = ConfigDict(
+        {
+            "d_model": 32 if smoke else 128,
+            "layers": 2 if smoke else 4,
+            "heads": 4,
+            "kv_heads": 2,
+            "head_dim": 8 if smoke else 32,
+            "d_ff": 64 if smoke else 384,
+            "tied": True,
+            "rope_theta": 1e4,
+        }
+    )
+    return c
