@@ -83,6 +83,11 @@ def policy_gradient(c: ConfigDict) -> None:
     c.eval.last = ConfigDict({"problems": 0, "samples": 16})
 
 
+def linked(c: ConfigDict) -> ConfigDict:
+    """References to all values of `c`: who changes one there or here changes both."""
+    return ConfigDict({k: linked(v) if isinstance(v, ConfigDict) else c.get_ref(k) for k, v in c.items()})
+
+
 def part(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
     """A run of a sweep (experiments/sweep.py) that comes after others."""
     about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{config}.py"}

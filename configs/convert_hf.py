@@ -1,6 +1,6 @@
 """A trained policy as a folder that transformers loads.
 
-python -m experiments.convert_hf --config=configs/convert_hf.py --config.run=runs/grpo --workdir=runs/served
+python -m experiments.convert_hf --config=configs/convert_hf.py --config.source=runs/grpo --workdir=runs/served
 
 Time: a few seconds, and the time that the disk takes. Outcome: runs/served/model, weights bit for bit.
 """
@@ -15,7 +15,7 @@ def get_config(arg=""):
     """`:smoke` is the same, as there is nothing to spare."""
     common.variant(arg, "smoke")
     c = ConfigDict()
-    c.run = placeholder(str)  # workdir of train_rl or train_sft
+    c.source = placeholder(str)  # workdir of train_rl or train_sft
     c.dtype = placeholder(str)  # float32, bfloat16 or float16; None: that of the parameters
     c.shard_bytes = 5_000_000_000  # a file has at most so many
     return c

@@ -1,6 +1,6 @@
 """A run's policy as a Hugging Face folder, which transformers and inference servers load.
 
-    python -m experiments.convert_hf --config=configs/convert_hf.py --config.run=runs/grpo --workdir=runs/served
+    python -m experiments.convert_hf --config=configs/convert_hf.py --config.source=runs/grpo --workdir=runs/served
 
 The folder is `workdir`/model: config.json, safetensors, and, of a model that came from a folder, its tokenizer and
 generation config. Adapters (LoRA) are merged; the weights are the parameters of the latest checkpoint, bit for bit in
@@ -34,12 +34,12 @@ def run(config: ConfigDict, workdir: str) -> Path:
     Raises:
       InputError: a run that is not there or has no checkpoint; a folder that is there already.
     """
-    if config.run is None:
-        raise InputError("config.run is missing: give the --workdir of a run that has saved a checkpoint")
+    if config.source is None:
+        raise InputError("config.source is missing: give the --workdir of a run that has saved a checkpoint")
     check(config)
-    trained(config.run)  # before there is a workdir
+    trained(config.source)  # before there is a workdir
     workdir = launch.open_workdir(config, workdir)
-    return export(config.run, workdir / FOLDER, dtype=config.dtype, shard_bytes=config.shard_bytes)
+    return export(config.source, workdir / FOLDER, dtype=config.dtype, shard_bytes=config.shard_bytes)
 
 
 def check(config: ConfigDict) -> None:
@@ -60,7 +60,7 @@ def trained(source: str | os.PathLike) -> ConfigDict:
     try:
         return ConfigDict(json.loads((Path(source) / "config.json").read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"config.run={source} holds no readable config.json: give the --workdir of a run") from e
+        raise InputError(f"config.source={source} holds no readable config.json: give the --workdir of a run") from e
 
 
 def export(source: str | os.PathLike, folder: Path, *, dtype: str | None, shard_bytes: int) -> Path:

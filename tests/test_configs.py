@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, FieldReference
 from entropy_rl import jsonl
 from entropy_rl.critique import dataset
 from entropy_rl.errors import InputError
-from experiments import checks, launch, parts
+from experiments import checks, launch, parts, tiny_model, train_sft
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -136,6 +136,21 @@ def said(tmp_path_factory):
     return dataset.write(tmp_path_factory.mktemp("said"), rows, about="a test", counts={})
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a model."""
+    config = launch.load_config(str(ROOT / "configs/tiny_model.py:smoke"))
+    return tiny_model.run(config, str(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir of a run with a checkpoint."""
+    workdir = tmp_path_factory.mktemp("sft")
+    train_sft.run(launch.load_config(str(ROOT / "configs/sft/countdown.py:smoke")), str(workdir))
+    return workdir
+
+
 @pytest.mark.parametrize("path", CONFIGS)
 def test_the_docstring_says_how_and_how_long(path):
     importlib.import_module(script(path))
@@ -151,18 +166,25 @@ def test_variants(path):
         launch.load_config(f"{ROOT / path}:smoek")
 
 
+# what a user must give, by its key
+GIVEN = {
+    "logs": lambda get: get("logs"),
+    "runs": lambda get: get("logs").parent,
+    "source": lambda get: get("trained"),
+    "path": lambda get: get("folder"),
+}
 SMOKE = [pytest.param(path, marks=pytest.mark.slow if path in SLOW else ()) for path in CONFIGS]
 
 
 @pytest.mark.parametrize("path", SMOKE)
-def test_every_knob_is_read(path, logs, said, tmp_path, monkeypatch, capsys):
+def test_every_knob_is_read(path, request, tmp_path, monkeypatch, capsys):
     """Runs the smoke variant. Mutation: a new key in common.base(), or a script that no longer uses one of its keys."""
     config = launch.load_config(str(ROOT / path) + (":smoke" if path not in NO_SMOKE else ""))
-    for key, value in (("logs", str(logs)), ("runs", str(logs.parent))):
+    for key, given in GIVEN.items():
         if key in config and config[key] is None:
-            config[key] = value
+            config[key] = str(given(request.getfixturevalue))
     if "lessons" in config:
-        config.lessons.path = str(said)
+        config.lessons.path = str(request.getfixturevalue("said"))
     reads = Reads(monkeypatch, config)
     importlib.import_module(script(path)).run(config, str(tmp_path / "run"))
     assert not reads.missing(), f"{path}: nobody reads {', '.join(reads.missing())}"

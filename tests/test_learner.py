@@ -184,3 +184,66 @@ def test_with_params_copies():
     update = learner.make_update(objectives.nll(token_scores(model)), tx)
     update(state, batch(), jax.random.key(0), {})
     assert np.isfinite(jax.device_get(source)["params"]["embed"]["embedding"]).all()
+
+
+def low(tree):
+    return jax.tree.map(lambda x: x.astype(jnp.bfloat16), tree)
+
+
+def test_small_steps_of_low_precision_parameters_are_not_lost():
+    """100 steps of 1e-4 on weights of 1 (bfloat16 there: 4e-3) move them by 1e-2. Mutation: no masters."""
+    params = {"w": jnp.ones((3, 4), jnp.bfloat16)}
+    tx = learner.with_masters(optax.sgd(1e-4))
+    state = tx.init(params)
+    for _ in range(100):
+        updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(state.masters["w"], 1 - 1e-2, rtol=1e-5)
+    np.testing.assert_array_equal(params["w"], low(state.masters)["w"])
+    assert params["w"].dtype == jnp.bfloat16 and params["w"][0, 0] < 1
+
+
+def test_parameters_are_the_rounded_masters(rng):
+    """Exactly, over steps of all sizes; statistics are float32 too. Mutation: `step` in the parameters' precision."""
+    params = low({"w": jnp.asarray(rng.normal(size=(64, 64)), jnp.float32), "b": jnp.zeros(64)})
+    tx = learner.make_optimizer(learner.make_schedule(0.3), clip=None)
+    state = tx.init(params)
+    assert {x.dtype for x in jax.tree.leaves(state) if x.ndim} == {jnp.dtype(jnp.float32)}
+    for i in range(5):
+        size = 10.0**-i
+        grads = {k: low(jnp.asarray(rng.normal(size=x.shape) * size, jnp.float32)) for k, x in params.items()}
+        updates, state = jax.jit(tx.update)(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        jax.tree.map(np.testing.assert_array_equal, params, low(state.masters))
+
+
+def test_float32_parameters_have_no_masters():
+    params = {"w": jnp.ones((2, 2))}
+    assert not isinstance(learner.make_optimizer(learner.make_schedule(0.1)).init(params), learner.Masters)
+
+
+def test_masters_follow_when_parameters_are_replaced():
+    """A run that starts from another's policy. Mutation: the old masters stay, and an update brings them back."""
+    model, tx = presets.make("test", 24, param_dtype=jnp.bfloat16), learner.make_optimizer(learner.make_schedule(1e-6))
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    source = jax.device_get(learner.init_state(model, tx, mesh, jax.random.key(7)).params)
+    state = learner.with_params(learner.init_state(model, tx, mesh, jax.random.key(0)), source)
+    state, metrics = learner.make_update(objectives.nll(token_scores(model)), tx)(state, batch(), jax.random.key(0), {})
+    assert metrics["update/finite"] == 1
+    for x, y in zip(jax.tree.leaves(source), jax.tree.leaves(jax.device_get(state.params))):
+        np.testing.assert_allclose(x.astype(np.float32), y.astype(np.float32), atol=1e-2)
+
+
+def test_micro_batches_of_low_precision_add_up_in_float32():
+    """A part of 1 and 15 of 2^-9, each below half a unit in the last place of 1. Mutation: sums in the parameters' precision."""
+    objective = objectives.Objective(
+        score=lambda params, batch: {"x": params["w"].astype(jnp.float32) * jnp.ones_like(batch.weight)},
+        loss=lambda scores, batch, key, coefs: ((scores["x"] * batch.weight).sum(), {}),
+        whole=False,
+    )
+    tx = learner.with_masters(optax.sgd(1.0))
+    params = {"w": jnp.zeros((1, 1), jnp.bfloat16)}
+    state = learner.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    data = batch().replace(weight=np.array([[1.0]] + [[2.0**-9]] * 15, np.float32))
+    state, _ = learner.make_update(objective, tx, microbatches=16)(state, data, jax.random.key(0), {})
+    np.testing.assert_array_equal(state.opt_state.masters["w"], [[-(1 + 15 * 2.0**-9)]])

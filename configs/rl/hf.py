@@ -53,18 +53,16 @@ def get_config(arg: str = "") -> ConfigDict:
             "system": "",  # what a chat begins with
         }
     )
+    c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
     # rank 0: all parameters are trained
     c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
     c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny)
     for run in (c.sft, c.rl):
         run.seed = c.get_ref("seed")
-        run.model = ConfigDict({"path": c.get_ref("path"), "args": {}})  # args: dtype, param_dtype
-        run.task, run.prompt, run.lora = c.task, c.prompt, c.lora
+        run.model = ConfigDict({"path": c.get_ref("path"), "args": common.linked(c.types)})
+        run.task, run.prompt, run.lora = common.linked(c.task), common.linked(c.prompt), common.linked(c.lora)
     if part:
-        whole, c = c, c[part]
-        c.update(seed=whole.seed)
-        c.model.path = whole.get_oneway_ref("path")
-        return c
+        return c[part]
     del c.rl.init
     c.law = fit.get_config("smoke" if smoke else "")
     c.law.seed = c.get_ref("seed")

@@ -1,0 +1,160 @@
+"""models/lora.py: the identity at the start, the formula after, and training that changes adapters alone."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from entropy_rl import learner, objectives, sharding
+from entropy_rl.errors import InputError
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.models import lora, presets
+from entropy_rl.models.scoring import token_scores
+from tests.learning import batch
+
+MODEL = presets.make("test", 24)
+PLAIN = MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+TARGETS = "attention/(q|v)|down"
+NAMES = [f"layer_{i}/{name}/kernel" for i in (0, 1) for name in ("attention/q", "attention/v", "down")]
+
+
+def flat(tree):
+    return traverse_util.flatten_dict(jax.device_get(tree), sep="/")
+
+
+def adapted(rank=2, targets=TARGETS):
+    return lora.add(PLAIN, jax.random.key(1), rank=rank, targets=targets)
+
+
+def nonzero(params):
+    """With B that is not 0, as after some updates."""
+    b = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(2), x.shape), params[lora.LORA])
+    return {**params, lora.LORA: b}
+
+
+def test_it_adapts_what_the_expression_is_found_in_and_nothing_changes_at_first():
+    """Mutation: `re.match`, B that is not 0, a base that is changed."""
+    params = adapted()
+    adapters = flat(params[lora.LORA])
+    assert sorted(adapters) == sorted(f"{name}/{x}" for name in NAMES for x in "ab")
+    shapes = {name: PLAIN_FLAT[name].shape for name in NAMES}
+    for name, (n, m) in shapes.items():
+        assert (adapters[f"{name}/a"].shape, adapters[f"{name}/b"].shape) == ((n, 2), (2, m))
+        assert np.ptp(adapters[f"{name}/a"]) > 0 and not adapters[f"{name}/b"].any()
+    jax.tree.map(np.testing.assert_array_equal, lora.merge(params, 3.0), PLAIN)
+
+
+PLAIN_FLAT = flat(PLAIN["params"])
+
+
+def test_merged_is_the_formula():
+    """W + (alpha / rank) A B, kernel by kernel, and no other parameter. Mutation: no scale; B A."""
+    params = nonzero(adapted())
+    adapters, merged = flat(params[lora.LORA]), flat(lora.merge(params, 2.5)["params"])
+    for name, x in PLAIN_FLAT.items():
+        want = x + 2.5 * (adapters[f"{name}/a"] @ adapters[f"{name}/b"]) if name in NAMES else x
+        np.testing.assert_allclose(merged[name], want, rtol=1e-6, atol=1e-7)
+
+
+def test_a_score_of_adapted_parameters_is_that_of_merged_ones():
+    params, data = nonzero(adapted()), batch()
+    score = token_scores(MODEL)
+    got = lora.over(score, 2.5)(params, data.tokens, data.mask)
+    jax.tree.map(np.testing.assert_array_equal, got, score(lora.merge(params, 2.5), data.tokens, data.mask))
+    away = np.abs(got["logp"] - score(PLAIN, data.tokens, data.mask)["logp"]).max()
+    assert away > 0.01, "the adapters do something"
+
+
+def test_merged_in_low_precision_it_is_rounded_once():
+    """Mutation: the sum in bfloat16."""
+    low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PLAIN)
+    params = nonzero(lora.add(low, jax.random.key(1), rank=2, targets=TARGETS))
+    name = NAMES[0]
+    a, b = (flat(params[lora.LORA])[f"{name}/{x}"] for x in "ab")
+    assert a.dtype == b.dtype == np.float32
+    got = flat(lora.merge(params, 1.0)["params"])[name]
+    want = jnp.asarray(flat(low["params"])[name].astype(np.float32) + a @ b).astype(jnp.bfloat16)
+    assert got.dtype == want.dtype
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("microbatches", [1, 4])
+@pytest.mark.parametrize("selects", [False, True])
+def test_only_adapters_are_trained(microbatches, selects):
+    """The optimiser has no state of the base. Mutation: `trained` gives everything; no stop_gradient."""
+    loss, hparams = ("clip_cov", {"frac": 0.15, "lower": 0.1, "upper": 1.5}) if selects else ("ppo", {})
+    tx = learner.make_optimizer(learner.make_schedule(1e-2), weight_decay=0.1)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    adapt = lambda params, key: lora.add(params, key, rank=2, targets=TARGETS)  # noqa: E731
+    state = learner.init_state(MODEL, tx, mesh, jax.random.key(0), adapt)
+    before = jax.device_get(state.params)
+    moments = {x.shape for x in jax.tree.leaves(state.opt_state)}
+    assert moments == {x.shape for x in jax.tree.leaves(before[lora.LORA])} | {()}
+    score = lora.over(token_scores(MODEL), 2.0)
+    objective = objectives.policy(score, lambda *a, **k: POLICY_LOSSES[loss](*a, **k, **hparams))
+    update = learner.make_update(objective, tx, microbatches=microbatches)
+    coefs = {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)}
+    for step in range(2):  # B is 0 at first, so A has no gradient before the second update
+        state, metrics = update(state, batch(), jax.random.key(step), coefs)
+        assert metrics["update/finite"] == 1
+    after = jax.device_get(state.params)
+    jax.tree.map(np.testing.assert_array_equal, before["params"], after["params"])
+    for name, x in flat(after[lora.LORA]).items():
+        assert np.abs(x - flat(before[lora.LORA])[name]).max() > 1e-3, name
+
+
+def test_its_gradient_is_that_of_the_kernels():
+    """dL/dB = scale A^T dL/dW and dL/dA = scale dL/dW B^T. Mutation: the scale in the score and not in its gradient."""
+    params, data, scale = nonzero(adapted()), batch(), 2.5
+    score = token_scores(MODEL)
+    loss = lambda p: (score(p, data.tokens, data.mask)["logp"] * data.weight).sum()  # noqa: E731
+    whole = flat(jax.grad(loss)(lora.merge(params, scale))["params"])
+    got = flat(jax.grad(lambda part: loss(lora.merge(lora.joined(params, part), scale)))(lora.trained(params)))
+    for name in NAMES:
+        a, b = (flat(params[lora.LORA])[f"{name}/{x}"] for x in "ab")
+        np.testing.assert_allclose(got[f"lora/{name}/b"], scale * a.T @ whole[name], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(got[f"lora/{name}/a"], scale * whole[name] @ b.T, rtol=1e-3, atol=1e-6)
+
+
+def test_a_state_of_given_parameters():
+    """Adapters are added to them, and they are not copied. Mutation: adapters of another base."""
+    tx = optax.adam(1e-3)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    adapt = lambda params, key: lora.add(params, key, rank=2, targets=TARGETS)  # noqa: E731
+    params = jax.device_put(PLAIN, jax.devices()[0])
+    state = learner.state_of(MODEL, tx, mesh, params, jax.random.key(0), adapt)
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert shapes == jax.tree.map(lambda x: (x.shape, x.dtype), learner.abstract_state(MODEL, tx, mesh, adapt))
+    jax.tree.map(np.testing.assert_array_equal, state.params["params"], PLAIN["params"])
+
+
+def test_what_is_sampled_with():
+    """Merged, and matrices in the type that is computed in; the same parameters where that changes nothing."""
+    params = nonzero(adapted())
+    seen = lora.make_view(jnp.bfloat16, jnp.float32, 2.5)(params)
+    want = lora.merge(params, 2.5)
+    assert lora.LORA not in seen
+    for name, x in flat(seen["params"]).items():
+        assert x.dtype == (jnp.bfloat16 if x.ndim > 1 else jnp.float32), name
+        np.testing.assert_array_equal(x, flat(want["params"])[name].astype(x.dtype))
+    assert lora.make_view(jnp.float32, jnp.float32)(PLAIN) is PLAIN
+
+
+@pytest.mark.parametrize(
+    "rank, targets, message",
+    [
+        (2, "attention/w", "lora.targets='attention/w' is found in no kernel: they are called like layer_0/"),
+        (2, "attention/(q", "lora.targets='attention/(q' is no regular expression: "),
+        (2, "norm", "is found in no kernel"),
+        (0, "down", "lora.rank=0: must be 1 to 32, the smaller side of layer_0/down/kernel"),
+        (33, "down", "lora.rank=33: must be 1 to 32"),
+    ],
+)
+def test_bad_values_are_named(rank, targets, message):
+    with pytest.raises(InputError, match=re.escape(message)) as e:
+        adapted(rank, targets)
+    assert "\n" not in str(e.value)
