@@ -235,7 +235,7 @@ def test_masters_follow_when_parameters_are_replaced():
 
 
 def test_micro_batches_of_low_precision_add_up_in_float32():
-    """A part of 1 and 15 of 2^-9, each below half a unit in the last place of 1. Mutation: sums in the parameters' precision."""
+    """A part of 1 and 15 of 2^-9, of which bfloat16 would keep 1. Mutation: sums in that precision."""
     objective = objectives.Objective(
         score=lambda params, batch: {"x": params["w"].astype(jnp.float32) * jnp.ones_like(batch.weight)},
         loss=lambda scores, batch, key, coefs: ((scores["x"] * batch.weight).sum(), {}),
