@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import mmap
 import os
 import shutil
 from collections.abc import Mapping
@@ -35,6 +37,7 @@ COMPANIONS = (
     *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json"),
 )
 _BITS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+_PIECE = 1 * 2**20  # bytes of a tensor that are read at once
 # Buffers that old checkpoints hold beside the parameters; they follow from config.json.
 _BUFFERS = (".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias")
 
@@ -266,10 +269,25 @@ def _place(reader: _Reader, name: str, transposed: bool, x: jax.ShapeDtypeStruct
         raise InputError(f"tensor {name} has shape {there} in the file, and config.json asks for {asked}")
 
     def part(index):
-        y = reader.read(name, index[::-1] if transposed else index)
-        return np.ascontiguousarray((y.T if transposed else y).astype(x.dtype, copy=False))
+        spans = [range(*i.indices(n)) for i, n in zip(index, here)]
+        out = _pages([len(span) for span in spans], x.dtype)
+        spans = spans[::-1] if transposed else spans
+        view = out.T if transposed else out
+        # a piece at a time, so that nothing as large as the tensor is held beside what is kept
+        rows = max(1, _PIECE // max(1, out.nbytes // max(1, len(spans[0]))))
+        for start in range(0, len(spans[0]), rows):
+            piece = spans[0][start : start + rows], *spans[1:]
+            view[start : start + rows] = reader.read(name, tuple(slice(s.start, s.stop) for s in piece))
+        return out
 
     return jax.make_array_from_callback(here, x.sharding, part)
+
+
+def _pages(shape: list[int], dtype: Any) -> np.ndarray:
+    """An array in pages of its own: they leave no holes in the heap, and on a CPU jax takes them over as they are."""
+    size = math.prod(shape) * jnp.dtype(dtype).itemsize
+    pages = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
 
 
 def _whole(x: jax.Array) -> np.ndarray:

@@ -7,6 +7,8 @@ import json
 import pathlib
 import pickle
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ import safetensors.numpy
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, hf, presets
+from entropy_rl.models.transformer import Config, Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate, score
 from entropy_rl.sharding import make_mesh
@@ -140,6 +143,40 @@ def test_on_a_mesh_of_one(tmp_path):
     _, sharded = hf.load(path, mesh=mesh)
     jax.tree.map(np.testing.assert_array_equal, plain, sharded)
     assert {x.sharding.mesh for x in jax.tree.leaves(sharded)} == {mesh}
+
+
+PEAK = """
+import pathlib, sys
+import jax, numpy as np
+from entropy_rl.models import hf
+status = lambda key: 1024 * int(pathlib.Path("/proc/self/status").read_text().split(key + ":")[1].split()[0])
+hf.load(sys.argv[1])
+pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = status("VmRSS")
+_, params = hf.load(sys.argv[2], param_dtype=sys.argv[3])
+jax.block_until_ready(params)
+print(status("VmHWM") - before, sum(x.nbytes for x in jax.tree.leaves(params)))
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_host_holds_more_than_its_shards_and_one_tensor(tmp_path, dtype):
+    """Peak <= shards + 1.3 largest tensors; on a CPU, where jax takes the pages that were read, + half of one.
+
+    Mutation: a tensor read whole (1.7 there), or the file read whole.
+    """
+    shape = dict(vocab_size=8192, d_model=512, layers=2, heads=4, kv_heads=4, head_dim=128, d_ff=2048, tied=False)
+    model = Transformer(Config(**shape))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    hf.save(tmp_path / "m", model, jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes))
+    command = [sys.executable, "-c", PEAK, str(FOLDERS[0]), str(tmp_path / "m"), dtype]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=pathlib.Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    peak, kept = map(int, done.stdout.split())
+    largest = max(x.size * 4 for x in jax.tree.leaves(shapes))  # as it is in the file
+    assert kept >= sum(x.size * jnp.dtype(dtype).itemsize for x in jax.tree.leaves(shapes))
+    assert peak - kept <= 0.5 * largest, f"{(peak - kept) / largest:.2f} tensors"
 
 
 # What is done to a folder, and what the one line must say.
