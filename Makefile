@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow bench lint clean
+.PHONY: quickstart test test-slow parity bench lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -14,6 +14,11 @@ test: $(VENV)/installed-dev
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
 
+# Against transformers on torch, which nothing else needs: an environment of its own, gigabytes where torch is for GPUs.
+parity: $(VENV)-parity/installed
+	$(VENV)-parity/bin/python -m tests.models.parity
+	$(VENV)-parity/bin/python -m pytest -m slow tests/models/test_transformers.py
+
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 
@@ -21,7 +26,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -34,4 +39,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@touch $@
+
+$(VENV)-parity/installed: setup.cfg pyproject.toml
+	@echo "installing what the comparison needs into $(VENV)-parity"
+	@$(PYTHON) -m venv $(VENV)-parity
+	@$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[parity]'
 	@touch $@

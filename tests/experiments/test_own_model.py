@@ -1,0 +1,239 @@
+"""configs/rl/hf.py, tiny_model and convert_hf: from a folder to a folder, and what is said of bad ones."""
+
+import json
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entropy_rl import metrics
+from entropy_rl.checkpoints import restore_params
+from entropy_rl.errors import InputError
+from entropy_rl.models import hf, lora
+from entropy_rl.subwords import FolderTokenizer
+from experiments import convert_hf, launch, quickstart, tiny_model, train_rl, train_sft
+
+
+def get(arg="", **changes):
+    config = launch.load_config(f"configs/rl/hf.py:smoke{arg}")
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model to start from."""
+    config = launch.load_config("configs/tiny_model.py:smoke")
+    return tiny_model.run(config, str(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def done(folder, tmp_path_factory):
+    """The workdir of a smoke run of all parts, with adapters."""
+    workdir = tmp_path_factory.mktemp("mine")
+    changes = {"path": str(folder), "lora.rank": 2, "sft.optimizer.learning_rate": 0.1}
+    quickstart.run(get(**changes), str(workdir))
+    return workdir
+
+
+def texts(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_tiny_folder(folder):
+    """All that a real one has. Mutation: the tokenizer of other texts."""
+    model, params = hf.load(folder)
+    tokenizer = FolderTokenizer(folder)
+    assert model.config.vocab_size == tokenizer.vocab_size <= 300 and len(tokenizer.eos_ids) == 2
+    assert tokenizer.decode(tokenizer.encode("3 5 9 -> 24 :")) == "3 5 9 -> 24 :"
+    assert tokenizer.chat([{"role": "user", "content": "hi"}]).endswith("<|im_start|>assistant\n")
+    assert np.isfinite(model.apply(params, np.zeros((1, 3), np.int32))[0]).all()
+    modes = {p.stat().st_mode for p in folder.iterdir()}
+    assert len(modes) == 1, "whoever may read the config may read the weights"
+
+
+def test_every_part_leaves_what_it_should(done, folder):
+    """Mutation: RL begins with the folder's weights and not with those of the imitation."""
+    assert [row["step"] for row in metrics.read(done / "rl").metrics] == list(range(10))
+    assert json.loads((done / "law" / "law.json").read_text())["logs"] == str(done / "rl")
+    config = json.loads((done / "rl" / "config.json").read_text())["config"]
+    assert config["init"] == str(done / "sft") and config["model"]["path"] == str(folder)
+    there = {p.name for p in (done / "export").iterdir()}
+    assert there == {p.name for p in folder.iterdir()}
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (done / "export" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def state(workdir, folder, rank=2):
+    """The parameters of the latest checkpoint."""
+    model, _ = hf.load(folder)
+    like = hf.abstract_params(model)
+    if rank:
+        c = launch.load_config("configs/rl/hf.py").lora
+        shapes = jax.eval_shape(lambda p: lora.add(p, jax.random.key(0), rank=rank, targets=c.targets), like)
+        where = jax.tree.leaves(like)[0].sharding
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
+    return restore_params(workdir, like)
+
+
+def test_the_export_is_the_policy_with_its_adapters_merged(done, folder):
+    """W + 8 A B, as alpha 16 and rank 2 say. Mutation: the base alone; adapters of the first checkpoint."""
+    params = state(done / "rl", folder)
+    _, first = hf.load(folder)
+    jax.tree.map(np.testing.assert_array_equal, params["params"], first["params"])
+    _, out = hf.load(done / "export")
+    jax.tree.map(np.testing.assert_array_equal, out, jax.jit(lambda p: lora.merge(p, 8.0))(params))
+    moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), out["params"], first["params"])
+    assert moved["layer_0"]["attention"]["q"]["kernel"] > 1e-3 and moved["embed"]["embedding"] == 0
+
+
+def test_started_again_it_changes_nothing(done, folder):
+    before = texts(done)
+    quickstart.run(get(**{"path": str(folder), "lora.rank": 2, "sft.optimizer.learning_rate": 0.1}), str(done))
+    assert texts(done) == before
+
+
+def test_without_imitation_rl_begins_with_the_folders_weights(folder, tmp_path, monkeypatch):
+    """Mutation: random weights where there is no init."""
+    seen = {}
+    monkeypatch.setattr(train_rl, "run", lambda config, workdir: seen.update(config=config))
+    monkeypatch.setattr(train_sft, "run", None)
+    monkeypatch.setattr(quickstart.fit_laws, "fit", lambda config, workdir: None)
+    monkeypatch.setattr(convert_hf, "once", lambda *args: None)
+    monkeypatch.setattr(quickstart, "table", lambda rl, law: "")
+    quickstart.run(get(**{"path": str(folder), "sft.steps": 0}), str(tmp_path / "run"))
+    assert seen["config"].init is None
+    monkeypatch.undo()
+    config = get(",part=rl", **{"model.path": str(folder), "steps": 1, "rollout.prompts": 1, "rollout.samples": 1})
+    config.optimizer.learning_rate = 1e-30
+    train_rl.run(config, str(tmp_path / "rl"))
+    _, first = hf.load(folder)
+    jax.tree.map(np.testing.assert_array_equal, state(tmp_path / "rl", folder, rank=0), first)
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_run_in_bfloat16_is_saved_in_it_bit_for_bit(folder, tmp_path, dtype):
+    """Trained with float32 masters; asked for another type, it is rounded. Mutation: float32 files."""
+    run = tmp_path / "sft"
+    kind = "float32" if dtype else "bfloat16"
+    config = get(",part=sft", **{"model.path": str(folder), "model.args.param_dtype": kind, "steps": 2})
+    train_sft.run(config, str(run))
+    c = launch.load_config("configs/convert_hf.py")
+    c.source, c.dtype = str(run), dtype
+    out = convert_hf.run(c, str(tmp_path / "out"))
+    model, params = hf.load(out)
+    assert model.config.param_dtype == jnp.bfloat16
+    source, _ = hf.load(folder, param_dtype=kind)
+    want = restore_params(run, hf.abstract_params(source))
+    for x, y in zip(jax.tree.leaves(params), jax.tree.leaves(want), strict=True):
+        assert x.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(x, y.astype(jnp.bfloat16))
+
+
+def test_a_policy_that_came_from_no_folder(tmp_path):
+    """Of a preset: a folder without a tokenizer. Mutation: the wrong vocabulary."""
+    config = launch.load_config("configs/sft/countdown.py:smoke")
+    train_sft.run(config, str(tmp_path / "sft"))
+    c = launch.load_config("configs/convert_hf.py")
+    c.source = str(tmp_path / "sft")
+    out = convert_hf.run(c, str(tmp_path / "out"))
+    assert {p.name for p in out.iterdir()} == {"config.json", "model.safetensors"}
+    model, params = hf.load(out)
+    want = restore_params(tmp_path / "sft", hf.abstract_params(model))
+    jax.tree.map(np.testing.assert_array_equal, params, want)
+
+
+def no_eos(path):
+    for name, keys in (("tokenizer_config.json", ["eos_token"]), ("generation_config.json", ["eos_token_id"])):
+        value = json.loads((path / name).read_text())
+        (path / name).write_text(json.dumps({k: v for k, v in value.items() if k not in keys}))
+
+
+def fewer_rows(path):
+    """config.json and weights of a smaller vocabulary than the tokenizer's."""
+    model, params = hf.load(path)
+    params["params"]["embed"]["embedding"] = params["params"]["embed"]["embedding"][:260]
+    kept = (path / "tokenizer.json").read_text()
+    shape = hf.load_config(path, vocab_size=260)
+    shutil.rmtree(path)
+    hf.save(path, type(model)(shape), params)
+    (path / "tokenizer.json").write_text(kept)
+    (path / "generation_config.json").write_text('{"eos_token_id": 2}')
+
+
+def short_context(path):
+    value = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(value | {"max_position_embeddings": 100}))
+
+
+def pickled(path):
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (no_eos, "the tokenizer has no end-of-sequence token"),
+        (fewer_rows, r"the model's vocabulary has 260 tokens and its tokenizer's \d+: give a folder whose tokenizer"),
+        (short_context, r"prompt_length \+ response_length = 112 tokens are more than the context of .*, 100: lower"),
+        (pickled, "pytorch_model.bin is a pickle, and loading one runs the code in it"),
+    ],
+)
+def test_a_bad_folder_leaves_nothing_behind(folder, tmp_path, spoil, message):
+    """Mutation: the folder looked at after the workdir was made."""
+    path = tmp_path / "m"
+    shutil.copytree(folder, path)
+    spoil(path)
+    for part, script in (("rl", train_rl), ("sft", train_sft)):
+        with pytest.raises(InputError, match=message) as e:
+            script.run(get(f",part={part}", **{"model.path": str(path)}), str(tmp_path / part))
+        assert "\n" not in str(e.value)
+        assert not (tmp_path / part / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"path": None}, "config.model.path is missing: give the folder of a Hugging Face model"),
+        ({"prompt.style": "chta"}, r"unknown prompt style 'chta' \(did you mean 'chat'"),
+        ({"prompt.prompt_length": 3}, "the prompt of countdown/.* has .* tokens and prompt.prompt_length is 3"),
+        ({"lora.rank": 4, "lora.targets": "query"}, "lora.targets='query' is found in no kernel"),
+        ({"lora.rank": -1}, "config.lora.rank=-1: must be a whole number of 0 or more"),
+        ({"types.dtype": "float8"}, "dtype='float8': must be one of float32, bfloat16, float16"),
+        ({"rl.critique.source": "oracle"}, "critique"),
+        ({"export.dtype": "int8"}, "config.dtype='int8'"),
+    ],
+)
+def test_bad_values_are_named(folder, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message) as e:
+        quickstart.run(get(**({"path": str(folder)} | changes)), str(tmp_path / "run"))
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "arg, message",
+    [
+        (
+            ",task=countdown,levels=3",
+            "knows no key 'levels': arguments of countdown are flags, --config.task.args.levels=",
+        ),
+        (",part=law", "unknown part 'law'"),
+        (",tinny", "no variant 'tinny'"),
+    ],
+)
+def test_a_bad_argument_of_the_config_is_named(arg, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        get(arg)
+
+
+def test_text_needs_a_tokenizer(tmp_path):
+    """Mutation: an AttributeError from within."""
+    (tmp_path / "q.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    config = launch.load_config("configs/rl/grpo.py:smoke")
+    config.task.name = "jsonl"
+    config.task.args = {"path": str(tmp_path / "q.jsonl"), "shares": (1.0, 0.0, 0.0)}
+    with pytest.raises(InputError, match="task 'jsonl' is text and needs a model with a tokenizer: start from"):
+        train_rl.run(config, str(tmp_path / "run"))

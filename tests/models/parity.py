@@ -1,0 +1,102 @@
+"""Compares our models with transformers itself, on tiny random folders that it makes on the spot.
+
+    make parity
+
+Prints a table, family by check: the largest differences of logits, log-probabilities and entropies in float32 on short
+rows and on a row past the original context, whether greedy continuations are the same, and whether transformers loads
+what we save with every tensor the same bit for bit. tests/models/test_transformers.py asserts the same.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import tempfile
+
+import jax
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from entropy_rl.models import hf
+from entropy_rl.sampling import warp
+from entropy_rl.sampling.engine import generate, score
+from tests.models import make_hf_fixtures as fixtures
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A case: largest absolute differences, and what is the same."""
+
+    case: str
+    logits: float
+    long_logits: float
+    logp: float
+    entropy: float
+    greedy: bool
+    round_trip: bool
+
+    def cells(self) -> list[str]:
+        """As a line of the table."""
+        numbers = (self.logits, self.long_logits, self.logp, self.entropy)
+        words = ["same" if x else "OTHER" for x in (self.greedy, self.round_trip)]
+        return [self.case, *(f"{x:.0e}" for x in numbers), *words]
+
+
+HEADS = "folder", "logits, short", "logits, 200 tokens", "log-prob", "entropy", "greedy", "saved and loaded again"
+
+
+def compare(case: str, folder: pathlib.Path, seed: int = 100) -> Row:
+    """Makes the case's folder in `folder`, with other weights than the fixtures', and compares."""
+    fixtures.make(folder / "theirs", *fixtures.CASES[case], seed=seed)
+    said = np.load(folder / "theirs" / "reference.npz")
+    model, params = hf.load(folder / "theirs", param_dtype="float32")
+    gaps, greedy = {}, True
+    for rows in ("short", "long"):
+        tokens = said[f"{rows}_tokens"]
+        logits, _ = model.apply(params, tokens)
+        logp, entropy = score(model, params, tokens)
+        ours = {"logits": logits[:, -fixtures.LAST :], "logp": logp[:, 1:], "entropy": entropy[:, 1:]}
+        gaps |= {f"{rows}_{k}": np.abs(np.asarray(x) - said[f"{rows}_{k}"]).max() for k, x in ours.items()}
+        prompt, want = tokens[0][: len(tokens[0]) // 2].tolist(), said[f"{rows}_greedy"].tolist()
+        [[got]] = generate(model, params, [prompt], jax.random.key(0), max_new=len(want), eos=-1, warp=warp.greedy)
+        greedy &= got.tokens.tolist() == want
+    return Row(
+        case,
+        gaps["short_logits"],
+        gaps["long_logits"],
+        max(gaps["short_logp"], gaps["long_logp"]),
+        max(gaps["short_entropy"], gaps["long_entropy"]),
+        greedy,
+        round_trip(folder),
+    )
+
+
+def round_trip(folder: pathlib.Path) -> bool:
+    """Whether transformers finds in what we save, in the folder's own type, each of its tensors bit for bit."""
+    model, params = hf.load(folder / "theirs")
+    hf.save(folder / "ours", model, params, like=folder / "theirs")
+    old, new = (AutoModelForCausalLM.from_pretrained(folder / x, dtype="auto").state_dict() for x in ("theirs", "ours"))
+    same = (x.dtype == new[k].dtype and torch.equal(bits(x), bits(new[k])) for k, x in old.items())
+    return old.keys() == new.keys() and all(same)
+
+
+def bits(x: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor."""
+    return x.contiguous().view(torch.uint8)
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = [list(HEADS), ["---"] * len(HEADS), *(row.cells() for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    found = []
+    for name in fixtures.CASES:
+        with tempfile.TemporaryDirectory() as place:
+            found.append(compare(name, pathlib.Path(place)))
+    print(table(found))
+    sys.exit(
+        not all(r.greedy and r.round_trip and max(r.logits, r.long_logits, r.logp, r.entropy) <= 1e-4 for r in found)
+    )
