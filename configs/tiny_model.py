@@ -22,12 +22,12 @@ def get_config(arg: str = "") -> ConfigDict:
     c.vocabulary = 300 if smoke else 512  # tokens at most; 259 are bytes and special tokens
     c.model = ConfigDict(
         {
-            "d_model": 32 if smoke else 128,
-            "layers": 2 if smoke else 4,
+            "d_model": 32 if smoke else 64,
+            "layers": 2,
             "heads": 4,
             "kv_heads": 2,
             "head_dim": 8 if smoke else 32,
-            "d_ff": 64 if smoke else 384,
+            "d_ff": 64 if smoke else 192,
             "tied": True,
             "rope_theta": 1e4,
         }

@@ -47,8 +47,8 @@ def get_config(arg: str = "") -> ConfigDict:
     c.prompt = ConfigDict(
         {
             "style": "plain" if tiny else "boxed",  # plain, boxed or chat
-            "prompt_length": 64 if tiny or smoke else 512,  # tokens of the longest
-            "response_length": 48 if tiny or smoke else 1024,  # with its end-of-sequence token
+            "prompt_length": 64 if smoke else 48 if tiny else 512,  # tokens of the longest
+            "response_length": 48 if smoke else 16 if tiny else 1024,  # with its end-of-sequence token
             "ask": placeholder(str),  # in place of what the style asks after the question
             "system": "",  # what a chat begins with
         }
