@@ -21,8 +21,8 @@ ORDER = """
     answers.extract answers.units answers.latex answers.numbers answers.exact
     answers.workers answers.symbolic answers.grade
     models.rope models.transformer models.presets models.families models.hf models.lora models.scoring
-    tasks.base data.gym data.splits data.order data.rows data.records data.examples data.frozen
-    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds
+    tasks.base data.splits data.gym data.order data.rows data.records data.examples data.frozen
+    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym
     prompts
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine

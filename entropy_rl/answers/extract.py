@@ -46,10 +46,11 @@ def final_answer(response: str, form: str = "any") -> str:
     rule = lookup(FORMS, form, "answer form")
     if not isinstance(response, str):
         return ""
-    return rule(_committed(response))
+    return rule(committed(response))
 
 
-def _committed(response: str) -> str:
+def committed(response: str) -> str:
+    """What stands behind the last `</think>`, or all of it; "" after an open `<think>`. The last 100,000 characters."""
     if "think>" in response:
         response = response[response.rfind("</think>") + 8 :] if "</think>" in response else response
         if "<think>" in response:

@@ -1,12 +1,22 @@
-"""The package reasoning-gym, with an error that says how to get it, and none of its dependencies' warnings."""
+"""The package reasoning-gym: its tasks by name, their settings and levels, and their scorers for a worker process."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import types
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from entropy_rl.errors import InputError
+from entropy_rl.data.splits import digest
+from entropy_rl.errors import InputError, lookup, nearest
+
+OURS = ("seed", "size")  # fields of every task's settings that follow from a seed and a split
+# These make all their problems at once, however few are asked for.
+EAGER = {"acre": 4096, "list_functions": 1 << 16}
+ENDLESS = 1 << 40  # problems of any other
 
 
 def library() -> types.ModuleType:
@@ -36,3 +46,89 @@ def names() -> list[str]:
     from reasoning_gym.factory import DATASETS
 
     return sorted(name for name in DATASETS if name != "composite")
+
+
+def dataset(name: str, seed: int, settings: Mapping[str, Any], level: int | None = None) -> Any:
+    """A task of reasoning-gym: `[i]` is problem i, a function of all arguments alone.
+
+    Args:
+      name: of the task.
+      seed: 0 or more; problems of another seed are other draws.
+      settings: fields of the task's own config.
+      level: of difficulty: the value number `level` of every attribute of the task's curriculum, the last where it has
+        fewer. None: the task's defaults.
+
+    Raises:
+      InputError: no such task, setting or level; a value that the task refuses; a setting that the level gives.
+    """
+    library()
+    from reasoning_gym.factory import DATASETS
+
+    lookup(dict.fromkeys(names()), name, "reasoning-gym task")
+    make, config = DATASETS[name]
+    known = [f.name for f in dataclasses.fields(config) if f.name not in OURS]
+    for key in settings:
+        if key in OURS:
+            raise InputError(
+                f"reasoning-gym task {name!r}: {key} is no setting of it: give seed= and size= of the task"
+            )
+        if key not in known:
+            raise InputError(
+                f"reasoning-gym task {name!r} has no setting {key!r}{nearest(key, known)}: it has {', '.join(known)}"
+            )
+    given = dict(settings) if level is None else {**settings, **_of_level(name, level, settings)}
+    # Its problem i is seeded with seed + i, so that seeds next to each other share their problems: far apart, none do.
+    start = digest(f"reasoning-gym/{name}/{seed}") % (1 << 62)
+    try:
+        return make(config(**given, seed=start, size=EAGER.get(name, ENDLESS)))
+    except (AssertionError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"reasoning-gym task {name!r} with {given}: {text}") from error
+
+
+def levels(name: str) -> int:
+    """How many levels of difficulty the task's curriculum has: those of the attribute that has most; 0 without one."""
+    made = _curriculum(name)
+    return 0 if made is None else max(len(attribute.levels) for attribute in made.attributes.values())
+
+
+def _curriculum(name: str) -> Any:
+    library()
+    from reasoning_gym.factory import CURRICULA
+
+    return CURRICULA[name]() if name in CURRICULA else None
+
+
+def _of_level(name: str, level: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    from reasoning_gym.coaching.base_curriculum import DefaultCurriculumContext, RangeAttributeMode
+
+    count = levels(name)
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < count:
+        what = f"it has levels 0 to {count - 1}" if count else "it has no levels: leave levels= out"
+        raise InputError(f"reasoning-gym task {name!r} has no level {level!r}: {what}")
+    made = _curriculum(name)
+    context = DefaultCurriculumContext(mode=RangeAttributeMode.UPPER_BOUND)  # this difficulty, not also those below
+    out: dict[str, Any] = {}
+    for attribute in made.attributes.values():
+        made.set_attr_level(attribute.name, min(level, len(attribute.levels) - 1))
+        value = context.get_attr_value(made, attribute)
+        if hasattr(attribute, "field_name"):
+            out[attribute.field_name] = value
+        else:
+            value = value if isinstance(value, Sequence) else [value]
+            out |= {attribute.lower_field_name: min(value), attribute.upper_field_name: max(value)}
+    if both := sorted(out.keys() & settings.keys()):
+        raise InputError(f"reasoning-gym task {name!r}: {both[0]} is given by levels= too: leave one of them out")
+    return out
+
+
+def scorer(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], float]:
+    """(level, number of the problem, answer) -> the task's own score. For a worker, as scorers evaluate answers."""
+    with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
+    entry = functools.lru_cache(maxsize=4096)(lambda level, i: with_level(level)[i])
+
+    def score(item: Sequence[Any]) -> float:
+        level, i, answer = item
+        return float(with_level(level).score_answer(answer, entry(level, i)))
+
+    return score

@@ -1,0 +1,249 @@
+"""Any of reasoning-gym's hundred procedural tasks by name (arXiv:2505.24760, extra `tasks`), scored by its own rules.
+
+    make(name="chain_sum", settings={"max_terms": 3})            its defaults but for one setting
+    make(name="chain_sum", levels=(0, 2), split="test", size=200)
+
+Problems are those of reasoning-gym's generator, drawn by `seed`. Train, validation and test are disjoint in their draws
+and in their questions: a question belongs to a split by a hash of its text, whoever draws it. Train is a stream in
+which a question can come again; the problems of validation and test are distinct.
+
+What is scored is the answer in a response: what stands in its last box, tag <answer> or after ####, or, without any of
+these, all of it. Scorers of reasoning-gym evaluate what a model writes, through sympy among others, so that they run in
+worker processes with hard limits; one that fails, hangs or grows gives 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from entropy_rl.answers.extract import FORMS, committed, final_answer
+from entropy_rl.answers.workers import Workers
+from entropy_rl.data import gym
+from entropy_rl.data.splits import SHARES, SPLITS, check_shares, split_of
+from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.tasks.base import Problem
+
+FRAMES = {"boxed": "\\boxed{%s}", "tag": "<answer>%s</answer>", "hash": "#### %s"}  # a gold answer as a response
+TRIES = 1000  # draws until a question is of the split
+
+
+class Judge:
+    """How responses are scored, and which problem an id stands for; the half of the task that makes no problems.
+
+    Args:
+      name, seed, settings, levels: of the task.
+      form: where answers stand: boxed, hash, tag, or any of them and else the whole response.
+      partial: whether scores between 0 and 1 are given as they are; otherwise only a full score is right.
+      seconds, workers, megabytes: that scoring one response may take, processes that do it, memory of each.
+
+    Raises:
+      InputError: an unknown task, setting or form; a value out of range; reasoning-gym is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        levels: Iterable[int] | None = None,
+        form: str = "any",
+        partial: bool = False,
+        seconds: float = 5.0,
+        workers: int = 1,
+        megabytes: int = 4096,
+    ):
+        lookup(FORMS, form, "answer form")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InputError(f"reasoning_gym seed={seed!r}: give a whole number of 0 or more")
+        self.name, self.form, self.partial = name, form, partial
+        self.levels = (None,) if levels is None else tuple(levels) if isinstance(levels, Iterable) else (levels,)
+        if not self.levels:
+            raise InputError("reasoning_gym levels=(): give one or more, or None")
+        self._order = {"name": name, "seed": seed, "settings": dict(settings or {})}
+        self._dataset = functools.cache(functools.partial(gym.dataset, **self._order))
+        for level in self.levels:  # names what is wrong with any of them
+            self._dataset(level=level)
+        limits = {"count": workers, "seconds": seconds, "megabytes": megabytes}
+        self._workers = Workers("entropy_rl.data.gym:scorer", setup=self._order, **limits)
+
+    def entry(self, level: int | None, number: int) -> Mapping[str, Any]:
+        """reasoning-gym's own problem."""
+        return self._dataset(level=level)[number]
+
+    def knows(self, problem: Problem) -> bool:
+        """Whether the installed version makes this very problem."""
+        return self.entry(*_place(problem))["question"] == problem.prompt
+
+    def verify(self, problem: Problem, response: str) -> float:
+        """The score of the response, 0 where its scorer fails; see `make`. Never raises."""
+        return self.verify_all([problem], [response])[0]
+
+    def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
+        """`verify` of each pair, together in the workers."""
+        found = [self._answer(r) for r in responses]
+        asked = [i for i, answer in enumerate(found) if answer]
+        scores = self._workers.map([(*_place(problems[i]), found[i]) for i in asked])
+        out = [0.0] * len(found)
+        for i, score in zip(asked, scores):
+            score = min(max(score, 0.0), 1.0) if isinstance(score, float) and score == score else 0.0
+            out[i] = score if self.partial else float(score >= 1)
+        return out
+
+    def final_answer(self, response: str) -> str:
+        """The answer that is scored, with single spaces; "" for none."""
+        return " ".join(self._answer(response).split())
+
+    def solution(self, response: str) -> str:
+        """The response with single spaces."""
+        return " ".join(response.split())
+
+    def _answer(self, response: str) -> str:
+        if self.form != "any":
+            return final_answer(response, self.form)
+        marked = next(filter(None, (final_answer(response, form) for form in ("boxed", "tag", "hash"))), "")
+        # workers speak UTF-8, which has no halves of surrogate pairs
+        text = marked or committed(response).strip()
+        return text.encode("utf-8", "replace").decode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Gym:
+    """Problems of one split; made by `make`.
+
+    Attributes:
+      name, split: of the task.
+      size: number of problems.
+      judge: scores responses.
+    """
+
+    name: str
+    split: str
+    size: int
+    judge: Judge = dataclasses.field(repr=False)
+    _shares: tuple[float, float, float] = dataclasses.field(repr=False)
+    _distinct: list[Problem] = dataclasses.field(default_factory=list, repr=False)
+    _seen: set[str] = dataclasses.field(default_factory=set, repr=False)
+    stream = True  # problems come in random order already
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Those of its problems, which take turns; (0,) where none were asked for."""
+        return tuple(level or 0 for level in self.judge.levels)
+
+    def __len__(self) -> int:
+        """Number of problems."""
+        return self.size
+
+    def __getitem__(self, i: int) -> Problem:
+        """Problem `i`, of level `levels[i % len(levels)]`; IndexError outside 0..size-1."""
+        i = operator.index(i)
+        if not 0 <= i < self.size:
+            raise IndexError(f"{self.name}/{self.split} has problems 0..{self.size - 1}, not {i}")
+        if self.split == "train":
+            return self._draw(i)
+        while len(self._distinct) <= i:  # one after the other, as each is none of those before
+            problem = self._draw(len(self._distinct), self._seen)
+            self._seen.add(" ".join(problem.prompt.split()))
+            self._distinct.append(problem)
+        return self._distinct[i]
+
+    def verify(self, problem: Problem, response: str) -> float:
+        """Reward of any string; never raises."""
+        return self.judge.verify(problem, response)
+
+    def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
+        """`verify` of each pair."""
+        return self.judge.verify_all(problems, responses)
+
+    def final_answer(self, response: str) -> str:
+        """What a response commits to; "" for none."""
+        return self.judge.final_answer(response)
+
+    def solution(self, response: str) -> str:
+        """The response in the form in which equal ones are the same."""
+        return self.judge.solution(response)
+
+    def _draw(self, i: int, seen: Iterable[str] = ()) -> Problem:
+        level = self.judge.levels[i % len(self.judge.levels)]
+        for number in _numbers(self.name, self.split, i):
+            entry = self.judge.entry(level, number)
+            question = entry["question"]
+            if split_of(question, self._shares) != self.split or " ".join(question.split()) in seen:
+                continue
+            if not isinstance(entry["answer"], str) or not entry["answer"].strip():
+                raise InputError(f"reasoning-gym task {self.name!r} gives no reference answers: choose another")
+            place = number if level is None else f"{number}@{level}"
+            answer = FRAMES.get(self.judge.form, "%s") % entry["answer"]
+            return Problem(question, answer, f"{self.name}/{self.split}/{place}", level or 0)
+        raise InputError(
+            f"reasoning-gym task {self.name!r}: {self.split} has no more than {i} different questions in {TRIES} draws "
+            "each: lower the size, or give other settings or shares"
+        )
+
+
+def _numbers(name: str, split: str, i: int) -> range:
+    """The draws among which problem `i` of a split is looked for; no other split has any of these."""
+    if name in gym.EAGER:
+        return range(SPLITS.index(split) + len(SPLITS) * i, gym.EAGER[name], len(SPLITS))
+    first = i * TRIES * len(SPLITS) + SPLITS.index(split)
+    return range(first, first + TRIES * len(SPLITS), len(SPLITS))
+
+
+def _place(problem: Problem) -> tuple[int | None, int]:
+    """(level, number) of a problem, from its id: `chain_sum/test/12`, `chain_sum/test/12@2` of level 2."""
+    number, at, level = problem.id.rpartition("/")[2].partition("@")
+    return int(level) if at else None, int(number)
+
+
+def make(
+    name: str = "chain_sum",
+    split: str = "train",
+    size: int | None = None,
+    levels: Iterable[int] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    form: str = "any",
+    partial: bool = False,
+    shares: Sequence[float] = SHARES,
+    seconds: float = 5.0,
+    workers: int = 1,
+    megabytes: int = 4096,
+) -> Gym:
+    """Problems of one split of a task.
+
+    Args:
+      name: of the task in reasoning-gym: chain_sum, leg_counting, sudoku and a hundred others.
+      split: train, validation or test.
+      size: number of problems; None: 2**20 of train, 1024 of the others.
+      levels: of difficulty, which take turns: level k is value k of every attribute of the task's curriculum, or its
+        last. None: the task's defaults, and level 0.
+      seed: of the draws; another seed gives other problems, and a question is of the same split whatever the seed.
+      settings: fields of the task's own config, such as {"max_terms": 3}; levels set theirs.
+      form: where answers stand: boxed, hash, tag (answers/extract.py); any: any of these, and else the whole response.
+      partial: give scores between 0 and 1 as they are; False: only a full score is right, with reward 1.
+      shares: of questions in train, validation and test.
+      seconds, workers, megabytes: that scoring one response may take, processes that do it, memory of each.
+
+    Raises:
+      InputError: reasoning-gym is not installed; it has no such task, setting or level; a task without reference
+        answers; a value out of range; more problems than there are different questions, when the first too many is
+        asked for.
+    """
+    if split not in SPLITS:
+        raise InputError(f"unknown reasoning_gym split {split!r}{nearest(split, SPLITS)}: one of {', '.join(SPLITS)}")
+    size = size if size is not None else 1 << 20 if split == "train" else 1024
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise InputError(f"reasoning_gym size={size!r}: give a whole number above 0")
+    judge = Judge(name, seed, settings, levels, form, partial, seconds, workers, megabytes)
+    return Gym(name, split, size, judge, check_shares(shares, "reasoning_gym"))
+
+
+def verifier(**args: Any) -> Judge:
+    """What scores responses to the problems of make(**args)."""
+    return Judge(**{k: v for k, v in args.items() if k in inspect.signature(Judge).parameters})
