@@ -280,14 +280,14 @@ def _circumstances() -> dict[str, Any]:
         versions[name] = importlib.metadata.version(name)
     return {
         "command": [sys.executable, *sys.argv],
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "versions": versions,
         "device": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
         "platform": platform.platform(),
     }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of this checkout, `-dirty` where tracked files differ from it; None if it is none."""
 
     def git(*args: str) -> str:

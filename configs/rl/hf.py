@@ -47,8 +47,8 @@ def get_config(arg: str = "") -> ConfigDict:
     c.prompt = ConfigDict(
         {
             "style": "plain" if tiny else "boxed",  # plain, boxed or chat
-            "prompt_length": 64 if smoke else 48 if tiny else 512,  # tokens of the longest
-            "response_length": 48 if smoke else 16 if tiny else 1024,  # with its end-of-sequence token
+            "prompt_length": 64 if smoke else 32 if tiny else 512,  # tokens of the longest
+            "response_length": 48 if smoke else 8 if tiny else 1024,  # with its end-of-sequence token
             "ask": placeholder(str),  # in place of what the style asks after the question
             "system": "",  # what a chat begins with
         }
@@ -87,7 +87,7 @@ def task(name: str, settings: dict[str, str]) -> ConfigDict:
     if name not in tasks.names():
         args = {"name": name, "settings": {k: _value(v) for k, v in settings.items()}}
         name, settings = "reasoning_gym", {}
-    c = common.choice(name, **args)
+    c = ConfigDict({"name": name, "args": args})
     if settings:
         key = next(iter(settings))
         raise InputError(

@@ -5,7 +5,8 @@
 
 Problems are those of reasoning-gym's generator, drawn by `seed`. Train, validation and test are disjoint in their draws
 and in their questions: a question belongs to a split by a hash of its text, whoever draws it. Train is a stream in
-which a question can come again; the problems of validation and test are distinct.
+which a question can come again; the problems of validation and test are distinct. A draw is passed over where the
+generator fails or where the task's own scorer does not find the task's own answer right.
 
 What is scored is the answer in a response: what stands in its last box, tag <answer> or after ####, or, without any of
 these, all of it. Scorers of reasoning-gym evaluate what a model writes, through sympy among others, so that they run in
@@ -24,11 +25,12 @@ from typing import Any
 from entropy_rl.answers.extract import FORMS, committed, final_answer
 from entropy_rl.answers.workers import Workers
 from entropy_rl.data import gym
-from entropy_rl.data.splits import SHARES, SPLITS, check_shares, split_of
+from entropy_rl.data.splits import SPLITS, check_shares, split_of
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.tasks.base import Problem
 
 FRAMES = {"boxed": "\\boxed{%s}", "tag": "<answer>%s</answer>", "hash": "#### %s"}  # a gold answer as a response
+SHARES = (0.5, 0.25, 0.25)  # of questions: draws cost little, and none of a split is looked for in more than four
 TRIES = 1000  # draws until a question is of the split
 
 
@@ -74,6 +76,16 @@ class Judge:
     def entry(self, level: int | None, number: int) -> Mapping[str, Any]:
         """reasoning-gym's own problem."""
         return self._dataset(level=level)[number]
+
+    def reference(self, level: int | None, entry: Mapping[str, Any]) -> str:
+        """The problem's own answer as a response; "" where its own scorer does not find it right."""
+        if not isinstance(entry["answer"], str):
+            return ""
+        answer = FRAMES.get(self.form, "%s") % entry["answer"]
+        try:  # not in a worker: this is no text of a model
+            return answer if self._dataset(level=level).score_answer(self._answer(answer), entry) >= 1 else ""
+        except Exception:
+            return ""
 
     def knows(self, problem: Problem) -> bool:
         """Whether the installed version makes this very problem."""
@@ -169,20 +181,25 @@ class Gym:
         return self.judge.solution(response)
 
     def _draw(self, i: int, seen: Iterable[str] = ()) -> Problem:
-        level = self.judge.levels[i % len(self.judge.levels)]
+        level, why = self.judge.levels[i % len(self.judge.levels)], ""
         for number in _numbers(self.name, self.split, i):
-            entry = self.judge.entry(level, number)
+            try:
+                entry = self.judge.entry(level, number)
+            except Exception as error:  # some generators give up on some draws
+                why = f" (the generator: {' '.join(str(error).split()) or type(error).__name__})"
+                continue
             question = entry["question"]
             if split_of(question, self._shares) != self.split or " ".join(question.split()) in seen:
                 continue
-            if not isinstance(entry["answer"], str) or not entry["answer"].strip():
-                raise InputError(f"reasoning-gym task {self.name!r} gives no reference answers: choose another")
+            answer = self.judge.reference(level, entry)
+            if not answer:
+                why = " whose reference answer is scored as right"
+                continue
             place = number if level is None else f"{number}@{level}"
-            answer = FRAMES.get(self.judge.form, "%s") % entry["answer"]
             return Problem(question, answer, f"{self.name}/{self.split}/{place}", level or 0)
         raise InputError(
-            f"reasoning-gym task {self.name!r}: {self.split} has no more than {i} different questions in {TRIES} draws "
-            "each: lower the size, or give other settings or shares"
+            f"reasoning-gym task {self.name!r}: {self.split} has no more than {i} different questions{why}: lower the "
+            "size, give other settings or shares, or choose another task"
         )
 
 

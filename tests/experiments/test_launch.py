@@ -262,7 +262,7 @@ def test_workdir_of_the_same_config(tmp_path):
 
 
 def test_git_commit_of_this_checkout():
-    commit = launch._git_commit()
+    commit = launch.git_commit()
     if (launch.ROOT / ".git").exists():
         assert len(commit.removesuffix("-dirty")) == 40
     else:
