@@ -124,6 +124,7 @@ def _of_level(name: str, level: int, settings: Mapping[str, Any]) -> dict[str, A
 
 def scorer(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], float]:
     """(level, number of the problem, answer) -> the task's own score. For a worker, as scorers evaluate answers."""
+    library()  # here, where no limit counts: it takes seconds
     with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
     entry = functools.lru_cache(maxsize=4096)(lambda level, i: with_level(level)[i])
 
