@@ -204,8 +204,8 @@ LETTERS = "it compares letters"
 READS = "it reads plain text only: no $, no other form"
 GYM = {
     "advanced_geometry": f"{READS}; it rounds to 2 or 3 digits",
-    "coin_flip": f"{READS}; it allows 1e-4, and drops commas",
-    "decimal_arithmetic": f"{READS}; it allows one unit of its last digit",
+    "coin_flip": f"{READS}; what one begins with is right: 11 for 1; it allows 1e-4, and drops commas",
+    "decimal_arithmetic": f"{READS}; it allows one unit of the last digit that its settings speak of",
     "fraction_simplification": "it takes the first fraction of a text: 1/2 or 0 is 1/2; it wants it reduced",
     "game_of_life_halting": "a bug: bool(answer) of a text, so that any answer is right",
     "gsm_symbolic": "it takes the first number of a text, without its sign: -5 is 5; 28,080 is 28",
