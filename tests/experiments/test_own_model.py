@@ -229,6 +229,32 @@ def test_a_bad_argument_of_the_config_is_named(arg, message):
         get(arg)
 
 
+def test_tasks_by_name():
+    """Ours with all their arguments as flags; any other name is reasoning-gym's, with its settings."""
+    c = get(",path=/a-1,task=chain_sum,max_terms=3,operators=(1,2)")
+    assert (c.path, c.rl.model.path, c.task.name, c.task.args.name) == ("/a-1", "/a-1", "reasoning_gym", "chain_sum")
+    assert c.rl.task.args.settings.to_dict() == {"max_terms": 3, "operators": (1, 2)} and "split" not in c.task.args
+    c = get(",task=gsm8k")
+    c.task.args.path = "files"
+    assert c.sft.task.args.path == c.rl.task.args.path == "files" and c.sft.task.args.workers == 1
+    part = get(",part=rl,task=gsm8k")
+    part.task.args.path = "files"
+    assert part.task.name == "gsm8k" and "law" not in part and part.init is None
+
+
+@pytest.mark.parametrize(
+    "arg, message",
+    [
+        (",task=chain_summ", "unknown reasoning-gym task 'chain_summ' (did you mean 'chain_sum'?)"),
+        (",task=chain_sum,max_term=3", "reasoning-gym task 'chain_sum' has no setting 'max_term' (did you mean"),
+    ],
+)
+def test_a_task_that_is_not_there_is_named(folder, tmp_path, arg, message):
+    with pytest.raises(InputError, match=re.escape(message)) as e:
+        quickstart.run(get(arg, path=str(folder)), str(tmp_path / "run"))
+    assert "\n" not in str(e.value) and not (tmp_path / "run").exists()
+
+
 def test_text_needs_a_tokenizer(tmp_path):
     """Mutation: an AttributeError from within."""
     (tmp_path / "q.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
