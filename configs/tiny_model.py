@@ -3,7 +3,7 @@
 python -m experiments.tiny_model --config=configs/tiny_model.py:task=chain_sum --workdir=runs/tiny
 
 Task and settings are given as in configs/rl/hf.py.
-Time: a few seconds. Outcome: runs/tiny/model, 0.9 M parameters.
+Time: a few seconds. Outcome: runs/tiny/model, 0.15 M parameters.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,8 @@
 """Your own model: GRPO on a Hugging Face folder, then the law, and a folder that transformers loads.
 
 python -m experiments.quickstart --config=configs/rl/hf.py:path=MODEL,task=TASK --workdir=runs/mine
-python -m experiments.quickstart --config=configs/rl/hf.py:tiny,path=runs/tiny/model,task=chain_sum --workdir=runs/mine
+python -m experiments.quickstart --workdir=runs/mine \
+    --config=configs/rl/hf.py:tiny,path=runs/tiny/model,task=chain_sum,max_terms=2,min_digits=2,max_digits=2
 
 MODEL is a folder with config.json, safetensors and tokenizer.json (Qwen2, Qwen2.5, Qwen3, Llama 3). TASK is one of ours
 (gsm8k, jsonl, parquet, tfds, countdown) or any of reasoning-gym's. Its arguments are flags, such as
@@ -9,8 +10,8 @@ MODEL is a folder with config.json, safetensors and tokenizer.json (Qwen2, Qwen2
 Without `tiny`, RL begins with the model as it is, at the learning rate that papers use for 0.5 B to 32 B parameters;
 `--config.sft.steps=100` imitates the task's worked answers first. `tiny` is for a model of experiments.tiny_model.
 `part=rl` is the same RL run for experiments.train_rl alone, `part=sft` the imitation for experiments.train_sft.
-Time: with `tiny` about 5 minutes on 2 CPU cores. Expect its entropy to fall and its held-out pass@1 to rise, and
-runs/mine/export with the weights bit for bit; for a real model see configs/rl/qwen_math.py.
+Time: with `tiny` about 3 minutes on 2 CPU cores. Expect on two-digit sums entropy 0.44 -> 0.33 nats a token, held-out
+pass@1 0.37 -> 0.43, pass@8 0.91 -> 0.86; for a real model see configs/rl/qwen_math.py.
 """
 
 import ast

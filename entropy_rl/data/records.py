@@ -68,8 +68,30 @@ class Judge:
         return " ".join(response.split())
 
 
+class Judged:
+    """The half of a task that is its judge's."""
+
+    judge: Any
+
+    def verify(self, problem: Problem, response: str) -> float:
+        """Reward of any string; never raises."""
+        return self.judge.verify(problem, response)
+
+    def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
+        """`verify` of each pair."""
+        return self.judge.verify_all(problems, responses)
+
+    def final_answer(self, response: str) -> str:
+        """What a response commits to; "" for none."""
+        return self.judge.final_answer(response)
+
+    def solution(self, response: str) -> str:
+        """The response in the form in which equal ones are the same."""
+        return self.judge.solution(response)
+
+
 @dataclasses.dataclass(frozen=True)
-class Records:
+class Records(Judged):
     """Problems of one split; made by `build`.
 
     Attributes:
@@ -98,22 +120,6 @@ class Records:
         if not 0 <= i < len(self.problems):
             raise IndexError(f"{self.name}/{self.split} has problems 0..{len(self.problems) - 1}, not {i}")
         return self.problems[i]
-
-    def verify(self, problem: Problem, response: str) -> float:
-        """Reward of any string; never raises."""
-        return self.judge.verify(problem, response)
-
-    def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
-        """`verify` of each pair."""
-        return self.judge.verify_all(problems, responses)
-
-    def final_answer(self, response: str) -> str:
-        """What a response commits to; "" for none."""
-        return self.judge.final_answer(response)
-
-    def solution(self, response: str) -> str:
-        """The response in the form in which equal ones are the same."""
-        return self.judge.solution(response)
 
 
 def build(

@@ -24,7 +24,7 @@ from typing import Any
 
 from entropy_rl.answers.extract import FORMS, committed, final_answer
 from entropy_rl.answers.workers import Workers
-from entropy_rl.data import gym
+from entropy_rl.data import gym, records
 from entropy_rl.data.splits import SPLITS, check_shares, split_of
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.tasks.base import Problem
@@ -124,7 +124,7 @@ class Judge:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gym:
+class Gym(records.Judged):
     """Problems of one split; made by `make`.
 
     Attributes:
@@ -163,22 +163,6 @@ class Gym:
             self._seen.add(" ".join(problem.prompt.split()))
             self._distinct.append(problem)
         return self._distinct[i]
-
-    def verify(self, problem: Problem, response: str) -> float:
-        """Reward of any string; never raises."""
-        return self.judge.verify(problem, response)
-
-    def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
-        """`verify` of each pair."""
-        return self.judge.verify_all(problems, responses)
-
-    def final_answer(self, response: str) -> str:
-        """What a response commits to; "" for none."""
-        return self.judge.final_answer(response)
-
-    def solution(self, response: str) -> str:
-        """The response in the form in which equal ones are the same."""
-        return self.judge.solution(response)
 
     def _draw(self, i: int, seen: Iterable[str] = ()) -> Problem:
         level, why = self.judge.levels[i % len(self.judge.levels)], ""
