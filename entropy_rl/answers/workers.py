@@ -190,6 +190,7 @@ class _Worker:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         # threads' stacks and arenas would use up the address space
         env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        env |= {"PYTHONHASHSEED": "0"}  # the order of a set is then the same in each of them, and tomorrow
         self.served = 0
         self.process = subprocess.Popen(
             [sys.executable, "-m", "entropy_rl.answers.workers"],

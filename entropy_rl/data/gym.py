@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import json
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,21 @@ from entropy_rl.data.splits import digest
 from entropy_rl.errors import InputError, lookup, nearest
 
 OURS = ("seed", "size")  # fields of every task's settings that follow from a seed and a split
-# These make all their problems at once, however few are asked for.
-EAGER = {"acre": 4096, "list_functions": 1 << 16}
-ENDLESS = 1 << 40  # problems of any other
+# Most make any problem when it is asked for, whatever they are told of their size. These make or draw all at once,
+# refuse more, or have a seed of 32 bits: so many they have.
+LIMITED = {
+    "acre": 4096,
+    "gsm_symbolic": 1 << 20,
+    "list_functions": 1 << 20,
+    "pool_matrix": 1 << 30,
+    "word_ladder": 20_000,
+}
+SIZE = 1 << 20  # what all others are told; if a later version drew all at once, that would take a second and no more
+# These go through sets of words, so that what they make depends on Python's hash seed, which is another one in every
+# process: they are asked in a worker, where it is fixed.
+HASHED = {"isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder"}
+# Where an entry without an answer, of which there are several, has one of them.
+EXAMPLES = ("possible_answer", "example_answer", "example_correct_answer")
 
 
 def library() -> types.ModuleType:
@@ -78,9 +91,9 @@ def dataset(name: str, seed: int, settings: Mapping[str, Any], level: int | None
             )
     given = dict(settings) if level is None else {**settings, **_of_level(name, level, settings)}
     # Its problem i is seeded with seed + i, so that seeds next to each other share their problems: far apart, none do.
-    start = digest(f"reasoning-gym/{name}/{seed}") % (1 << 62)
+    start = digest(f"reasoning-gym/{name}/{seed}") % (1 << (31 if name == "pool_matrix" else 62))
     try:
-        return make(config(**given, seed=start, size=EAGER.get(name, ENDLESS)))
+        return make(config(**given, seed=start, size=LIMITED.get(name, SIZE)))
     except (AssertionError, TypeError, ValueError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"reasoning-gym task {name!r} with {given}: {text}") from error
@@ -122,9 +135,33 @@ def _of_level(name: str, level: int, settings: Mapping[str, Any]) -> dict[str, A
     return out
 
 
-def scorer(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], float]:
-    """(level, number of the problem, answer) -> the task's own score. For a worker, as scorers evaluate answers."""
+def pose(data: Any, number: int) -> tuple[str, str]:
+    """(question, reference answer) of problem `number`; "" where the task's own scorer does not find its answer right.
+
+    Raises what the generator raises: some give up on some draws.
+    """
+    entry = data[number]
+    answer = entry["answer"]
+    if answer is None:
+        answer = next((entry["metadata"][k] for k in EXAMPLES if k in entry["metadata"]), "")
+        answer = answer if isinstance(answer, str) else json.dumps(answer)
+    try:
+        right = data.score_answer(answer.strip(), entry) >= 1
+    except Exception:
+        right = False
+    return entry["question"], answer if right else ""
+
+
+def poser(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], tuple[str, str]]:
+    """(level, number) -> `pose`, for a worker."""
     library()  # here, where no limit counts: it takes seconds
+    with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
+    return lambda item: pose(with_level(item[0]), item[1])
+
+
+def scorer(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], float]:
+    """(level, number, answer) -> the task's own score, for a worker: scorers evaluate what models write."""
+    library()
     with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
     entry = functools.lru_cache(maxsize=4096)(lambda level, i: with_level(level)[i])
 

@@ -18,20 +18,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from entropy_rl.answers.extract import FORMS, committed, final_answer
-from entropy_rl.answers.workers import Workers
+from entropy_rl.answers.workers import Failure, Workers
 from entropy_rl.data import gym, records
-from entropy_rl.data.splits import SPLITS, check_shares, split_of
+from entropy_rl.data.splits import SPLITS, check_shares, digest, split_of
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.tasks.base import Problem
 
 FRAMES = {"boxed": "\\boxed{%s}", "tag": "<answer>%s</answer>", "hash": "#### %s"}  # a gold answer as a response
 SHARES = (0.5, 0.25, 0.25)  # of questions: draws cost little, and none of a split is looked for in more than four
-TRIES = 1000  # draws until a question is of the split
+TRIES = 1000  # draws until a question is of the split, and new in it
 
 
 class Judge:
@@ -66,30 +67,41 @@ class Judge:
         self.levels = (None,) if levels is None else tuple(levels) if isinstance(levels, Iterable) else (levels,)
         if not self.levels:
             raise InputError("reasoning_gym levels=(): give one or more, or None")
-        self._order = {"name": name, "seed": seed, "settings": dict(settings or {})}
+        plain = json.loads(json.dumps(dict(settings or {})))  # as a worker gets them: a tuple is a list
+        self._order = {"name": name, "seed": seed, "settings": plain}
         self._dataset = functools.cache(functools.partial(gym.dataset, **self._order))
         for level in self.levels:  # names what is wrong with any of them
             self._dataset(level=level)
         limits = {"count": workers, "seconds": seconds, "megabytes": megabytes}
         self._workers = Workers("entropy_rl.data.gym:scorer", setup=self._order, **limits)
+        self._poser = None
+        if name in gym.HASHED:
+            self._poser = Workers("entropy_rl.data.gym:poser", setup=self._order, seconds=60.0, megabytes=megabytes)
 
-    def entry(self, level: int | None, number: int) -> Mapping[str, Any]:
-        """reasoning-gym's own problem."""
-        return self._dataset(level=level)[number]
+    def close(self) -> None:
+        """Ends the workers."""
+        for workers in filter(None, (self._workers, self._poser)):
+            workers.close()
 
-    def reference(self, level: int | None, entry: Mapping[str, Any]) -> str:
-        """The problem's own answer as a response; "" where its own scorer does not find it right."""
-        if not isinstance(entry["answer"], str):
-            return ""
-        answer = FRAMES.get(self.form, "%s") % entry["answer"]
-        try:  # not in a worker: this is no text of a model
-            return answer if self._dataset(level=level).score_answer(self._answer(answer), entry) >= 1 else ""
-        except Exception:
-            return ""
+    def pose(self, level: int | None, number: int) -> tuple[str, str]:
+        """(question, reference answer as a response) of a draw; "" where none would be found right.
+
+        Raises:
+          Exception: the generator gives up.
+        """
+        if self._poser is None:
+            question, answer = gym.pose(self._dataset(level=level), number)
+        else:
+            [made] = self._poser.map([(level, number)])
+            if isinstance(made, Failure):
+                raise RuntimeError(made.text)
+            question, answer = made
+        framed = FRAMES.get(self.form, "%s") % answer
+        return question, framed if answer and self._answer(framed) == answer.strip() else ""
 
     def knows(self, problem: Problem) -> bool:
         """Whether the installed version makes this very problem."""
-        return self.entry(*_place(problem))["question"] == problem.prompt
+        return self.pose(*_place(problem)) == (problem.prompt, problem.answer)
 
     def verify(self, problem: Problem, response: str) -> float:
         """The score of the response, 0 where its scorer fails; see `make`. Never raises."""
@@ -168,14 +180,12 @@ class Gym(records.Judged):
         level, why = self.judge.levels[i % len(self.judge.levels)], ""
         for number in _numbers(self.name, self.split, i):
             try:
-                entry = self.judge.entry(level, number)
+                question, answer = self.judge.pose(level, number)
             except Exception as error:  # some generators give up on some draws
                 why = f" (the generator: {' '.join(str(error).split()) or type(error).__name__})"
                 continue
-            question = entry["question"]
             if split_of(question, self._shares) != self.split or " ".join(question.split()) in seen:
                 continue
-            answer = self.judge.reference(level, entry)
             if not answer:
                 why = " whose reference answer is scored as right"
                 continue
@@ -187,12 +197,14 @@ class Gym(records.Judged):
         )
 
 
-def _numbers(name: str, split: str, i: int) -> range:
+def _numbers(name: str, split: str, i: int) -> Iterator[int]:
     """The draws among which problem `i` of a split is looked for; no other split has any of these."""
-    if name in gym.EAGER:
-        return range(SPLITS.index(split) + len(SPLITS) * i, gym.EAGER[name], len(SPLITS))
-    first = i * TRIES * len(SPLITS) + SPLITS.index(split)
-    return range(first, first + TRIES * len(SPLITS), len(SPLITS))
+    own, count = SPLITS.index(split), len(SPLITS)
+    if name in gym.LIMITED:  # from a place of its own, round the whole circle
+        size = gym.LIMITED[name] // count
+        start = digest(f"{name}/{split}/{i}") % size
+        return (own + count * ((start + k) % size) for k in range(min(size, TRIES)))
+    return (own + count * (i * TRIES + k) for k in range(TRIES))
 
 
 def _place(problem: Problem) -> tuple[int | None, int]:
