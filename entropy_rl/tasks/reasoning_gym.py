@@ -127,12 +127,12 @@ class Judge:
         return " ".join(response.split())
 
     def _answer(self, response: str) -> str:
-        if self.form != "any":
-            return final_answer(response, self.form)
-        marked = next(filter(None, (final_answer(response, form) for form in ("boxed", "tag", "hash"))), "")
-        # workers speak UTF-8, which has no halves of surrogate pairs
-        text = marked or committed(response).strip()
-        return text.encode("utf-8", "replace").decode()
+        if self.form == "any":
+            marked = (final_answer(response, form) for form in ("boxed", "tag", "hash"))
+            found = next(filter(None, marked), "") or committed(response).strip()
+        else:
+            found = final_answer(response, self.form)
+        return found.encode("utf-8", "replace").decode()  # scorers meet no halves of surrogate pairs
 
 
 @dataclasses.dataclass(frozen=True)
