@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import random
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -135,21 +136,31 @@ def _of_level(name: str, level: int, settings: Mapping[str, Any]) -> dict[str, A
     return out
 
 
+def entry(data: Any, number: int) -> Any:
+    """reasoning-gym's own problem. A few generators draw from Python's global generator too: it is seeded for them."""
+    state = random.getstate()
+    random.seed(number)
+    try:
+        return data[number]
+    finally:
+        random.setstate(state)
+
+
 def pose(data: Any, number: int) -> tuple[str, str]:
     """(question, reference answer) of problem `number`; "" where the task's own scorer does not find its answer right.
 
     Raises what the generator raises: some give up on some draws.
     """
-    entry = data[number]
-    answer = entry["answer"]
+    made = entry(data, number)
+    answer = made["answer"]
     if answer is None:
-        answer = next((entry["metadata"][k] for k in EXAMPLES if k in entry["metadata"]), "")
+        answer = next((made["metadata"][k] for k in EXAMPLES if k in made["metadata"]), "")
         answer = answer if isinstance(answer, str) else json.dumps(answer)
     try:
-        right = data.score_answer(answer.strip(), entry) >= 1
+        right = data.score_answer(answer.strip(), made) >= 1
     except Exception:
         right = False
-    return entry["question"], answer if right else ""
+    return made["question"], answer if right else ""
 
 
 def poser(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], tuple[str, str]]:
@@ -163,10 +174,10 @@ def scorer(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Seque
     """(level, number, answer) -> the task's own score, for a worker: scorers evaluate what models write."""
     library()
     with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
-    entry = functools.lru_cache(maxsize=4096)(lambda level, i: with_level(level)[i])
+    kept = functools.lru_cache(maxsize=4096)(lambda level, i: entry(with_level(level), i))
 
     def score(item: Sequence[Any]) -> float:
         level, i, answer = item
-        return float(with_level(level).score_answer(answer, entry(level, i)))
+        return float(with_level(level).score_answer(answer, kept(level, i)))
 
     return score

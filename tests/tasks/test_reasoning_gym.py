@@ -1,6 +1,7 @@
 """tasks/reasoning_gym.py: its problems are reasoning-gym's, its splits share no question, its scorers run elsewhere."""
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -218,6 +219,18 @@ def test_problems_are_the_same_in_every_process():
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True)
         said.append(done.stdout or done.stderr)
     assert said[0] == said[1] and "ransom" in said[0]
+
+
+def test_a_generator_that_draws_from_elsewhere():
+    """list_functions draws from Python's global generator too. Mutation: it is not seeded, or left seeded."""
+    one = base.get("reasoning_gym", name="list_functions")
+    random.seed(5)
+    problems = [one[i] for i in range(30)]
+    after = random.random()
+    other = base.get("reasoning_gym", name="list_functions")
+    assert [other[i] for i in reversed(range(30))][::-1] == problems and len({p.prompt for p in problems}) > 25
+    random.seed(5)
+    assert random.random() == after
 
 
 def test_one_of_several_answers():
