@@ -20,7 +20,7 @@ def scored(order: Sequence) -> tuple[str, list[tuple[str, str, str, float]]]:
     Args:
       order: name, number of problems, seed.
     """
-    reasoning_gym = gym.library()
+    reasoning_gym = gym.module()
     from reasoning_gym.dataset import ProceduralDataset
 
     name, problems, seed = order

@@ -33,7 +33,7 @@ HASHED = {"isomorphic_strings", "knight_swap", "polynomial_multiplication", "ran
 EXAMPLES = ("possible_answer", "example_answer", "example_correct_answer")
 
 
-def library() -> types.ModuleType:
+def module() -> types.ModuleType:
     """The package `reasoning_gym`; it takes seconds to import, so only what needs it asks for it.
 
     Raises:
@@ -56,7 +56,7 @@ def names() -> list[str]:
     Raises:
       InputError: it is not installed.
     """
-    library()
+    module()
     from reasoning_gym.factory import DATASETS
 
     return sorted(name for name in DATASETS if name != "composite")
@@ -75,7 +75,7 @@ def dataset(name: str, seed: int, settings: Mapping[str, Any], level: int | None
     Raises:
       InputError: no such task, setting or level; a value that the task refuses; a setting that the level gives.
     """
-    library()
+    module()
     from reasoning_gym.factory import DATASETS
 
     lookup(dict.fromkeys(names()), name, "reasoning-gym task")
@@ -107,7 +107,7 @@ def levels(name: str) -> int:
 
 
 def _curriculum(name: str) -> Any:
-    library()
+    module()
     from reasoning_gym.factory import CURRICULA
 
     return CURRICULA[name]() if name in CURRICULA else None
@@ -165,14 +165,14 @@ def pose(data: Any, number: int) -> tuple[str, str]:
 
 def poser(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], tuple[str, str]]:
     """(level, number) -> `pose`, for a worker."""
-    library()  # here, where no limit counts: it takes seconds
+    module()  # here, where no limit counts: it takes seconds
     with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
     return lambda item: pose(with_level(item[0]), item[1])
 
 
 def scorer(name: str, seed: int, settings: Mapping[str, Any]) -> Callable[[Sequence[Any]], float]:
     """(level, number, answer) -> the task's own score, for a worker: scorers evaluate what models write."""
-    library()
+    module()
     with_level = functools.cache(lambda level: dataset(name, seed, settings, level))
     kept = functools.lru_cache(maxsize=4096)(lambda level, i: entry(with_level(level), i))
 

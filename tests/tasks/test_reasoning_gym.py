@@ -252,7 +252,7 @@ def test_more_problems_than_questions():
 def test_without_the_package(monkeypatch):
     monkeypatch.setattr(gym.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(InputError, match=r"need the package reasoning-gym .*: pip install 'entropy_rl\[tasks\]'"):
-        gym.library()
+        gym.module()
 
 
 @pytest.mark.slow
