@@ -1,4 +1,4 @@
-"""From logits to the log-probability and the exact entropy of every token.
+"""From hidden states or logits to the log-probability and the exact entropy of every token.
 
 Alignment (the only shift by one in the project): column t of every `[B, T]` array talks about `tokens[:, t]`. The
 model's output at position t - 1 predicts that token, so statistics move one column to the right here, and column 0,
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from entropy_rl.tiled_head import head_stats
 
 
 @jax.custom_vjp
@@ -59,26 +62,49 @@ def _one_hot(targets, logits):
 categorical_stats.defvjp(_stats_forward, _stats_backward)
 
 
-def token_stats(logits: jax.Array, tokens: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
+def choice_stats(logits: jax.Array, targets: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """log p(target) under softmax(logits / temperature), and the entropy of softmax(logits): as `categorical_stats`."""
+    logp, entropy = categorical_stats(logits, targets)
+    if temperature != 1.0:
+        logp, _ = categorical_stats(logits / temperature, targets)
+    return logp, entropy
+
+
+def token_stats(
+    hidden: jax.Array,
+    head: jax.Array,
+    tokens: jax.Array,
+    temperature: float = 1.0,
+    *,
+    vocab_axis: int = 0,
+    mesh: Mesh | None = None,
+) -> tuple[jax.Array, jax.Array]:
     """Log-probability of every token given those before it, and the policy's entropy where it was chosen.
 
+    No logits of all tokens are made: see tiled_head.head_stats, and its arguments.
+
     Args:
-      logits: f32[B, T, V], the model's output on `tokens`.
+      hidden: [B, T, d], what the model's head reads on `tokens`.
+      head: [V, d], or [d, V] with vocab_axis 1.
       tokens: i32[B, T].
       temperature: of the behaviour policy; `logp` is that of softmax(logits / temperature), which is what a ratio must
         compare. The entropy is always that of softmax(logits): the law's H is taken at temperature 1
         (Cui et al., arXiv:2505.22617, Eq 5 and its code).
+      vocab_axis: see `head`.
+      mesh: over which hidden states and head are cut, if they are.
 
     Returns:
       (logp, entropy): f32[B, T], nats; column 0 is 0.
     """
-    # Rolling the targets instead of slicing the logits spares a copy of the largest array there is; the wrapped last
-    # column is dropped by `_right`.
+    # Rolling the targets instead of slicing spares a copy of the hidden states; the wrapped last column is dropped by
+    # `_right`.
     targets = jnp.roll(tokens, -1, axis=1)
-    logp, entropy = categorical_stats(logits, targets)
-    if temperature != 1.0:
-        logp, _ = categorical_stats(logits / temperature, targets)
-    return _right(logp), _right(entropy)
+    return _both_right(head_stats(hidden, head, targets, temperature, vocab_axis=vocab_axis, mesh=mesh))
+
+
+def logit_stats(logits: jax.Array, tokens: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """`token_stats` from logits f32[B, T, V], where they are small enough to be made."""
+    return _both_right(choice_stats(logits, jnp.roll(tokens, -1, axis=1), temperature))
 
 
 def choice_logits(logits: jax.Array) -> jax.Array:
@@ -115,6 +141,10 @@ def join_prompt(x: jax.Array, start: jax.Array, length: int) -> jax.Array:
 def shifted(x: jax.Array) -> jax.Array:
     """A critic's output at each position -> the value of the state in which each token was chosen; column 0 is 0."""
     return _right(x)
+
+
+def _both_right(stats):
+    return tuple(map(_right, stats))
 
 
 def _right(x: jax.Array) -> jax.Array:

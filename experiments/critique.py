@@ -121,7 +121,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
         task=task,
         criticise=how.criticise,
         answer=how.answer,
-        score=jax.jit(token_scores(model, temperature=r.temperature)),
+        score=jax.jit(token_scores(model, temperature=r.temperature, mesh=mesh)),
         rows=r.prompts * c.refined,
         length=task.prompt_length + task.response_length,
         count=c.refined,

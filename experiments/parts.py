@@ -110,7 +110,7 @@ def make(config: ConfigDict) -> Parts:
         schedule=schedule,
         evaluator=Evaluator(config, model, mesh),
         adaptation=adaptation,
-        score=adaptation.over(token_scores(model, temperature=r.temperature, **shared)),
+        score=adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
         together=shared["samples"],
         loss=loss,
         weight=build.weight(config.weight, mask, tokens),

@@ -88,7 +88,7 @@ class SelfTraining:
         base = self._fresh()
         self._base = build.initial_params(config.init, base) if config.init is not None else base.params
         self._update = learner.make_update(
-            *(objectives.nll(token_scores(self._model)), tx),
+            *(objectives.nll(token_scores(self._model, mesh=mesh)), tx),
             microbatches=config.microbatches,
             record=objectives.nll_record,
         )

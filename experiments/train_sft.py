@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     workdir = launch.open_workdir(config, workdir)
 
     update = learner.make_update(
-        objectives.nll(adaptation.over(token_scores(model))),
+        objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),
         tx,
         microbatches=config.microbatches,
         record=objectives.nll_record,

@@ -49,24 +49,27 @@ def updated(loss="ppo", *, data=None, hparams=None, **more):
 
     Many tests begin with the same one, so it is made once: what this gives is to be read only.
     """
-    make = _updated if data or hparams else _made_once
+    make = make_updated if data or hparams else _made_once
     return make(loss, data=data, hparams=hparams, **more)
 
 
-def _updated(loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparams=None, weight=None, **model):
+def make_updated(loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparams=None, weight=None, **model):
+    """`updated`, made anew."""
     model = presets.make("test", vocab, **model)
     mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
     tx = optax.sgd(1.0)
     state = learner.init_state(model, tx, mesh, jax.random.key(0))
     hparams = SELECTING.get(loss, {}) | (hparams or {})
-    objective = objectives.policy(token_scores(model), partial(POLICY_LOSSES[loss], **hparams), weight=weight)
+    objective = objectives.policy(
+        token_scores(model, mesh=mesh), partial(POLICY_LOSSES[loss], **hparams), weight=weight
+    )
     update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
     data = jax.tree.map(partial(jax.device_put, device=sharding.rows(mesh)), data or batch(vocab=vocab))
     state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
     return jax.device_get(state.params), jax.device_get(metrics)
 
 
-_made_once = cache(_updated)
+_made_once = cache(make_updated)
 
 
 def assert_close(a, b, atol=1e-5):

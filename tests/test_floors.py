@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
     errors jsonl
-    logprobs masking entropy_theory entropy advantages rewards controllers alarms
+    tiled_head logprobs masking entropy_theory entropy advantages rewards controllers alarms
     losses.selection losses.policy losses.weights losses.kl losses.value
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report

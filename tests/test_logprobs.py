@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl.logprobs import categorical_stats, choice_logits, token_stats
+from entropy_rl.logprobs import categorical_stats, choice_logits, logit_stats
 
 
 def reference(logits, targets):
@@ -52,10 +52,10 @@ def test_the_shift():
     """Column t talks about token t: with logits that point at the next token, every log-prob but column 0 is near 0."""
     tokens = jnp.array([[3, 1, 4, 1, 5]])
     pointing = jax.nn.one_hot(jnp.roll(tokens, -1, axis=1), 6) * 100
-    logp, entropy = token_stats(pointing, tokens)
+    logp, entropy = logit_stats(pointing, tokens)
     np.testing.assert_allclose(logp, 0.0, atol=1e-6)
     wrong = jax.nn.one_hot(tokens, 6) * 100
-    np.testing.assert_allclose(token_stats(wrong, tokens)[0], [[0, -100, -100, -100, -100]], atol=1e-4)
+    np.testing.assert_allclose(logit_stats(wrong, tokens)[0], [[0, -100, -100, -100, -100]], atol=1e-4)
     np.testing.assert_array_equal(choice_logits(pointing)[:, 1:], pointing[:, :-1])
     np.testing.assert_array_equal(choice_logits(pointing)[:, 0], 0.0)
 
@@ -63,6 +63,6 @@ def test_the_shift():
 def test_temperature_moves_logp_and_leaves_entropy(rng):
     logits = jnp.asarray(rng.normal(size=(2, 5, 9)).astype(np.float32))
     tokens = jnp.asarray(rng.integers(0, 9, (2, 5)))
-    logp, entropy = token_stats(logits, tokens, temperature=0.5)
-    np.testing.assert_allclose(logp, token_stats(logits * 2, tokens)[0], rtol=1e-6)
-    np.testing.assert_allclose(entropy, token_stats(logits, tokens)[1], rtol=1e-6)
+    logp, entropy = logit_stats(logits, tokens, temperature=0.5)
+    np.testing.assert_allclose(logp, logit_stats(logits * 2, tokens)[0], rtol=1e-6)
+    np.testing.assert_allclose(entropy, logit_stats(logits, tokens)[1], rtol=1e-6)

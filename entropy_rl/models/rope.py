@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from entropy_rl.errors import lookup
@@ -97,3 +99,40 @@ KINDS = {"linear": linear, "llama3": llama3, "yarn": yarn}
 def frequencies(head_dim: int, theta: float, scaling: Scaling) -> tuple[np.ndarray, float]:
     """(w f32[D / 2], multiplier of cos and sin) of a scaling; InputError for a kind that there is not."""
     return lookup(KINDS, scaling.kind, "rope scaling")(head_dim, theta, scaling)
+
+
+def rotary(
+    positions: jax.Array, head_dim: int, theta: float, scaling: Scaling | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each; stretched by a scaling.
+
+    Behind a barrier: XLA on CPU would compute them again for every head, in every layer and in every fusion.
+    """
+    half = head_dim // 2
+    factor = 1.0
+    if scaling is None:
+        frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    else:
+        frequency, factor = frequencies(head_dim, theta, scaling)
+    angle = positions[..., None, None].astype(jnp.float32) * frequency.reshape(1, 1, 1, half)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if factor != 1.0:
+        cos, sin = cos * factor, sin * factor
+    return jax.lax.optimization_barrier((cos, sin))
+
+
+@jax.custom_vjp
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen): [B, T, H, D].
+
+    Its gradient is the rotation back; the derived one would pad and add each half on its own.
+    """
+    half = x.shape[-1] // 2
+    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+
+
+rotate.defvjp(
+    lambda x, cos, sin: (rotate(x, cos, sin), (cos, sin)),
+    lambda residuals, g: (rotate(g, residuals[0], -residuals[1]), None, None),
+)

@@ -11,17 +11,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from entropy_rl.logprobs import categorical_stats, join_prompt, shifted, split_prompt, token_stats
-from entropy_rl.models.transformer import Transformer
+from entropy_rl import tiled_head
+from entropy_rl.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
+from entropy_rl.models.transformer import Transformer, head_matrix
+from entropy_rl.tiled_head import head_stats
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
 
 
 def token_scores(
-    model: Transformer, *, temperature: float = 1.0, samples: int = 1, prompt_length: int | None = None
+    model: Transformer,
+    *,
+    temperature: float = 1.0,
+    samples: int = 1,
+    prompt_length: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Score:
     """Scores of a policy: `logp` and `entropy` of every token (logprobs.token_stats).
+
+    Logits are made where all of a device's are one tile of tiled_head, and are never whole elsewhere.
 
     Args:
       model: with a language-model head.
@@ -32,24 +42,42 @@ def token_scores(
         statistics (0 elsewhere). The same numbers to rounding; with 16 tokens of prompt, 32 of response and 8 samples
         about 3/10 of the work is spared.
       prompt_length: read with `samples` above 1.
+      mesh: over which rows and parameters are cut.
 
     Returns:
       (params, tokens i32[B, T], mask bool[B, T]) -> {"logp", "entropy"} f32[B, T], nats.
     """
+    devices = mesh.size if mesh else 1
+
+    def small(targets):
+        return targets.size * model.config.vocab_size <= tiled_head.ELEMENTS * devices
+
+    def head(params):
+        matrix, axis = head_matrix(model.config, params)
+        return matrix, {"vocab_axis": axis, "mesh": mesh}
 
     def whole(params, tokens, mask):
-        logits, _ = model.apply(params, tokens)
-        logp, entropy = token_stats(logits, tokens, temperature)
-        return {"logp": logp, "entropy": entropy}
+        logits, out = model.apply(params, tokens, logits=small(tokens))
+        if small(tokens):
+            return _named(*logit_stats(logits, tokens, temperature))
+        matrix, how = head(params)
+        return _named(*token_stats(out["hidden"], matrix, tokens, temperature, **how))
 
     def by_prompt(params, tokens, mask):
-        start, logits, chosen = _after_prompt(model, params, tokens, mask, samples, prompt_length)
-        logp, entropy = categorical_stats(logits, chosen)
-        if temperature != 1.0:
-            logp, _ = categorical_stats(logits / temperature, chosen)
-        return {k: join_prompt(v, start, tokens.shape[1]) for k, v in (("logp", logp), ("entropy", entropy))}
+        start, fed, chosen = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
+        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, logits=small(fed))
+        if small(fed):
+            stats = choice_stats(logits, chosen, temperature)
+        else:
+            matrix, how = head(params)
+            stats = head_stats(out["hidden"], matrix, chosen, temperature, **how)
+        return _named(*(join_prompt(x, start, tokens.shape[1]) for x in stats))
 
     return whole if samples == 1 else by_prompt
+
+
+def _named(logp, entropy):
+    return {"logp": logp, "entropy": entropy}
 
 
 def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = None) -> Score:
@@ -60,18 +88,17 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
         return {"value": shifted(value)}
 
     def by_prompt(params, tokens, mask):
-        start, value, _ = _after_prompt(model, params, tokens, mask, samples, prompt_length)
+        start, fed, _ = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
+        value, _ = _after_prompt(model, params, tokens, start, fed, samples, prompt_length)
         return {"value": join_prompt(value, start, tokens.shape[1])}
 
     return whole if samples == 1 else by_prompt
 
 
-def _after_prompt(model, params, tokens, mask, samples, width):
-    """Runs each prompt once, then the responses on its keys and values: (start, result [B, R, ...], chosen [B, R])."""
-    start, fed, chosen = split_prompt(tokens, mask, tokens.shape[1] - width)
-    _, out = model.apply(params, tokens[::samples, :width])
+def _after_prompt(model, params, tokens, start, fed, samples, width, logits=True):
+    """Runs each prompt once, then the responses on its keys and values: the model's result on what was `fed`."""
+    _, out = model.apply(params, tokens[::samples, :width], logits=False)
     positions = start[:, None] - 1 + jnp.arange(fed.shape[1])[None]
     # the prompt's last token is fed again, with the response
     own = jnp.arange(width)[None] < start[:, None] - 1
-    result, _ = model.apply(params, fed, positions, cache=out["cache"], valid=own)
-    return start, result, chosen
+    return model.apply(params, fed, positions, cache=out["cache"], valid=own, logits=logits)

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.ad_checkpoint import checkpoint_name
 
 from entropy_rl.models import rope
 
@@ -97,6 +98,18 @@ class Config:
     norm_eps: float = 1e-6
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
+    remat: str = "none"  # what the backward pass makes again: a row of REMAT
+    attention: str = "own"  # over given tokens alone: own, or jax.nn.dot_product_attention's "xla" or "cudnn"
+
+
+# What of a block is kept for the backward pass: all; what its linear layers give, so nothing that is as long as the
+# context squared; or its input alone, for a quarter more arithmetic. XLA's CPU backend drops the barriers that keep
+# recomputation late, so that memory is saved on accelerators only.
+REMAT = {
+    "none": None,
+    "linear": jax.checkpoint_policies.save_only_these_names("linear"),
+    "block": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 class Dense(nn.Module):
@@ -112,7 +125,7 @@ class Dense(nn.Module):
         m = self.config
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(1.0, "fan_in", "normal"), shape, m.param_dtype)
-        y = self.project(x, kernel.astype(m.dtype))
+        y = checkpoint_name(self.project(x, kernel.astype(m.dtype)), "linear")
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype)
             y = y + bias.astype(m.dtype)[None, None]
@@ -131,43 +144,6 @@ class RMSNorm(nn.Module):
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
         return (y * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
-
-
-def rotary(
-    positions: jax.Array, head_dim: int, theta: float, scaling: rope.Scaling | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each; stretched by a scaling.
-
-    Behind a barrier: XLA on CPU would compute them again for every head, in every layer and in every fusion.
-    """
-    half = head_dim // 2
-    factor = 1.0
-    if scaling is None:
-        frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    else:
-        frequency, factor = rope.frequencies(head_dim, theta, scaling)
-    angle = positions[..., None, None].astype(jnp.float32) * frequency.reshape(1, 1, 1, half)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    if factor != 1.0:
-        cos, sin = cos * factor, sin * factor
-    return jax.lax.optimization_barrier((cos, sin))
-
-
-@jax.custom_vjp
-def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen): [B, T, H, D].
-
-    Its gradient is the rotation back; the derived one would pad and add each half on its own.
-    """
-    half = x.shape[-1] // 2
-    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
-
-
-rotate.defvjp(
-    lambda x, cos, sin: (rotate(x, cos, sin), (cos, sin)),
-    lambda residuals, g: (rotate(g, residuals[0], -residuals[1]), None, None),
-)
 
 
 class Attention(nn.Module):
@@ -190,11 +166,14 @@ class Attention(nn.Module):
             k = RMSNorm(m.norm_eps, m.param_dtype, name="k_norm")(k)
         # Behind a barrier, or XLA on CPU does the norm and the rotation inside the transposed copies below,
         # unvectorised.
-        q, k = jax.lax.optimization_barrier((rotate(q, *angle), rotate(k, *angle)))
+        q, k = jax.lax.optimization_barrier((rope.rotate(q, *angle), rope.rotate(k, *angle)))
         # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
         kv = k, v
+        out = Dense(m, m.d_model, use_bias=m.o_bias, name="o")
+        if cache is None and m.attention != "own":
+            return out(flash(q, k, v, m.attention)), kv
         if cache is None:
             seen = jnp.tril(jnp.ones((time, time), bool))[None, None, None]
         elif column is None:
@@ -217,7 +196,19 @@ class Attention(nn.Module):
         mixed = jnp.einsum("bkgts,bksd->bkgtd", share.astype(x.dtype), v, preferred_element_type=jnp.float32)
         mixed = (mixed / total).astype(x.dtype)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
-        return Dense(m, m.d_model, use_bias=m.o_bias, name="o")(mixed), kv
+        return out(mixed), kv
+
+
+def flash(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str) -> jax.Array:
+    """Causal attention by jax's own function: q [B, K, G, T, D], k and v [B, K, T, D] -> [B, T, K G D].
+
+    With "cudnn", on a GPU in bfloat16, no scores of context x context are kept; "xla" is the same sums anywhere.
+    """
+    batch, kv_heads, groups, time, size = q.shape
+    q = q.transpose(0, 3, 1, 2, 4).reshape(batch, time, kv_heads * groups, size)
+    k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+    mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=implementation)
+    return mixed.reshape(batch, time, -1)
 
 
 class Block(nn.Module):
@@ -252,6 +243,7 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         column: jax.Array | int | None = None,
         valid: jax.Array | None = None,
+        logits: bool = True,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Runs the model.
 
@@ -268,6 +260,8 @@ class Transformer(nn.Module):
           cache: of a prefill and earlier steps, B slots; or of N rows, N a divisor of B, without a column.
           column: i32 scalar, where to write in the cache; None: nowhere.
           valid: bool[B, columns], with a cache.
+          logits: False: the language-model head is left out and the result is None; `out["hidden"]` and `head_matrix`
+            are then what logprobs.token_stats takes.
 
         Returns:
           result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
@@ -287,12 +281,14 @@ class Transformer(nn.Module):
             name="embed",
         )
         x = embed(tokens)
-        angle = rotary(positions, m.head_dim, m.rope_theta, m.rope_scaling)
+        angle = rope.rotary(positions, m.head_dim, m.rope_theta, m.rope_scaling)
         out: dict[str, Any] = {"embedded": x}
         keys, values = [], []
+        policy = REMAT[m.remat] if column is None else None  # nothing is differentiated in a decode step
+        block = Block if policy is None else nn.remat(Block, policy=policy)
         for i in range(m.layers):
             layer = None if cache is None else (cache.k[i], cache.v[i])
-            x, (k, v) = Block(m, name=f"layer_{i}")(x, angle, layer, column, valid)
+            x, (k, v) = block(m, name=f"layer_{i}")(x, angle, layer, column, valid)
             out[f"layer_{i}"] = x
             keys.append(k)
             values.append(v)
@@ -302,6 +298,15 @@ class Transformer(nn.Module):
         if m.head == "value":
             value = Dense(m, 1, use_bias=True, name="value_head")(x)
             return value[..., 0].astype(jnp.float32), out
+        if not logits:
+            return None, out
         if m.tied:
             return head_product(x, embed.embedding.T.astype(m.dtype)), out
         return Dense(m, m.vocab_size, project=head_product, name="lm_head")(x), out
+
+
+def head_matrix(config: Config, params: Any) -> tuple[jax.Array, int]:
+    """What logits are made with, in the type that the model computes in, and which of its axes is the vocabulary's."""
+    p = params["params"]
+    matrix, axis = (p["embed"]["embedding"], 0) if config.tied else (p["lm_head"]["kernel"], 1)
+    return matrix.astype(config.dtype), axis

@@ -8,11 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from entropy_rl import learner, objectives, sharding
+from entropy_rl import learner, objectives, sharding, tiled_head
 from entropy_rl.models import hf, lora, presets
 from entropy_rl.models.scoring import token_scores
+from entropy_rl.models.transformer import RULES
 from entropy_rl.sampling.engine import generate
-from tests.learning import LOSSES, assert_close, batch, updated
+from entropy_rl.tiled_head import head_stats
+from tests.learning import LOSSES, assert_close, batch, make_updated, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 # The mesh that cuts every axis is in the fast suite; the others repeat it, an axis at a time.
@@ -28,6 +30,39 @@ def mesh(name):
 def test_the_update_is_that_of_one_device(name):
     """Mutation: take the mean of the devices' losses."""
     assert_close(updated("ppo", mesh=mesh(name), kv_heads=4), updated("ppo", kv_heads=4))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("vocab, words", [(24, 2), (23, 5)])
+def test_the_head_without_logits_over_a_mesh(name, vocab, words):
+    """Rows, vocabulary and width cut: values and both gradients; 23 words are cut by no mesh. Mutations: no sum of the
+    vocabulary's parts, a head's gradient of one device's rows, a part's numbers from 0."""
+    rng = np.random.default_rng(0)
+    x, head = rng.normal(size=(8, 3, 16)).astype("f4"), rng.normal(size=(vocab, 16)).astype("f4")
+    targets, (a, b) = rng.integers(0, vocab, (8, 3)), rng.normal(size=(2, 8, 3)).astype("f4")
+
+    def f(x, head, mesh=None, axis=0):
+        logp, entropy = head_stats(x, head, targets, 0.7, vocab_axis=axis, mesh=mesh, words=words, elements=16)
+        return jnp.sum(a * logp + b * entropy), (logp, entropy)
+
+    gradient = jax.jit(jax.grad(f, (0, 1), has_aux=True), static_argnames=("mesh", "axis"))
+    want = gradient(x, head)
+    m = mesh(name)
+    for axis, path in enumerate(("embed/embedding", "lm_head/kernel")):
+        placed = head if axis == 0 else head.T
+        rule = sharding.infer_sharding({path: placed}, RULES, m)[path]
+        (gx, gh), stats = gradient(*jax.device_put((x, placed), (sharding.rows(m), rule)), mesh=m, axis=axis)
+        assert_close(((gx, gh if axis == 0 else gh.T), stats), want)
+
+
+@pytest.mark.parametrize("how", [{"microbatches": 2}, {"remat": "block"}, {"tiled": True}])
+def test_ways_to_save_memory_on_a_mesh_that_cuts_every_axis(how, monkeypatch):
+    want = updated("ppo", kv_heads=4)
+    if how.get("tiled"):
+        how = {}
+        monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
+    got = make_updated("ppo", mesh=mesh("2x2x2"), kv_heads=4, **how)  # not the one that was made before
+    assert_close(got, want)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -53,8 +88,6 @@ def test_the_sampler_gives_the_same_tokens(name):
     kw = {"samples": 4, "slots": 8, "max_new": 7, "eos": 1}
     want = generate(model, params, prompts, jax.random.key(1), **kw)
     m = mesh(name)
-    from entropy_rl.models.transformer import RULES
-
     placed = jax.device_put(params, sharding.infer_sharding(params, RULES, m))
     got = generate(model, placed, prompts, jax.random.key(1), sharding=sharding.rows(m), **kw)
     for a, b in zip(want, got):

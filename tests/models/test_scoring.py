@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entropy_rl import tiled_head
 from entropy_rl.models import presets
 from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
@@ -65,3 +66,27 @@ def test_values_are_of_the_state_before_the_token():
     a, b = (values(model)(params, t, mask)["value"] for t in (tokens, other))
     np.testing.assert_array_equal(a[:, :7], b[:, :7])
     assert np.all(a[:, 7] != b[:, 7]) and not np.any(a[:, 0])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("shared", [{}, {"samples": SAMPLES, "prompt_length": PROMPT}])
+def test_scores_without_logits_are_those_with_them(monkeypatch, shared, tied):
+    """Values and gradients, where logits are too many. Mutations: no shift, the head's axis the other way round."""
+    model = Transformer(dataclasses.replace(presets.make("test", 24).config, tied=tied))
+    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    tokens, mask = rollout()
+
+    def f(params):
+        scores = token_scores(model, temperature=0.7, **shared)(params, tokens, mask)
+        kept = {k: jnp.where(mask, s, 0.0) for k, s in scores.items()}
+        return sum(jnp.sum(jnp.sin(s)) for s in kept.values()), kept
+
+    grads, scores = jax.grad(f, has_aux=True)(params)
+    logits = f"f32[12,{RESPONSE if shared else PROMPT + RESPONSE},24]"
+    assert logits in str(jax.make_jaxpr(f)(params))
+    monkeypatch.setattr(tiled_head, "ELEMENTS", 100)
+    assert logits not in str(jax.make_jaxpr(lambda p: f(p))(params))  # another function, or jax has its program still
+    grads_tiled, scores_tiled = jax.grad(f, has_aux=True)(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), scores, scores_tiled)
+    scale = max(np.abs(g).max() for g in jax.tree.leaves(grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), grads, grads_tiled)

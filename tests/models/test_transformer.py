@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,8 @@ from jax.test_util import check_grads
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
-from entropy_rl.models.transformer import Cache, matmul, rotary, rotate
+from entropy_rl.models.rope import rotary, rotate
+from entropy_rl.models.transformer import Cache, Transformer, matmul
 
 VARIANTS = {
     "qwen3": {},
@@ -107,3 +110,34 @@ def test_gradients_by_hand_equal_finite_differences(f, args):
 def test_unknown_preset_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'embedded'"):
         presets.make("embeded", 40)
+
+
+@pytest.mark.parametrize("change", [{"remat": "block"}, {"remat": "linear"}, {"attention": "xla"}])
+def test_ways_to_compute_do_not_change_what_is_computed(rng, change):
+    """Result, gradients and parameters' names. Mutation: heads of a group in another order for jax's attention."""
+    config = presets.make("test", 24).config
+    tokens = rng.integers(0, 24, (2, 6))
+    results = []
+    for c in (config, dataclasses.replace(config, **change)):
+        model = Transformer(c)
+        params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+        results.append(jax.value_and_grad(lambda p, m=model: jnp.sum(jnp.sin(m.apply(p, tokens)[0])))(params))
+    scale = max(np.abs(g).max() for g in jax.tree.leaves(results[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), *results)
+
+
+def test_what_is_kept_for_the_backward_pass(capsys):
+    """Nothing as long as the context squared with `linear`, inputs of blocks alone with `block`: what a compiler does
+    with that is its own matter. Mutation: `remat` not read, or a name that no linear layer gives."""
+    tokens = jnp.zeros((2, 17), jnp.int32)
+    kept = {}
+    for remat in ("none", "linear", "block"):
+        model = Transformer(dataclasses.replace(presets.make("test", 24).config, remat=remat))
+        params = model.init(jax.random.key(0), tokens)
+        jax.ad_checkpoint.print_saved_residuals(lambda p, m=model: jnp.sum(m.apply(p, tokens)[0]), params)
+        arrays = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "from the argument" not in line]
+        kept[remat] = [tuple(map(int, a[a.index("[") + 1 : -1].split(","))) for a in arrays if a[-2] != "["]
+    squares = {k: [s for s in shapes if s[-2:] == (17, 17)] for k, shapes in kept.items()}
+    assert squares["none"] and not squares["linear"] and not squares["block"]
+    wide = {k: [s for s in shapes if s == (2, 17, 64)] for k, shapes in kept.items()}  # gate and up
+    assert len(wide["linear"]) >= 4 and not wide["block"]

@@ -1,0 +1,261 @@
+"""Log-probability and entropy from hidden states and the head matrix, a tile of logits at a time.
+
+Logits of a real vocabulary are the largest arrays of a training step: 4,096 tokens x 151,936 words are 2.5 GB, three
+times over with the gradient. Here a tile of them lives at a time. The forward pass keeps, for each token, the running
+maximum m and sums S = sum e^(z - m) and E = sum e^(z - m) (z - m) over the words so far (the online softmax,
+arXiv:1805.02867, with a second sum for the entropy); the backward pass makes each tile again and sends it through both
+matrix products at once. Operands keep their type; products are accumulated, and statistics kept, in float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+WORDS = 2048  # in a tile
+ELEMENTS = 1 << 24  # of a tile at most, in float32 64 MB: tokens are cut where there are more
+ROWS, VOCAB, WIDTH = ("data", "fsdp"), "tensor", "fsdp"  # what the axes of a mesh cut (sharding.py)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the head lies: which of its axes is the vocabulary's, and over which mesh axes things are cut."""
+
+    vocab_axis: int = 0  # 0: [V, d], an embedding; 1: [d, V], a kernel
+    rows: tuple[str, ...] = ()
+    vocab: tuple[str, ...] = ()
+    width: tuple[str, ...] = ()
+    words: int = WORDS
+    elements: int = ELEMENTS
+
+
+def head_stats(
+    hidden: jax.Array,
+    head: jax.Array,
+    targets: jax.Array,
+    temperature: float = 1.0,
+    *,
+    vocab_axis: int = 0,
+    mesh: Mesh | None = None,
+    words: int = WORDS,
+    elements: int = ELEMENTS,
+) -> tuple[jax.Array, jax.Array]:
+    """log p(target) under softmax(z / temperature) and the entropy of softmax(z), z = hidden @ head, without all z.
+
+        log p_y = z_y / T - log Z_T        H = log Z_1 - sum_j p_j z_j        (nats)
+        dL/dz_j = g_logp / T (1[j = y] - p_T,j) - g_H p_j (log p_j + H)
+
+    Args:
+      hidden: [B, T, d], float32 or bfloat16.
+      head: [V, d], or [d, V] with vocab_axis 1.
+      targets: i32[B, T], each in [0, V).
+      temperature: of log p alone, as in logprobs.token_stats.
+      vocab_axis: see `head`.
+      mesh: where given, rows are taken to be cut over its axes data and fsdp, the vocabulary over tensor and the width
+        d over fsdp (sharding.py), and each device works on what it has: a tile of the head is gathered over fsdp when
+        it is needed, and sums of the vocabulary's parts are added over tensor. An axis that does not divide its
+        dimension is not cut. None: as the compiler sees fit.
+      words: columns of a tile.
+      elements: most elements of a tile.
+
+    Returns:
+      (logp, entropy): f32[B, T] both. The gradient goes through both.
+    """
+    layout = Layout(vocab_axis, words=words, elements=elements)
+    if mesh is None or mesh.size == 1:
+        return _stats(hidden, head, targets, temperature, layout, None)
+    size = lambda axes: max(1, *(mesh.shape[a] for a in axes))  # noqa: E731
+    if targets.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
+        return _stats(hidden, head, targets, temperature, layout, None)
+    divides = lambda axis, n: (axis,) if n % size((axis,)) == 0 else ()  # noqa: E731
+    layout = dataclasses.replace(
+        layout,
+        rows=ROWS,
+        vocab=divides(VOCAB, head.shape[vocab_axis]),
+        width=divides(WIDTH, head.shape[1 - vocab_axis]),
+    )
+    return _stats(hidden, head, targets, temperature, layout, mesh)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _stats(hidden, head, targets, temperature, layout, mesh):
+    return _stats_forward(hidden, head, targets, temperature, layout, mesh)[0]
+
+
+def _stats_forward(hidden, head, targets, temperature, layout, mesh):
+    run = _over(mesh, layout, partial(_forward, temperature=temperature, layout=layout), "xhy", "yyyy")
+    logp, entropy, log_z, log_zt = run(hidden, head, targets)
+    return (logp, entropy), (hidden, head, targets, entropy, log_z, log_zt)
+
+
+def _stats_backward(temperature, layout, mesh, residuals, cotangents):
+    run = _over(mesh, layout, partial(_backward, temperature=temperature, layout=layout), "xhyyyyyy", "xh")
+    grad_hidden, grad_head = run(*residuals, *cotangents)
+    return grad_hidden, grad_head, None
+
+
+_stats.defvjp(_stats_forward, _stats_backward)
+
+
+def _over(mesh, layout, function, inputs, outputs):
+    """`function` on every device's part, and on flat tokens; x: hidden states, h: the head, y: a number a token."""
+
+    def flat(*args):
+        shape = args[inputs.index("y")].shape
+        args = [a if k == "h" else a.reshape(-1, *a.shape[2:]) for k, a in zip(inputs, args)]
+        return tuple(o if k == "h" else o.reshape(*shape, *o.shape[1:]) for k, o in zip(outputs, function(*args)))
+
+    if mesh is None:
+        return flat
+    head = (layout.vocab or None, layout.width or None)
+    kinds = {
+        "x": PartitionSpec(layout.rows),
+        "y": PartitionSpec(layout.rows),
+        "h": PartitionSpec(*(head if layout.vocab_axis == 0 else head[::-1])),
+    }
+    specs = [tuple(kinds[k] for k in names) for names in (inputs, outputs)]
+    return jax.shard_map(flat, mesh=mesh, in_specs=specs[0], out_specs=specs[1], check_vma=False)
+
+
+def _forward(x, head, y, *, temperature, layout):
+    """x [N, d], head, y i32[N] -> logp, entropy, log Z_1, log Z_T, f32[N] each."""
+    tiles = _Tiles(x, head, layout)
+
+    def words(total, i):
+        piece, column, new = tiles.head(head, i)
+
+        def tokens(_, j):
+            m, s, e, st, zy = (tiles.rows(a, j) for a in total)
+            z = jnp.where(new[None], tiles.logits(tiles.rows(x, j), piece), -jnp.inf)
+            top = jnp.maximum(m, jnp.max(z, axis=1))
+            shrink, z0 = jnp.exp(m - top), z - top[:, None]
+            p = jnp.exp(z0)
+            # -inf 0 where a column is not new
+            e = shrink * (e + (m - top) * s) + jnp.sum(jnp.where(new[None], p * z0, 0.0), axis=1)
+            s = shrink * s + jnp.sum(p, axis=1)
+            if temperature != 1.0:
+                st = jnp.exp((m - top) / temperature) * st + jnp.sum(jnp.exp(z0 / temperature), axis=1)
+            hit = (column[None] == tiles.rows(y, j)[:, None]) & new[None]
+            return None, (top, s, e, st, zy + jnp.sum(jnp.where(hit, z, 0.0), axis=1))
+
+        return tiles.over_rows(tokens, None)[1], None
+
+    start = (jnp.full(y.shape, -1e30), *(jnp.zeros(y.shape) for _ in range(4)))
+    (m, s, e, st, zy), _ = jax.lax.scan(words, start, jnp.arange(tiles.count))
+    if layout.vocab:
+        top = jax.lax.pmax(m, layout.vocab)
+        shrink = jnp.exp(m - top)
+        e = jax.lax.psum(shrink * (e + (m - top) * s), layout.vocab)
+        s, zy = jax.lax.psum((shrink * s, zy), layout.vocab)
+        st = jax.lax.psum(jnp.exp((m - top) / temperature) * st, layout.vocab)
+        m = top
+    log_s = jnp.log(s)
+    entropy = jnp.maximum(log_s - e / s, 0.0)  # rounding can leave -1e-8 on a certain token
+    log_zt = m / temperature + jnp.log(st) if temperature != 1.0 else m + log_s
+    return zy / temperature - log_zt, entropy, m + log_s, log_zt
+
+
+def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperature, layout):
+    """Gradients of x and head."""
+    tiles = _Tiles(x, head, layout)
+    g_logp = g_logp / temperature
+    of_tokens = (x, y, entropy, log_z, log_zt, g_logp, g_entropy)
+
+    def words(carry, i):
+        grad_x, grad_head = carry
+        piece, column, new = tiles.head(head, i)
+
+        def tokens(total, j):
+            xj, yj, h, lz, lzt, gl, gh = (tiles.rows(a, j) for a in of_tokens)
+            z = tiles.logits(xj, piece)
+            log_p = z - lz[:, None]
+            p = jnp.exp(log_p)
+            pt = p if temperature == 1.0 else jnp.exp(z / temperature - lzt[:, None])
+            hit = column[None] == yj[:, None]
+            g = jnp.where(hit, gl[:, None], 0.0) - gl[:, None] * pt - gh[:, None] * p * (log_p + h[:, None])
+            g = jnp.where(new[None], g, 0.0).astype(x.dtype)
+            # made once, and not anew by either product
+            g = jax.lax.optimization_barrier(g)
+            total = total + tiles.grad_piece(xj, g)
+            return total, tiles.rows(grad_x, j) + tiles.grad_hidden(g, piece)
+
+        grad, grad_x = tiles.over_rows(tokens, jnp.zeros(piece.shape, jnp.float32))
+        return (grad_x, tiles.add(grad_head, grad, i)), None
+
+    start = jnp.zeros(x.shape, jnp.float32), jnp.zeros(head.shape, head.dtype)
+    (grad_x, grad_head), _ = jax.lax.scan(words, start, jnp.arange(tiles.count))
+    if layout.vocab:
+        grad_x = jax.lax.psum(grad_x, layout.vocab)
+    return grad_x.astype(x.dtype), grad_head
+
+
+class _Tiles:
+    """Cuts tokens and words; the last tile of words overlaps the one before, and its old columns are masked."""
+
+    def __init__(self, x: jax.Array, head: jax.Array, layout: Layout):
+        self._axis, self._layout = layout.vocab_axis, layout
+        self._vocab = head.shape[self._axis]
+        self._words = min(layout.words, self._vocab)
+        self.count = -(-self._vocab // self._words)
+        tokens = x.shape[0]
+        parts = -(-tokens * self._words // layout.elements)
+        while tokens % parts:  # even parts; at most one token each
+            parts += 1
+        self._parts, self._tokens = parts, tokens // parts
+
+    def head(self, head: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(the i-th words' part of the head, whole in its width; their numbers; which no tile before had)."""
+        start = self._start(i)
+        piece = jax.lax.dynamic_slice_in_dim(head, start, self._words, self._axis)
+        if self._layout.width:
+            piece = jax.lax.all_gather(piece, self._layout.width, axis=1 - self._axis, tiled=True)
+        column = start + jnp.arange(self._words)
+        new = column >= i * self._words
+        if self._layout.vocab:
+            column = column + jax.lax.axis_index(self._layout.vocab) * self._vocab
+        return piece, column, new
+
+    def add(self, total: jax.Array, grad: jax.Array, i: jax.Array) -> jax.Array:
+        """Adds the gradient of the i-th piece, summed over the devices' rows, to that of the head."""
+        rows = [a for a in self._layout.rows if a not in self._layout.width]
+        if self._layout.width:
+            grad = jax.lax.psum_scatter(grad, self._layout.width, scatter_dimension=1 - self._axis, tiled=True)
+        if rows:
+            grad = jax.lax.psum(grad, tuple(rows))
+        start = self._start(i)
+        old = jax.lax.dynamic_slice_in_dim(total, start, self._words, self._axis)
+        return jax.lax.dynamic_update_slice_in_dim(total, old + grad.astype(total.dtype), start, self._axis)
+
+    def rows(self, array: jax.Array, j: jax.Array) -> jax.Array:
+        """The j-th part of the tokens."""
+        if self._parts == 1:
+            return array
+        return jax.lax.dynamic_slice_in_dim(array, j * self._tokens, self._tokens)
+
+    def over_rows(self, f: Any, carry: Any) -> tuple[Any, Any]:
+        """(carry, results of all tokens) of f(carry, j) over the parts of the tokens."""
+        if self._parts == 1:
+            return f(carry, 0)
+        carry, out = jax.lax.scan(f, carry, jnp.arange(self._parts))
+        return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
+
+    def logits(self, x: jax.Array, piece: jax.Array) -> jax.Array:
+        return self._product(x, piece, 1, 1 - self._axis)
+
+    def grad_hidden(self, g: jax.Array, piece: jax.Array) -> jax.Array:
+        return self._product(g, piece, 1, self._axis)
+
+    def grad_piece(self, x: jax.Array, g: jax.Array) -> jax.Array:
+        return self._product(g, x, 0, 0) if self._axis == 0 else self._product(x, g, 0, 0)
+
+    def _start(self, i):
+        return jnp.minimum(i * self._words, self._vocab - self._words)
+
+    @staticmethod
+    def _product(a, b, over_a, over_b):
+        return jax.lax.dot_general(a, b, (((over_a,), (over_b,)), ((), ())), preferred_element_type=jnp.float32)
