@@ -27,6 +27,11 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
             "problems": 256,
             "samples": 8,  # a problem
             "ks": (1, 2, 4, 8),  # pass@k, at most `samples`
+            # training samples the policy as it is; papers often evaluate it sharpened
+            "temperature": placeholder(float),  # None: rollout.temperature
+            "top_k": 0,  # most probable tokens, 0: all
+            "top_p": 1.0,  # nucleus
+            "min_p": 0.0,  # of the most probable token's probability
         }
     )
     c.checkpoint = ConfigDict({"every": 50, "keep": 2})  # steps

@@ -13,6 +13,7 @@ from entropy_rl.evaluate import attempt_all, evaluate, per_problem
 from entropy_rl.metrics import Writer
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
+from entropy_rl.sampling.decode import Warp
 from entropy_rl.tasks.base import Task
 from experiments import build, checks
 
@@ -28,6 +29,7 @@ class Evaluator:
     def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh):
         e, r = config.eval, config.rollout
         checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature")
+        drawn_from = behaviour(config)
         self._model, self._name, self._key = model, config.task.name, jax.random.key(config.seed)
 
         def plan(problems: int, samples: int, key: str) -> tuple[Task, dict]:
@@ -42,7 +44,7 @@ class Evaluator:
                 "slots": r.slots,
                 "max_new": task.response_length,
                 "prompt_length": task.prompt_length,
-                "warp": partial(warp.temperature, value=r.temperature),
+                "warp": drawn_from,
                 "sharding": sharding.rows(mesh),
             }
 
@@ -75,3 +77,18 @@ class Evaluator:
             key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 2), step)
             groups = attempt_all(self._model, params, task, key, **how)
             writer.problems(step, self._name, per_problem(task, groups))
+
+
+def behaviour(config: ConfigDict) -> Warp:
+    """What evaluations draw from: the policy at `eval.temperature`, cut by eval.top_k, top_p and min_p."""
+    e = config.eval
+    temperature = config.rollout.temperature if e.temperature is None else e.temperature
+    if e.temperature is not None:
+        checks.positive(config, "eval.temperature")
+    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "eval.top_k")
+    checks.require(config, "a number above 0 and at most 1", lambda x: 0 < x <= 1, "eval.top_p")
+    checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "eval.min_p")
+    cuts = {"top_k": e.top_k, "top_p": float(e.top_p), "min_p": float(e.min_p)}
+    if cuts == {"top_k": 0, "top_p": 1.0, "min_p": 0.0}:
+        return partial(warp.temperature, value=temperature)
+    return partial(warp.truncated, temperature=temperature, **cuts)

@@ -142,6 +142,12 @@ def _search(p, target):
     return place, jnp.take_along_axis(total - p, place[:, None], axis=-1)[:, 0]
 
 
+@jax.jit
+def keep(state: State, slots: jax.Array) -> State:
+    """A state of these slots alone: i32[n], numbers of slots."""
+    return jax.tree.map(lambda x: x[slots] if x.ndim else x, state)
+
+
 @partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width"), donate_argnames="state")
 def decode(
     model: Transformer,
@@ -153,8 +159,9 @@ def decode(
     eos: tuple[int, ...],
     warp: Warp,
     width: int,
+    until: jax.Array | int = 0,
 ) -> tuple[State, Emitted]:
-    """Up to `ticks` steps of all slots, fewer if none is active any more.
+    """Up to `ticks` steps of all slots, fewer if only `until` are active any more.
 
     Args:
       model, params: the policy.
@@ -164,6 +171,7 @@ def decode(
       eos: tokens that end a response; the response includes it.
       warp: f32[S, V] -> f32[S, V], the behaviour distribution's logits.
       width: P, the prompt part of the cache.
+      until: active slots at which it ends, so that others can be refilled, or left out.
 
     Returns:
       (state, emitted).
@@ -179,7 +187,7 @@ def decode(
 
     def more(carry):
         t, state, _ = carry
-        return (t < ticks) & jnp.any(state.left > 0)
+        return (t < ticks) & (jnp.sum(state.left > 0) > until)
 
     def step(carry):
         t, state, emitted = carry

@@ -18,6 +18,9 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp as warps
 
+LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
+FEWEST = 16  # slots that stay
+
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
@@ -61,7 +64,9 @@ def generate(
       warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6). A program is compiled for each,
         where equal partials are one.
       prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
-      chunk: decode steps between two looks at which slots are free to be refilled.
+      chunk: most decode steps between two looks at which slots are free to be refilled; fewer where an eighth of them
+        is, and somebody waits. Once nobody does, half of the slots are left out whenever they are free (where max_new
+        is LONG or more).
       sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
       streams: threads that share the slots and the requests. None: two where the slots lie on one CPU, whose small
         operations XLA would do on a single core (on two cores they give 1.8 times the tokens a second), and one
@@ -101,7 +106,7 @@ def generate(
         eos=eos,
         warp=_one(warp),
         chunk=chunk,
-        place=(lambda x: x) if sharding is None else partial(jax.device_put, device=sharding),
+        sharding=sharding,
     )
     # each stream has its share of the slots and of the requests; the noise does not know which
     slot_parts, parts = (np.array_split(np.arange(n), streams) for n in (slots, requests))
@@ -139,10 +144,12 @@ def _streams(sharding: jax.sharding.Sharding | None) -> int:
 
 
 def _serve(
-    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, place
+    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, sharding
 ) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy)."""
     width = padded.shape[1]
+    place = (lambda x: x) if sharding is None else partial(jax.device_put, device=sharding)
+    devices = 1 if sharding is None else sharding.num_devices
     state = slots_.empty(prefix, slots=slots, columns=width + max_new)
     state = jax.tree.map(lambda x: place(x) if x.ndim else x, state)
     serving = np.full(slots, -1)  # request of each slot, by its place in `requests`
@@ -151,7 +158,7 @@ def _serve(
     while waiting < len(requests) or (serving >= 0).any():
         free = np.flatnonzero(serving < 0)[: len(requests) - waiting]
         if free.size:
-            take = np.zeros(slots, bool)
+            take = np.zeros(len(serving), bool)
             take[free] = True
             serving[free] = np.arange(waiting, waiting + free.size)
             waiting += free.size
@@ -159,10 +166,19 @@ def _serve(
             prompt = request // samples
             length = lengths[prompt]
             last = padded[prompt, length - 1]
-            left = np.full(slots, max_new, np.int32)
+            left = np.full(len(serving), max_new, np.int32)
             state = slots_.insert(state, prefix, take, prompt, request, last, length, left)
+        fewer = _fewer(len(serving), max_new, devices)
+        if waiting == len(requests) and fewer and (serving >= 0).sum() <= fewer:
+            # the live ones first; the rest is free
+            kept = np.argsort(serving < 0, kind="stable")[:fewer].astype(np.int32)
+            state, serving = slots_.keep(state, kept), serving[kept]
+            state = jax.tree.map(lambda x: place(x) if x.ndim else x, state)
+            fewer = _fewer(fewer, max_new, devices)
+        # while there is who waits, an eighth of the slots may stand idle before the host looks
+        until = len(serving) - max(len(serving) // 8, 1) if waiting < len(requests) else fewer
         state, out = slots_.decode(
-            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width
+            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width, until=until
         )
         token, logp, entropy, live, left = jax.device_get((out.token, out.logp, out.entropy, out.live, state.left))
         count = live.sum(axis=1)
@@ -171,6 +187,15 @@ def _serve(
             pieces[serving[s]].append((token[s, :n], logp[s, :n], entropy[s, :n]))
         serving[left == 0] = -1
     return pieces
+
+
+def _fewer(slots: int, max_new: int, devices: int) -> int:
+    """With how many slots it goes on once so few requests are left; 0: with as many as there are.
+
+    Half of them, as each number is a program that is compiled; short responses are not worth one.
+    """
+    half = slots // 2
+    return half if max_new >= LONG and half >= FEWEST and slots % 2 == 0 and half % devices == 0 else 0
 
 
 def _completion(pieces: list[tuple], eos: tuple[int, ...]) -> Completion:

@@ -128,3 +128,20 @@ def test_imitation_has_none(tmp_path):
     config = launch.load_config("configs/sft/countdown.py:smoke")
     train_sft.run(config, str(tmp_path))
     assert "last" not in config.eval and metrics.read(tmp_path).problems == []
+
+
+def test_what_evaluations_draw_from():
+    """Mutation: `eval.temperature` not read, or a cut in training."""
+    logits = np.log(np.array([[0.5, 0.3, 0.15, 0.05]], "f4"))
+    plain = evaluation.behaviour(get(**{"rollout.temperature": 0.5}))
+    np.testing.assert_allclose(plain(logits), logits * 2, rtol=1e-6)
+    cut = evaluation.behaviour(get(**{"eval.temperature": 2.0, "eval.top_k": 2}))(logits)
+    np.testing.assert_allclose(cut[0, :2], logits[0, :2] / 2, rtol=1e-6)
+    assert (np.asarray(cut)[0, 2:] < -1e29).all()
+
+
+def test_a_greedy_cut_gives_equal_samples(tmp_path):
+    out = run(tmp_path, **{"eval.top_p": 1e-6})
+    assert all(row["right"] in (0, row["n"]) for row in out.problems)
+    with pytest.raises(InputError, match=r"config.eval.top_p=1.5: must be a number above 0 and at most 1"):
+        run(tmp_path / "bad", **{"eval.top_p": 1.5})

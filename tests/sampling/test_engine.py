@@ -7,7 +7,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
-from entropy_rl.sampling import decode, warp
+from entropy_rl.sampling import decode, engine, warp
 from entropy_rl.sampling.engine import generate, score
 
 EOS = 1
@@ -45,6 +45,28 @@ def test_the_schedule_does_not_change_what_is_sampled(policy):
 def test_neither_do_threads(policy, streams, slots):
     """Slots and requests shared by threads, unevenly. Mutation: a stream numbers its requests from 0."""
     assert tokens(sample(policy, streams=streams, slots=slots)) == tokens(sample(policy, streams=1))
+
+
+@pytest.mark.parametrize("slots, streams", [(12, 1), (8, 2), (None, 2)])
+def test_neither_do_slots_that_are_left_out(policy, monkeypatch, slots, streams):
+    """Half of the slots go on when so few requests are left. Mutation: the first half of the slots, live or not."""
+    want, sizes = tokens(sample(policy)), []
+    monkeypatch.setattr(engine, "LONG", 11)
+    monkeypatch.setattr(engine, "FEWEST", 2)
+    keep = decode.keep
+    monkeypatch.setattr(decode, "keep", lambda state, kept: sizes.append(len(kept)) or keep(state, kept))
+    assert tokens(sample(policy, slots=slots, streams=streams)) == want
+    assert sizes[0] == (slots or len(want)) // streams // 2
+
+
+def test_the_host_looks_when_an_eighth_of_the_slots_is_free(policy, monkeypatch):
+    """And only then, while there is who waits: chunks may be long. Mutation: `until` not given to decode."""
+    calls = []
+    original = decode.decode
+    monkeypatch.setattr(decode, "decode", lambda *args, **kw: calls.append(kw["until"]) or original(*args, **kw))
+    sample(policy, slots=8, chunk=11, streams=1)
+    lengths = [len(t) for t in tokens(sample(policy))]
+    assert calls.count(7) >= 5 and set(lengths) > {11}
 
 
 def test_neither_do_the_other_requests(policy):
