@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from entropy_rl.errors import InputError
 
 AXES = ("data", "fsdp", "tensor")
-Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+ROWS = ("data", "fsdp")  # what cuts batches, slots and everything else with rows
+Rules = Sequence[tuple[str, tuple[str | tuple[str, ...] | None, ...]]]
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
@@ -43,7 +45,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
 
 def rows(mesh: Mesh) -> NamedSharding:
     """Batches, slots and everything else with rows: the first axis over data and fsdp together."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -76,11 +78,19 @@ def infer_sharding(tree: Any, rules: Rules, mesh: Mesh) -> Any:
                     raise ValueError(f"rule {pattern!r} has {len(axes)} axes and {name} has shape {x.shape}")
                 # Only axes that really cut, and none at the end that do not: the form in which XLA gives an update's
                 # results back, so that the second update does not look like another program to jit.
-                cut = lambda axis, n: axis and mesh.shape[axis] > 1 and n % mesh.shape[axis] == 0  # noqa: E731
-                cuts = [axis if cut(axis, n) else None for axis, n in zip(axes, x.shape)]
+                cuts = [_cut(axis, n, mesh) for axis, n in zip(axes, x.shape)]
                 while cuts and cuts[-1] is None:
                     cuts.pop()
                 return NamedSharding(mesh, PartitionSpec(*cuts))
         raise ValueError(f"no sharding rule matches {name} {x.shape}: add one to the model's RULES")
 
     return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def _cut(axes, n, mesh):
+    """Those of the axes that cut a dimension of n: an axis, several, or None."""
+    names = [a for a in ((axes,) if isinstance(axes, str) else axes or ()) if mesh.shape[a] > 1]
+    parts = math.prod(mesh.shape[a] for a in names)
+    if not names or n % parts:
+        return None
+    return names[0] if len(names) == 1 else tuple(names)

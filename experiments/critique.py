@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, sharding
+from entropy_rl import learner
 from entropy_rl.critique import dataset, lessons
 from entropy_rl.critique.sentences import LEVELS, Critique
 from entropy_rl.errors import InputError
@@ -61,7 +61,7 @@ def talk(
     # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
     words = max(WORDS[level] + attempt * (level == "answer"), refine.SENTENCE * (c.source in refine.MODELS))
     width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
-    how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+    how = {"slots": config.rollout.slots, "mesh": mesh}
     judge, judge_params = critique_model(config, c.model, task, mesh) if c.source == "learned" else (model, None)
     ask = judging(config, task, judge, mesh, reference=c.reference)
 
@@ -167,7 +167,7 @@ def judging(
                 prompt_length=task.prompt_length + task.response_length * (2 if reference else 1) + 2,
                 warp=refine.GREEDY,
                 slots=config.rollout.slots,
-                sharding=sharding.rows(mesh),
+                mesh=mesh,
             )
 
         return refine.judge(answer, tried, reference=reference)

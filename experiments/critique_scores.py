@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, sharding
+from entropy_rl import learner
 from entropy_rl.critique import oracle
 from entropy_rl.critique.sentences import Critique, ask_refinement, limit, write
 from entropy_rl.evaluate import attempt_all
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     judge = critique.critique_model(config, path, task, mesh) if path is not None else None
     workdir = launch.open_workdir(config, workdir)
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
-    how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+    how = {"slots": config.rollout.slots, "mesh": mesh}
     own = partial(warp.temperature, value=config.rollout.temperature)
     groups = attempt_all(
         *(model, params, task, next(keys)),

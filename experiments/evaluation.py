@@ -8,7 +8,6 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
-from entropy_rl import sharding
 from entropy_rl.evaluate import attempt_all, evaluate, per_problem
 from entropy_rl.metrics import Writer
 from entropy_rl.models.transformer import Transformer
@@ -45,7 +44,7 @@ class Evaluator:
                 "max_new": task.response_length,
                 "prompt_length": task.prompt_length,
                 "warp": drawn_from,
-                "sharding": sharding.rows(mesh),
+                "mesh": mesh,
             }
 
         self._task, self._how = plan(e.problems, e.samples, "eval")

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, sharding
+from entropy_rl import learner
 from entropy_rl.critique import dataset, flaws, oracle
 from entropy_rl.critique.sentences import LEVELS, ask_refinement, limit, parse, write
 from entropy_rl.errors import InputError
@@ -85,7 +85,7 @@ class Maker:
             if name != "self":
                 judge, params = critique.critique_model(config, name, self._task, mesh, key="annotators")
             self._annotators[name] = partial(critique.judging(config, self._task, judge, mesh), params)
-        self._how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+        self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
 
     def rows(self) -> list[dataset.Row]:

@@ -158,7 +158,7 @@ class SelfTraining:
                 prompt_length=task.prompt_length,
                 slots=min(c.rollout.slots, BATCH * c.samples),
                 warp=partial(warp.temperature, value=c.temperature),
-                sharding=sharding.rows(self._mesh),
+                mesh=self._mesh,
             )
 
     def _teach(self, number: int, items: list[self_train.Item]) -> tuple[learner.TrainState, dict[str, float]]:

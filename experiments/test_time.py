@@ -33,7 +33,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, sharding
+from entropy_rl import learner
 from entropy_rl.critique.sentences import ask_refinement, limit, parse, write
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods import refine, test_time
@@ -95,7 +95,7 @@ class Tester:
         if self.source == "learned":
             judge, params = critique.critique_model(config, config.critique.model, self.task, mesh)
         self._ask = partial(critique.judging(config, self.task, judge, mesh), params)
-        self._how = {"slots": config.rollout.slots, "sharding": sharding.rows(mesh)}
+        self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._how |= {"warp": partial(warp.temperature, value=config.rollout.temperature)}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
 

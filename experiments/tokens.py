@@ -39,7 +39,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from entropy_rl import entropy, learner, sharding
+from entropy_rl import entropy, learner
 from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.losses.weights import top_entropy
@@ -92,7 +92,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         max_new=task.response_length,
         prompt_length=task.prompt_length,
         warp=partial(warp.temperature, value=r.temperature),
-        sharding=sharding.rows(mesh),
+        mesh=mesh,
     )
     length = task.prompt_length + task.response_length
     rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)

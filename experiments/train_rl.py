@@ -22,7 +22,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import sharding
 from entropy_rl.alarms import EntropyAlarm
 from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.data.order import problem_at
@@ -139,7 +138,7 @@ class Collector:
             "max_new": p.task.response_length,
             "prompt_length": p.task.prompt_length,
             "warp": partial(warp.temperature, value=self._r.temperature),
-            "sharding": sharding.rows(p.mesh),
+            "mesh": p.mesh,
         }
 
     def __call__(self, params: Any, step: int) -> tuple[Rollout, list[collect.Group], dict[str, float]]:

@@ -39,7 +39,7 @@ def attempt(
       problems: to be attempted.
       key: random key of this call.
       max_new: longest response, in tokens.
-      **sampling: samples, slots, warp, prompt_length, sharding of sampling/engine.generate.
+      **sampling: samples, slots, warp, prompt_length, mesh of sampling/engine.generate.
     """
     tokenizer = task.tokenizer
     prompts = [tokenizer.encode(p.prompt) for p in problems]

@@ -21,8 +21,15 @@ from flax import struct
 
 from entropy_rl.logprobs import categorical_stats
 from entropy_rl.models.transformer import Cache, Transformer
+from entropy_rl.sharding import ROWS
 
 Warp = Callable[[jax.Array], jax.Array]
+# Where a State lies on a mesh (sharding.infer_sharding): slots over the rows' axes, heads as those of the kernels.
+RULES = (
+    (r"cache/(k|v)/\d+", (ROWS, "tensor", None, None)),
+    (r"valid", (ROWS, None)),
+    (r"token|position|request|left", (ROWS,)),
+)
 
 
 @struct.dataclass

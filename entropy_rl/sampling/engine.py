@@ -11,12 +11,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp as warps
+from entropy_rl.sharding import infer_sharding
 
 LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
 FEWEST = 16  # slots that stay
@@ -45,7 +47,7 @@ def generate(
     warp: slots_.Warp = warps.temperature,
     prompt_length: int | None = None,
     chunk: int = 32,
-    sharding: jax.sharding.Sharding | None = None,
+    mesh: Mesh | None = None,
     streams: int | None = None,
 ) -> list[list[Completion]]:
     """Samples responses.
@@ -67,7 +69,7 @@ def generate(
       chunk: most decode steps between two looks at which slots are free to be refilled; fewer where an eighth of them
         is, and somebody waits. Once nobody does, half of the slots are left out whenever they are free (where max_new
         is LONG or more).
-      sharding: of the slots over a mesh (sharding.rows); None: as jax places them.
+      mesh: over which the parameters lie; slots and cache are cut like them (decode.RULES). None: one device.
       streams: threads that share the slots and the requests. None: two where the slots lie on one CPU, whose small
         operations XLA would do on a single core (on two cores they give 1.8 times the tokens a second), and one
         elsewhere. The size of a batch may change the last bit of a log-probability, so this number is not taken from
@@ -91,7 +93,7 @@ def generate(
 
     requests = len(prompts) * samples
     slots = min(slots or requests, requests)
-    streams = min(streams or _streams(sharding), slots)
+    streams = min(streams or _streams(mesh), slots)
     prefix = slots_.prefill(model, params, jnp.asarray(padded))
     serve = partial(
         _serve,
@@ -106,7 +108,7 @@ def generate(
         eos=eos,
         warp=_one(warp),
         chunk=chunk,
-        sharding=sharding,
+        mesh=mesh,
     )
     # each stream has its share of the slots and of the requests; the noise does not know which
     slot_parts, parts = (np.array_split(np.arange(n), streams) for n in (slots, requests))
@@ -138,20 +140,23 @@ def _bound(function, *args, **keywords) -> partial:
     return partial(function, *args, **keywords)
 
 
-def _streams(sharding: jax.sharding.Sharding | None) -> int:
-    devices = jax.devices()[:1] if sharding is None else list(sharding.device_set)
-    return 2 if len(devices) == 1 and devices[0].platform == "cpu" else 1
+def _streams(mesh: Mesh | None) -> int:
+    one = mesh is None or mesh.size == 1
+    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    return 2 if one and device.platform == "cpu" else 1
+
+
+def _placed(state: slots_.State, mesh: Mesh | None) -> slots_.State:
+    return state if mesh is None else jax.device_put(state, infer_sharding(state, slots_.RULES, mesh))
 
 
 def _serve(
-    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, sharding
+    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, mesh
 ) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy)."""
     width = padded.shape[1]
-    place = (lambda x: x) if sharding is None else partial(jax.device_put, device=sharding)
-    devices = 1 if sharding is None else sharding.num_devices
-    state = slots_.empty(prefix, slots=slots, columns=width + max_new)
-    state = jax.tree.map(lambda x: place(x) if x.ndim else x, state)
+    devices = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+    state = _placed(slots_.empty(prefix, slots=slots, columns=width + max_new), mesh)
     serving = np.full(slots, -1)  # request of each slot, by its place in `requests`
     pieces: list[list[tuple]] = [[] for _ in requests]
     waiting = 0  # the next request to be served
@@ -172,8 +177,7 @@ def _serve(
         if waiting == len(requests) and fewer and (serving >= 0).sum() <= fewer:
             # the live ones first; the rest is free
             kept = np.argsort(serving < 0, kind="stable")[:fewer].astype(np.int32)
-            state, serving = slots_.keep(state, kept), serving[kept]
-            state = jax.tree.map(lambda x: place(x) if x.ndim else x, state)
+            state, serving = _placed(slots_.keep(state, kept), mesh), serving[kept]
             fewer = _fewer(fewer, max_new, devices)
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         until = len(serving) - max(len(serving) // 8, 1) if waiting < len(requests) else fewer

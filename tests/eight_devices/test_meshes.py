@@ -12,10 +12,10 @@ from entropy_rl import learner, objectives, sharding, tiled_head
 from entropy_rl.models import hf, lora, presets
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import RULES
-from entropy_rl.sampling import engine
+from entropy_rl.sampling import decode, engine
 from entropy_rl.sampling.engine import generate
 from entropy_rl.tiled_head import head_stats
-from tests.learning import LOSSES, assert_close, batch, make_updated, updated
+from tests.learning import LOSSES, SELECTING, assert_close, batch, make_updated, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 # The mesh that cuts every axis is in the fast suite; the others repeat it, an axis at a time.
@@ -56,19 +56,29 @@ def test_the_head_without_logits_over_a_mesh(name, vocab, words):
         assert_close(((gx, gh if axis == 0 else gh.T), stats), want)
 
 
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("how", [{"microbatches": 2}, {"remat": "block"}, {"tiled": True}])
-def test_ways_to_save_memory_on_a_mesh_that_cuts_every_axis(how, monkeypatch):
+def test_ways_to_save_memory_on_a_mesh(name, how, monkeypatch):
     want = updated("ppo", kv_heads=4)
     if how.get("tiled"):
         how = {}
         monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
-    got = make_updated("ppo", mesh=mesh("2x2x2"), kv_heads=4, **how)  # not the one that was made before
+    got = make_updated("ppo", mesh=mesh(name), kv_heads=4, **how)  # not the one that was made before
     assert_close(got, want)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_with_micro_batches_on_eight_devices(loss):
     assert_close(updated(loss, mesh=mesh("8x1x1"), microbatches=2), updated(loss))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", SELECTING)
+@pytest.mark.parametrize("name", MESHES)
+def test_losses_that_select_tokens_on_every_mesh(name, loss):
+    """Which tokens: of the whole mini-batch, wherever its rows lie. Recomputation and micro-batches besides."""
+    got = updated(loss, mesh=mesh(name), microbatches=2, kv_heads=4, remat="linear")
+    assert_close(got, updated(loss, kv_heads=4))
 
 
 def test_parameters_lie_on_their_shards():
@@ -81,7 +91,22 @@ def test_parameters_lie_on_their_shards():
     assert moment.sharding == kernel.sharding
 
 
-@pytest.mark.parametrize("name", [pytest.param("8x1x1", marks=pytest.mark.slow), "2x2x2"])
+def test_the_cache_lies_where_the_heads_do():
+    """Slots over the rows' axes, key and value heads over tensor, and it stays there. Mutation: no rule for them."""
+    model = presets.make("test", 23)
+    m = mesh("2x2x2")
+    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.device_put(params, sharding.infer_sharding(params, RULES, m))
+    prefix = decode.prefill(model, params, jnp.ones((2, 3), jnp.int32))
+    state = engine._placed(decode.empty(prefix, slots=8, columns=7), m)
+    n = np.zeros(8, np.int32)
+    state = decode.insert(state, prefix, n == 0, n, n, n, n + 3, n + 4)
+    state, _ = decode.decode(model, params, state, jax.random.key(0), ticks=2, eos=(1,), warp=jnp.negative, width=3)
+    for x in (*state.cache.k, *state.cache.v):
+        assert x.addressable_shards[0].data.shape == (2, 1, 7, 8) and x.shape == (8, 2, 7, 8)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_the_sampler_gives_the_same_tokens(name, monkeypatch):
     monkeypatch.setattr(engine, "LONG", 7)
     monkeypatch.setattr(engine, "FEWEST", 2)
@@ -92,7 +117,7 @@ def test_the_sampler_gives_the_same_tokens(name, monkeypatch):
     want = generate(model, params, prompts, jax.random.key(1), **kw)
     m = mesh(name)
     placed = jax.device_put(params, sharding.infer_sharding(params, RULES, m))
-    got = generate(model, placed, prompts, jax.random.key(1), sharding=sharding.rows(m), **kw)
+    got = generate(model, placed, prompts, jax.random.key(1), mesh=m, **kw)
     for a, b in zip(want, got):
         for x, y in zip(a, b):
             np.testing.assert_array_equal(x.tokens, y.tokens)
