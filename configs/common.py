@@ -18,7 +18,7 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
     c = ConfigDict()
     c.seed = 0
     c.task = choice("countdown", levels=levels, talk=False)  # talk: whether it has the words of critiques
-    c.model = choice("embedded")
+    c.model = choice("embedded", remat="none")  # what is made again in the backward pass: none, linear, block
     c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # -1: the devices that are left
     c.eval = ConfigDict(
         {
@@ -41,6 +41,7 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
 def optimizer(learning_rate: float, **changes) -> ConfigDict:
     """AdamW: a constant rate after `warmup` updates, or a cosine down to `decay_to` of it."""
     defaults = {"warmup": 0, "decay_to": 1.0, "b1": 0.9, "b2": 0.95, "weight_decay": 0.0, "clip": 1.0}
+    defaults["state_dtype"] = "float32"  # of both moments; bfloat16 takes half the memory
     return ConfigDict({"learning_rate": learning_rate, **defaults, **changes})
 
 

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from entropy_rl.models import lora
 from entropy_rl.models.transformer import RULES, Transformer
 from entropy_rl.objectives import Coefs, Objective
+from entropy_rl.precision import Masters, float32, with_half_state, with_masters
 from entropy_rl.rollouts import Batch
 from entropy_rl.sharding import infer_sharding
 
@@ -47,56 +48,24 @@ def make_schedule(learning_rate: float, *, warmup: int = 0, steps: int = 0, deca
 
 
 def make_optimizer(
-    schedule: optax.Schedule, *, b1: float = 0.9, b2: float = 0.95, weight_decay: float = 0.0, clip: float | None = 1.0
+    schedule: optax.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.95,
+    weight_decay: float = 0.0,
+    clip: float | None = 1.0,
+    state_dtype: str = "float32",
 ) -> optax.GradientTransformation:
     """AdamW behind a clip of the global gradient norm; matrices decay, norms and biases do not.
 
-    Parameters in a lower precision than float32 have masters in float32: see `with_masters`.
+    Parameters in a lower precision than float32 have masters in float32: see precision.with_masters. With `state_dtype`
+    "bfloat16" the moments are kept in half the bytes: see precision.with_half_state.
     """
     decay = partial(jax.tree.map, lambda p: p.ndim > 1)
     adamw = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=decay if weight_decay else None)
+    if state_dtype == "bfloat16":
+        adamw = with_half_state(adamw)
     return with_masters(adamw if clip is None else optax.chain(optax.clip_by_global_norm(clip), adamw))
-
-
-@struct.dataclass
-class Masters:
-    """Optimiser state of parameters in low precision: their float32 masters, and the optimiser's own state of these."""
-
-    masters: Any
-    inner: optax.OptState
-
-
-def with_masters(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`tx` on float32 masters of parameters in bfloat16 or float16; `tx` itself where all are float32.
-
-    A step of Adam at 1e-6 is below half a unit in bfloat16's last place of most weights, and would be rounded away:
-    gradients are taken to float32, the masters are updated, and the parameters are the masters rounded, exactly.
-    """
-
-    def init(params):
-        if not any(_low(x) for x in jax.tree.leaves(params)):
-            return tx.init(params)
-        masters = _float32(params)
-        return Masters(masters, tx.init(masters))
-
-    def update(grads, state, params):
-        if not isinstance(state, Masters):
-            return tx.update(grads, state, params)
-        updates, inner = tx.update(_float32(grads), state.inner, state.masters)
-        masters = optax.apply_updates(state.masters, updates)
-        # In float32, p + (rounded master - p) is the rounded master to a bit beyond the parameters' precision.
-        step = jax.tree.map(lambda m, p: m.astype(p.dtype).astype(jnp.float32) - p.astype(jnp.float32), masters, params)
-        return step, Masters(masters, inner)
-
-    return optax.GradientTransformation(init, update)
-
-
-def _low(x) -> bool:
-    return jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
-
-
-def _float32(tree):
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if _low(x) else x, tree)
 
 
 Adapt = Callable[[Any, jax.Array], Any]  # parameters and a key -> parameters with adapters (models/lora.add)
@@ -141,7 +110,7 @@ def with_params(state: TrainState, params: Any) -> TrainState:
     copy = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=_shardings(state.params))
     opt_state = state.opt_state
     if isinstance(opt_state, Masters):
-        to_masters = jax.jit(lambda p: _float32(lora.trained(p)), out_shardings=_shardings(opt_state.masters))
+        to_masters = jax.jit(lambda p: float32(lora.trained(p)), out_shardings=_shardings(opt_state.masters))
         opt_state = opt_state.replace(masters=to_masters(params))
     return state.replace(params=copy(params), opt_state=opt_state)
 
@@ -243,4 +212,4 @@ def make_update(
 
 
 def _zeros(tree):
-    return _float32(jax.tree.map(jnp.zeros_like, tree))  # sums of many parts, in float32 whatever the parts are in
+    return float32(jax.tree.map(jnp.zeros_like, tree))  # sums of many parts, in float32 whatever the parts are in

@@ -20,7 +20,7 @@ from entropy_rl.checkpoints import restore_params
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
-from entropy_rl.models.transformer import Transformer
+from entropy_rl.models.transformer import REMAT, Transformer
 from entropy_rl.prompts import Posed
 from entropy_rl.rollouts import Weight
 from entropy_rl.sharding import make_mesh
@@ -169,6 +169,9 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
     for key in config.model.args:
         if key not in known:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
+    for key, words in (("remat", REMAT), ("attention", ("own", "xla", "cudnn"))):
+        if key in config.model.args:
+            checks.one_of(config, f"model.args.{key}", words)
     if "path" not in config.model:
         return presets.make(config.model.name, vocab_size, **config.model.args)
     path = folder(config)
@@ -232,8 +235,10 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, names["decay_to"])
     if not 0 <= c.warmup < updates:
         raise InputError(f"config.{key}.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
+    checks.one_of(config, names["state_dtype"], ("float32", "bfloat16"))
     schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
-    return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, weight_decay=c.weight_decay, clip=c.clip), schedule
+    more = {"weight_decay": c.weight_decay, "clip": c.clip, "state_dtype": c.state_dtype}
+    return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
 
 
 def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:

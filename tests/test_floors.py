@@ -26,7 +26,7 @@ ORDER = """
     prompts
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
-    rollouts objectives learner checkpoints metrics
+    rollouts objectives precision learner checkpoints metrics
     methods.collect methods.refine methods.self_train methods.test_time
     evaluate figures
 """.split()

@@ -105,6 +105,7 @@ def test_a_bug_in_a_row_keeps_its_traceback():
 def config(**changes):
     c = ConfigDict({"model": {"name": "test", "args": {}}, "mesh": {"data": -1, "fsdp": 1, "tensor": 1}, "seed": 0})
     c.optimizer = {"learning_rate": 1e-3, "warmup": 0, "decay_to": 1.0, "b1": 0.9, "b2": 0.95, "weight_decay": 0.0}
+    c.optimizer.state_dtype = "float32"
     c.optimizer.clip = 1.0
     with c.ignore_type():
         for key, value in changes.items():
@@ -121,6 +122,16 @@ def config(**changes):
         ("optimizer.clip", -1.0, r"optimizer\.clip=-1\.0"),
         ("optimizer.b1", 1.0, r"config\.optimizer\.b1=1\.0: must be a number of 0 or more and below 1"),
         ("optimizer.b2", -0.1, r"config\.optimizer\.b2=-0\.1"),
+        (
+            "optimizer.state_dtype",
+            "float16",
+            r"config\.optimizer\.state_dtype='float16'.*must be one of float32, bfloat16",
+        ),
+        (
+            "model.args",
+            {"remat": "blok"},
+            r"config\.model\.args\.remat='blok' \(did you mean 'block'\?\): must be one of none",
+        ),
         ("optimizer.weight_decay", -1.0, r"config\.optimizer\.weight_decay=-1\.0: must be a number of 0 or more"),
         ("optimizer.decay_to", 1.5, r"config\.optimizer\.decay_to=1\.5: must be a number from 0 to 1"),
         ("optimizer.warmup", 7, r"config\.optimizer\.warmup=7: must be 0 or more and below the run's 7 updates"),
