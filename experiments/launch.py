@@ -21,12 +21,14 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from entropy_rl.errors import InputError, nearest
-from experiments.process import setup_process
+from experiments.process import define_flags, join, left_alone, setup_process
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(run: Callable[[ConfigDict, str], Any], default_config: str | None = None) -> None:
+def main(
+    run: Callable[[ConfigDict, str], Any], default_config: str | None = None, *, distributed: bool = False
+) -> None:
     """Parses `--config=FILE[:arg] [--config.key=value ...] --workdir=DIR` and calls `run(config, workdir)`.
 
     Does not return. What the user got wrong (InputError, a misspelt key, a mistyped value, a missing file, a
@@ -36,16 +38,21 @@ def main(run: Callable[[ConfigDict, str], Any], default_config: str | None = Non
     Args:
       run: the experiment.
       default_config: the config file where --config is not given.
+      distributed: whether it runs in several processes too, and has the flags for it (process.define_flags).
     """
 
     def checked(argv: list[str]) -> None:
         workdir = flags.FLAGS.workdir
         if not workdir:
             raise InputError("--workdir is missing: give a folder for what the run writes")
+        if distributed:
+            join()
         run(flags.FLAGS.config, workdir)
 
     def define() -> None:
         setup_process()
+        if distributed:
+            define_flags()
         _define_flags(default_config)
 
     guarded(checked, define)
@@ -61,7 +68,7 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
     try:
         if define:
             define()
-        for name in ("config", "workdir", "workers"):  # what --help lists
+        for name in ("config", "workdir", "workers", "distributed", "processes", "process"):  # what --help lists
             if name in flags.FLAGS:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
         app.run(main, flags_parser=_parse)
@@ -69,7 +76,16 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
         _leave("interrupted: the same command continues", 130)
     except InputError as e:
         _leave(f"error: {e}", 2)
-    except OSError as e:
+    except Exception as e:
+        if left_alone(e):
+            _leave(
+                f"error: another process of this run has ended ({' '.join(str(e).split())[:200]}): once all have, the "
+                "same commands continue from the last checkpoint",
+                2,
+                now=True,
+            )
+        if not isinstance(e, OSError):
+            raise
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" for {e.filename}" if e.filename else ""
             _leave(f"error: no space left{where}: free some and give the same command again to continue", 2)
@@ -78,8 +94,12 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
         _leave(f"error: {e.filename}: {e.strerror}", 2)
 
 
-def _leave(text: str, status: int) -> None:
+def _leave(text: str, status: int, now: bool = False) -> None:
+    """Ends this process; `now`, without waiting for others, which jax would do at the end."""
     print(" ".join(text.splitlines()), file=sys.stderr, flush=True)
+    if now:
+        sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)
 
 
@@ -196,27 +216,33 @@ def open_workdir(config: ConfigDict, workdir: str | os.PathLike, ignore: Collect
     Raises:
       InputError: the workdir is a file, cannot be written, is in use, or belongs to another config.
     """
-    import jax
+    from entropy_rl import processes
 
     workdir = Path(workdir)
     path = workdir / "config.json"
     new = json.loads(config.to_json_best_effort())
-    try:
-        if jax.process_index() == 0:
-            workdir.mkdir(parents=True, exist_ok=True)
-            _lock(workdir / "lock")
+
+    def claim() -> None:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _lock(workdir / "lock")
         if path.exists():
             _compare(path, json.loads(path.read_text())["config"], new, ignore)
-        elif jax.process_index() == 0:
+        else:
             temporary = path.with_name("config.json.new")
             temporary.write_text(json.dumps({"config": new, **_circumstances()}, indent=2) + "\n")
             os.replace(temporary, path)
-    except (FileExistsError, NotADirectoryError) as e:
-        raise InputError(f"workdir {workdir} is not a folder: give another --workdir") from e
-    except PermissionError as e:
-        raise InputError(f"workdir {workdir}: {e.strerror}: give another --workdir") from e
-    except (KeyError, TypeError, json.JSONDecodeError) as e:
-        raise InputError(f"{path} is damaged: give another --workdir, or remove that file") from e
+
+    def claimed() -> None:
+        try:
+            claim()
+        except (FileExistsError, NotADirectoryError) as e:
+            raise InputError(f"workdir {workdir} is not a folder: give another --workdir") from e
+        except PermissionError as e:
+            raise InputError(f"workdir {workdir}: {e.strerror}: give another --workdir") from e
+        except (KeyError, TypeError, json.JSONDecodeError) as e:
+            raise InputError(f"{path} is damaged: give another --workdir, or remove that file") from e
+
+    processes.on_first(claimed)
     return workdir
 
 

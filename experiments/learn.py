@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import entropy, learner, objectives, sharding
+from entropy_rl import entropy, learner, objectives, processes, sharding
 from entropy_rl.advantages import at_last_token, shape_by_entropy
 from entropy_rl.logprobs import choice_logits
 from entropy_rl.losses.kl import KL
@@ -54,7 +54,7 @@ class Learner:
         self._score = jax.jit(p.score)
         self._shape = jax.jit(partial(shape_by_entropy, **config.entropy_advantage))
         self._record = jax.jit(entropy.record)
-        self._place = partial(jax.device_put, device=sharding.rows(p.mesh))
+        self._place = partial(processes.place, sharding=sharding.rows(p.mesh))
 
     def __call__(self, state: State, rollout: Rollout, step: int) -> tuple[State, list[dict], dict, np.ndarray]:
         """(state after the updates of this step, their metrics, what is logged once a step, advantages f32[B, T])."""
@@ -126,7 +126,7 @@ class Learner:
         """Scores of all rows, a micro-batch at a time."""
         parts = self._config.updates * self._config.microbatches
         rows = [np.split(x, parts) for x in (rollout.tokens, rollout.mask)]
-        done = [jax.device_get(score(params, self._place(t), self._place(m))) for t, m in zip(*rows)]
+        done = [processes.fetch(score(params, self._place(t), self._place(m))) for t, m in zip(*rows)]
         return {k: np.concatenate([d[k] for d in done]) for k in done[0]}
 
     def _credit(self, rollout: Rollout, fields: dict, penalty: np.ndarray) -> np.ndarray:

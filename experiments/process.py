@@ -8,10 +8,13 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
-from absl import logging
+from absl import flags, logging
+
+from entropy_rl.errors import InputError
 
 # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX of <malloc.h>, and their values. XLA on CPU allocates
 # large buffers in every step; by default glibc takes each from the kernel and gives it back, so that a good
@@ -85,3 +88,45 @@ def _keep_memory() -> None:
     mallopt = ctypes.CDLL(None).mallopt
     for option, value in _MALLOPT:
         mallopt(option, value)
+
+
+def define_flags() -> None:
+    """Flags of a script that runs in several processes too, one a host."""
+    flags.DEFINE_string(
+        "distributed",
+        None,
+        "several processes: HOST:PORT of process 0, or auto where SLURM, Cloud TPU, Kubernetes or Open MPI tell",
+    )
+    flags.DEFINE_integer("processes", None, "how many, with --distributed=HOST:PORT", lower_bound=1)
+    flags.DEFINE_integer("process", None, "number of this one, from 0", lower_bound=0)
+
+
+def join() -> None:
+    """Joins the other processes, if the flags say that there are any.
+
+    Raises:
+      InputError: flags that do not go together, or no others.
+    """
+    where, count, index = (flags.FLAGS[name].value for name in ("distributed", "processes", "process"))
+    if where is None or where == "auto":
+        if count is not None or index is not None:
+            raise InputError("--processes and --process go with --distributed=HOST:PORT: give all three")
+        where = where and ""
+    elif not re.fullmatch(r".+:\d+", where):
+        raise InputError(f"--distributed={where}: give HOST:PORT of process 0, or auto")
+    elif count is None or index is None or index >= count:
+        raise InputError(
+            f"--distributed={where} with --processes={count} and --process={index}: give both, a process from 0 to "
+            "processes - 1"
+        )
+    if where is not None:
+        from entropy_rl import processes
+
+        processes.initialize(where or None, count, index)
+
+
+def left_alone(error: Exception) -> bool:
+    """Whether it says that another process of this run has gone; jax is asked only if it is there already."""
+    if "jax" not in sys.modules or "entropy_rl.processes" not in sys.modules:
+        return False
+    return sys.modules["entropy_rl.processes"].lost(error)

@@ -12,7 +12,7 @@ import tqdm
 EVERY = 10.0  # seconds between two lines where stderr is no terminal
 
 
-def progress(total: int, initial: int = 0, desc: str = "") -> Bar | Lines:
+def progress(total: int, initial: int = 0, desc: str = "") -> Bar | Lines | Silent:
     """A context manager with `update(n=1)`, `note({name: value})` and `close()`, on stderr.
 
     On a terminal it is a tqdm bar. Elsewhere it is plain lines with the time left: at most one every 10 s,
@@ -23,7 +23,14 @@ def progress(total: int, initial: int = 0, desc: str = "") -> Bar | Lines:
       initial: how many of them were done before this process started.
       desc: a word or two before the numbers.
     """
+    if processes_before():
+        return Silent()
     return (Bar if sys.stderr.isatty() else Lines)(total, initial, desc)
+
+
+def processes_before() -> bool:
+    """Whether another process of this run shows how far it is; jax is asked only if it is there already."""
+    return "jax" in sys.modules and sys.modules["jax"].process_index() > 0
 
 
 class _Progress:
@@ -32,6 +39,19 @@ class _Progress:
 
     def __exit__(self, *exc) -> None:
         self.close()
+
+
+class Silent(_Progress):
+    """Where another process says it."""
+
+    def update(self, n: int = 1) -> None:
+        """Nothing."""
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class Bar(_Progress):

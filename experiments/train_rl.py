@@ -7,7 +7,9 @@ differ), critiques and refinements (Critique-GRPO), scores that the algorithm ne
 own log-probabilities), advantages, entropy record (of own samples, before the update, at temperature 1), coefficients,
 updates. Which problems, which noise, which order of mini-batches: functions of (seed, step), so a killed run that is
 started again with the same command gives the same rows and parameters, bit for bit on a CPU. What of the papers'
-setting it leaves out: several hosts, and rollouts that go on while the learner learns.
+setting it leaves out: rollouts that go on while the learner learns.
+
+On several hosts, the same command on each, with --distributed (see CONTRIBUTING's `processes`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import processes
 from entropy_rl.alarms import EntropyAlarm
 from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.data.order import problem_at
@@ -44,7 +47,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
-    state = None if (Path(workdir) / "config.json").exists() else states.first(config, p)
+    state = None if processes.agree((Path(workdir) / "config.json").exists()) else states.first(config, p)
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
     collect_step, learn = Collector(config, p, key), Learner(config, p, key)
@@ -69,8 +72,8 @@ def run(config: ConfigDict, workdir: str) -> None:
 
         def finish(step, row, updates):
             """Writes the row of an update once its numbers are there; stops the run if they are not finite."""
-            updates = jax.device_get(updates)
-            row = {k: float(v) for k, v in jax.device_get(row).items()}
+            updates = processes.fetch(updates)
+            row = {k: float(v) for k, v in processes.fetch(row).items()}
             row |= {k: float(np.mean([u[k] for u in updates])) for k in updates[0]}
             if row["update/finite"] < 1:
                 if config.updates * config.epochs == 1:
@@ -83,7 +86,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             bar.note({"entropy": row["policy/entropy_sequence"], "reward": row["rollout/reward"]})
             bar.update()
             if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):
-                print(message, flush=True)
+                processes.say(message)
 
         with Writer.resume(workdir, start) as writer, progress(config.steps, start, "RL") as bar:
             pending = None
@@ -187,4 +190,4 @@ def texts(groups: list[collect.Group], count: int) -> list[dict]:
 
 
 if __name__ == "__main__":
-    launch.main(run)
+    launch.main(run, distributed=True)

@@ -16,7 +16,7 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, objectives, sharding
+from entropy_rl import learner, objectives, processes, sharding
 from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         record=objectives.nll_record,
     )
     weight = jax.jit(token_mean)
-    place = partial(jax.device_put, device=sharding.rows(mesh))
+    place = partial(processes.place, sharding=sharding.rows(mesh))
     key = jax.random.key(config.seed)
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
@@ -67,7 +67,7 @@ def run(config: ConfigDict, workdir: str) -> None:
                 batch = jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
                 state, row = update(state, batch, key, {})
                 if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                    row = {k: float(v) for k, v in jax.device_get(row).items()}
+                    row = {k: float(v) for k, v in processes.fetch(row).items()}
                     if int(state.step) != step + 1:  # an update that is not finite is not applied, nor counted
                         raise InputError(
                             f"loss or gradient is not finite at step {step} or since the row before (loss "
@@ -105,4 +105,4 @@ def parts(config: ConfigDict) -> tuple:
 
 
 if __name__ == "__main__":
-    launch.main(run)
+    launch.main(run, distributed=True)

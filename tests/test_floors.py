@@ -17,7 +17,7 @@ ORDER = """
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
-    sharding tokenizers subwords
+    processes sharding tokenizers subwords
     answers.extract answers.units answers.latex answers.numbers answers.exact
     answers.workers answers.symbolic answers.grade
     models.rope models.transformer models.presets models.families models.hf models.lora models.scoring

@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import jax
 import numpy as np
 
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.processes import shared_out
 from entropy_rl.rollouts import Rollout, pack
 from entropy_rl.sampling.engine import Completion, generate
 from entropy_rl.tasks.base import Problem, Task
@@ -47,8 +49,9 @@ def attempt(
     texts = [[tokenizer.decode(c.tokens) for c in group] for group in completions]
     # A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it.
     whole = [(i, j) for i, group in enumerate(completions) for j, c in enumerate(group) if not c.truncated]
+    pairs = [(problems[i], texts[i][j]) for i, j in whole]
     rewards = [[0.0] * len(group) for group in completions]
-    for (i, j), reward in zip(whole, verify_all(task, [(problems[i], texts[i][j]) for i, j in whole])):
+    for (i, j), reward in zip(whole, shared_out(pairs, partial(verify_all, task))):
         rewards[i][j] = reward
     return [Group(*parts) for parts in zip(problems, prompts, completions, texts, rewards)]
 

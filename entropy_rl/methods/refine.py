@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl import processes
 from entropy_rl.critique import oracle
 from entropy_rl.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, parse, write
 from entropy_rl.methods.collect import Group
@@ -272,7 +273,7 @@ class Refiner:
             tokens[row, :start] = groups[g].prompt
             tokens[row, start : start + len(c.tokens)] = c.tokens
             mask[row, start : start + len(c.tokens)] = True
-        scores = jax.device_get(self.score(params, tokens, mask)) if flat else {}
+        scores = processes.fetch(self.score(params, tokens, mask)) if flat else {}
         out = [
             dataclasses.replace(g, completions=[*g.completions], texts=[*g.texts], rewards=[*g.rewards]) for g in groups
         ]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from entropy_rl import processes
 from entropy_rl.errors import InputError
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
@@ -147,7 +148,9 @@ def _streams(mesh: Mesh | None) -> int:
 
 
 def _placed(state: slots_.State, mesh: Mesh | None) -> slots_.State:
-    return state if mesh is None else jax.device_put(state, infer_sharding(state, slots_.RULES, mesh))
+    if mesh is None:
+        return state
+    return processes.moved(state, infer_sharding(state, slots_.RULES, mesh))
 
 
 def _serve(
@@ -184,7 +187,7 @@ def _serve(
         state, out = slots_.decode(
             model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width, until=until
         )
-        token, logp, entropy, live, left = jax.device_get((out.token, out.logp, out.entropy, out.live, state.left))
+        token, logp, entropy, live, left = processes.fetch((out.token, out.logp, out.entropy, out.live, state.left))
         count = live.sum(axis=1)
         for s in np.flatnonzero(serving >= 0):
             n = count[s]

@@ -1,0 +1,125 @@
+"""Several processes of one run, one a host: all do the same things in the same order, each with its own devices.
+
+Arrays that are cut over devices are then in no process whole. What the host needs of them (tokens, scores, metrics) is
+gathered, so that every process has the same numbers and makes the same decisions; what is made on the host is placed,
+each process giving its devices their part; and work of the host itself, such as verifying, is shared out. In one
+process all of this does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from entropy_rl.errors import InputError
+
+HEARTBEAT = 20  # seconds without a sign of life after which a process is given up
+TEXT = 2000  # bytes of a message between processes
+
+
+def initialize(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Joins the other processes; to be called before jax computes anything.
+
+    Args:
+      coordinator: HOST:PORT of process 0; None with the other two: found in the environment of SLURM, Cloud TPU,
+        Kubernetes or Open MPI.
+      count, index: of the processes, and of this one.
+
+    Raises:
+      InputError: the others are not found, or the environment names none.
+    """
+    # or SIGTERM would be a notice of preemption that nobody reads, and end nothing
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(coordinator, count, index, heartbeat_timeout_seconds=HEARTBEAT)
+    except (RuntimeError, ValueError) as e:
+        where = coordinator or "the environment"
+        text = str(e).strip().splitlines()[0]
+        raise InputError(
+            f"cannot join the other processes through {where} ({text}): start all of them, with the same HOST:PORT in "
+            "--distributed and the same --processes, each with its own --process from 0"
+        ) from e
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error says that another process has gone."""
+    signs = ("gloo", "connection", "heartbeat", "coordination", "unavailable", "deadline_exceeded", "barrier")
+    return jax.process_count() > 1 and any(sign in str(error).lower() for sign in signs)
+
+
+def place(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+    """An array of the host, the same in every process, on devices."""
+    if jax.process_count() == 1:
+        return jax.device_put(x, sharding)
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def moved(tree: Any, shardings: Any) -> Any:
+    """Arrays that are on devices, as `shardings` would have them."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+    return jax.lax.with_sharding_constraint(tree, shardings)
+
+
+def fetch(tree: Any) -> Any:
+    """numpy arrays of all leaves, whole in every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+
+    def get(x):
+        cut = isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
+        return multihost_utils.process_allgather(x, tiled=True) if cut else np.asarray(x)
+
+    return jax.tree.map(get, tree)
+
+
+def say(message: str) -> None:
+    """Prints, once for all processes."""
+    if jax.process_index() == 0:
+        print(message, flush=True)
+
+
+def agree(value: bool) -> bool:
+    """What process 0 says: it may see a file before or after the others do."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+def on_first(f: Callable[[], Any]) -> None:
+    """Process 0 calls f, and the others wait for its end.
+
+    Raises:
+      InputError: what f raised, in every process.
+    """
+    if jax.process_count() == 1:
+        f()
+        return
+    message = b""
+    if jax.process_index() == 0:
+        try:
+            f()
+        except InputError as e:
+            message = str(e).encode()[:TEXT]
+    sent = np.frombuffer(message.ljust(TEXT, b"\0"), np.uint8)
+    message = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))).rstrip(b"\0")
+    if message:
+        raise InputError(message.decode(errors="replace"))
+
+
+def shared_out(items: Sequence[Any], f: Callable[[Sequence[Any]], Sequence[float]]) -> list[float]:
+    """f(items), a number for each, of which every process makes its part."""
+    count = jax.process_count()
+    if count == 1:
+        return list(f(items))
+    part = np.zeros(-(-len(items) // count))
+    mine = items[jax.process_index() :: count]
+    part[: len(mine)] = f(mine)
+    # as bits: jax would make float32 of it
+    bits = multihost_utils.process_allgather(part.view(np.uint32))
+    return np.asarray(bits).view(np.float64).T.reshape(-1)[: len(items)].tolist()
