@@ -20,6 +20,7 @@ from entropy_rl.checkpoints import restore_params
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
+from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.transformer import REMAT, Transformer
 from entropy_rl.prompts import Posed
 from entropy_rl.rollouts import Weight
@@ -169,7 +170,7 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
     for key in config.model.args:
         if key not in known:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
-    for key, words in (("remat", REMAT), ("attention", ("own", "xla", "cudnn"))):
+    for key, words in (("remat", REMAT), ("attention", ATTENTION)):
         if key in config.model.args:
             checks.one_of(config, f"model.args.{key}", words)
     if "path" not in config.model:

@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
         }
     )
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
-    # activations made again in the backward pass: none, linear or block; jax.nn's attention: own, xla or cudnn
+    # activations made again in the backward pass: none, linear or block; attention own, blocks, xla or cudnn
     c.types.update(remat="none", attention="own")
     # rank 0: all parameters are trained
     c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})

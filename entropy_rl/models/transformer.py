@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.ad_checkpoint import checkpoint_name
 
-from entropy_rl.models import rope
+from entropy_rl.models import attention, rope
 
 # Parameter path -> PartitionSpec axes, first match wins (sharding.py). Written for the axes data, fsdp, tensor.
 RULES = (
@@ -99,7 +99,7 @@ class Config:
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
     remat: str = "none"  # what the backward pass makes again: a row of REMAT
-    attention: str = "own"  # over given tokens alone: own, or jax.nn.dot_product_attention's "xla" or "cudnn"
+    attention: str = "own"  # one of attention.ATTENTION
 
 
 # What of a block is kept for the backward pass: all; what its linear layers give, so nothing that is as long as the
@@ -172,8 +172,8 @@ class Attention(nn.Module):
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
         kv = k, v
         out = Dense(m, m.d_model, use_bias=m.o_bias, name="o")
-        if cache is None and m.attention != "own":
-            return out(flash(q, k, v, m.attention)), kv
+        if cache is None and m.attention in ("xla", "cudnn"):
+            return out(attention.flash(q, k, v, m.attention)), kv
         if cache is None:
             seen = jnp.tril(jnp.ones((time, time), bool))[None, None, None]
         elif column is None:
@@ -187,28 +187,9 @@ class Attention(nn.Module):
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
             kv = k, v
             seen = valid[:, None, None, None, :]
-        score = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32) * m.head_dim**-0.5
-        score = jnp.where(seen, score, -1e30)
-        # Softmax with the division after the product with v: it then runs over head_dim numbers a token instead of all
-        # the positions that it sees, and so does the reduction of its gradient.
-        share = jnp.exp(score - jax.lax.stop_gradient(jnp.max(score, axis=-1, keepdims=True)))
-        total = jnp.sum(share, axis=-1, keepdims=True)
-        mixed = jnp.einsum("bkgts,bksd->bkgtd", share.astype(x.dtype), v, preferred_element_type=jnp.float32)
-        mixed = (mixed / total).astype(x.dtype)
+        mixed = (attention.in_blocks if m.attention == "blocks" else attention.attend)(q, k, v, seen)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
         return out(mixed), kv
-
-
-def flash(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str) -> jax.Array:
-    """Causal attention by jax's own function: q [B, K, G, T, D], k and v [B, K, T, D] -> [B, T, K G D].
-
-    With "cudnn", on a GPU in bfloat16, no scores of context x context are kept; "xla" is the same sums anywhere.
-    """
-    batch, kv_heads, groups, time, size = q.shape
-    q = q.transpose(0, 3, 1, 2, 4).reshape(batch, time, kv_heads * groups, size)
-    k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
-    mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=implementation)
-    return mixed.reshape(batch, time, -1)
 
 
 class Block(nn.Module):

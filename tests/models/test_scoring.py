@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from entropy_rl import tiled_head
+from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets
 from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
@@ -66,6 +67,20 @@ def test_values_are_of_the_state_before_the_token():
     a, b = (values(model)(params, t, mask)["value"] for t in (tokens, other))
     np.testing.assert_array_equal(a[:, :7], b[:, :7])
     assert np.all(a[:, 7] != b[:, 7]) and not np.any(a[:, 0])
+
+
+def test_blocks_of_queries_see_the_prompt(monkeypatch):
+    """Responses of 7 tokens on a shared prompt, a token at a time. Mutation: queries cut and not what they see."""
+    model = presets.make("test", 24)
+    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    tokens, mask = rollout()
+    monkeypatch.setattr(attention_ways, "BLOCK", 4)
+    for attention in ("own", "blocks"):
+        model = Transformer(dataclasses.replace(model.config, attention=attention))
+        scores = token_scores(model, samples=SAMPLES, prompt_length=PROMPT)(params, tokens, mask)
+        if attention == "own":
+            want = scores
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), want, scores)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -7,6 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from entropy_rl.errors import InputError
+from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets
 from entropy_rl.models.rope import rotary, rotate
 from entropy_rl.models.transformer import Cache, Transformer, matmul
@@ -112,9 +113,12 @@ def test_unknown_preset_names_the_nearest():
         presets.make("embeded", 40)
 
 
-@pytest.mark.parametrize("change", [{"remat": "block"}, {"remat": "linear"}, {"attention": "xla"}])
-def test_ways_to_compute_do_not_change_what_is_computed(rng, change):
+@pytest.mark.parametrize(
+    "change", [{"remat": "block"}, {"remat": "linear"}, {"attention": "xla"}, {"attention": "blocks"}]
+)
+def test_ways_to_compute_do_not_change_what_is_computed(rng, change, monkeypatch):
     """Result, gradients and parameters' names. Mutation: heads of a group in another order for jax's attention."""
+    monkeypatch.setattr(attention_ways, "BLOCK", 2)
     config = presets.make("test", 24).config
     tokens = rng.integers(0, 24, (2, 6))
     results = []
