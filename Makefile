@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow parity bench lint clean
+.PHONY: quickstart test test-slow parity plan bench lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -11,13 +11,17 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: $(VENV)/installed-dev
+test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow
 
 # Against transformers on torch, which nothing else needs: an environment of its own, gigabytes where torch is for GPUs.
 parity: $(VENV)-parity/installed
 	$(VENV)-parity/bin/python -m tests.models.parity
 	$(VENV)-parity/bin/python -m pytest -m slow tests/models/test_transformers.py
+
+# Compiles for TPUs that are not there: `make plan ARGS=--config.hardware=v5e:8x8`.
+plan: $(VENV)-tpu/installed
+	$(VENV)-tpu/bin/python -m experiments.plan --config=configs/plan.py --workdir=runs/plan $(ARGS)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
@@ -26,7 +30,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-tpu build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -39,6 +43,13 @@ $(VENV)/installed: setup.cfg pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@touch $@
+
+# Apart, because where libtpu is installed jax looks for a TPU in every process.
+$(VENV)-tpu/installed: setup.cfg pyproject.toml
+	@echo "installing TPU's compiler into $(VENV)-tpu"
+	@$(PYTHON) -m venv $(VENV)-tpu
+	@$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[tpu]'
 	@touch $@
 
 $(VENV)-parity/installed: setup.cfg pyproject.toml

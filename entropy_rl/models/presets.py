@@ -32,6 +32,26 @@ PRESETS = {
         )
         for d in (32, 48, 64, 88, 128)
     },
+    # What experiments/plan.py knows without a folder: their config.json (Qwen/Qwen2.5-*, on the Hugging Face hub).
+    **{
+        name: Config(
+            vocab_size=vocab,
+            d_model=d,
+            layers=layers,
+            heads=heads,
+            kv_heads=kv,
+            head_dim=128,
+            d_ff=ff,
+            tied=tied,
+            qk_norm=False,
+            qkv_bias=True,
+        )
+        for name, vocab, d, layers, heads, kv, ff, tied in (
+            ("qwen2.5-1.5b", 151_936, 1536, 28, 12, 2, 8960, True),
+            ("qwen2.5-7b", 152_064, 3584, 28, 28, 4, 18_944, False),
+            ("qwen2.5-32b", 152_064, 5120, 64, 40, 8, 27_648, False),
+        )
+    },
     # Two layers of almost nothing: for tests and `:smoke` configs.
     "test": Config(vocab_size=0, d_model=32, layers=2, heads=4, kv_heads=2, head_dim=8, d_ff=64, rope_theta=1e4),
 }

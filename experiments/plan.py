@@ -1,0 +1,310 @@
+"""Plan before you pay: compiles sampler and learner for hardware that is not there, and says what would happen.
+
+    python -m experiments.plan --config=configs/plan.py:qwen2.5-7b,v5e:8x8 --workdir=runs/plan
+
+Memory is the compiler's: for a TPU that of its own compiler (libtpu, extra `tpu`), for GPUs that of XLA for as many
+host devices, which keeps what recomputation should spare and is an upper bound. Collectives are those of the compiled
+program. Times are bounds: arithmetic, bytes and wires at the maker's peak figures (experiments/chips.py), each on its
+own, nothing overlapped, so that a real step takes longer than the largest of the three. Left out: verifying, the host,
+the network between slices, and the evaluation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from entropy_rl import learner, objectives
+from entropy_rl.errors import InputError, lookup
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.models import hf, lora, presets
+from entropy_rl.models.attention import ATTENTION
+from entropy_rl.models.scoring import token_scores
+from entropy_rl.models.transformer import REMAT, Config, Transformer
+from entropy_rl.rollouts import Batch
+from entropy_rl.sampling import decode as slots_
+from entropy_rl.sampling import warp
+from entropy_rl.sharding import infer_sharding, make_mesh, replicated, rows
+from experiments import checks, chips, hlo, launch
+from experiments.plan_report import advice, table
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a run does in a step, as far as it matters here."""
+
+    prompts: int
+    samples: int
+    prompt: int  # tokens of the longest
+    response: int
+    slots: int
+    microbatches: int
+
+    @property
+    def rows(self) -> int:
+        """Responses of a step."""
+        return self.prompts * self.samples
+
+    @property
+    def length(self) -> int:
+        """Columns of a row."""
+        return self.prompt + self.response
+
+
+def run(config: ConfigDict, workdir: str) -> dict:
+    """Compiles, prints a table, writes `workdir`/plan.json and returns what is in it.
+
+    Raises:
+      InputError: a bad value, hardware that cannot be compiled for, a mesh that is not its number of chips.
+    """
+    chip, count = chips.parse(config.hardware)
+    check(config)
+    chips.prepare(config.hardware)
+    mesh = make_mesh(**config.mesh, devices=chips.devices(config.hardware))
+    model = Transformer(shape(config))
+    work = Work(**config.work)
+    cut = mesh.shape["data"] * mesh.shape["fsdp"]
+    for what, n in (("the rows of a micro-batch", work.rows // work.microbatches), ("the slots", work.slots)):
+        checks.rows(mesh, what, n)
+    tx = learner.make_optimizer(learner.make_schedule(1e-6), state_dtype=config.state_dtype)
+    state = learner.abstract_state(model, tx, mesh)
+    parts = {"parameters": share(state.params), "optimiser": share(state.opt_state)}
+    view = jax.eval_shape(partial(lora.view, dtype=model.config.dtype), state.params)
+    view = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s.sharding), view, state.params)
+    if any(a.dtype != b.dtype for a, b in zip(jax.tree.leaves(view), jax.tree.leaves(state.params))):
+        parts["copy to sample with"] = share(view)
+
+    programs = {
+        "update": compiled(update(model, tx, state, mesh, work)),
+        "decode step": compiled(decode(model, view, mesh, work)),
+    }
+    size = sum(x.size for x in jax.tree.leaves(state.params))
+    bounds = {
+        "update": learning_bounds(model.config, size, mesh, work),
+        "decode step": sampling_bounds(model.config, size, mesh, work),
+    }
+    # what else lies there while one of them runs
+    beside = {"update": 0.0, "decode step": parts["optimiser"] + (parts["parameters"] if len(parts) > 2 else 0.0)}
+    result: dict[str, Any] = {
+        "model": config.model.name or config.model.path,
+        "parameters": size,
+        "hardware": config.hardware,
+        "chips": count,
+        "mesh": dict(mesh.shape),
+        "capacity": chip.memory,
+        "work": dataclasses.asdict(work) | {"rows": work.rows, "remat": config.remat, "attention": config.attention},
+        "state": parts,
+        "cache": share(slots(model, mesh, work).cache),
+        "programs": {
+            name: p
+            | bounds[name]
+            | {"peak": p["memory"] + beside[name], "fits": p["memory"] + beside[name] <= chip.memory}
+            for name, p in programs.items()
+        },
+    }
+    for p in result["programs"].values():
+        wires = sum(total for _, total in p["collectives"].values())
+        p["seconds"] = {
+            "compute": p["flops"] / chip.flops,
+            "memory": p["bytes"] / chip.bandwidth,
+            "interconnect": wires / chip.link,
+        }
+    ticks = work.response * -(-work.rows // work.slots)
+    result["step_seconds"] = {
+        kind: result["programs"]["update"]["seconds"][kind] + ticks * result["programs"]["decode step"]["seconds"][kind]
+        for kind in ("compute", "memory", "interconnect")
+    }
+    result["ticks"] = ticks
+    result["advice"] = advice(result, cut)
+    if config.search:
+        result["largest"] = largest(config.search, chip, model, tx, state, mesh, work)
+    workdir = launch.open_workdir(config, workdir)
+    (Path(workdir) / "plan.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(table(result))
+    return result
+
+
+def check(config: ConfigDict) -> None:
+    """InputError for values that mean nothing."""
+    checks.positive(config, *(f"work.{key}" for key in config.work), "mesh.fsdp", "mesh.tensor")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "search")
+    checks.one_of(config, "remat", REMAT)
+    checks.one_of(config, "attention", ATTENTION)
+    checks.one_of(config, "state_dtype", ("float32", "bfloat16"))
+    w = config.work
+    if w.prompts * w.samples % w.microbatches:
+        raise InputError(f"config.work.microbatches={w.microbatches} does not divide the {w.prompts * w.samples} rows")
+
+
+def shape(config: ConfigDict) -> Config:
+    """The model's, of a preset or a folder's config.json; weights are not needed."""
+    changes = {"remat": config.remat, "attention": config.attention}
+    kinds = {key: jnp.dtype(config[key]) for key in ("param_dtype", "dtype")}
+    if config.model.path is not None:
+        return dataclasses.replace(hf.load_config(config.model.path), **changes, **kinds)
+    preset = lookup(presets.PRESETS, config.model.name, "model preset")
+    return dataclasses.replace(preset, vocab_size=preset.vocab_size or config.model.vocab, **changes, **kinds)
+
+
+def update(model, tx, state, mesh, work: Work):
+    """The update, lowered: of all rows of a step at once, in micro-batches."""
+    whole = work.prompts % (work.microbatches * mesh.shape["data"] * mesh.shape["fsdp"]) == 0
+    shared = {"samples": work.samples if whole else 1, "prompt_length": work.prompt}
+    score = token_scores(model, mesh=mesh, **shared)
+    step = learner.make_update(
+        objectives.policy(score, POLICY_LOSSES["ppo"]),
+        tx,
+        microbatches=work.microbatches,
+        together=shared["samples"],
+        record=objectives.policy_record,
+    )
+    array = lambda kind: jax.ShapeDtypeStruct((work.rows, work.length), kind, sharding=rows(mesh))  # noqa: E731
+    kinds = {"tokens": "i4", "mask": "?", "weight": "f4", "old_logp": "f4", "advantage": "f4"}
+    batch = Batch(**{name: array(kind) for name, kind in kinds.items()})
+    scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+    return step.lower(state, batch, key(mesh), {"entropy": scalar, "kl": scalar})
+
+
+def decode(model, params, mesh, work: Work):
+    """One step of all slots, lowered."""
+    step = partial(slots_.decode.lower, ticks=1, eos=(0,), warp=warp.temperature, width=work.prompt, until=0)
+    return step(model, params, slots(model, mesh, work), key(mesh))
+
+
+def slots(model, mesh, work: Work) -> slots_.State:
+    """The sampler's state: shapes and where they lie."""
+    tokens = jax.ShapeDtypeStruct((1, work.prompt), jnp.int32)
+    prefix = jax.eval_shape(
+        lambda p, t: model.apply(p, t)[1]["cache"], jax.eval_shape(model.init, key(), tokens), tokens
+    )
+    state = jax.eval_shape(partial(slots_.empty, slots=work.slots, columns=work.length), prefix)
+    where = infer_sharding(state, slots_.RULES, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
+
+
+def key(mesh=None):
+    """A random key's shape."""
+    made = jax.eval_shape(lambda: jax.random.key(0))
+    return made if mesh is None else jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=replicated(mesh))
+
+
+def compiled(lowered) -> dict[str, Any]:
+    """What the compiler says of a program, per device; of one that does not fit into a TPU, how much it would take."""
+    clock = time.perf_counter()
+    try:
+        program = lowered.compile()
+    except jax.errors.JaxRuntimeError as e:
+        used = re.search(r"Used ([\d.]+)([KMGT]) of", str(e))
+        if "RESOURCE_EXHAUSTED" not in str(e) or not used:
+            raise
+        memory = float(used[1]) * 1024.0 ** (1 + "KMGT".index(used[2]))
+        return {"memory": memory, "temporaries": None, "collectives": {}, "loops_known": False, "compile_s": None}
+    m = program.memory_analysis()
+    kept = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes
+    found, known = hlo.collectives(program.as_text())
+    return {
+        "memory": kept + m.temp_size_in_bytes,
+        "temporaries": m.temp_size_in_bytes,
+        "collectives": found,
+        "loops_known": known,
+        "compile_s": round(time.perf_counter() - clock, 1),
+    }
+
+
+def share(tree) -> float:
+    """Bytes of a tree on one device."""
+    leaves = jax.tree.leaves(tree)
+    return float(sum(jnp.dtype(x.dtype).itemsize * _size(x.sharding.shard_shape(x.shape)) for x in leaves))
+
+
+def _size(shape) -> int:
+    n = 1
+    for d in shape:
+        n *= d
+    return n
+
+
+def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
+    """FLOPs and bytes of an update on one device, by arithmetic.
+
+    6 P FLOPs a token and 12 L T H D / 2 for causal attention, a third more with all blocks made again; the head's
+    products a third more, as its tiles are made again. Each micro-batch reads the parameters in each pass, and the
+    optimiser reads and writes its state.
+    """
+    tokens = work.rows * work.length
+    head = m.vocab_size * m.d_model
+    attention = 12 * m.layers * m.heads * m.head_dim * work.length / 2
+    again = 4 / 3 if m.remat == "block" else 1.0
+    # an embedding that is not the head's is looked up, and costs nothing
+    matrices = size - head - (0 if m.tied else head)
+    flops = tokens * ((6 * matrices + attention) * again + 8 * head)
+    width = jnp.dtype(m.dtype).itemsize
+    passes = 3 if m.remat == "block" else 2
+    of_state = 2 * size * (jnp.dtype(m.param_dtype).itemsize + 12) / mesh.size
+    return {
+        "flops": flops / mesh.size,
+        "bytes": work.microbatches * passes * size * width / mesh.shape["tensor"] + of_state,
+    }
+
+
+def sampling_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
+    """FLOPs and bytes of a decode step of all slots on one device: it reads its part of the model and of the cache."""
+    head = 0 if m.tied else m.vocab_size * m.d_model
+    cut = mesh.shape["data"] * mesh.shape["fsdp"]
+    width = jnp.dtype(m.dtype).itemsize
+    columns = 2 * m.layers * m.kv_heads * m.head_dim * work.length
+    flops = work.slots * (2 * (size - head) + 4 * m.layers * m.heads * m.head_dim * work.length)
+    cached = (
+        work.slots / cut * columns * width / (mesh.shape["tensor"] if m.kv_heads % mesh.shape["tensor"] == 0 else 1)
+    )
+    return {"flops": flops / mesh.size, "bytes": (size - head) * width / mesh.shape["tensor"] + cached}
+
+
+def largest(compiles: int, chip, model, tx, state, mesh, work: Work) -> dict[str, int]:
+    """Rows of a micro-batch and tokens of a response with which an update still fits, by doubling and halving.
+
+    Args:
+      compiles: at most this many programs for each of the two.
+    """
+    smallest = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def fits(changed: Work) -> bool:
+        return compiled(update(model, tx, state, mesh, changed))["memory"] <= chip.memory
+
+    def search(unit: int, start: int, limit: int, change) -> int:
+        """The largest tried multiple of unit that fits, from start on; 0: none of them does."""
+        good, bad, n = 0, limit + unit, start
+        for _ in range(compiles):
+            if fits(change(n)):
+                good = n
+            else:
+                bad = n
+            n = min(2 * good, limit) if bad > limit else (good + bad) // 2 // unit * unit
+            if n <= good or n >= bad or n < unit:
+                break
+        return good
+
+    def of_rows(n: int) -> Work:
+        # as many micro-batches as now, each of n rows: only the rows of one matter for memory
+        groups = -(-n * work.microbatches // work.samples)
+        return dataclasses.replace(work, prompts=groups, microbatches=groups * work.samples // n)
+
+    rows_now = work.rows // work.microbatches
+    usable = [n for n in range(smallest, work.rows + 1, smallest) if work.rows % n == 0]
+    return {
+        "rows_of_a_micro_batch": search(smallest, rows_now, max(usable, default=rows_now), of_rows),
+        "response": search(128, work.response, 32 * work.response, lambda n: dataclasses.replace(work, response=n)),
+    }
+
+
+if __name__ == "__main__":
+    launch.main(run)

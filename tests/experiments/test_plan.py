@@ -1,0 +1,194 @@
+"""experiments/plan.py and what it stands on: arithmetic by hand, a program's text, chips that are not there."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs import plan as ready
+from entropy_rl.errors import InputError
+from entropy_rl.models import presets
+from experiments import chips, hlo, launch, plan, plan_report
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+CUT = ("--config.mesh.fsdp=2", "--config.mesh.tensor=2")
+PROGRAM = """\
+HloModule jit_f
+
+%sum (a: f32[], b: f32[]) -> f32[] {
+  ROOT %add = f32[] add(%a, %b)
+}
+
+%inner_body (p: (s32[], bf16[8,4])) -> (s32[], bf16[8,4]) {
+  %x = bf16[8,4]{1,0} get-tuple-element(%p), index=1
+  %gather = bf16[16,4]{1,0} all-gather(%x), replica_groups=[4,2]<=[8], dimensions={0}
+  ROOT %t = (s32[], bf16[8,4]) tuple(%i, %x)
+}
+
+%inner_condition (p: (s32[], bf16[8,4])) -> pred[] {
+  %limit.3 = s32[]{:T(128)} constant(5)
+  ROOT %less = pred[] compare(%i, %limit.3), direction=LT
+}
+
+%body (p: (s32[], bf16[8,4])) -> (s32[], bf16[8,4]) {
+  %w = (s32[], bf16[8,4]) while(%p), condition=%inner_condition, body=%inner_body
+  %scatter = f32[2]{0} reduce-scatter(%y), replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%sum
+  %other = f32[3]{0} reduce-scatter(%y), replica_groups=mesh['a'=2,'b'=4] {'a','b'}, to_apply=%sum
+  ROOT %t = (s32[], bf16[8,4]) tuple(%i, %x)
+}
+
+%condition (p: (s32[], bf16[8,4])) -> pred[] {
+  ROOT %less = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main (a: f32[10]) -> f32[10] {
+  %w = (s32[], bf16[8,4]) while(%t), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %start = (f32[10]{0}, f32[20]{0}) all-gather-start(%a), replica_groups=[4,2]<=[8], dimensions={0}
+  %done = f32[20]{0} all-gather-done(%start)
+  ROOT %r = f32[10]{0} all-reduce(%a), to_apply=%sum
+}
+"""
+
+
+def test_collectives_of_a_program():
+    """Loops in loops, their lengths noted or compared with; started ones once; a sum goes round twice. Mutations:
+    bodies counted once, an operand of a started gather counted as its result."""
+    found, known = hlo.collectives(PROGRAM)
+    assert known
+    assert found == {
+        "all-gather": (15 + 1, 15 * 16 * 4 * 2 + 80),
+        "reduce-scatter": (6, 3 * (2 * 4 * 4 + 3 * 4 * 8)),
+        "all-reduce": (1, 80),
+    }
+
+
+def test_a_loop_of_unknown_length_is_said():
+    text = PROGRAM.replace("constant(5)", "parameter(0)")
+    found, known = hlo.collectives(text)
+    assert not known and found["all-gather"] == (3 + 1, 3 * 128 + 80)
+    assert hlo.collectives(text.replace("all-gather(", "negate("))[1], "a loop without any may be of any length"
+
+
+class Mesh:
+    """As much of a mesh as the arithmetic reads."""
+
+    shape, size = {"data": 2, "fsdp": 1, "tensor": 4}, 8
+
+
+def test_bounds_by_hand():
+    """Per device. Mutations: an untied embedding that is multiplied, a cache that tensor does not cut."""
+    m = presets.make("test", 100, kv_heads=4, remat="block", tied=False).config
+    assert (m.d_model, m.layers, m.heads, m.head_dim) == (32, 2, 4, 8)
+    work = plan.Work(prompts=4, samples=4, prompt=10, response=30, slots=8, microbatches=2)
+    size, head = 50_000, 100 * 32
+    got = plan.learning_bounds(m, size, Mesh, work)
+    attention = 12 * 2 * 4 * 8 * 40 / 2
+    assert got["flops"] == pytest.approx(16 * 40 * ((6 * (size - 2 * head) + attention) * 4 / 3 + 8 * head) / 8)
+    # float32: two micro-batches in three passes; parameters, masters' place and two moments are read and written
+    assert got["bytes"] == pytest.approx(2 * 3 * size * 4 / 4 + 2 * size * 16 / 8)
+    got = plan.sampling_bounds(m, size, Mesh, work)
+    assert got["flops"] == pytest.approx(8 * (2 * (size - head) + 4 * 2 * 32 * 40) / 8)
+    assert got["bytes"] == pytest.approx((size - head) * 4 / 4 + 8 / 2 * 2 * 2 * 32 * 40 * 4 / 4)
+
+
+def test_chips():
+    chip, count = chips.parse("v5e:4x8")
+    assert (chip.flops, chip.memory, count) == (197e12, 16e9, 32)
+    for c in chips.CHIPS.values():  # figures of one kind: a wrong power of ten would stand out
+        assert 1e14 < c.flops < 2e15 and 1e10 < c.memory < 2e11 and 5e11 < c.bandwidth < 1e13 and 1e11 < c.link < 1e12
+    for bad, message in (("v5f:2x2", "unknown chip 'v5f'.*did you mean"), ("v5e", "v5e:4x4"), ("h100:0", "h100:8")):
+        with pytest.raises(InputError, match=message):
+            chips.parse(bad)
+
+
+def result(peak=10e9, of_state=4e9, cache=1e9, **work):
+    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "blocks"} | work
+    state, mesh = {"parameters": of_state}, {"data": 2, "fsdp": 4, "tensor": 1}
+    programs = {"update": {"peak": peak}, "decode step": {"peak": peak}}
+    return {"programs": programs, "capacity": 16e9, "work": work, "state": state, "cache": cache, "mesh": mesh}
+
+
+@pytest.mark.parametrize(
+    "made, update, decode",
+    [
+        ({}, "update: fits, 6.00 GB to spare", "fits"),
+        ({"peak": 17e9}, "1.00 GB too much: 2 rows a device at a time: raise work.microbatches", "raise mesh.tensor"),
+        ({"peak": 17e9, "microbatches": 8, "remat": "none"}, "give remat=block", "lower work.slots"),
+        ({"peak": 17e9, "microbatches": 8, "attention": "own"}, "give attention=blocks", "lower work.slots"),
+        ({"peak": 17e9, "microbatches": 8}, "raise mesh.tensor, or lower work.response", "lower work.slots"),
+        ({"peak": 17e9, "cache": 5e9}, "raise work.microbatches", "the cache takes 5.00 GB: lower work.slots"),
+        ({"peak": 17e9, "of_state": 15e9}, "15.00 GB: raise mesh.fsdp", "or give state_dtype=bfloat16"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_what_helps(made, update, decode):
+    lines = plan_report.advice(result(**made), 8)
+    assert update in lines[0] and decode in lines[1]
+
+
+def run(tmp_path, *flags, python=sys.executable):
+    command = [python, "-m", "experiments.plan", f"--workdir={tmp_path / 'out'}", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_on_eight_devices_of_the_host(tmp_path):
+    """Mesh of all axes: state, cache and peak on one device, collectives of all micro-batches."""
+    done = run(tmp_path, "--config=configs/plan.py:smoke,h100:8", *CUT)
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "out" / "plan.json").read_text())
+    update, decode = made["programs"]["update"], made["programs"]["decode step"]
+    # matrices of bfloat16 are cut over fsdp and tensor; masters and moments are float32
+    assert 2 * made["parameters"] / 4 <= made["state"]["parameters"] < 2.2 * made["parameters"] / 4
+    assert made["state"]["optimiser"] == pytest.approx(6 * made["state"]["parameters"], rel=0.01)
+    assert (
+        made["cache"] == 2 * 2 * (32 / 4) * (2 / 2) * 24 * 8 * 2
+    )  # k and v, layers, slots, heads, columns, size, bytes
+    assert update["peak"] > update["temporaries"] and update["loops_known"]
+    assert update["collectives"]["all-gather"][0] > 4 * 2 * 7, "each of 4 micro-batches gathers 2 layers of 7 kernels"
+    assert decode["peak"] >= made["state"]["optimiser"] + made["state"]["parameters"] + made["cache"]
+    assert "update: fits" in done.stdout and "an update fits with micro-batches of up to" in done.stdout
+    assert made["step_seconds"]["memory"] == pytest.approx(
+        update["seconds"]["memory"] + made["ticks"] * decode["seconds"]["memory"]
+    )
+
+
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--config.hardware=h10:8", "unknown chip 'h10' (did you mean 'h100'?)"),
+        ("--config.mesh.fsdp=3", "mesh data=1 fsdp=3 tensor=2 needs 6 devices and there are 8"),
+        ("--config.work.microbatches=3", "work.microbatches=3 does not divide the 32 rows"),
+        ("--config.work.slots=6", "the slots are 6, which mesh.data * mesh.fsdp = 4 does not divide"),
+        ("--config.model.name=qwen", "unknown model preset 'qwen'"),
+    ],
+)
+def test_bad_input(tmp_path, flag, message):
+    done = run(tmp_path, "--config=configs/plan.py:smoke,h100:8", *CUT, flag)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_on_a_tpu_that_is_not_there(tmp_path):
+    """libtpu compiles for 8 chips of v5e; in an environment of its own, which `make test-slow` makes: where libtpu is
+    installed, jax looks for a TPU in every process."""
+    python = ROOT / ".venv-tpu" / "bin" / "python"
+    assert python.exists(), "make .venv-tpu/installed"
+    done = run(tmp_path, "--config=configs/plan.py:smoke,v5e:2x4", *CUT, python=str(python))
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "out" / "plan.json").read_text())
+    update = made["programs"]["update"]
+    assert made["capacity"] == 16e9 and made["chips"] == 8
+    assert update["loops_known"] and update["collectives"]["all-gather"][0] > 4 * 2 * 7
+    assert 0 < update["temporaries"] < update["peak"] < 1e9
+
+
+def test_ready_settings_are_meshes_of_their_hardware():
+    for name, hardware in ready.READY:
+        c = launch.load_config(f"configs/plan.py:{name},{hardware}")
+        _, count = chips.parse(hardware)
+        assert count % (c.mesh.fsdp * c.mesh.tensor) == 0
+        rows = c.work.prompts * c.work.samples // c.work.microbatches
+        assert rows % (count // c.mesh.tensor) == 0, (name, hardware)
