@@ -2,24 +2,58 @@
 
 make bench
 python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
+python -m experiments.bench --config=configs/bench.py:growth --workdir=runs/bench_growth
 
-Time: about a minute on 2 CPU cores. Expect the GRPO step of the 0.85 M model (8 prompts x 8 samples x 32 tokens,
-entropy record on) at 40 to 50 % of the peak: 0.4 CPU-seconds where that is 100 GFLOP per CPU-second.
+Variants: `growth` (cost against model size, batch, context and vocabulary), `sampler` (slots against a plain scan, and
+on ragged lengths against batches that wait), `head` (without logits against with them: 8 GB, four minutes),
+`accelerator` (bfloat16 update and decode of a 1.5 B-shaped model against a GPU's or TPU's own figures).
+Time: about a minute on 2 CPU cores, two for each variant. Expect the GRPO step of `small` (0.85 M parameters, 8 prompts
+x 8 samples x 32 tokens, entropy record on) at 30 to 50 % of its arithmetic at the peak, that of `medium` (12 M) at 50
+to 60 %.
 """
 
 from ml_collections import ConfigDict
 
-from entropy_rl.errors import InputError
+from configs import common
+
+STEP = {"prompts": 8, "samples": 8, "prompt": 16, "new": 32}
+SMALL = {"model": "small", "vocab": 512, **STEP}
+MEDIUM = {"model": "medium", "vocab": 32_000, **STEP}
 
 
 def get_config(arg=""):
-    """`:smoke` repeats everything once."""
-    if arg not in ("", "smoke"):
-        raise InputError(f"configs/bench.py knows no variant {arg!r}: leave it out or say :smoke")
+    """One of the variants above; `:smoke` does everything once, small."""
+    what = common.variant(arg, "smoke", "growth", "sampler", "head", "accelerator")
+    smoke = what == "smoke"
     c = ConfigDict()
     c.seed = 0
-    c.repeats = 1 if arg else 11  # of each measurement, interleaved; medians are reported
-    c.decode = {"model": "embedded", "vocab": 40, "batch": 512, "prompt": 7, "new": 18}
-    c.train = {"model": "embedded", "vocab": 40, "batch": 512, "length": 25}
-    c.step = {"model": "small", "vocab": 512, "prompts": 8, "samples": 8, "prompt": 16, "new": 32}
+    # of each measurement, interleaved; medians are reported
+    c.repeats = {"smoke": 1, "growth": 5, "sampler": 5, "head": 3}.get(what, 11)
+    if what in ("", "smoke"):
+        c.steps = {"small": SMALL, "medium": MEDIUM}
+    if what in ("growth", "smoke"):
+        c.growth = {
+            "embedded": SMALL | {"model": "embedded"},
+            "small": SMALL,
+            "medium, vocabulary 512": MEDIUM | {"vocab": 512},
+            "64 prompts": SMALL | {"prompts": 64},
+            "128 tokens": SMALL | {"new": 128},
+            "512 tokens": SMALL | {"new": 512, "prompts": 2},
+            "vocabulary 8,000": SMALL | {"vocab": 8_000},
+            "vocabulary 32,000": SMALL | {"vocab": 32_000},
+        }
+    if what in ("sampler", "smoke"):
+        ragged = SMALL | {"prompts": 64, "new": 128, "batch": 64}
+        c.sampler = {"even": SMALL | {"prompts": 16, "new": 64}, "ragged": ragged}
+    if what in ("head", "smoke"):
+        c.head = {"tokens": 4096, "vocab": 151_936, "width": 896}
+    if what == "accelerator":
+        large = {"model": "qwen2.5-1.5b", "vocab": 151_936, "dtype": "bfloat16", "param_dtype": "bfloat16"}
+        large |= {"remat": "linear", "attention": "cudnn"}
+        c.steps = {"large": {**large, "prompts": 1, "samples": 8, "prompt": 256, "new": 768}}
+    if smoke:
+        tiny = {"model": "test", "vocab": 24, "prompts": 2, "samples": 2, "prompt": 4, "new": 8}
+        c.steps, c.growth = {"test": tiny}, {"as well": tiny}
+        c.sampler = {"even": tiny, "ragged": tiny | {"batch": 2}}
+        c.head = {"tokens": 16, "vocab": 50, "width": 8}
     return c

@@ -83,6 +83,15 @@ def prepare(hardware: str) -> None:
     chip, count = parse(hardware)
     os.environ["JAX_PLATFORMS"] = "cpu"  # libtpu and CUDA are not to start
     jax.config.update("jax_platforms", "cpu")
-    if chip.platform == "cpu":
+    if chip.platform == "tpu":
+        # programs for devices that are not there cannot be loaded, from a cache either
+        jax.config.update("jax_enable_compilation_cache", False)
+    else:
         with contextlib.suppress(RuntimeError):  # jax has started: `devices` says so where it matters
             jax.config.update("jax_num_cpu_devices", count)
+
+
+def of(kind: str) -> Chip | None:
+    """The chip that jax calls by this device_kind; None where it is none of them."""
+    names = {"v5 lite": "v5e", "v5p": "v5p", "v5": "v5p", "v6": "v6e", "a100": "a100", "h100": "h100", "h200": "h200"}
+    return next((CHIPS[name] for sign, name in names.items() if sign in kind.lower()), None)

@@ -1,28 +1,56 @@
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from configs import bench as config
-from experiments import bench
+from experiments import bench, bench_work, chips
 
 
-@pytest.mark.slow
-def test_bench_measures_every_row_against_the_peak(tmp_path, capsys):
+def test_every_row_against_the_peak(tmp_path, capsys):
     c = config.get_config("smoke")
-    c.step.update(prompts=2, samples=2, new=4)
     result = bench.run(c, tmp_path)
     assert json.loads((tmp_path / "bench.json").read_text()) == result
-    table = capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert len(result["rows"]) == 1 + 5 + 2 + 5 + 2
     for name, row in result["rows"].items():
-        assert name in table and row["cpu_s"] > 0 and row["share_of_peak"] > 0
-    assert result["rows"]["matrix product 1024"]["share_of_peak"] == pytest.approx(1)
+        assert name in said and row["cpu_s"] > 0 and row["bound"] > 0
+    assert result["rows"][bench.PEAK]["bound"] == pytest.approx(1)
 
 
 def test_arithmetic_of_a_step_by_hand():
     """2 FLOPs a parameter and token sampled or prefilled, 6 for each token learnt from; prompts once a group."""
-    c = config.get_config().step
-    c.update(model="test", vocab=24, prompts=3, samples=2, prompt=5, new=7)
-    _, flops, tokens = bench.grpo_step(c, 0, record=True)
-    size = bench.policy(c, 0)[2]
-    assert tokens == 3 * 2 * 7
-    assert flops == size * (2 + 6) * (3 * 2 * 7 + 3 * 5)
+    c = config.get_config("smoke").steps.test
+    c.update(prompts=3, samples=2, prompt=5, new=7)
+    size = bench_work.policy(c, 0)[2]
+    step, update = bench_work.grpo_step(c, 0), bench_work.update(c, 0)
+    assert step.tokens == 3 * 2 * 7
+    assert step.flops == size * (2 + 6) * (3 * 2 * 7 + 3 * 5)
+    assert update.flops + bench_work.decode(c, 0).flops == step.flops
+
+
+def test_the_plain_scan_samples_from_the_same_policy(monkeypatch):
+    """Or it would be no measure: with the same numbers drawn, the same tokens as the engine. Mutation: a column off."""
+    c = config.get_config("smoke").steps.test
+    fixed = 0.37
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape=(): jax.numpy.full(shape, fixed))
+    token, logp, _ = bench_work.scan(c, 0).call()
+    model, params, _ = bench_work.policy(c, 0)
+    prompts = bench_work.random_prompts(c.prompts, c.prompt, c.vocab, 0)
+    groups = bench_work.generate(
+        model, params, prompts, jax.random.key(0), samples=2, max_new=c.new, eos=-1, chunk=3, streams=1
+    )
+    flat = [x for g in groups for x in g]
+    np.testing.assert_array_equal(token.T, np.stack([x.tokens for x in flat]))
+    np.testing.assert_allclose(logp.T, np.stack([x.logp for x in flat]), atol=1e-5)
+
+
+def test_lengths_are_geometric():
+    p = np.exp(np.asarray(bench_work.ends(0.25)(jax.numpy.zeros((1, 9)))))[0]
+    assert p[1] == pytest.approx(0.25) and p.sum() == pytest.approx(1) and p[0] == pytest.approx(0.75 / 8)
+
+
+def test_chips_by_the_names_that_jax_gives():
+    kinds = {"NVIDIA H100 80GB HBM3": "h100", "TPU v5 lite": "v5e", "TPU v5": "v5p", "TPU v6 lite": "v6e"}
+    assert all(chips.of(kind) == chips.CHIPS[name] for kind, name in kinds.items()) and chips.of("cpu") is None
