@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow parity plan bench lint clean
+.PHONY: quickstart test test-slow parity plan bench bench-peers lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -23,6 +23,10 @@ parity: $(VENV)-parity/installed
 plan: $(VENV)-tpu/installed
 	$(VENV)-tpu/bin/python -m experiments.plan --config=configs/plan.py --workdir=runs/plan $(ARGS)
 
+# Against tunix and TRL, each in an environment of its own.
+bench-peers: $(VENV)/installed-dev $(VENV)-tunix/installed $(VENV)-trl/installed
+	$(BIN)/python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
+
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 
@@ -30,7 +34,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-tpu build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -50,6 +54,12 @@ $(VENV)-tpu/installed: setup.cfg pyproject.toml
 	@echo "installing TPU's compiler into $(VENV)-tpu"
 	@$(PYTHON) -m venv $(VENV)-tpu
 	@$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[tpu]'
+	@touch $@
+
+$(VENV)-tunix/installed $(VENV)-trl/installed: $(VENV)-%/installed: experiments/peers/%.txt
+	@echo "installing $* into $(VENV)-$*"
+	@$(PYTHON) -m venv $(VENV)-$*
+	@$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	@touch $@
 
 $(VENV)-parity/installed: setup.cfg pyproject.toml

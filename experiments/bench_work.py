@@ -166,15 +166,23 @@ def update(c: ConfigDict, seed: int) -> Work:
     return Work(call, 6 * size * (rows * c.new + c.prompts * c.prompt), rows * c.new)
 
 
-def grpo_step(c: ConfigDict, seed: int, *, record: bool = True, policy_of: Callable | None = None) -> Work:
+def grpo_step(
+    c: ConfigDict,
+    seed: int,
+    *,
+    record: bool = True,
+    policy_of: Callable | None = None,
+    prompts: list[list[int]] | None = None,
+) -> Work:
     """Sample, reward, record, learn: what train_rl does in a step, with a reward that costs nothing.
 
     Args:
       policy_of: (c, seed) -> (model, params, size); None: `policy`.
+      prompts: token ids; None: random ones.
     """
     model, params, size = (policy_of or policy)(c, seed)
     state, step = learning(model, seed, params, samples=c.samples, prompt_length=c.prompt)
-    prompts = random_prompts(c.prompts, c.prompt, c.vocab, seed)
+    prompts = prompts or random_prompts(c.prompts, c.prompt, c.vocab, seed)
     length = c.prompt + c.new
     advantage, weight = jax.jit(ADVANTAGES["grpo"]), jax.jit(compose("token_mean"))
     entropy_record = jax.jit(entropy.record)

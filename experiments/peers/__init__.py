@@ -1,0 +1,1 @@
+"""Workers of experiments/bench_peers.py, one a project."""
