@@ -16,15 +16,15 @@ pace.begin()
 os.environ["JAX_PLATFORMS"] = "cpu"
 logging.disable(logging.WARNING)
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-import transformers  # noqa: E402
-from tunix.models.qwen3 import model as qwen3  # noqa: E402
-from tunix.models.qwen3 import params as qwen3_params  # noqa: E402
-from tunix.rl import rl_cluster  # noqa: E402
-from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner  # noqa: E402
-from tunix.rl.rollout import base_rollout  # noqa: E402
+import jax
+import numpy as np
+import optax
+import transformers
+from tunix.models.qwen3 import model as qwen3
+from tunix.models.qwen3 import params as qwen3_params
+from tunix.rl import rl_cluster
+from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
+from tunix.rl.rollout import base_rollout
 
 
 def parity(prompts, completions, **kwargs):
