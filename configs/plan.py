@@ -16,10 +16,10 @@ from entropy_rl.models import presets
 
 # fsdp and tensor, micro-batches: settings with which each fits
 READY = {
-    ("qwen2.5-7b", "v5e:8x8"): (16, 4, 16),
-    ("qwen2.5-7b", "v5e:16x16"): (64, 4, 4),
-    ("qwen2.5-32b", "v5e:16x16"): (32, 8, 8),
-    ("qwen2.5-32b", "v5p:4x4x4"): (16, 4, 16),
+    ("qwen2.5-7b", "v5e:8x8"): (16, 4, 64),
+    ("qwen2.5-7b", "v5e:16x16"): (64, 4, 8),
+    ("qwen2.5-32b", "v5e:16x16"): (32, 8, 32),
+    ("qwen2.5-32b", "v5p:4x4x4"): (16, 4, 32),
 }
 
 
