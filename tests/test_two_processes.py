@@ -22,21 +22,25 @@ CONFIG = "configs/rl/grpo.py:smoke"
 SETTINGS = {"optimizer.learning_rate": 1e-3, "checkpoint.every": 5, "eval.every": 1000, "kl.coef.args.value": 0.1}
 
 
-def start(folder, settings, index=None, port=None):
+def start(folder, settings, index=None, port=None, slurm=False):
     command = [sys.executable, "-m", "tests.rl_child", f"--config={CONFIG}", f"--workdir={folder}"]
     command += [f"--config.{k}={v}" for k, v in (SETTINGS | settings).items()]
-    if index is not None:
-        command += [f"--distributed=localhost:{port}", "--processes=2", f"--process={index}"]
     # most of the time is compilation, of which quick code needs half
     env = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
+    if slurm:  # which tells a process who it is; jax takes a port from the job's number
+        command += ["--distributed=auto"]
+        job = {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": "0"}
+        env |= job | {"SLURM_NTASKS": "2", "SLURM_PROCID": str(index)}
+    elif index is not None:
+        command += [f"--distributed=localhost:{port}", "--processes=2", f"--process={index}"]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def two(folder, settings):
+def two(folder, settings, **more):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    return [start(folder, settings, index, port) for index in (0, 1)]
+    return [start(folder, settings, index, port, **more) for index in (0, 1)]
 
 
 def finish(*children):
@@ -87,7 +91,8 @@ def test_two_processes_learn_what_one_does(tmp_path, one, axes):
 
 
 def test_eight_devices_read_what_two_processes_wrote(tmp_path):
-    finish(*two(tmp_path / "run", {"steps": 2, "mesh.data": 1, "mesh.fsdp": 2}))
+    """Processes that are told by SLURM's environment who they are."""
+    finish(*two(tmp_path / "run", {"steps": 2, "mesh.data": 1, "mesh.fsdp": 2}, slurm=True))
     code = (
         "import sys, pickle, jax; from entropy_rl import sharding; from tests.test_two_processes import parameters;"
         "assert jax.device_count() == 8;"
