@@ -2,6 +2,7 @@
 
     python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds              # prints
     python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds --workers=2  # runs
+    python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/shared/seeds --ray=auto         # on Ray
 
 The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`, with a dict for each run:
 
@@ -14,7 +15,13 @@ The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`,
 `{workdir}` in an override stands for --workdir, so that a run can start from what another has made.
 
 A run that ends well gets a file DONE, and is not run again. One that fails stops only those after it. With
-several workers each run has cores of its own. On a cluster, give the printed commands to its scheduler instead.
+several workers each run has cores of its own.
+
+`--ray=ADDRESS` (what `ray.init` takes; needs `entropy_rl[ray]`) gives the runs to a Ray cluster. Each takes
+`--ray_slot` of a node: CPU=1, GPU=1, CPU=4,GPU=1 or a resource of your own. --workdir must be a folder that all
+nodes share; this checkout and its Python must be at the same place on each. Runs have the environment of the
+nodes' `ray start`, and start in the checkout. One whose worker or node dies is started again, five times at most,
+and goes on from its last checkpoint. To other schedulers, give the printed commands.
 """
 
 from __future__ import annotations
@@ -68,18 +75,44 @@ def main() -> None:
     flags.DEFINE_string("workdir", None, "folder that gets a folder for each run")
     flags.DEFINE_integer("workers", 0, "runs at a time; 0: print the commands", lower_bound=0)
 
+    flags.DEFINE_string("ray", None, "address of a Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT")
+    flags.DEFINE_list("ray_slot", ["CPU=1"], "what a run takes of a node there: CPU=4,GPU=1 or a resource of your own")
+
     def checked(argv: list[str]) -> None:
         for name, example in (("config", "configs/sweeps/seeds.py"), ("workdir", "/tmp/seeds")):
             if not flags.FLAGS[name].value:
                 raise InputError(f"--{name} is missing: give --{name}=PATH, such as {example}")
         folder = Path(flags.FLAGS.workdir).absolute()
         runs = load_runs(flags.FLAGS.config, folder)
-        if flags.FLAGS.workers:
-            sys.exit(execute(runs, folder, Local(flags.FLAGS.workers)))
+        if executor := _executor():
+            sys.exit(execute(runs, folder, executor))
         for run in runs:
             print(shlex.join(run.command(folder)) + ("  # done" if run.state == "done" else ""))
 
     launch.guarded(checked)
+
+
+def _executor() -> Any:
+    """What the flags say that runs are executed by; None: they are not."""
+    workers, address, words = flags.FLAGS.workers, flags.FLAGS.ray, flags.FLAGS.ray_slot
+    if address is None:
+        if flags.FLAGS["ray_slot"].present:
+            raise InputError("--ray_slot is of no use without --ray: give --ray=ADDRESS too")
+        return Local(workers) if workers else None
+    if not address:
+        raise InputError("--ray is empty: give an address, such as --ray=auto")
+    if workers:
+        raise InputError("--workers runs on this machine and --ray on a cluster: give one of them")
+    slot = [re.fullmatch(r"([^=]+)=(\d+|0?\.\d+)", word) for word in words]
+    if not all(slot) or not slot:
+        raise InputError(f"--ray_slot={','.join(words)}: give NAME=NUMBER, whole or below 1, such as CPU=4,GPU=1")
+    try:
+        from experiments import ray_cluster
+    except ModuleNotFoundError as e:
+        if e.name != "ray":
+            raise
+        raise InputError("--ray needs the package ray: pip install 'entropy_rl[ray]'") from e
+    return ray_cluster.Cluster(address, {match[1]: float(match[2]) for match in slot})
 
 
 def load_runs(spec: str, folder: Path) -> list[Run]:
