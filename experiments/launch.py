@@ -68,7 +68,8 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
     try:
         if define:
             define()
-        for name in ("config", "workdir", "workers", "distributed", "processes", "process"):  # what --help lists
+        # what --help lists
+        for name in ("config", "workdir", "workers", "ray", "ray_slot", "distributed", "processes", "process"):
             if name in flags.FLAGS:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
         app.run(main, flags_parser=_parse)

@@ -2,6 +2,7 @@
 
     python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds              # prints
     python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds --workers=2  # runs
+    python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/shared/seeds --ray=auto         # on Ray
 
 The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`, with a dict for each run:
 
@@ -14,20 +15,23 @@ The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`,
 `{workdir}` in an override stands for --workdir, so that a run can start from what another has made.
 
 A run that ends well gets a file DONE, and is not run again. One that fails stops only those after it. With
-several workers each run has cores of its own. On a cluster, give the printed commands to its scheduler instead.
+several workers each run has cores of its own.
+
+`--ray=ADDRESS` (what `ray.init` takes; needs `entropy_rl[ray]`) gives the runs to a Ray cluster. Each takes
+`--ray_slot` of a node: CPU=1, GPU=1, CPU=4,GPU=1 or a resource of your own. --workdir must be a folder that all
+nodes share; this checkout and its Python must be at the same place on each. Runs have the environment of the
+nodes' `ray start`, and start in the checkout. One whose worker or node dies is started again, five times at most,
+and goes on from its last checkpoint. To other schedulers, give the printed commands.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
 import json
 import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -36,7 +40,7 @@ from typing import Any
 from absl import flags
 
 from entropy_rl.errors import InputError, nearest
-from experiments import launch
+from experiments import children, launch
 
 
 @dataclasses.dataclass
@@ -50,9 +54,7 @@ class Run:
     after: tuple[str, ...] = ()
     state: str = "waiting"  # -> running -> done | failed | skipped
     note: str = ""
-    child: subprocess.Popen | None = None
-    cores: set[int] | None = None
-    start: float = 0.0
+    job: Any = None  # its executor's, while it runs
 
     def command(self, folder: Path) -> list[str]:
         """The words of its command line."""
@@ -73,18 +75,44 @@ def main() -> None:
     flags.DEFINE_string("workdir", None, "folder that gets a folder for each run")
     flags.DEFINE_integer("workers", 0, "runs at a time; 0: print the commands", lower_bound=0)
 
+    flags.DEFINE_string("ray", None, "address of a Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT")
+    flags.DEFINE_list("ray_slot", ["CPU=1"], "what a run takes of a node there: CPU=4,GPU=1 or a resource of your own")
+
     def checked(argv: list[str]) -> None:
         for name, example in (("config", "configs/sweeps/seeds.py"), ("workdir", "/tmp/seeds")):
             if not flags.FLAGS[name].value:
                 raise InputError(f"--{name} is missing: give --{name}=PATH, such as {example}")
         folder = Path(flags.FLAGS.workdir).absolute()
         runs = load_runs(flags.FLAGS.config, folder)
-        if flags.FLAGS.workers:
-            sys.exit(execute(runs, folder, flags.FLAGS.workers))
+        if executor := _executor():
+            sys.exit(execute(runs, folder, executor))
         for run in runs:
             print(shlex.join(run.command(folder)) + ("  # done" if run.state == "done" else ""))
 
     launch.guarded(checked)
+
+
+def _executor() -> Any:
+    """What the flags say that runs are executed by; None: they are not."""
+    workers, address, words = flags.FLAGS.workers, flags.FLAGS.ray, flags.FLAGS.ray_slot
+    if address is None:
+        if flags.FLAGS["ray_slot"].present:
+            raise InputError("--ray_slot is of no use without --ray: give --ray=ADDRESS too")
+        return Local(workers) if workers else None
+    if not address:
+        raise InputError("--ray is empty: give an address, such as --ray=auto")
+    if workers:
+        raise InputError("--workers runs on this machine and --ray on a cluster: give one of them")
+    slot = [re.fullmatch(r"([^=]+)=(\d+|0?\.\d+)", word) for word in words]
+    if not all(slot) or not slot:
+        raise InputError(f"--ray_slot={','.join(words)}: give NAME=NUMBER, whole or below 1, such as CPU=4,GPU=1")
+    try:
+        from experiments import ray_cluster
+    except ModuleNotFoundError as e:
+        if e.name != "ray":
+            raise
+        raise InputError("--ray needs the package ray: pip install 'entropy_rl[ray]'") from e
+    return ray_cluster.Cluster(address, {match[1]: float(match[2]) for match in slot})
 
 
 def load_runs(spec: str, folder: Path) -> list[Run]:
@@ -113,68 +141,91 @@ def load_runs(spec: str, folder: Path) -> list[Run]:
     return list(runs.values())
 
 
-def execute(runs: list[Run], folder: Path, workers: int) -> int:
-    """Runs what is not done yet, `workers` at a time; gives the exit status, 1 when one failed.
+class Local:
+    """Runs that are children of this process, a number at a time.
+
+    ray_cluster.Cluster has the same `start`, `poll` and `kill`; `free`, whether it takes one more; and `pause`, the
+    seconds between two looks at it.
+    """
+
+    pause = 0.05
+
+    def __init__(self, workers: int):
+        self.free = _cores(workers)
+
+    def start(self, run: Run, command: list[str], log: str) -> None:
+        """Starts a run on cores that are free."""
+        child = children.start(command, log, self.free[0])
+        run.job = child, self.free.pop(0), time.monotonic()
+
+    def poll(self, run: Run) -> tuple[int, float] | None:
+        """None while it runs, then its exit status and its seconds."""
+        child, cores, start = run.job
+        if child.poll() is None:
+            return None
+        self.free.append(cores)
+        return child.returncode, time.monotonic() - start
+
+    def kill(self, runs: list[Run]) -> None:
+        """Ends runs that are under way."""
+        for run in runs:
+            children.kill(run.job[0])
+
+
+def execute(runs: list[Run], folder: Path, executor: Any) -> int:
+    """Runs what is not done yet; gives the exit status, 1 when one failed.
 
     Whatever ends this ends the runs that are under way too.
+
+    Args:
+      runs: what `load_runs` gives.
+      folder: gets a folder for each run.
+      executor: where they run: a `Local`, or what has the same methods.
     """
     by_name = {run.name: run for run in runs}
-    free = _cores(workers)
     # a plain `kill` would end this process without the `finally` below
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         while True:
             for run in runs:
-                if run.state == "running" and run.child.poll() is not None:
-                    free.append(run.cores)
-                    _end(run, folder)
+                if run.state == "running" and (end := executor.poll(run)):
+                    _end(run, folder, *end)
                 before = [by_name[name].state for name in run.after]
                 if run.state == "waiting" and ("failed" in before or "skipped" in before):
                     run.state, run.note = "skipped", "comes after one that failed"
-                if run.state == "waiting" and free and all(state == "done" for state in before):
-                    _begin(run, folder, free.pop(0))
+                if run.state == "waiting" and executor.free and all(state == "done" for state in before):
+                    _begin(run, folder, executor)
             if not any(run.state in ("waiting", "running") for run in runs):
                 return _report(runs)
-            time.sleep(0.05)
+            time.sleep(executor.pause)
     finally:
-        for run in runs:
-            if run.state == "running":
-                _kill(run.child)
+        executor.kill([run for run in runs if run.state == "running"])
 
 
-def _begin(run: Run, folder: Path, cores: set[int] | None) -> None:
+def _begin(run: Run, folder: Path, executor: Any) -> None:
     path = folder / run.name / "log.txt"
     command = run.command(folder)
     print(f"{run.name}: {shlex.join(command)}", flush=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a") as log:
-            print("$", shlex.join(command), file=log, flush=True)
-            run.child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # a group of its own, to end it with all that it has started
-                preexec_fn=lambda: _prepare(cores),
-            )
+            print("$", shlex.join(command), file=log)
+        executor.start(run, command, str(path))
     except OSError as e:
         where = f"{run.name} in {path.parent}"
         raise InputError(f"cannot start {where}: {e.strerror}; give another --workdir") from e
-    run.state, run.cores, run.start, run.note = "running", cores, time.monotonic(), str(path)
+    run.state = "running"
 
 
-def _end(run: Run, folder: Path) -> None:
-    minutes = (time.monotonic() - run.start) / 60
-    if run.child.returncode == 0:
-        run.state, run.note = "done", f"{minutes:.1f} min"
+def _end(run: Run, folder: Path, status: int, seconds: float) -> None:
+    if status == 0:
+        run.state, run.note = "done", f"{seconds / 60:.1f} min"
         _write_done(run, folder)
     else:
-        status, log = run.child.returncode, Path(run.note)
+        log = folder / run.name / "log.txt"
         last = log.read_text(errors="replace").strip().splitlines()[-1]
         run.state = "failed"
-        run.note = f"status {status} after {minutes:.1f} min, see {log}: {last[:200]}"
+        run.note = f"status {status} after {seconds / 60:.1f} min, see {log}: {last[:200]}"
     print(f"{run.name}: {run.state}, {run.note}", flush=True)
 
 
@@ -223,26 +274,6 @@ def _cores(workers: int) -> list[set[int] | None]:
     if not each:
         return [None] * workers
     return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
-
-
-def _prepare(cores: set[int] | None) -> None:
-    """In the child, before its program."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-    if sys.platform == "linux":
-        # PR_SET_PDEATHSIG: the kernel ends it when this sweep dies in a way that runs no `finally`
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def _kill(child: subprocess.Popen) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        try:
-            child.wait(timeout=5)
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 if __name__ == "__main__":
