@@ -22,5 +22,6 @@ def get_config(arg=""):
     c.repeats = 1 if smoke else 11  # rounds in which each does a step
     c.learning_rate = 1e-5
     tiny = {"model": "test", "vocab": 64, "prompts": 2, "samples": 2, "prompt": 4, "new": 8}
-    c.sizes = {"tiny": tiny} if smoke else {"small": SMALL, "medium": MEDIUM}
+    # 1e6, as tunix 0.1.7's Qwen3 rotates by that whatever its config says
+    c.sizes = {"tiny": tiny} if smoke else {"small": SMALL | {"rope_theta": 1e6}, "medium": MEDIUM}
     return c

@@ -5,8 +5,8 @@ optimiser, on the CPU, in turns.
 
 Each runs in an environment of its own (experiments/peers/*.txt) and does a step when it is asked to; the others wait
 meanwhile. Reported are medians of CPU-seconds of all threads and of wall time, quartiles, and ratios of steps that were
-measured after each other. What is left out: none of them saves or evaluates, and only this project and TRL compute
-entropies.
+measured after each other. That all have the same model is checked by their log-probability of the prompts. What is left
+out: none of them saves or evaluates, and only this project and TRL compute entropies.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from experiments import checks, launch
 
 PEERS = Path(__file__).parent / "peers"
 OWN = "entropy_rl"
+SAME = 1e-3  # nats a token, between computations of one log-probability
 
 
 class Worker:
@@ -103,6 +104,7 @@ def compare(commands: dict[str, Sequence[str]], repeats: int, folder: Path) -> d
     try:
         for name, command in commands.items():
             workers.append(Worker(name, command, folder))
+        check_same(workers)
         first = {w.name: w.step() for w in workers}
         for w in workers:
             w.step()  # what is compiled at the second step only
@@ -116,6 +118,15 @@ def compare(commands: dict[str, Sequence[str]], repeats: int, folder: Path) -> d
     finally:
         for w in workers:
             w.close()
+
+
+def check_same(workers: Sequence[Worker]) -> None:
+    """A worker that computes another log-probability of the prompts has another model, and counts as failed."""
+    for w in workers:
+        if not w.failed and not workers[0].failed:
+            theirs, ours = w.about["logp"], workers[0].about["logp"]
+            if abs(theirs - ours) > SAME:
+                w.failed = f"its log-probability of the prompts is {theirs:.5f} a token and not {ours:.5f}"
 
 
 def summary(workers, first, peak, steps) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def head(c: ConfigDict, seed: int, *, tiled: bool) -> Work:
 def policy(c: ConfigDict, seed: int):
     """(model, params, number of parameters) of a row's config."""
     kinds = {key: jnp.dtype(c[key]) for key in ("dtype", "param_dtype") if key in c}
-    more = {key: c[key] for key in ("remat", "attention") if key in c}
+    more = {key: c[key] for key in ("remat", "attention", "rope_theta") if key in c}
     model = presets.make(c.model, c.vocab, **kinds, **more)
     params = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 2), jnp.int32))
     return model, params, sum(x.size for x in jax.tree.leaves(params))

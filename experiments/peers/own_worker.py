@@ -18,9 +18,11 @@ def main(spec: dict) -> None:
     """Steps until there are no more lines."""
     setup_process()
     import jax
+    import numpy as np
     from ml_collections import ConfigDict
 
     from entropy_rl.models import hf
+    from entropy_rl.sampling.engine import score
     from experiments import bench_work
 
     model, params = hf.load(spec["folder"])
@@ -29,7 +31,11 @@ def main(spec: dict) -> None:
     c.prompts, c.prompt, c.vocab = len(spec["prompts"]), len(spec["prompts"][0]), model.config.vocab_size
     work = bench_work.grpo_step(c, 0, policy_of=lambda *_: (model, params, size), prompts=spec["prompts"])
     peak = bench_work.peak()
-    pace.answer({"ready": {"jax": jax.__version__}, "parameters": int(size), "gflop": work.flops / 1e9})
+    # of the prompts' tokens after their first: whether the others have this model
+    scores, _ = score(model, params, np.array(spec["prompts"]))
+    logp = float(np.asarray(scores)[:, 1:].mean())
+    about = {"ready": {"jax": jax.__version__}, "parameters": int(size), "gflop": work.flops / 1e9}
+    pace.answer(about | {"logp": logp})
     for line in sys.stdin:
         clock = pace.Clock()
         if line.strip() == "peak":

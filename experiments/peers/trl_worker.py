@@ -87,8 +87,16 @@ def main(spec: dict) -> None:
         callbacks=[Paced()],
     )
     versions = {"trl": trl.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
-    pace.answer({"ready": versions, "parameters": sum(p.numel() for p in trainer.model.parameters())})
+    size = sum(p.numel() for p in trainer.model.parameters())
+    pace.answer({"ready": versions, "parameters": size, "logp": logp(trainer.model, torch.tensor(spec["prompts"]))})
     trainer.train()
+
+
+def logp(model: torch.nn.Module, prompts: torch.Tensor) -> float:
+    """Mean log-probability of the prompts' tokens after their first: whether this is the model that the others have."""
+    with torch.no_grad():
+        scores = model(prompts).logits[:, :-1].log_softmax(-1)
+        return scores.gather(2, prompts[:, 1:, None]).mean().item()
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ import jax
 import numpy as np
 import optax
 import transformers
+from flax import nnx
 from tunix.models.qwen3 import model as qwen3
 from tunix.models.qwen3 import params as qwen3_params
-from tunix.rl import rl_cluster
+from tunix.rl import common, rl_cluster
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rollout import base_rollout
 
@@ -90,9 +91,22 @@ def main(spec: dict) -> None:
     )
     versions = {name: importlib.metadata.version(name) for name in ("google-tunix", "jax", "flax")}
     size = sum(x.size for x in jax.tree.leaves(model))
-    pace.answer({"ready": versions, "parameters": int(size)})
+    score = logp(model, np.array(spec["prompts"]), tokenizer)
+    pace.answer({"ready": versions, "parameters": int(size), "logp": score})
     batches = ({"prompts": np.array(prompts)} for _ in range(spec["most_steps"]))
     learner.train(pace.paced(batches))
+
+
+def logp(model: qwen3.Qwen3, prompts: np.ndarray, tokenizer) -> float:
+    """Mean log-probability of the prompts' tokens after their first: whether this is the model that the others have."""
+    scores = common.compute_per_token_logps(
+        *nnx.split(model),
+        prompt_tokens=jax.numpy.asarray(prompts[:, :1]),
+        completion_tokens=jax.numpy.asarray(prompts[:, 1:]),
+        pad_id=tokenizer.pad_token_id,
+        eos_id=tokenizer.eos_token_id,
+    )
+    return float(scores.mean())
 
 
 if __name__ == "__main__":

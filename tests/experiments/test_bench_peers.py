@@ -15,7 +15,7 @@ import json, sys
 name, start, dies = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 def say(about):
     print(json.dumps(about), flush=True)
-say({"ready": {name: "1.0"}, "parameters": 7, "gflop": 4.0})
+say({"ready": {name: "1.0"}, "parameters": 7, "gflop": 4.0, "logp": -3.0 + (name == "impostor")})
 n = 0
 for line in sys.stdin:
     print(name, line.strip(), file=open(sys.argv[4], "a"))
@@ -61,6 +61,13 @@ def test_a_worker_that_dies_is_named_and_the_others_go_on(tmp_path):
     assert made["rows"]["other"] == {"failed": "out of luck"} and made["rows"]["entropy_rl"]["cpu_s"] == 4
     text = bench_peers.table({"machine": "m", "repeats": 3, "commit": None, "sizes": {"small": made}})
     assert "other       failed: out of luck" in text and "entropy_rl     4.000" in text
+
+
+def test_a_worker_with_another_model_is_named(tmp_path):
+    made, _ = compare(tmp_path, ("entropy_rl", 0, 0), ("impostor", 10, 0))
+    assert made["rows"]["impostor"] == {
+        "failed": "its log-probability of the prompts is -2.00000 a token and not -3.00000"
+    }
 
 
 def test_this_project_in_a_process_of_its_own(tmp_path, capsys):
