@@ -218,9 +218,23 @@ def test_mistakes_on_the_command_line(folder):
         (["--config=none.py"], "no config file none.py"),
         (["--workdir="], "--workdir is missing"),
         (["--workers=1"], "cannot start a in"),
+        (["--ray=auto", "--workers=1"], "--workers runs on this machine and --ray on a cluster: give one"),
+        (["--ray="], "--ray is empty"),
+        (["--ray_slot=GPU=1"], "--ray_slot is of no use without --ray"),
+        (["--ray=auto", "--ray_slot=GPU"], "--ray_slot=GPU: give NAME=NUMBER"),
+        (["--ray=auto", "--ray_slot=CPU=1,GPU=1.5"], "--ray_slot=CPU=1,GPU=1.5: give NAME=NUMBER, whole or below 1"),
+        (["--ray=auto", "--ray_slot="], "--ray_slot=: give NAME=NUMBER"),
     ]:
         status, _, err = call(folder, path, *flags)
         assert status == 2 and err.startswith("error: ") and message in err and err.count("\n") == 1, err
+
+
+def test_a_cluster_needs_ray_and_workers_do_not(folder):
+    (folder / "ray.py").write_text("raise ModuleNotFoundError('No module named ray', name='ray')")
+    path = spec(folder, {"name": "a"})
+    status, out, err = call(folder, path, "--ray=auto", "--ray_slot=slot=1,GPU=.5")
+    assert (status, out, err) == (2, "", "error: --ray needs the package ray: pip install 'entropy_rl[ray]'\n")
+    assert call(folder, path, "--workers=1")[0] == 0
 
 
 def test_the_example(tmp_path):

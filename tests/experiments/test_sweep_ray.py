@@ -32,6 +32,7 @@ fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 path = os.path.join(workdir, "steps.jsonl")
 done = len(open(path).readlines()) if os.path.exists(path) else 0
 print("from", done)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))
 if do == "fail":
     sys.exit("error: of its own")
 if do == "kill the worker":
@@ -213,10 +214,9 @@ def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(cluster, tmp_path, 
     begun = [steps(tmp_path, run["name"]) for run in runs]
     pids = [pid for found in begun if found for pid in found[0]["pids"]]
     assert pids and not all(begun)
-    if number == signal.SIGKILL:  # Ray ends the workers, the kernel the runs, and nobody what these have started
-        for pid in pids[1::2]:
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(map(alive, pids)), 30)
+    if number != signal.SIGKILL:
+        assert not any(map(alive, pids)) and "asked to end" in log(tmp_path, "r0")
+    wait_for(lambda: not any(map(alive, pids)), 30)  # else Ray ends them
     before = [len(steps(tmp_path, run["name"])) for run in runs]
     time.sleep(1)
     assert before == [len(steps(tmp_path, run["name"])) for run in runs]  # what had waited does not begin
