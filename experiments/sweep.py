@@ -2,7 +2,7 @@
 
     python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds              # prints
     python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/tmp/seeds --workers=2  # runs
-    python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/shared/seeds --ray=auto         # on Ray
+    python -m experiments.sweep --config=configs/sweeps/seeds.py --workdir=/shared/seeds --ray=auto  # on Ray
 
 The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`, with a dict for each run:
 
