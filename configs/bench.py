@@ -50,7 +50,7 @@ def get_config(arg=""):
     if what == "accelerator":
         large = {"model": "qwen2.5-1.5b", "vocab": 151_936, "dtype": "bfloat16", "param_dtype": "bfloat16"}
         large |= {"remat": "linear", "attention": "cudnn"}
-        c.steps = {"large": {**large, "prompts": 1, "samples": 8, "prompt": 256, "new": 768}}
+        c.steps = {"large": {**large, "prompts": 8, "samples": 1, "prompt": 256, "new": 768}}
     if smoke:
         tiny = {"model": "test", "vocab": 24, "prompts": 2, "samples": 2, "prompt": 4, "new": 8}
         c.steps, c.growth = {"test": tiny}, {"as well": tiny}

@@ -46,9 +46,10 @@ def initialize(coordinator: str | None = None, count: int | None = None, index: 
 
 
 def lost(error: BaseException) -> bool:
-    """Whether an error says that another process has gone."""
+    """Whether an error says that another process has gone: one of the runtime or of the network, not a bug's."""
     signs = ("gloo", "connection", "heartbeat", "coordination", "unavailable", "deadline_exceeded", "barrier")
-    return jax.process_count() > 1 and any(sign in str(error).lower() for sign in signs)
+    of_others = jax.process_count() > 1 and isinstance(error, RuntimeError | OSError)
+    return of_others and any(sign in str(error).lower() for sign in signs)
 
 
 def place(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:

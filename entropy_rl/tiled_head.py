@@ -69,10 +69,9 @@ def head_stats(
     layout = Layout(vocab_axis, words=words, elements=elements)
     if mesh is None or mesh.size == 1:
         return _stats(hidden, head, targets, temperature, layout, None)
-    size = lambda axes: max(1, *(mesh.shape[a] for a in axes))  # noqa: E731
     if targets.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
         return _stats(hidden, head, targets, temperature, layout, None)
-    divides = lambda axis, n: (axis,) if n % size((axis,)) == 0 else ()  # noqa: E731
+    divides = lambda axis, n: (axis,) if n % mesh.shape[axis] == 0 else ()  # noqa: E731
     layout = dataclasses.replace(
         layout,
         rows=ROWS,

@@ -122,8 +122,8 @@ def ragged(c: ConfigDict, seed: int, *, slots: int) -> Work:
             at_once = c.batch // c.samples
             groups = []
             for i in range(0, c.prompts, at_once):
-                # one chunk, so that nothing is looked at before the longest is done
-                groups += sample(prompts[i : i + at_once], jax.random.key(seed + i), chunk=c.new)
+                # one chunk, and no slot left out before the longest is done
+                groups += sample(prompts[i : i + at_once], jax.random.key(seed + i), chunk=c.new, fewest=c.batch)
         made["tokens"] = sum(len(x.tokens) for g in groups for x in g)
 
     call()

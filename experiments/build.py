@@ -224,6 +224,15 @@ def mesh(config: ConfigDict) -> jax.sharding.Mesh:
     return make_mesh(**config.mesh)
 
 
+def shared_prompts(
+    mesh: jax.sharding.Mesh, groups: int, samples: int, microbatches: int, prompt_length: int
+) -> dict[str, int]:
+    """`samples` and `prompt_length` of models/scoring: a prompt is run once for its responses where every micro-batch
+    on every device has whole groups, of the `groups` of a mini-batch."""
+    whole = groups % (microbatches * mesh.shape["data"] * mesh.shape["fsdp"]) == 0
+    return {"samples": samples if whole else 1, "prompt_length": prompt_length}
+
+
 def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     """`(tx, schedule)` of `config.<key>` for a run of `updates` updates."""
     c = config

@@ -82,9 +82,7 @@ def make(config: ConfigDict) -> Parts:
     updates = config.steps * config.updates * config.epochs
     tx, schedule = build.optimizer(config, updates)
 
-    # A prompt is run once for its responses where every micro-batch on every device has whole groups.
-    whole = groups % (config.microbatches * mesh.shape["data"] * mesh.shape["fsdp"]) == 0
-    shared = {"samples": r.samples if whole else 1, "prompt_length": task.prompt_length}
+    shared = build.shared_prompts(mesh, groups, r.samples, config.microbatches, task.prompt_length)
 
     # tried on: two responses, one of them empty
     mask = np.array([[False, True, True], [False, False, False]])

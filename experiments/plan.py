@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import time
 from functools import partial
@@ -34,7 +35,7 @@ from entropy_rl.rollouts import Batch
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp
 from entropy_rl.sharding import infer_sharding, make_mesh, replicated, rows
-from experiments import checks, chips, hlo, launch
+from experiments import build, checks, chips, hlo, launch
 from experiments.plan_report import advice, table
 
 
@@ -157,8 +158,7 @@ def shape(config: ConfigDict) -> Config:
 
 def update(model, tx, state, mesh, work: Work):
     """The update, lowered: of all rows of a step at once, in micro-batches."""
-    whole = work.prompts % (work.microbatches * mesh.shape["data"] * mesh.shape["fsdp"]) == 0
-    shared = {"samples": work.samples if whole else 1, "prompt_length": work.prompt}
+    shared = build.shared_prompts(mesh, work.prompts, work.samples, work.microbatches, work.prompt)
     score = token_scores(model, mesh=mesh, **shared)
     step = learner.make_update(
         objectives.policy(score, POLICY_LOSSES["ppo"]),
@@ -183,9 +183,8 @@ def decode(model, params, mesh, work: Work):
 def slots(model, mesh, work: Work) -> slots_.State:
     """The sampler's state: shapes and where they lie."""
     tokens = jax.ShapeDtypeStruct((1, work.prompt), jnp.int32)
-    prefix = jax.eval_shape(
-        lambda p, t: model.apply(p, t)[1]["cache"], jax.eval_shape(model.init, key(), tokens), tokens
-    )
+    params = jax.eval_shape(model.init, key(), tokens)
+    prefix = jax.eval_shape(partial(slots_.prefill, model), params, tokens)
     state = jax.eval_shape(partial(slots_.empty, slots=work.slots, columns=work.length), prefix)
     where = infer_sharding(state, slots_.RULES, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
@@ -223,14 +222,7 @@ def compiled(lowered) -> dict[str, Any]:
 def share(tree) -> float:
     """Bytes of a tree on one device."""
     leaves = jax.tree.leaves(tree)
-    return float(sum(jnp.dtype(x.dtype).itemsize * _size(x.sharding.shard_shape(x.shape)) for x in leaves))
-
-
-def _size(shape) -> int:
-    n = 1
-    for d in shape:
-        n *= d
-    return n
+    return float(sum(jnp.dtype(x.dtype).itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves))
 
 
 def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:

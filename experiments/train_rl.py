@@ -9,7 +9,7 @@ updates. Which problems, which noise, which order of mini-batches: functions of 
 started again with the same command gives the same rows and parameters, bit for bit on a CPU. What of the papers'
 setting it leaves out: rollouts that go on while the learner learns.
 
-On several hosts, the same command on each, with --distributed (see CONTRIBUTING's `processes`).
+On several hosts it is the same command on each, with --distributed: launching.md.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from entropy_rl.sampling import warp as warps
 from entropy_rl.sharding import infer_sharding
 
 LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
-FEWEST = 16  # slots that stay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +49,7 @@ def generate(
     chunk: int = 32,
     mesh: Mesh | None = None,
     streams: int | None = None,
+    fewest: int = 32,
 ) -> list[list[Completion]]:
     """Samples responses.
 
@@ -68,13 +68,14 @@ def generate(
         where equal partials are one.
       prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
       chunk: most decode steps between two looks at which slots are free to be refilled; fewer where an eighth of them
-        is, and somebody waits. Once nobody does, half of the slots are left out whenever they are free (where max_new
-        is LONG or more).
+        is, and somebody waits.
       mesh: over which the parameters lie; slots and cache are cut like them (decode.RULES). None: one device.
       streams: threads that share the slots and the requests. None: two where the slots lie on one CPU, whose small
         operations XLA would do on a single core (on two cores they give 1.8 times the tokens a second), and one
         elsewhere. The size of a batch may change the last bit of a log-probability, so this number is not taken from
         the machine.
+      fewest: slots that stay. Once nobody waits, half of the slots are left out whenever so many are free, down to
+        this number, where max_new is LONG or more; each size is a program that is compiled once.
 
     Returns:
       N lists of `samples` Completions.
@@ -110,6 +111,7 @@ def generate(
         warp=_one(warp),
         chunk=chunk,
         mesh=mesh,
+        fewest=max(fewest // streams, 1),
     )
     # each stream has its share of the slots and of the requests; the noise does not know which
     slot_parts, parts = (np.array_split(np.arange(n), streams) for n in (slots, requests))
@@ -154,7 +156,7 @@ def _placed(state: slots_.State, mesh: Mesh | None) -> slots_.State:
 
 
 def _serve(
-    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, mesh
+    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, mesh, fewest
 ) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy)."""
     width = padded.shape[1]
@@ -176,12 +178,12 @@ def _serve(
             last = padded[prompt, length - 1]
             left = np.full(len(serving), max_new, np.int32)
             state = slots_.insert(state, prefix, take, prompt, request, last, length, left)
-        fewer = _fewer(len(serving), max_new, devices)
+        fewer = _fewer(len(serving), max_new, devices, fewest)
         if waiting == len(requests) and fewer and (serving >= 0).sum() <= fewer:
             # the live ones first; the rest is free
             kept = np.argsort(serving < 0, kind="stable")[:fewer].astype(np.int32)
             state, serving = _placed(slots_.keep(state, kept), mesh), serving[kept]
-            fewer = _fewer(fewer, max_new, devices)
+            fewer = _fewer(fewer, max_new, devices, fewest)
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         until = len(serving) - max(len(serving) // 8, 1) if waiting < len(requests) else fewer
         state, out = slots_.decode(
@@ -196,13 +198,13 @@ def _serve(
     return pieces
 
 
-def _fewer(slots: int, max_new: int, devices: int) -> int:
+def _fewer(slots: int, max_new: int, devices: int, fewest: int) -> int:
     """With how many slots it goes on once so few requests are left; 0: with as many as there are.
 
     Half of them, as each number is a program that is compiled; short responses are not worth one.
     """
     half = slots // 2
-    return half if max_new >= LONG and half >= FEWEST and slots % 2 == 0 and half % devices == 0 else 0
+    return half if max_new >= LONG and half >= fewest and slots % 2 == 0 and half % devices == 0 else 0
 
 
 def _completion(pieces: list[tuple], eos: tuple[int, ...]) -> Completion:

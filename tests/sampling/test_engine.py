@@ -52,10 +52,9 @@ def test_neither_do_slots_that_are_left_out(policy, monkeypatch, slots, streams)
     """Half of the slots go on when so few requests are left. Mutation: the first half of the slots, live or not."""
     want, sizes = tokens(sample(policy)), []
     monkeypatch.setattr(engine, "LONG", 11)
-    monkeypatch.setattr(engine, "FEWEST", 2)
     keep = decode.keep
     monkeypatch.setattr(decode, "keep", lambda state, kept: sizes.append(len(kept)) or keep(state, kept))
-    assert tokens(sample(policy, slots=slots, streams=streams)) == want
+    assert tokens(sample(policy, slots=slots, streams=streams, fewest=4)) == want
     assert sizes[0] == (slots or len(want)) // streams // 2
 
 
