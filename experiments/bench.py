@@ -27,15 +27,22 @@ from experiments import bench_work, chips, launch
 from experiments.bench_work import Work
 
 PEAK = "matrix product 1024"
+# What a first call does besides its work, by the names of jax's own clocks.
+PHASES = {
+    "/jax/core/compile/jaxpr_trace_duration": "trace",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+    "/jax/core/compile/backend_compile_duration": "compile",
+}
 
 
 def run(config: ConfigDict, workdir: str) -> dict:
     """Measures, prints a table, writes `workdir`/bench.json and returns what is in it."""
     makers = {PEAK: bench_work.peak, **makers_of(config)}
-    work, first, wall, cpu = {}, {}, {}, {}
+    work, first, phases, wall, cpu = {}, {}, {}, {}, {}
     for name, make in makers.items():
         work[name] = make()
-        first[name] = measure(work[name].call)[1]
+        with Phases() as phases[name]:
+            first[name] = measure(work[name].call)[1]
         wall[name], cpu[name] = [], []
     for _ in range(config.repeats):
         for name in work:
@@ -63,6 +70,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
             "cpu_s": np.median(cpu[name]),
             "cpu_s_quartiles": np.quantile(cpu[name], [0.25, 0.75]).tolist(),
             "first_cpu_s": first[name],
+            "first_wall_s": phases[name].seconds(),
             "tokens_per_s": w.tokens / np.median(wall[name]) if w.tokens else None,
             "gflop": w.flops / 1e9,
         }
@@ -119,12 +127,16 @@ def table(result: dict) -> str:
             f"matrix-product peak {result['peak_gflop_per_s']:.0f} GFLOP/s, {result['peak_gflop_per_cpu_s']:.0f} "
             f"GFLOP per CPU-second; peak memory {result['peak_memory_mib']:.0f} MiB"
         )
-    lines.append(f"{'':<32}{'wall s':>9}{'CPU-s':>9}{'GFLOP':>8}{'of bound':>9}{'tokens/s':>11}{'first CPU-s':>13}")
+    lines.append(
+        f"{'':<32}{'wall s':>9}{'CPU-s':>9}{'GFLOP':>8}{'of bound':>9}{'tokens/s':>11}{'first CPU-s':>13}"
+        f"{'trace':>8}{'lower':>7}{'XLA s':>7}"
+    )
     for name, r in result["rows"].items():
         tokens = f"{r['tokens_per_s']:,.0f}" if r["tokens_per_s"] else ""
         lines.append(
             f"{name:<32}{r['wall_s']:>9.3f}{r['cpu_s']:>9.3f}{r['gflop']:>8.1f}{r['bound']:>9.0%}{tokens:>11}"
             f"{r['first_cpu_s']:>13.1f}"
+            + "".join(f"{s:>{w}.1f}" for s, w in zip(r["first_wall_s"].values(), (8, 7, 7)))
         )
     return "\n".join(lines)
 
@@ -135,6 +147,33 @@ def measure(f: Callable[[], object]) -> tuple[float, float]:
     clock, cpu = time.perf_counter(), usage()
     jax.block_until_ready(f())
     return time.perf_counter() - clock, usage() - cpu
+
+
+class Phases:
+    """Within a `with`, how long jax traces, lowers and compiles (or fetches from the cache); threads' times overlap."""
+
+    def __enter__(self) -> Phases:
+        self._spans: dict[str, list[tuple[float, float]]] = {phase: [] for phase in PHASES.values()}
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+        return self
+
+    def __exit__(self, *exc) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._hear)
+
+    def _hear(self, event: str, duration: float, **about) -> None:
+        if event in PHASES:
+            now = time.perf_counter()
+            self._spans[PHASES[event]].append((now - duration, now))
+
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds in which each was going on: a function is traced within another, and counts once."""
+        out = {}
+        for phase, spans in self._spans.items():
+            end, out[phase] = 0.0, 0.0
+            for start, stop in sorted(spans):
+                out[phase] += max(stop - max(start, end), 0.0)
+                end = max(end, stop)
+        return out
 
 
 def processor() -> str:

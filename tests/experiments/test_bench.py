@@ -54,3 +54,14 @@ def test_lengths_are_geometric():
 def test_chips_by_the_names_that_jax_gives():
     kinds = {"NVIDIA H100 80GB HBM3": "h100", "TPU v5 lite": "v5e", "TPU v5": "v5p", "TPU v6 lite": "v6e"}
     assert all(chips.of(kind) == chips.CHIPS[name] for kind, name in kinds.items()) and chips.of("cpu") is None
+
+
+def test_phases_of_a_first_call_count_time_once():
+    """A trace within a trace is in both clocks. Mutation: the sum of the spans gives 4.5 s."""
+    phases = bench.Phases()
+    phases._spans = {"trace": [(1.0, 2.0), (0.5, 3.0), (4.0, 5.0)], "compile": []}
+    assert phases.seconds() == {"trace": 3.5, "compile": 0.0}
+    with bench.Phases() as heard:
+        jax.jit(lambda x: x * 3.0 + 0.125)(np.ones(3, np.float32))
+    assert all(seconds > 0 for seconds in heard.seconds().values())
+    assert set(heard.seconds()) == {"trace", "lower", "compile"}
