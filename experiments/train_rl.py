@@ -4,10 +4,10 @@
 
 One step, in order: checkpoint, evaluation, rollout (with dynamic sampling until enough groups have rewards that
 differ), critiques and refinements (Critique-GRPO), diversity (DARLING), scores that the algorithm needs (reference,
-critic, the learner's own log-probabilities), advantages, entropy record (of own samples, before the update, at temperature 1), coefficients,
-updates. Which problems, which noise, which order of mini-batches: functions of (seed, step), so a killed run that is
-started again with the same command gives the same rows and parameters, bit for bit on a CPU. What of the papers'
-setting it leaves out: rollouts that go on while the learner learns.
+critic, the learner's own log-probabilities), advantages, entropy record (of own samples, before the update, at
+temperature 1), coefficients, updates. Which problems, which noise, which order of mini-batches: functions of (seed,
+step), so a killed run that is started again with the same command gives the same rows and parameters, bit for bit on a
+CPU. What of the papers' setting it leaves out: rollouts that go on while the learner learns.
 
 On several hosts it is the same command on each, with --distributed: launching.md.
 """

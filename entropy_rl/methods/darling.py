@@ -6,10 +6,10 @@ on seeing them; what is learnt from is given beside them.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,29 +46,29 @@ class Diversity:
         rollout/diversity        mean over responses, with the floor (the code's actor/diversity).
         rollout/diversity_right, rollout/diversity_wrong   of the right and of the wrong ones, where there are any.
         rollout/classes          classes a group; with n-grams, of the task's solution graph, if it has one.
-        rollout/ngram            share of own n-grams, without a floor, whatever the predicate.
+        rollout/ngram, rollout/ngram_right   share of own n-grams, without a floor, whatever the predicate.
+        rollout/texts_right      different texts among the right responses of a group, and
+        rollout/classes_right    their classes: where the first grows alone, form is rewarded and not substance.
         rollout/unused           share of the right responses with steps that lead nowhere, where the task can tell.
         """
-        rewards, every, right, classes, own, unused = [], [], [], [], [], []
+        rewards, logged = [], collections.defaultdict(list)
         for g in groups:
-            reward, ok = np.array(g.rewards, float), np.array(g.rewards) >= 1
-            labels, value, grams = self._measure(g, ok)
+            reward, right = np.array(g.rewards, float), np.array(g.rewards) >= 1
+            labels, value, grams = self._measure(g, right)
             rewards.append([float(r) for r in self.combine(reward, value)])
-            every.append(value)
-            right.append(ok)
-            own.append(grams)
+            texts = [text for text, ok in zip(g.texts, right) if ok]
+            logged["diversity"] += [*value]
+            logged["diversity_right"] += [*value[right]]
+            logged["diversity_wrong"] += [*value[~right]]
+            logged["ngram"] += [*grams]
+            logged["ngram_right"] += [*grams[right]]
+            logged["texts_right"].append(len(set(texts)))
             if labels is not None:
-                classes.append(len(set(labels)))
+                logged["classes"].append(len(set(labels)))
+                logged["classes_right"].append(len(set(np.array(labels)[right].tolist())))
             if hasattr(self.task, "solution_graph"):
-                texts = [text for text, good in zip(g.texts, ok) if good]
-                unused += [len(self.task.solution_graph(t).split()) < len(t.split()) for t in texts]
-        value, ok = np.concatenate(every), np.concatenate(right)
-        row: dict[str, Any] = {"rollout/diversity": value.mean(), "rollout/ngram": np.concatenate(own).mean()}
-        row |= {"rollout/diversity_right": value[ok].mean()} if ok.any() else {}
-        row |= {"rollout/diversity_wrong": value[~ok].mean()} if not ok.all() else {}
-        row |= {"rollout/classes": np.mean(classes)} if classes else {}
-        row |= {"rollout/unused": np.mean(unused)} if unused else {}
-        return rewards, {k: float(v) for k, v in row.items()}
+                logged["unused"] += [len(self.task.solution_graph(t).split()) < len(t.split()) for t in texts]
+        return rewards, {f"rollout/{key}": float(np.mean(of)) for key, of in logged.items() if of}
 
     def _measure(self, g: Group, right: NDArray) -> tuple[list[int] | None, NDArray, NDArray]:
         """(classes or None, diversity with the floor, share of own n-grams)."""
