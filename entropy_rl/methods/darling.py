@@ -79,7 +79,11 @@ class Diversity:
         same = predicate and predicate(self.task, g.problem.prompt, g.texts)
         labels = diversity.partition(len(g.texts), same) if same else None
         if self.predicate is None:
-            value = np.maximum(self.floor, grams)
-            return labels, np.where(right, value, self.floor) if self.correct_only else value, grams
+            value = grams
+            if self.correct_only:
+                value = np.zeros(len(right))
+                if right.sum() > 1:
+                    value[right] = diversity.ngram_diversity([t for t, ok in zip(g.texts, right) if ok], n=self.n)
+            return labels, np.maximum(self.floor, value), grams
         floored = partial(diversity.correct_only, right=right) if self.correct_only else diversity.class_diversity
         return labels, floored(labels, floor=self.floor), grams
