@@ -27,37 +27,31 @@ def shaping(config: ConfigDict, task: Task) -> Diversity | None:
     """
     d = config.diversity
     name, args = d.predicate.name, build.plain(d.predicate.args)
-    floor, correct_only = d.floor, d.correct_only
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "diversity.floor")
-    if not isinstance(correct_only, bool):
-        raise InputError(f"config.diversity.correct_only={correct_only!r}: must be True or False")
     combine = bind(diversity.COMBINE, d.combine.name, build.plain(d.combine.args), "combination", 2)
+    how: dict[str, Any] = {"combine": combine, "floor": float(d.floor), "correct_only": d.correct_only}
     if name == "off":
         return None
     if config.rollout.samples < 2:
         raise InputError(f"config.rollout.samples={config.rollout.samples}: diversity needs groups of 2 or more")
-    how: dict[str, Any] = {"combine": combine, "floor": float(floor), "correct_only": correct_only, "predicate": None}
     texts = ["", "a b c d e"]
-    combine(np.array([0.0, 1.0]), np.array([floor, 1.0]))
+    combine(np.array([0.0, 1.0]), np.array([d.floor, 1.0]))
     if name == NGRAM:
-        measure = bind({NGRAM: diversity.ngram_diversity}, name, args, "predicate", 1)
-        measure(texts)
-        return Diversity(task, n=args.get("n", 4), **how)
+        bind({NGRAM: diversity.ngram_diversity}, name, args, "predicate", 1)(texts)
+        return Diversity(task, None, **how, **args)
     predicate = bind(diversity.PREDICATES | {NGRAM: None}, name, args, "predicate", 3)
     predicate(task, "", texts)(0, 1)
-    return Diversity(task, **how | {"predicate": predicate})
+    return Diversity(task, predicate, **how)
 
 
 def bind(table: Mapping[str, Callable], name: str, args: dict[str, Any], kind: str, arrays: int) -> Callable:
     """`table[name]` with `args` as keywords, after its first `arrays` arguments; InputError where they do not fit."""
     function = lookup(table, name, f"{kind} of diversity")
-    known = list(inspect.signature(function).parameters.values())[arrays:]
+    known = dict(list(inspect.signature(function).parameters.items())[arrays:])
     for key in args:
-        if key not in [p.name for p in known]:
-            raise InputError(
-                f"diversity: {name!r} has no hyper-parameter {key!r}{nearest(key, [p.name for p in known])}"
-            )
-    for p in known:
-        if p.default is inspect.Parameter.empty and p.name not in args:
-            raise InputError(f"diversity: {name!r} needs {p.name!r}, which a config cannot hold: give it in Python")
+        if key not in known:
+            raise InputError(f"diversity: {name!r} has no hyper-parameter {key!r}{nearest(key, known)}")
+    for key, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and key not in args:
+            raise InputError(f"diversity: {name!r} needs {key!r}, which a config cannot hold: give it in Python")
     return partial(function, **args)
