@@ -155,6 +155,10 @@ def test_rewards_of_a_group_by_hand():
     np.testing.assert_allclose(rewards, [[1 / 2, 1 / 2, 1, 0]])
     rewards, _ = Diversity(TASK, diversity.by_solution_graph, combine=diversity.none)([g])
     assert rewards == [g.rewards]
+    rewards, _ = Diversity(TASK, diversity.by_solution_graph, floor=0.8)([g])
+    np.testing.assert_allclose(rewards, [[0.8, 0.8, 1, 0]])
+    rewards, _ = Diversity(TASK, None, floor=0.9)([g])
+    np.testing.assert_allclose(rewards, [[0.9, 0.9, 0.9, 0]])
 
 
 def test_ngrams_in_place_of_classes():
