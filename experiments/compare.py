@@ -18,7 +18,8 @@ Per control, means over its seeds:
     ms a step        time/rollout + time/learn, mean over the steps but the first, which compiles; cost is its ratio to
                      the baseline's, and means little unless the runs had the same cores and no others beside them
 
-config.more has further ones, of all levels or one: pass@32 pass@1/level5 coverage classes distinct/level3.
+config.more has further ones, of all levels or one: pass@32 pass@1/level5 coverage classes distinct/level3; or a key of
+metrics.jsonl, such as rollout/length: its mean over the last tenth of the steps, with intervals over seeds alone.
 
 Differences to the baseline are over the seeds that both have; laws/paired.py says what their intervals can say. There
 are no stars: of many 90 % intervals around nothing, one in ten leaves out 0.
@@ -56,6 +57,7 @@ class Run:
     distinct: np.ndarray  # i64[P]
     classes: np.ndarray | None  # i64[P]
     course: dict[str, float]
+    logged: dict[str, float]  # means over the last tenth of the steps
     made_by: dict[str, str]
 
 
@@ -175,7 +177,7 @@ def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
     course = {
         "peak": curve.max(),
         "area": np.trapezoid(curve, steps) / np.ptp(steps) if np.ptp(steps) else curve.mean(),
-        "entropy": entropy[-max(1, len(entropy) // 10) :].mean(),
+        "entropy": entropy[-tenth(entropy) :].mean(),
         "ms": 1e3 * (seconds[1:] if len(seconds) > 1 else seconds).mean(),
     }
     return Run(
@@ -188,11 +190,24 @@ def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
         distinct=np.array([row["distinct"] for row in rows]),
         classes=np.array([row["classes"] for row in rows]) if "classes" in rows[0] else None,
         course={k: float(v) for k, v in course.items()},
+        logged=last_logged(data.metrics),
         made_by={
             "git_commit": about.get("git_commit") or "unknown",
             "device": about.get("device", {}).get("kind", "unknown"),
         },
     )
+
+
+def tenth(values) -> int:
+    """A tenth of so many values, 1 at least."""
+    return max(1, len(values) // 10)
+
+
+def last_logged(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the last tenth of the steps, of the keys with a / in them, where they are there."""
+    last = rows[-tenth(rows) :]
+    keys = {key for row in last for key in row if "/" in key}
+    return {key: float(np.mean([row[key] for row in last if key in row])) for key in sorted(keys)}
 
 
 def alike(runs: dict[str, dict[int, Run]], baseline: str) -> None:
@@ -278,14 +293,20 @@ def compare(
 
 
 def column(run: Run, key: str) -> np.ndarray:
-    """Values by problem, of all or of those of a level: pass@k, coverage, distinct or classes, and /level<n>.
+    """Values by problem, of all or of those of a level: pass@k, coverage, distinct or classes, and /level<n>; of a key
+    that was logged, one value.
 
     Raises:
       InputError: another key, a k above the attempts, a level that is not there, or classes that the run has not.
     """
+    if key in run.logged:
+        return np.array([run.logged[key]])
     parts = re.fullmatch(r"(?:pass@([1-9]\d*)|(coverage|distinct|classes))(?:/level(\d+))?", key)
     if not parts:
-        raise InputError(f"config.more has {key!r}: give pass@<k>, coverage, distinct or classes, and /level<n> or not")
+        raise InputError(
+            f"config.more has {key!r}: give pass@<k>, coverage, distinct or classes, and /level<n> or not, or a key of "
+            f"{metrics.METRICS}"
+        )
     k, name, level = parts.groups()
     if k:
         values = pass_at_k(run.attempts, run.right, int(k))

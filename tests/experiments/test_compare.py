@@ -107,12 +107,16 @@ def test_further_columns_by_hand(tmp_path):
     for control, right in (("grpo", [4, 0, 2, 0]), ("other", [4, 4, 2, 1])):
         with_classes(make_run(runs, control, 0, right, n=4))
     more = ("pass@2", "pass@2/level3", "pass@1/level4", "classes", "classes/level4", "distinct/level4", "coverage")
+    more += ("time/rollout",)
     out = compare.run(get(runs, more=more), tmp_path / "out")
     other = out["controls"]["other"]
-    want = [(1 + 1 + 5 / 6 + 1 / 2) / 4, 11 / 12, 5 / 8, 5 / 4, 1, 3 / 2, 1]
+    want = [(1 + 1 + 5 / 6 + 1 / 2) / 4, 11 / 12, 5 / 8, 5 / 4, 1, 3 / 2, 1, 0.1]
     np.testing.assert_allclose([other[key] for key in more], want)
     assert other["difference"]["classes/level4"]["value"] == 1 and out["more"] == list(more)
     assert other["difference"]["classes/level4"]["problems"] == 2
+    assert (
+        other["difference"]["time/rollout"]["problems"] == 1 and abs(other["difference"]["time/rollout"]["value"]) == 0
+    )
     assert "| pass@2, level 3 |" in (tmp_path / "out" / "table.md").read_text()
 
 
