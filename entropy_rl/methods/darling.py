@@ -1,7 +1,8 @@
 """DARLING (arXiv:2509.02534): groups in, rewards out that are worth more for a response unlike the others.
 
 Groups keep the verifier's rewards, so that all that asks what is right (dynamic sampling, critiques, evaluations) goes
-on seeing them; what is learnt from is given beside them.
+on seeing them; what is learnt from is given beside them. So dynamic sampling leaves out a group that is all right,
+although its diversity would have something to say.
 """
 
 from __future__ import annotations
