@@ -26,7 +26,19 @@ from collections.abc import Iterable
 import numpy as np
 
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.tasks.countdown import EQUALS, LEVELS, MAX_VALUE, MINUS, PLUS, SPLITS, TALKER, THEN, TIMES, ZERO, split_of
+from entropy_rl.tasks.countdown import (
+    EQUALS,
+    LEVELS,
+    MAX_VALUE,
+    MINUS,
+    PLUS,
+    SPLITS,
+    TALKER,
+    THEN,
+    TIMES,
+    ZERO,
+    split_of,
+)
 
 OPEN, CLOSE = TALKER.encode("because again")  # delimiters of a thought
 
