@@ -5,8 +5,8 @@
         --config.k=8 --workdir=runs/rlp-table
 
 A base reads worked arithmetic for a while: enough to write thoughts, not to write them well. Then it goes on in three
-ways: not at all (base), by next-token prediction of the same stream (cpt), as many tokens as RLP's updates see, thoughts
-included, at a higher rate that decays, and by RLP (rlp). Each is then taught Countdown alike: a few demonstrations, and
+ways: not at all (base), by next-token prediction of the same stream at a rate that decays, as many tokens as RLP's
+updates see, thoughts included (cpt), and by RLP (rlp). Each is then taught Countdown alike: a few demonstrations, and
 GRPO.
 
 Time: about half a minute a run on a core of a shared 2-core CPU, 25 runs.
