@@ -4,11 +4,10 @@ python -m experiments.rlp --config=configs/rlp.py:cpt --config.optimizer.learnin
 python -m experiments.rlp --config=configs/rlp.py --config.init=runs/base --workdir=runs/rlp
 
 `:cpt` is plain (continued) pretraining: the next-token loss on the same text, in which half of the documents have
-steps. Its 832 documents a step are, on average, as many tokens as RLP's 64 documents with 8 thoughts each, so a run of
-as many steps has read as much.
+steps. Its 768 documents a step are about as many tokens as RLP's 64 with 8 thoughts of 15 tokens each: see text/tokens.
 The paper: rate 1e-6, 512 positions a step, 16 thoughts at temperature 0.7, one update a rollout, no KL; it gives
 neither clip. Here temperature 1, four updates.
-Time: about a minute for 150 steps on 2 CPU cores.
+Time: about a minute for 150 steps on 2 CPU cores. Expect what configs/sweeps/rlp.py says.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +24,7 @@ def get_config(arg=""):
     c.init = placeholder(str)  # workdir of a run whose policy to start from; None: random weights
     c.objective = "cpt" if arg == "cpt" else "rlp"
     c.steps = 150
-    c.documents = 832 if arg == "cpt" else 64  # a step
+    c.documents = 768 if arg == "cpt" else 64  # a step
     c.text = ConfigDict({"levels": (3, 4, 5), "worked": 0.5, "whole": 0.5})
     c.rollout = common.rollout()
     c.rollout.samples = 8  # thoughts before a result: the group

@@ -3,6 +3,7 @@
     python -m experiments.sweep --config=configs/sweeps/rlp.py --workdir=runs/rlp --workers=2
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/rlp --config.baseline=base \
         --config.k=8 --workdir=runs/rlp-table
+    python -m experiments.rlp_table --config=configs/rlp_table.py --config.runs=runs/rlp --workdir=runs/rlp-table
 
 A base reads worked arithmetic for a while: enough to write thoughts, not to write them well. Then it goes on in three
 ways: not at all (base), by next-token prediction of the same stream at a rate that decays, as many tokens as RLP's
@@ -32,7 +33,7 @@ BASE = READING | {
     "optimizer.warmup": 100,
     "optimizer.decay_to": 0.05,
 }
-CPT = READING | {"documents": 832, "log_every": 10, "optimizer.learning_rate": 1e-3, "optimizer.decay_to": 0.1}
+CPT = READING | {"documents": 768, "log_every": 1, "optimizer.learning_rate": 1e-3, "optimizer.decay_to": 0.1}
 ARMS: dict[str, dict[str, Any] | None] = {"base": None, "cpt": CPT, "rlp": {}}
 COUNTDOWN = {"task.args.levels": LEVELS, "task.args.talk": True}
 SFT = COUNTDOWN | {

@@ -41,7 +41,7 @@ def test_the_average_begins_at_the_first_step_and_follows_each_update():
     assert any((np.abs(a - b) > 1e-3).any() for a, b in zip(*map(jax.tree.leaves, (seen[0], seen[2]))))
 
 
-@pytest.mark.parametrize("arg", ["smoke", "cpt"])
+@pytest.mark.parametrize("arg", ["smoke", pytest.param("cpt", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on(arg, tmp_path, monkeypatch):
     """The same rows, evaluations and arrays, the average among them."""
     c = config(arg, optimizer__learning_rate=0.01)
@@ -73,6 +73,7 @@ def test_a_killed_run_goes_on(arg, tmp_path, monkeypatch):
     assert row["reduction"] == pytest.approx(row["ce_without"] - row["ce_with"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pretraining_learns_the_text(tmp_path):
     c = config("cpt", steps=40, documents=32, updates=1, optimizer__learning_rate=0.02, eval__every=40)
     rlp.run(c, tmp_path)
@@ -85,7 +86,7 @@ def test_pretraining_learns_the_text(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": "rpl"}, "config.objective='rpl', did you mean 'rlp'"),
+        ({"objective": "rpl"}, "config.objective='rpl' .did you mean 'rlp'"),
         ({"rollout__samples": 1}, "rollout.samples=1: must be 2 or more"),
         ({"tau": 1.5}, "config.tau=1.5"),
         ({"updates": 3}, "config.updates=3 does not divide documents=4"),
