@@ -25,7 +25,7 @@ def get_config(arg=""):
     c.objective = "cpt" if arg == "cpt" else "rlp"
     c.steps = 150
     c.documents = 768 if arg == "cpt" else 64  # a step
-    c.text = ConfigDict({"levels": (3, 4, 5), "worked": 0.5, "whole": 0.5})
+    c.text = ConfigDict({"levels": (3, 4, 5), "worked": 0.5, "whole": 0.9})
     c.rollout = common.rollout()
     c.rollout.samples = 8  # thoughts before a result: the group
     c.updates = 4  # mini-batches that a step's documents are split into

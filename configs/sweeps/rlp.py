@@ -5,12 +5,13 @@
         --config.k=8 --workdir=runs/rlp-table
     python -m experiments.rlp_table --config=configs/rlp_table.py --config.runs=runs/rlp --workdir=runs/rlp-table
 
-A base reads worked arithmetic for a while: enough to write thoughts, not to write them well. Then it goes on in three
-ways: not at all (base), by next-token prediction of the same stream at a rate that decays, as many tokens as RLP's
+A policy that was taught Countdown reads worked arithmetic for a while: enough to write thoughts, not to write them all
+well (base). Then it goes on in three
+ways: not at all, by next-token prediction of the same stream at a rate that decays, as many tokens as RLP's
 updates see, thoughts included (cpt), and by RLP (rlp). Each is then taught Countdown alike: a few demonstrations, and
 GRPO.
 
-Time: about half a minute a run on a core of a shared 2-core CPU, 25 runs.
+Time: about half a minute a run on a core of a shared 2-core CPU, 26 runs.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ STEPS = 100  # of RLP and of cpt
 
 READING = {"objective": "cpt", "log_every": 50, "checkpoint.every": 500}
 BASE = READING | {
+    "init": "{workdir}/sft",
     "seed": 9,  # the text that it reads is not read again
     "documents": 64,
     "updates": 1,
-    "steps": 1500,
-    "eval.every": 500,
-    "optimizer.learning_rate": 4e-3,
-    "optimizer.warmup": 100,
+    "steps": 800,
+    "eval.every": 400,
+    "optimizer.learning_rate": 3e-3,
+    "optimizer.warmup": 50,
     "optimizer.decay_to": 0.05,
 }
 CPT = READING | {"documents": 768, "log_every": 1, "optimizer.learning_rate": 1e-3, "optimizer.decay_to": 0.1}
@@ -55,8 +57,12 @@ GRPO = COUNTDOWN | {
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
-    """The base, and three seeds of the arms: reading on, demonstrations, reinforcement."""
-    runs = [part("base", "rlp", "rlp", BASE)]
+    """The policy, the base, and three seeds of the arms: reading on, demonstrations, reinforcement."""
+    sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation"}
+    runs = [
+        part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500}),
+        part("base", "rlp", "rlp", BASE, "sft"),
+    ]
     for seed in range(3):
         for arm, how in ARMS.items():
             start = "base"
