@@ -32,7 +32,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     """Compares, writes rlp.json and rlp.md, prints the latter; returns what is in rlp.json.
 
     Raises:
-      InputError: no runs given or found, or a value out of range.
+      InputError: no runs given or found, runs with other held-out documents, or a value out of range.
     """
     if config.runs is None:
         raise InputError("no runs given: add --config.runs=FOLDER (with folders base and rlp_text.0 in it)")
@@ -46,6 +46,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         match = re.fullmatch(r"(\w+)_text\.(\d+)", path.name)
         if match and (one := read(path, notes)):
             arms.setdefault(match[1], {})[int(match[2])] = one
+    for name, runs in arms.items():
+        if any(run["ends"]["ce_with"].shape != base["ends"]["ce_with"].shape for run in runs.values()):
+            raise InputError(f"{folder}: {name} was evaluated on other documents than base: give runs of one sweep")
     if not arms:
         raise InputError(f"{folder} has no finished run in a folder <arm>_text.<seed>: {'; '.join(notes)}")
     rng = np.random.default_rng(config.seed)
