@@ -15,6 +15,8 @@ python -m experiments.curate --config=configs/curate.py:self_train --config.runs
 python -m experiments.curate --config=configs/curate.py:cft --config.runs=runs/cft --workdir=notebooks/data/cft
 and for that of diversity:
 python -m experiments.curate --config=configs/curate.py:darling --config.runs=runs/darling --workdir=notebooks/data/darling
+and for RLP, its reading and what comes after:
+python -m experiments.curate --config=configs/curate.py:rlp --config.runs=runs/rlp --workdir=notebooks/data/rlp
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -27,7 +29,7 @@ from configs import common
 
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
-    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling")
+    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -62,6 +64,10 @@ def get_config(arg=""):
         c.update(match="*,seed=*", every=10, digits=4, problems=True)
         c.metrics = ("policy/entropy_sequence", "rollout/*", "time/*")
         c.evals = ("pass@1", "pass@8", "entropy_sequence", "distinct_count")
+    elif arg == "rlp":
+        c.update(match="*", every=10, digits=4, problems=True)
+        c.metrics = ("rollout/*", "policy/entropy_sequence", "text/tokens", "sft/nll")
+        c.evals = ("ce_*", "reduction", "says", "nll", "length", "entropy*", "pass@1", "pass@8", "distinct_count")
     elif arg == "tokens":
         c.match = "*"
     return c

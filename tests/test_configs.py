@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, FieldReference
 from entropy_rl import jsonl
 from entropy_rl.critique import dataset
 from entropy_rl.errors import InputError
-from experiments import checks, launch, parts, tiny_model, train_sft
+from experiments import checks, launch, parts, rlp_table, tiny_model, train_sft
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -124,6 +124,14 @@ def logs(tmp_path_factory):
         jsonl.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
         settings = {"seed": 0, "steps": 12, "eval": {"last": {"problems": 8}}}
         (control / "config.json").write_text(json.dumps({"config": settings}))
+    for name in ("base", "rlp_text.0"):
+        text = run.parent / name
+        text.mkdir()
+        jsonl.rewrite(text / "metrics.jsonl", [{"step": 1, "text/tokens": 100.0}])
+        rows = [{"step": 2, "task": "worked", "metric": metric, "value": 0.5, "n": 2} for metric in rlp_table.COURSE]
+        jsonl.rewrite(text / "evals.jsonl", rows)
+        ends = {"level": 3, "ce_without": 2.0, "ce_with": 1.0, "says": 0.5}
+        jsonl.rewrite(text / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | ends for i in range(2)])
     return run
 
 
@@ -205,7 +213,8 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
 
 
 SWEEPS = (
-    "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py darling.py"
+    "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py "
+    "darling.py rlp.py rlp.py:early"
 ).split()
 
 

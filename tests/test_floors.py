@@ -23,11 +23,12 @@ ORDER = """
     models.rope models.attention models.transformer models.presets models.families models.hf models.lora models.scoring
     tasks.base data.splits data.gym data.order data.rows data.records data.examples data.frozen
     tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym
+    data.worked
     prompts
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives precision learner checkpoints metrics
-    methods.collect methods.darling methods.refine methods.self_train methods.test_time
+    methods.collect methods.darling methods.refine methods.self_train methods.test_time methods.rlp
     evaluate figures
 """.split()
 

@@ -1,0 +1,45 @@
+"""RLP, reinforcement as a pretraining objective (arXiv:2510.01265), on worked arithmetic with steps removed.
+
+python -m experiments.rlp --config=configs/rlp.py:cpt --config.optimizer.learning_rate=4e-3 --workdir=runs/base
+python -m experiments.rlp --config=configs/rlp.py --config.init=runs/base --workdir=runs/rlp
+
+`:cpt` is plain (continued) pretraining: the next-token loss on the same text, in which half of the documents have
+steps. Its 768 documents a step are about as many tokens as RLP's 64 with 8 thoughts of 15 tokens each: see text/tokens.
+The paper: rate 1e-6, 512 positions a step, 16 thoughts at temperature 0.7, one update a rollout, no KL; it gives
+neither clip. Here temperature 1, four updates.
+Time: about a minute for 150 steps on 2 CPU cores. Expect what configs/sweeps/rlp.py says.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model, `:cpt` pretrains."""
+    common.variant(arg, "smoke", "cpt")
+    c = common.base()
+    del c.task
+    c.init = placeholder(str)  # workdir of a run whose policy to start from; None: random weights
+    c.objective = "cpt" if arg == "cpt" else "rlp"
+    c.steps = 150
+    c.documents = 768 if arg == "cpt" else 64  # a step
+    c.text = ConfigDict({"levels": (3, 4, 5), "worked": 0.5, "whole": 0.9})
+    c.rollout = common.rollout()
+    c.rollout.samples = 8  # thoughts before a result: the group
+    c.updates = 4  # mini-batches that a step's documents are split into
+    c.advantage = common.choice("rloo")
+    c.loss = common.choice("ppo", clip_low=0.2, clip_high=0.2)
+    c.weight = common.choice("sequence_mean")
+    c.tau = 0.999  # of the average of parameters that predicts without a thought
+    c.optimizer = common.optimizer(3e-4)
+    c.log_every = 1  # steps
+    # documents without their steps, of a split, with `samples` thoughts each; the first and last are these too
+    c.eval = ConfigDict({"every": 25, "split": "test", "problems": 256, "samples": 8})
+    c.samples = 4  # thoughts kept at each evaluation
+    if arg == "smoke":
+        c.steps, c.model.name, c.documents, c.checkpoint.every = 2, "test", 4, 1
+        c.rollout.samples = 2
+        c.eval.update(every=1, problems=4, samples=2)
+    return c

@@ -1,0 +1,263 @@
+"""RLP, or plain pretraining, on worked arithmetic: methods/rlp.py, data/worked.py.
+
+    python -m experiments.rlp --config=configs/rlp.py --config.init=runs/base --workdir=runs/rlp
+
+A step of RLP: thoughts before the results of `documents` documents without steps, what they are worth, updates on the
+tokens of thoughts, and a move of the average that predicts without a thought. A step of pretraining (objective cpt):
+updates on all tokens of `documents` documents as they are. Both read the same stream: step s has documents
+s * documents and on, of the run's seed.
+
+Writes metrics.jsonl (rollout/* of RLP's thoughts: methods/rlp.summary; text/tokens, those that updates have seen since
+the start, of which thoughts have a share), evals.jsonl (task "worked": the same on held-out documents, without a
+thought by the policy itself; `reduction`, ce_without - ce_with; `says`, the share of thoughts whose last step has the
+result; `nll`, nats a token of held-out text as it is), samples.jsonl, and after the last update problems.jsonl: a row a
+held-out document. Which documents, which noise: functions of (seed, step), so a killed run goes on with the same
+command.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from entropy_rl import learner, objectives, processes, sharding
+from entropy_rl.advantages import ADVANTAGES
+from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.data import worked
+from entropy_rl.errors import InputError
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.losses.weights import token_mean
+from entropy_rl.masking import masked_mean
+from entropy_rl.methods import rlp
+from entropy_rl.metrics import Writer
+from entropy_rl.models.scoring import token_scores
+from entropy_rl.rollouts import Batch, minibatches
+from entropy_rl.sampling import warp
+from experiments import build, checks, launch, states
+from experiments.progress import progress
+
+TASK = "worked"  # the name of evaluations
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Trains on text; writes metrics, evaluations, samples and checkpoints to `workdir`.
+
+    Raises:
+      InputError: a bad value, a workdir that belongs to another config, or a gradient that is not finite.
+    """
+    trainer = {"rlp": Rlp, "cpt": Pretraining}[checked(config).objective](config)
+    workdir = launch.open_workdir(config, workdir)
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        restored = checkpoints.restore_latest(states.saved(trainer.abstract))
+        if restored:
+            start, state, meta = restored
+            state, tokens = states.loaded(state), meta["tokens"]
+        else:
+            start, state, tokens = 0, trainer.first(), 0
+        if start == config.steps:
+            return
+
+        def save(step):
+            writer.flush()
+            checkpoints.save(step, states.saved(state), {"tokens": tokens})
+
+        with Writer.resume(workdir, start) as writer, progress(config.steps, start, config.objective.upper()) as bar:
+            for step in range(start, config.steps):
+                if step > start and step % config.checkpoint.every == 0:
+                    save(step)
+                if step % config.eval.every == 0:
+                    trainer.evaluate(writer, step, state.policy.params)
+                clock = time.perf_counter()
+                state, row = trainer.step(state, step)
+                tokens += row.pop("tokens")
+                if row["update/finite"] < 1:
+                    raise InputError(
+                        f"loss or gradient is not finite at step {step} (loss {row['update/loss']}): the last "
+                        f"checkpoint in {workdir} is good; lower optimizer.learning_rate, in a new workdir"
+                    )
+                if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
+                    row |= {"text/tokens": tokens, "time/step": time.perf_counter() - clock}
+                    writer.scalars(step, row)
+                    bar.note({"loss": row["update/loss"]})
+                bar.update()
+            trainer.evaluate(writer, config.steps, state.policy.params, last=True)
+            save(config.steps)
+
+
+class Trainer:
+    """What both objectives share: text, model, optimiser, and the evaluation on held-out text."""
+
+    baseline = False  # whether an average of parameters is kept
+
+    def __init__(self, config: ConfigDict):
+        c = self._config = config
+        self._text = worked.make("train", seed=c.seed, **c.text)
+        self._held_out = worked.make(c.eval.split, **c.text)
+        self._model = build.model(c, self._text.tokenizer.vocab_size)
+        self._mesh = build.mesh(c)
+        checks.rows(self._mesh, "the held-out documents (eval.problems)", c.eval.problems)
+        checks.rows(self._mesh, "the documents of a mini-batch (documents / updates)", c.documents // c.updates)
+        self._tx, self._schedule = build.optimizer(c, c.steps * c.updates)
+        self._place = partial(processes.place, sharding=sharding.rows(self._mesh))
+        self._score = jax.jit(token_scores(self._model, mesh=self._mesh))
+        self._key = jax.random.key(c.seed)
+        policy = learner.abstract_state(self._model, self._tx, self._mesh)
+        self.abstract = states.State(policy, None, policy.params if self.baseline else None)
+
+    def first(self) -> states.State:
+        """A state before its first update; the average is made at the first step."""
+        return states.State(build.first_policy(self._config, self._model, self._tx, self._mesh))
+
+    def think(self, text: worked.Worked, questions: worked.Questions, key, params, baseline, samples) -> rlp.Thoughts:
+        """Thoughts of `params` before the results of documents without steps."""
+        return rlp.think(
+            self._model,
+            params,
+            baseline,
+            questions.contexts,
+            questions.results,
+            key,
+            score=self._score,
+            delimiters=(worked.OPEN, worked.CLOSE),
+            context_length=text.context_length,
+            max_new=text.thought_length,
+            place=self._place,
+            samples=samples,
+            slots=self._config.rollout.slots,
+            warp=partial(warp.temperature, value=self._config.rollout.temperature),
+            mesh=self._mesh,
+        )
+
+    def evaluate(self, writer: Writer, step: int, params: Any, last: bool = False) -> None:
+        """Held-out documents with and without a thought, and as they are; a row a document of the `last`."""
+        c, text, clock = self._config, self._held_out, time.perf_counter()
+        # 1 << 31 - 1: apart from the keys of training, which fold in the step alone
+        key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 1), step)
+        questions = text.questions(0, c.eval.problems)
+        thoughts = self.think(text, questions, key, params, params, c.eval.samples)
+        decode = text.tokenizer.decode
+        texts = [[decode(x.tokens) for x in group] for group in thoughts.completions]
+        results = [decode([token]) for token in questions.results]
+        says = np.array([[worked.said(t) == result for t in group] for group, result in zip(texts, results)])
+        tokens, mask = text.documents(0, c.eval.problems)
+        scores = self._score(params, self._place(tokens), self._place(mask))
+        nll = -masked_mean(processes.fetch(scores["logp"]), mask)
+        values = rlp.summary(thoughts)
+        values["reduction"] = values.pop("reward")  # the policy's own prediction stands in for the average's
+        values |= {"says": says.mean(), "nll": nll, "time/eval": time.perf_counter() - clock}
+        writer.evals(step, TASK, values, c.eval.problems)
+        kept = range(min(c.samples, len(texts)))
+        context = [decode(prompt) for prompt in thoughts.prompts]
+        rows = [{"prompt": context[i], "response": f"{texts[i][0]} {results[i]}"} for i in kept]
+        writer.samples(step, [row | {"reward": thoughts.rewards[i, 0]} for i, row in zip(kept, rows)])
+        if last:
+            each = zip(questions.levels, -thoughts.without, -thoughts.with_thought.mean(axis=1), says.mean(axis=1))
+            names = ("level", "ce_without", "ce_with", "says")
+            about = [{"id": f"{TASK}/{c.eval.split}/{i}"} | dict(zip(names, row)) for i, row in enumerate(each)]
+            writer.problems(step, TASK, about)
+
+
+class Rlp(Trainer):
+    """Thoughts that are paid by what they predict."""
+
+    baseline = True
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        c, text = self._config, self._text
+        checks.require(c, "2 or more: a thought is compared with others", lambda x: x >= 2, "rollout.samples")
+        checks.require(c, "a number from 0 to 1", lambda x: 0 <= x <= 1, "tau")
+        mask = np.array([[False, True, True], [False, False, False]])
+        x, row = np.zeros(mask.shape, np.float32), np.zeros(len(mask), np.float32)
+        tokens = {"entropy": x, "advantage": x, "truncated": row > 0, "mask": mask, "refined": row > 0}
+        loss = build.bind(POLICY_LOSSES, c.loss, "policy loss", x, x, x, mask, key=self._key, data=tokens)
+        bound = build.bind(ADVANTAGES, c.advantage, "advantage", row, row.astype(np.int32), data=tokens)
+        self._advantage = jax.jit(build.given(bound, "mask"))
+        self._weight = jax.jit(build.weight(c.weight, mask, tokens))
+        self._length = text.context_length + 1 + text.thought_length
+        groups = c.documents // c.updates
+        shared = build.shared_prompts(self._mesh, groups, c.rollout.samples, 1, text.context_length + 1)
+        score = token_scores(self._model, temperature=c.rollout.temperature, mesh=self._mesh, **shared)
+        self._update = learner.make_update(
+            objectives.policy(score, loss), self._tx, together=shared["samples"], record=objectives.policy_record
+        )
+        self._follow = jax.jit(partial(rlp.follow, tau=c.tau))
+
+    def step(self, state: states.State, step: int) -> tuple[states.State, dict[str, Any]]:
+        """(the state after the updates of a step, what is logged)."""
+        c, policy, phi = self._config, state.policy, state.reference
+        if phi is None:
+            phi = rlp.follow(None, policy.params, c.tau)
+        questions = self._text.questions(step * c.documents, c.documents)
+        key = jax.random.fold_in(self._key, step)
+        thoughts = self.think(self._text, questions, key, policy.params, phi, c.rollout.samples)
+        rollout = thoughts.rollout(self._length, self._text.tokenizer.pad_id)
+        advantage = np.asarray(self._advantage(rollout.reward, rollout.group, rollout.mask))
+        row = {f"rollout/{k}": v for k, v in rlp.summary(thoughts).items()}
+        row["policy/entropy"] = masked_mean(rollout.entropy, rollout.mask)
+        row["update/learning_rate"] = self._schedule(step * c.updates)
+        coefs, updates = {"entropy": jnp.float32(0), "kl": jnp.float32(0)}, []
+        rng = np.random.default_rng((c.seed, step)) if c.updates > 1 else None
+        for batch in minibatches(rollout, advantage, self._weight, count=c.updates, rng=rng):
+            policy, metrics = self._update(policy, jax.tree.map(self._place, batch), self._key, coefs)
+            phi = self._follow(phi, policy.params)
+            updates.append(metrics)
+        row |= averaged(updates)
+        row["tokens"] = int((rollout.tokens != self._text.tokenizer.pad_id).sum()) + len(rollout.reward)  # and results
+        return states.State(policy, None, phi), row
+
+
+class Pretraining(Trainer):
+    """Next-token prediction of the text as it is."""
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        objective = objectives.nll(token_scores(self._model, mesh=self._mesh))
+        self._update = learner.make_update(objective, self._tx, record=objectives.nll_record)
+        self._weight = jax.jit(token_mean)
+
+    def step(self, state: states.State, step: int) -> tuple[states.State, dict[str, Any]]:
+        """(the state after the updates of a step, what is logged)."""
+        c, policy = self._config, state.policy
+        tokens, mask = self._text.documents(step * c.documents, c.documents)
+        updates = []
+        for t, m in zip(np.split(tokens, c.updates), np.split(mask, c.updates)):
+            batch = jax.tree.map(self._place, Batch(tokens=t, mask=m, weight=self._weight(m)))
+            policy, metrics = self._update(policy, batch, self._key, {})
+            updates.append(metrics)
+        row = {"update/learning_rate": self._schedule(step * c.updates)} | averaged(updates)
+        row["tokens"] = int((tokens != self._text.tokenizer.pad_id).sum())
+        return states.State(policy), row
+
+
+def averaged(updates: list[dict[str, Any]]) -> dict[str, float]:
+    """Means of the metrics of a step's updates."""
+    updates = processes.fetch(updates)
+    return {k: float(np.mean([u[k] for u in updates])) for k in updates[0]}
+
+
+def checked(config: ConfigDict) -> ConfigDict:
+    """The config; InputError for a value that would fail late or mean nothing."""
+    checks.positive(
+        config,
+        *("steps", "documents", "updates", "log_every", "rollout.samples", "rollout.slots", "rollout.temperature"),
+        *("checkpoint.every", "checkpoint.keep", "eval.every", "eval.problems", "eval.samples"),
+    )
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "samples")
+    checks.seed(config)
+    checks.one_of(config, "objective", ("rlp", "cpt"))
+    if config.documents % config.updates:
+        raise InputError(
+            f"config.updates={config.updates} does not divide documents={config.documents}: choose a divisor"
+        )
+    return config
+
+
+if __name__ == "__main__":
+    launch.main(run)
