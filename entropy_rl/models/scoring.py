@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from entropy_rl import tiled_head
+from entropy_rl.errors import InputError
 from entropy_rl.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
+from entropy_rl.models import steering
 from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.tiled_head import head_stats
 
@@ -31,7 +33,8 @@ def token_scores(
 ) -> Score:
     """Scores of a policy: `logp` and `entropy` of every token (logprobs.token_stats).
 
-    Logits are made where all of a device's are one tile of tiled_head, and are never whole elsewhere.
+    Logits are made where all of a device's are one tile of tiled_head, and are never whole elsewhere. A steered model
+    (models/steering.py) is steered where the mask holds; with a threshold the mask must be `Completion.steered`.
 
     Args:
       model: with a language-model head.
@@ -57,7 +60,10 @@ def token_scores(
         return matrix, {"vocab_axis": axis, "mesh": mesh}
 
     def whole(params, tokens, mask):
-        logits, out = model.apply(params, tokens, logits=small(tokens))
+        gate = {}
+        if steering.present(params):
+            gate["gate"] = jnp.pad(steering.columns(params, mask)[:, 1:], ((0, 0), (0, 1)))
+        logits, out = model.apply(params, tokens, logits=small(tokens), **gate)
         if small(tokens):
             return _named(*logit_stats(logits, tokens, temperature))
         matrix, how = head(params)
@@ -65,7 +71,14 @@ def token_scores(
 
     def by_prompt(params, tokens, mask):
         start, fed, chosen = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
-        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, logits=small(fed))
+        how = {"logits": small(fed)}
+        if steering.present(params):
+            if "above" in params["steer"]:
+                raise InputError("steering above an entropy: score rows one by one (samples=1), with what was steered")
+            place = start[:, None] + jnp.arange(fed.shape[1])[None]
+            on = jnp.take_along_axis(steering.columns(params, mask), jnp.minimum(place, tokens.shape[1] - 1), axis=1)
+            how["gate"] = on & (place < tokens.shape[1])
+        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, **how)
         if small(fed):
             stats = choice_stats(logits, chosen, temperature)
         else:
@@ -95,10 +108,10 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
     return whole if samples == 1 else by_prompt
 
 
-def _after_prompt(model, params, tokens, start, fed, samples, width, logits=True):
+def _after_prompt(model, params, tokens, start, fed, samples, width, **how):
     """Runs each prompt once, then the responses on its keys and values: the model's result on what was `fed`."""
-    _, out = model.apply(params, tokens[::samples, :width], logits=False)
+    _, out = model.apply(steering.plain(params), tokens[::samples, :width], logits=False)
     positions = start[:, None] - 1 + jnp.arange(fed.shape[1])[None]
     # the prompt's last token is fed again, with the response
     own = jnp.arange(width)[None] < start[:, None] - 1
-    return model.apply(params, fed, positions, cache=out["cache"], valid=own, logits=logits)
+    return model.apply(params, fed, positions, cache=out["cache"], valid=own, **how)
