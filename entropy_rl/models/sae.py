@@ -31,14 +31,14 @@ def init(key: jax.Array, x: np.ndarray, latents: int) -> dict[str, jax.Array]:
 
 
 def encode(params: Any, x: jax.Array, k: int) -> jax.Array:
-    """f32[..., d] -> f32[..., latents]: the k largest, where they are above 0, and those that equal the last of them."""
-    z = jax.nn.relu((x - params["pre"]) @ params["encoder"] + params["bias"])
+    """f32[N, d] -> f32[N, latents]: the k largest where they are above 0, and those that equal the last of them."""
+    z = jax.nn.relu((x - params["pre"][None]) @ params["encoder"] + params["bias"][None])
     return jnp.where(z >= jax.lax.top_k(z, k)[0][..., -1:], z, 0.0)
 
 
 def decode(params: Any, z: jax.Array) -> jax.Array:
-    """f32[..., latents] -> f32[..., d]."""
-    return z @ params["decoder"] + params["pre"]
+    """f32[N, latents] -> f32[N, d]."""
+    return z @ params["decoder"] + params["pre"][None]
 
 
 def fit(
@@ -52,7 +52,7 @@ def fit(
     if not 0 < k <= latents:
         raise InputError(f"an autoencoder of {latents} latents with {k} active: k must be 1 to {latents}")
     x = jnp.asarray(x)
-    scale = jnp.mean(jnp.sum((x - x.mean(axis=0)) ** 2, axis=-1))
+    scale = jnp.mean(jnp.sum((x - x.mean(axis=0)[None]) ** 2, axis=-1))
     if not scale > 0:
         raise InputError("activations are all the same: an autoencoder has nothing to explain")
     params = init(key, x, latents)
@@ -81,7 +81,7 @@ def quality(params: Any, x: np.ndarray, k: int) -> dict[str, float]:
     """
     x = jnp.asarray(x)
     z = encode(params, x, k)
-    wrong, all_ = ((y**2).sum() for y in (x - decode(params, z), x - x.mean(axis=0)))
+    wrong, all_ = ((y**2).sum() for y in (x - decode(params, z), x - x.mean(axis=0)[None]))
     on = z > 0
     return {
         "explained": float(1 - wrong / all_),
@@ -123,7 +123,7 @@ def reason_score(z: np.ndarray, word: np.ndarray, *, alpha: float = 0.7) -> np.n
     _both(word >= 0)
     words = np.unique(word[word >= 0])
     each = np.stack([z[word == w].mean(axis=0) for w in words])
-    share = each / np.maximum(each.sum(axis=0), 1e-12)
+    share = each / np.maximum(each.sum(axis=0, keepdims=True), 1e-12)
     entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(axis=0) / (np.log(len(words)) if len(words) > 1 else 1.0)
     if len(words) == 1:
         entropy = (each[0] > 0).astype(float)
