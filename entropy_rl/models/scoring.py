@@ -17,7 +17,7 @@ from entropy_rl import tiled_head
 from entropy_rl.errors import InputError
 from entropy_rl.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
 from entropy_rl.models import steering
-from entropy_rl.models.transformer import Transformer, head_matrix
+from entropy_rl.models.transformer import Transformer, head_matrix, head_product
 from entropy_rl.tiled_head import head_stats
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
@@ -60,10 +60,7 @@ def token_scores(
         return matrix, {"vocab_axis": axis, "mesh": mesh}
 
     def whole(params, tokens, mask):
-        gate = {}
-        if steering.present(params):
-            gate["gate"] = jnp.pad(steering.columns(params, mask)[:, 1:], ((0, 0), (0, 1)))
-        logits, out = model.apply(params, tokens, logits=small(tokens), **gate)
+        logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
         if small(tokens):
             return _named(*logit_stats(logits, tokens, temperature))
         matrix, how = head(params)
@@ -106,6 +103,57 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
         return {"value": join_prompt(value, start, tokens.shape[1])}
 
     return whole if samples == 1 else by_prompt
+
+
+def top_gaps(model: Transformer) -> Score:
+    """Scores of a policy: `gap` f32[B, T], how much more probable the likeliest token is than the next one.
+
+        gap = p(x^1 | x_<t) - p(x^2 | x_<t), in [0, 1], where each token was chosen; column 0 is 0
+
+    CoT-decoding's measure of confidence (Wang and Zhou, arXiv:2402.10200, section 2.2), at temperature 1. Logits are
+    made whole where they are one tile of tiled_head, and some tokens at a time elsewhere.
+    """
+
+    def score(params, tokens, mask):
+        matrix, axis = head_matrix(model.config, params)
+        matrix = matrix.T if axis == 0 else matrix
+        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
+        hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
+        part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
+        gap = jax.lax.map(lambda h: top_gap(head_product(h, matrix)), hidden, batch_size=min(part, len(hidden)))
+        return {"gap": shifted(gap.reshape(tokens.shape))}
+
+    return score
+
+
+def top_gap(logits: jax.Array) -> jax.Array:
+    """Largest less second largest probability of softmax(logits): f32[..., V] -> f32[...]; equal ones have gap 0."""
+    p = jax.nn.softmax(logits, axis=-1)
+    first = jnp.argmax(p, axis=-1, keepdims=True)
+    place = jax.lax.broadcasted_iota(first.dtype, p.shape, p.ndim - 1)
+    return jnp.max(p, axis=-1) - jnp.max(jnp.where(place == first, 0.0, p), axis=-1)
+
+
+def last_values(model: Transformer) -> Score:
+    """Scores of a reward model: `reward` f32[B, T], its value of the whole text, at the response's last token.
+
+    Read after that token, unlike a critic's, which is of the state before it; 0 elsewhere, and in rows without a
+    response, so that the sum over a row is its reward.
+    """
+
+    def score(params, tokens, mask):
+        value, _ = model.apply(params, tokens)
+        last = mask & (jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] == 1)
+        return {"reward": jnp.where(last, value, 0.0)}
+
+    return score
+
+
+def _gate(params, mask):
+    """Where a steered model is steered: where it chose the next token, and the mask says so."""
+    if not steering.present(params):
+        return {}
+    return {"gate": jnp.pad(steering.columns(params, mask)[:, 1:], ((0, 0), (0, 1)))}
 
 
 def _after_prompt(model, params, tokens, start, fed, samples, width, **how):
