@@ -28,7 +28,7 @@ ORDER = """
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives precision learner checkpoints metrics
-    methods.collect methods.refine methods.self_train methods.test_time methods.cot_decoding
+    methods.collect methods.refine methods.self_train methods.test_time methods.cot_decoding methods.elicit
     evaluate figures
 """.split()
 

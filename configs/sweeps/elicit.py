@@ -1,15 +1,14 @@
 """Hidden reasoning: what five ways bring out of one base model, side by side on held-out problems.
 
-    python -m experiments.sweep --config=configs/sweeps/elicit.py --workdir=runs/elicit --workers=2
-    python -m experiments.elicit_table --config=configs/elicit_table.py --config.runs=runs/elicit --workdir=runs/elicit-table
+    python -m experiments.sweep --config=configs/sweeps/elicit.py --workdir=runs/elicit --workers=1
 
 The base, three runs of GRPO from it (240 steps of 32 prompts with 8 rows each, as in configs/sweeps/critique.py), three
 of critique fine-tuning on one problem (600 critiques by the solver of attempts by the base and the three; settings of
-configs/sweeps/cft.py), and for each seed experiments.elicit, which makes steering vectors and autoencoders, chooses on
-validation problems and reports on test problems.
+configs/sweeps/cft.py), and experiments.elicit, which makes steering vectors and autoencoders, chooses on validation
+problems and reports on test problems.
 
 Time: about a quarter of an hour in all on a core of a shared 2-core CPU, besides the base.
-"""  # noqa: E501  commands on one line, to be copied
+"""
 
 from __future__ import annotations
 
@@ -31,11 +30,16 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     said |= {"resample.paths": 0, "generators": tuple("{workdir}/" + name for name in names)}
     cft = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "steps": 500, "eval.split": "validation"}
     cft |= {"eval.last.problems": 0}
+    tuned = [part(f"cft,seed={s}", "train_sft", "sft/cft", cft | _few(s, 250), "said") for s in SEEDS]
+    beside = [run["name"] for run in tuned]
+    five = {"init": "{workdir}/sft"}
+    five |= {key: tuple("{workdir}/" + name for name in of) for key, of in (("rl", names), ("cft", beside))}
     return [
         part("sft", "train_sft", "sft/countdown", sft),
         *grpo,
         part("said", "make_critiques", "critique/make", said, *names),
-        *(part(f"cft,seed={s}", "train_sft", "sft/cft", cft | _few(s, 250), "said") for s in SEEDS),
+        *tuned,
+        part("elicit", "elicit", "elicit", five, *names, *beside),
     ]
 
 
