@@ -45,7 +45,7 @@ def get_config(arg=""):
             "steps": 2000,
             "rows": 1024,  # a step
             "learning_rate": 3e-3,
-            "features": 4,  # of the highest score by each way to look for them, and as many at random
+            "features": 3,  # of the highest score by each way to look for them, and as many at random
             "strengths": (0.125, 0.25, 0.5, 1.0),  # of the mean norm of the residual stream
             "alpha": 0.7,  # of ReasonScore
             "words": 0.2,  # share of tokens whose entropy makes a decision a reasoning word

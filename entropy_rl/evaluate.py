@@ -67,7 +67,7 @@ def crossover(ks: Sequence[int], base: Sequence[float], method: Sequence[float])
 
 
 def efficiency_gap(base: float, method: float) -> float:
-    """Sampling-efficiency gap (arXiv:2504.13837): pass@k(base) at the largest k less pass@1(method). Lower is better."""
+    """Sampling-efficiency gap (arXiv:2504.13837): pass@k(base) at the largest k less pass@1(method), best low."""
     return float(base - method)
 
 

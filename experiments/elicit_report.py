@@ -76,8 +76,11 @@ def _crossovers(ks, base, method) -> dict[str, Any]:
     """k* of the mean curves, and of each seed's; infinity is written as null."""
     mean = crossover(ks, [b.mean() for b in base], [m.mean() for m in method])
     seeds = [crossover(ks, [b[s].mean() for b in base], [m[s].mean() for m in method]) for s in range(len(base[0]))]
-    finite = lambda k: k if np.isfinite(k) else None
-    return {"mean": finite(mean), "seeds": [finite(k) for k in seeds]}
+    return {"mean": _finite(mean), "seeds": [_finite(k) for k in seeds]}
+
+
+def _finite(k: float) -> float | None:
+    return k if np.isfinite(k) else None
 
 
 def _missing(run, first, problems) -> list[str]:
@@ -108,7 +111,7 @@ def _cot(parts: Parts, base: dict[int, np.ndarray], less) -> dict[str, Any]:
     ks = [k for k in range(1, len(out["coverage"]) + 1) if k <= n]
     curve = [chosen["pass@1"], *out["coverage"][1 : len(ks)]]
     k = crossover(ks, [_curve(first, k).mean() for k in ks], curve)
-    out["crossover"] = k if np.isfinite(k) else None
+    out["crossover"] = _finite(k)
     out["gap"] = efficiency_gap(base[max(base)].mean(), chosen["pass@1"])
     out["chosen"] = chosen
     out["new"] = [sum(1 for b, r in zip(branches, run["right"]) if b.any() and not r) for run in first]
@@ -154,10 +157,13 @@ def _recovery(parts: Parts, less) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["source"], row["steered"]))
 
 
+def _k(k: float | None, most: int) -> str:
+    return f"> {most}" if k is None else f"{k:.1f}"
+
+
 def page(out: dict[str, Any]) -> str:
     """elicit.md."""
     n, span = out["samples"], lambda v: "{:+.3f} ({:+.3f} to {:+.3f})".format(*v)
-    at = lambda k: f"> {n}" if k is None else f"{k:.1f}"
     lines = [
         f"{out['problems']} held-out problems, {n} samples each, {out['seeds']} seeds; {out['interval']:.0%} intervals "
         "over seeds and problems.",
@@ -171,7 +177,7 @@ def page(out: dict[str, Any]) -> str:
         for k in ("1", str(n)):
             cells += [] if k == "1" else [f"{row['pass'][k]:.3f}"]
             cells.append(span(row["less base"][k]) if row["less base"] else "")
-        cells += ["" if row["crossover"] is None else at(row["crossover"]["mean"]), f"{row['gap']:.3f}", new]
+        cells += ["" if row["crossover"] is None else _k(row["crossover"]["mean"], n), f"{row['gap']:.3f}", new]
         lines.append("| " + " | ".join(cells) + " |")
     if "cot" in out:
         c = out["cot"]
@@ -181,7 +187,7 @@ def page(out: dict[str, Any]) -> str:
             f"{c['chosen']['pass@1']:.3f}",
             span(c["chosen"]["less base"]),
         ]
-        cross = f"> {k}" if c["crossover"] is None else f"{c['crossover']:.1f}"
+        cross = _k(c["crossover"], k)
         cells += [
             f"{c['coverage'][-1]:.3f} (of {k} branches)",
             "",
