@@ -8,7 +8,7 @@ all of them. What is measured: arXiv:2504.13837 (pass@k, crossover), 2510.07364 
 tokens steered), 2402.10200 (CoT-decoding), 2601.08058 and 2503.18878 (features of an autoencoder), 2506.03295 (critique
 fine-tuning on one problem).
 Time: about a minute a seed on one core.
-EXPECT
+Expect: to be filled in.
 """
 
 from ml_collections import ConfigDict

@@ -60,6 +60,9 @@ class Bench:
         self._state = learner.init_state(self.model, optax.identity(), self.mesh, jax.random.key(config.seed))
         self.base = self._state.params if config.init is None else self.restore(config.init, "init")
         self.seeds = max(len(config.rl), 1)
+        for key in ("rl", "cft"):
+            for path in config[key]:
+                self.restore(path, key)  # before anything is run
 
     def restore(self, path: str, key: str) -> Any:
         """Parameters of the last checkpoint of a workdir; `key` of the config, for messages."""
