@@ -25,13 +25,13 @@ def get_config(arg=""):
     c.init = placeholder(str)  # workdir of the base; None: random weights
     c.rl = ()  # workdirs of runs of reinforcement learning from it, one a seed; (): one of random weights
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
-    c.eval = ConfigDict({"split": "test", "problems": 153, "samples": 256})
+    c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})
     c.choose = ConfigDict({"split": "validation", "problems": 102, "samples": 8})  # by whom all choices are made
-    c.text = ConfigDict({"problems": 512, "samples": 8})  # training problems whose responses are looked into
+    c.text = ConfigDict({"problems": 384, "samples": 8})  # training problems whose responses are looked into
     c.vector = ConfigDict(
         {
-            "strengths": (0.5, 1.0, 2.0, 4.0),  # of the vectors
-            "steps": 300,  # updates that train vectors; 0: only mean differences of activations
+            "strengths": (0.5, 1.0, 2.0),  # of the vectors
+            "steps": 150,  # updates that train vectors; 0: only mean differences of activations
             "rows": 128,  # responses in each
             "learning_rate": 3e-2,
             "shares": (0.05, 0.1, 0.2, 0.5),  # of tokens, those of the highest entropy; besides all, and the first
@@ -42,11 +42,11 @@ def get_config(arg=""):
         {
             "latents": 256,
             "k": 8,  # active ones
-            "steps": 2000,
-            "rows": 1024,  # a step
+            "steps": 600,
+            "rows": 512,  # a step
             "learning_rate": 3e-3,
             "features": 3,  # of the highest score by each way to look for them, and as many at random
-            "strengths": (0.125, 0.25, 0.5, 1.0),  # of the mean norm of the residual stream
+            "strengths": (0.125, 0.25, 0.5),  # of the mean norm of the residual stream
             "alpha": 0.7,  # of ReasonScore
             "words": 0.2,  # share of tokens whose entropy makes a decision a reasoning word
         }

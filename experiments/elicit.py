@@ -19,6 +19,7 @@ elicit.md (experiments/elicit_report.py).
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -138,6 +139,19 @@ class Looked:
         decisions = np.asarray(task.decisions(own.tokens, own.mask))[own.mask]
         self.words = elicit.reasoning_words(own.tokens[own.mask], self.entropy, decisions, b.config.sae.words)
 
+        key = jax.random.fold_in(jax.random.key(b.config.seed), seed)
+        c = b.config.sae
+        how = {"latents": c.latents, "k": c.k, "steps": c.steps, "rows": c.rows, "learning_rate": c.learning_rate}
+
+        @functools.cache
+        def autoencoder(layer):
+            """The autoencoder after a block, and its quality on an eighth of the tokens, held out."""
+            held = np.arange(self.stream.shape[1]) % 8 == 0
+            params = sae.fit(self.stream[layer, ~held], jax.random.fold_in(key, layer), **how)
+            return params, sae.quality(params, self.stream[layer, held], c.k)
+
+        self.autoencoder = autoencoder
+
     def threshold(self, share: float) -> float:
         """The entropy above which this share of the base's tokens lies."""
         return float(np.quantile(self.entropy, 1 - share))
@@ -186,13 +200,10 @@ def features(
 ) -> dict[str, Any]:
     """One feature of a layer's autoencoder, boosted: found by one of `rankings`, chosen by pass@1."""
     c, found = b.config.sae, looked()
-    key = jax.random.fold_in(jax.random.key(b.config.seed), seed)
     tried, decoders, quality = [], [], []
     for layer, stream in enumerate(found.stream):
-        held = np.arange(len(stream)) % 8 == 0
-        how = {"latents": c.latents, "k": c.k, "steps": c.steps, "rows": c.rows, "learning_rate": c.learning_rate}
-        params = sae.fit(stream[~held], jax.random.fold_in(key, layer), **how)
-        quality.append(sae.quality(params, stream[held], c.k))
+        params, good = found.autoencoder(layer)
+        quality.append(good)
         z, z_rl = (np.asarray(sae.encode(params, x, c.k)) for x in (stream, found.rl_text[layer]))
         norm = float(np.linalg.norm(stream, axis=1).mean())
         decoders.append(np.asarray(params["decoder"]) * norm)
