@@ -38,6 +38,39 @@ def pass_at_k(n: int, correct: np.ndarray, k: int) -> np.ndarray:
     return 1.0 - np.clip(terms, 0.0, None).prod(axis=-1)
 
 
+def crossover(ks: Sequence[int], base: Sequence[float], method: Sequence[float]) -> float:
+    """k*, the smallest k at which the base is as good as a method: pass@k(base) >= pass@k(method).
+
+    Between two k it is interpolated linearly in log2 k. (What arXiv:2504.13837 shows as curves; the number is ours.)
+
+    Args:
+      ks: rising.
+      base, method: pass@k at each of them.
+
+    Returns:
+      k*; ks[0] where the method is never better, infinity where the base does not reach it.
+
+    Raises:
+      InputError: curves of other lengths than `ks`, or ks that do not rise.
+    """
+    ks, d = np.asarray(ks, float), np.asarray(base, float) - np.asarray(method, float)
+    if ks.shape != d.shape or ks.ndim != 1 or not len(ks) or (np.diff(ks) <= 0).any():
+        raise InputError(f"a crossover needs pass@k of both at the same rising k, not k {ks.tolist()} and {d.shape}")
+    reached = np.flatnonzero(d >= 0)
+    if not len(reached):
+        return float("inf")
+    i = reached[0]
+    if i == 0:
+        return float(ks[0])
+    share = -d[i - 1] / (d[i] - d[i - 1])
+    return float(2 ** (np.log2(ks[i - 1]) * (1 - share) + np.log2(ks[i]) * share))
+
+
+def efficiency_gap(base: float, method: float) -> float:
+    """Sampling-efficiency gap (arXiv:2504.13837): pass@k(base) at the largest k less pass@1(method), best low."""
+    return float(base - method)
+
+
 def measure(task: Task, groups: Sequence[Group], ks: Sequence[int]) -> dict[str, float]:
     """Metrics of attempts at problems, all problems with the same number of attempts.
 

@@ -27,7 +27,7 @@ NO_SMOKE = {"configs/curate.py"}  # it copies files, in a second
 # quickstart has a test of its own, and its parts are here; of the RL recipes, which differ in a few values
 # of one base, the fast suite runs those that take another way through the script
 FAST_RECIPES = {"grpo", "ppo", "kl_cov", "high_entropy_tokens"}
-SLOW = {"configs/bench.py", "configs/quickstart.py"} | {
+SLOW = {"configs/bench.py", "configs/elicit.py", "configs/quickstart.py"} | {
     path for path in CONFIGS if path.startswith("configs/rl/") and pathlib.Path(path).stem not in FAST_RECIPES
 }
 
@@ -214,7 +214,7 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
 
 SWEEPS = (
     "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py "
-    "darling.py rlp.py rlp.py:early"
+    "darling.py rlp.py rlp.py:early elicit.py"
 ).split()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from entropy_rl import tasks
 from entropy_rl.errors import InputError
-from entropy_rl.evaluate import measure, pass_at_k, per_problem
+from entropy_rl.evaluate import crossover, efficiency_gap, measure, pass_at_k, per_problem
 from entropy_rl.methods.collect import Group, answer_entropy
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks.base import get
@@ -24,6 +24,25 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(n):
 def test_pass_at_k_needs_k_samples():
     with pytest.raises(InputError, match="pass@9 needs at least 9 samples a problem, not 8"):
         pass_at_k(8, np.array([1]), 9)
+
+
+def test_crossover_by_hand():
+    """Base .1 .4 .8 against .3 .5 .6: -.2, -.1, +.2, so a third of the way from log2 k = 1 to 2: 2^(4/3).
+
+    Mutation: interpolation in k instead of log2 k (8/3).
+    """
+    assert crossover([1, 2, 4], [0.1, 0.4, 0.8], [0.3, 0.5, 0.6]) == pytest.approx(2 ** (4 / 3))
+    assert crossover([1, 2, 4], [0.1, 0.5, 0.8], [0.3, 0.5, 0.9]) == pytest.approx(2.0)  # as good is enough
+    assert crossover([1, 2, 4], [0.3, 0.4, 0.5], [0.3, 0.5, 0.6]) == 1.0
+    assert crossover([1, 2], [0.1, 0.2], [0.3, 0.5]) == float("inf")
+    for ks, curve in (([1, 2, 2], [0.1] * 3), ([1, 2], [0.1] * 3), ([], [])):
+        with pytest.raises(InputError, match="the same rising k"):
+            crossover(ks, curve, curve)
+
+
+def test_the_gap_of_the_paper():
+    """Qwen2.5-7B on Omni-MATH test: the base at 256 is 69.1, GRPO at 1 25.1 (arXiv:2504.13837, Table 2)."""
+    assert efficiency_gap(69.1, 25.1) == pytest.approx(44.0)
 
 
 def group(task, i, texts):

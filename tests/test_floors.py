@@ -20,7 +20,8 @@ ORDER = """
     processes sharding tokenizers subwords
     answers.extract answers.units answers.latex answers.numbers answers.exact
     answers.workers answers.symbolic answers.grade
-    models.rope models.attention models.transformer models.presets models.families models.hf models.lora models.scoring
+    models.rope models.attention models.transformer models.presets models.families models.hf models.lora
+    models.steering models.sae models.scoring
     tasks.base data.splits data.gym data.order data.rows data.records data.examples data.frozen
     tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym
     data.worked
@@ -29,6 +30,7 @@ ORDER = """
     sampling.warp sampling.decode sampling.engine
     rollouts objectives precision learner checkpoints metrics
     methods.collect methods.darling methods.refine methods.self_train methods.test_time methods.rlp
+    methods.cot_decoding methods.elicit
     evaluate figures
 """.split()
 

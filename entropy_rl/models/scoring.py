@@ -14,8 +14,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from entropy_rl import tiled_head
+from entropy_rl.errors import InputError
 from entropy_rl.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
-from entropy_rl.models.transformer import Transformer, head_matrix
+from entropy_rl.models import steering
+from entropy_rl.models.transformer import Transformer, head_matrix, head_product
 from entropy_rl.tiled_head import head_stats
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
@@ -31,7 +33,8 @@ def token_scores(
 ) -> Score:
     """Scores of a policy: `logp` and `entropy` of every token (logprobs.token_stats).
 
-    Logits are made where all of a device's are one tile of tiled_head, and are never whole elsewhere.
+    Logits are made where all of a device's are one tile of tiled_head, and are never whole elsewhere. A steered model
+    (models/steering.py) is steered where the mask holds; with a threshold the mask must be `Completion.steered`.
 
     Args:
       model: with a language-model head.
@@ -57,7 +60,7 @@ def token_scores(
         return matrix, {"vocab_axis": axis, "mesh": mesh}
 
     def whole(params, tokens, mask):
-        logits, out = model.apply(params, tokens, logits=small(tokens))
+        logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
         if small(tokens):
             return _named(*logit_stats(logits, tokens, temperature))
         matrix, how = head(params)
@@ -65,7 +68,14 @@ def token_scores(
 
     def by_prompt(params, tokens, mask):
         start, fed, chosen = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
-        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, logits=small(fed))
+        how = {"logits": small(fed)}
+        if steering.present(params):
+            if "above" in params["steer"]:
+                raise InputError("steering above an entropy: score rows one by one (samples=1), with what was steered")
+            place = start[:, None] + jnp.arange(fed.shape[1])[None]
+            on = jnp.take_along_axis(steering.columns(params, mask), jnp.minimum(place, tokens.shape[1] - 1), axis=1)
+            how["gate"] = on & (place < tokens.shape[1])
+        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, **how)
         if small(fed):
             stats = choice_stats(logits, chosen, temperature)
         else:
@@ -95,10 +105,61 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
     return whole if samples == 1 else by_prompt
 
 
-def _after_prompt(model, params, tokens, start, fed, samples, width, logits=True):
+def top_gaps(model: Transformer) -> Score:
+    """Scores of a policy: `gap` f32[B, T], how much more probable the likeliest token is than the next one.
+
+        gap = p(x^1 | x_<t) - p(x^2 | x_<t), in [0, 1], where each token was chosen; column 0 is 0
+
+    CoT-decoding's measure of confidence (Wang and Zhou, arXiv:2402.10200, section 2.2), at temperature 1. Logits are
+    made whole where they are one tile of tiled_head, and some tokens at a time elsewhere.
+    """
+
+    def score(params, tokens, mask):
+        matrix, axis = head_matrix(model.config, params)
+        matrix = matrix.T if axis == 0 else matrix
+        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
+        hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
+        part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
+        gap = jax.lax.map(lambda h: top_gap(head_product(h, matrix)), hidden, batch_size=min(part, len(hidden)))
+        return {"gap": shifted(gap.reshape(tokens.shape))}
+
+    return score
+
+
+def top_gap(logits: jax.Array) -> jax.Array:
+    """Largest less second largest probability of softmax(logits): f32[..., V] -> f32[...]; equal ones have gap 0."""
+    p = jax.nn.softmax(logits, axis=-1)
+    first = jnp.argmax(p, axis=-1, keepdims=True)
+    place = jax.lax.broadcasted_iota(first.dtype, p.shape, p.ndim - 1)
+    return jnp.max(p, axis=-1) - jnp.max(jnp.where(place == first, 0.0, p), axis=-1)
+
+
+def last_values(model: Transformer) -> Score:
+    """Scores of a reward model: `reward` f32[B, T], its value of the whole text, at the response's last token.
+
+    Read after that token, unlike a critic's, which is of the state before it; 0 elsewhere, and in rows without a
+    response, so that the sum over a row is its reward.
+    """
+
+    def score(params, tokens, mask):
+        value, _ = model.apply(params, tokens)
+        last = mask & (jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] == 1)
+        return {"reward": jnp.where(last, value, 0.0)}
+
+    return score
+
+
+def _gate(params, mask):
+    """Where a steered model is steered: where it chose the next token, and the mask says so."""
+    if not steering.present(params):
+        return {}
+    return {"gate": jnp.pad(steering.columns(params, mask)[:, 1:], ((0, 0), (0, 1)))}
+
+
+def _after_prompt(model, params, tokens, start, fed, samples, width, **how):
     """Runs each prompt once, then the responses on its keys and values: the model's result on what was `fed`."""
-    _, out = model.apply(params, tokens[::samples, :width], logits=False)
+    _, out = model.apply(steering.plain(params), tokens[::samples, :width], logits=False)
     positions = start[:, None] - 1 + jnp.arange(fed.shape[1])[None]
     # the prompt's last token is fed again, with the response
     own = jnp.arange(width)[None] < start[:, None] - 1
-    return model.apply(params, fed, positions, cache=out["cache"], valid=own, logits=logits)
+    return model.apply(params, fed, positions, cache=out["cache"], valid=own, **how)

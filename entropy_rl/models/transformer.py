@@ -225,6 +225,7 @@ class Transformer(nn.Module):
         column: jax.Array | int | None = None,
         valid: jax.Array | None = None,
         logits: bool = True,
+        gate: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Runs the model.
 
@@ -243,12 +244,13 @@ class Transformer(nn.Module):
           valid: bool[B, columns], with a cache.
           logits: False: the language-model head is left out and the result is None; `out["hidden"]` and `head_matrix`
             are then what logprobs.token_stats takes.
+          gate: bool[B, T], places where a steered model (models/steering.py) adds its vectors; None: everywhere.
 
         Returns:
           result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
           out: dict of intermediates; jit drops those that are not used: `embedded` [B, T, d], `layer_<i>` [B, T, d]
-            (the residual stream after each block), `hidden` [B, T, d] (normed, what the head reads), `cache` (this
-            call's keys and values: of the tokens given, or with a column the updated cache).
+            (the residual stream after each block, and what steering adds), `hidden` [B, T, d] (normed, what the head
+            reads), `cache` (this call's keys and values: of the tokens given, or with a column the updated cache).
         """
         m = self.config
         if positions is None:
@@ -267,9 +269,13 @@ class Transformer(nn.Module):
         keys, values = [], []
         policy = REMAT[m.remat] if column is None else None  # nothing is differentiated in a decode step
         block = Block if policy is None else nn.remat(Block, policy=policy)
+        steer = self.get_variable("steer", "after") if self.has_variable("steer", "after") else None
         for i in range(m.layers):
             layer = None if cache is None else (cache.k[i], cache.v[i])
             x, (k, v) = block(m, name=f"layer_{i}")(x, angle, layer, column, valid)
+            if steer is not None:
+                vector = steer[i].astype(x.dtype)[None, None]
+                x = x + (vector if gate is None else jnp.where(gate[..., None], vector, 0))
             out[f"layer_{i}"] = x
             keys.append(k)
             values.append(v)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from entropy_rl.logprobs import categorical_stats
+from entropy_rl.models import steering
 from entropy_rl.models.transformer import Cache, Transformer
 from entropy_rl.sharding import ROWS
 
@@ -53,6 +54,7 @@ class Emitted:
     logp: jax.Array  # f32[S, ticks], of the warped distribution that was drawn from
     entropy: jax.Array  # f32[S, ticks], of the policy itself, at temperature 1
     live: jax.Array  # bool[S, ticks], whether a request was being served
+    steered: jax.Array | None = None  # bool[S, ticks], whether the model was (models/steering.py); None: it never is
 
 
 @partial(jax.jit, static_argnames="model")
@@ -61,7 +63,7 @@ def prefill(model: Transformer, params, prompts: jax.Array) -> Cache:
 
     What padding contributes is never attended to: `insert` marks only the prompt's own columns.
     """
-    _, out = model.apply(params, prompts)
+    _, out = model.apply(steering.plain(params), prompts)
     return out["cache"]
 
 
@@ -171,7 +173,7 @@ def decode(
     """Up to `ticks` steps of all slots, fewer if only `until` are active any more.
 
     Args:
-      model, params: the policy.
+      model, params: the policy, steered or not. A request whose `left` is R chooses its first token.
       state: donated.
       key: of this call of the sampler.
       ticks: at most R = columns - width.
@@ -186,7 +188,9 @@ def decode(
     slots, columns = state.valid.shape
     ring = columns - width
     blank = lambda dtype: jnp.zeros((ticks, slots), dtype)  # noqa: E731
+    steered = steering.present(params)
     emitted = Emitted(blank(jnp.int32), blank(jnp.float32), blank(jnp.float32), blank(bool))
+    emitted = emitted.replace(steered=blank(bool) if steered else None)
 
     # All the noise at once: a slot that is live at tick t draws for the position t + 1 after the one it starts from.
     ahead = jnp.arange(1, ticks + 1)[:, None]
@@ -202,16 +206,24 @@ def decode(
         column = width + state.tick % ring
         # a free slot marks the column too: it computes something harmless instead of a softmax over nothing
         valid = jax.lax.dynamic_update_slice_in_dim(state.valid, jnp.ones((slots, 1), bool), column, axis=1)
-        logits, out = model.apply(
-            params, state.token[:, None], state.position[:, None], cache=state.cache, column=column, valid=valid
+        run = partial(
+            *(model.apply, params, state.token[:, None], state.position[:, None]),
+            **{"cache": state.cache, "column": column, "valid": valid},
         )
+
+        def without():
+            off, _ = run(gate=jnp.zeros((slots, 1), bool))
+            return categorical_stats(off[:, 0], state.token)[1]
+
+        gate = steering.gate(params, state.left == ring, without) if steered else None
+        logits, out = run(gate=gate[:, None]) if steered else run()
         logits = logits[:, 0]
         warped = warp(logits)
         token = draw(warped, noise[t])
         logp, entropy = categorical_stats(logits, token)
         if warped is not logits:
             logp, _ = categorical_stats(warped, token)
-        row = Emitted(token, logp, entropy, live)
+        row = Emitted(token, logp, entropy, live, gate)
         emitted = jax.tree.map(lambda all, x: jax.lax.dynamic_update_index_in_dim(all, x, t, 0), emitted, row)
         ended = jnp.any(token[:, None] == jnp.asarray(eos, jnp.int32)[None], axis=1)
         state = State(

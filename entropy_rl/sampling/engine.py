@@ -32,6 +32,7 @@ class Completion:
     logp: np.ndarray  # f32[n], under the distribution that was drawn from
     entropy: np.ndarray  # f32[n], of the policy at temperature 1, nats
     truncated: bool  # ran into max_new without an end-of-sequence token
+    steered: np.ndarray | None = None  # bool[n], tokens at which the model was steered (models/steering.py)
 
 
 def generate(
@@ -158,7 +159,7 @@ def _placed(state: slots_.State, mesh: Mesh | None) -> slots_.State:
 def _serve(
     model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, mesh, fewest
 ) -> list[list[tuple]]:
-    """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy)."""
+    """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered)."""
     width = padded.shape[1]
     devices = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
     state = _placed(slots_.empty(prefix, slots=slots, columns=width + max_new), mesh)
@@ -189,11 +190,14 @@ def _serve(
         state, out = slots_.decode(
             model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width, until=until
         )
-        token, logp, entropy, live, left = processes.fetch((out.token, out.logp, out.entropy, out.live, state.left))
+        token, logp, entropy, live, left, steered = processes.fetch(
+            (out.token, out.logp, out.entropy, out.live, state.left, out.steered)
+        )
         count = live.sum(axis=1)
         for s in np.flatnonzero(serving >= 0):
             n = count[s]
-            pieces[serving[s]].append((token[s, :n], logp[s, :n], entropy[s, :n]))
+            one = (x[s, :n] for x in (token, logp, entropy, steered) if x is not None)
+            pieces[serving[s]].append(tuple(one))
         serving[left == 0] = -1
     return pieces
 
@@ -208,8 +212,8 @@ def _fewer(slots: int, max_new: int, devices: int, fewest: int) -> int:
 
 
 def _completion(pieces: list[tuple], eos: tuple[int, ...]) -> Completion:
-    token, logp, entropy = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces))
-    return Completion(token, logp, entropy, truncated=int(token[-1]) not in eos)
+    token, logp, entropy, *steered = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces))
+    return Completion(token, logp, entropy, int(token[-1]) not in eos, *steered)
 
 
 @partial(jax.jit, static_argnames=("model", "temperature"))

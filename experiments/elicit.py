@@ -1,0 +1,368 @@
+"""What five ways bring out of one base model, on the same held-out problems.
+
+    python -m experiments.elicit --config=configs/elicit.py --config.init=runs/sft --config.rl="('runs/grpo',)" \\
+        --workdir=runs/elicit
+
+    base, again  the base, sampled; and sampled once more, the measure of what chance alone brings
+    vector       steering vectors: mean activations of the RL policy less the base's, on the RL policy's text; or
+                 trained so that the base says that text
+    sae          one feature of a sparse autoencoder of the residual stream, boosted
+    random       the same with features at random, chosen in the same way
+    cot          CoT-decoding: k first tokens, each continued greedily, the surest answered
+    cft          critique fine-tuning on one problem
+    rl           reinforcement learning with a verifier
+
+Layers, strengths, features, and which tokens are steered are chosen on validation problems, by pass@1; test problems
+are for the report. Each way and seed is a file in WORKDIR/parts, and is not made again. Writes elicit.json and
+elicit.md (experiments/elicit_report.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from entropy_rl import learner
+from entropy_rl.errors import InputError
+from entropy_rl.evaluate import attempt_all, per_problem
+from entropy_rl.methods import collect, cot_decoding, elicit, test_time
+from entropy_rl.methods.collect import Group
+from entropy_rl.models import sae, steering
+from entropy_rl.sampling import warp
+from entropy_rl.tasks.base import Task
+from experiments import build, checks, elicit_report, launch
+
+BATCH = 64  # problems attempted at a time
+SIZES = (1, 2, 4, 8, 16, 32)  # samples of a vote
+WAYS = ("base", "again", "vector", "sae", "random", "cot", "cft", "rl")
+
+
+class Bench:
+    """Tasks, base and how they are sampled, for one seed after the other; making it finds what is wrong."""
+
+    def __init__(self, config: ConfigDict):
+        check(config)
+        self.config = config
+        make = partial(build.task, config)
+        self.test = make(split=config.eval.split, size=config.eval.problems)
+        self.chosen_on = make(split=config.choose.split, size=config.choose.problems)
+        self.training = make(split="train", size=config.text.problems)
+        self.model, self.mesh = build.model(config, self.test.tokenizer.vocab_size), build.mesh(config)
+        self._state = learner.init_state(self.model, optax.identity(), self.mesh, jax.random.key(config.seed))
+        self.base = self._state.params if config.init is None else self.restore(config.init, "init")
+        self.seeds = max(len(config.rl), 1)
+        for key in ("rl", "cft"):
+            for path in config[key]:
+                self.restore(path, key)  # before anything is run
+
+    def restore(self, path: str, key: str) -> Any:
+        """Parameters of the last checkpoint of a workdir; `key` of the config, for messages."""
+        return build.initial_params(path, self._state, key)
+
+    def rl(self, seed: int) -> Any:
+        """The policy of reinforcement learning; without any the base with other random weights, for trying out."""
+        if self.config.rl:
+            return self.restore(self.config.rl[seed], "rl")
+        return jax.tree.map(lambda x: 1.1 * x, self.base)
+
+    def attempts(self, params: Any, task: Task, samples: int, seed: int, stage: int) -> list[Group]:
+        """`samples` attempts at every problem; equal (seed, stage) have the same noise."""
+        return attempt_all(
+            *(self.model, params, task, jax.random.fold_in(jax.random.fold_in(self._key, seed), stage)),
+            batch=BATCH,
+            samples=samples,
+            max_new=task.response_length,
+            prompt_length=task.prompt_length,
+            slots=self.config.rollout.slots,
+            warp=partial(warp.temperature, value=self.config.rollout.temperature),
+            mesh=self.mesh,
+        )
+
+    def accuracy(self, params: Any, seed: int) -> float:
+        """pass@1 on the problems that choices are made by, always with the same noise."""
+        c = self.config.choose
+        groups = self.attempts(params, self.chosen_on, c.samples, seed, 0)
+        return float(np.mean([g.rewards for g in groups]))
+
+    def tested(self, params: Any, seed: int, stage: int) -> dict[str, Any]:
+        """What becomes of the test problems, as a way's file has it."""
+        return summary(self.test, self.attempts(params, self.test, self.config.eval.samples, seed, stage))
+
+    @property
+    def _key(self) -> jax.Array:
+        return jax.random.key(self.config.seed)
+
+
+def summary(task: Task, groups: list[Group]) -> dict[str, Any]:
+    """Right and different right attempts of each problem, tokens a response, share of tokens steered."""
+    rows = per_problem(task, groups)
+    done = [c for g in groups for c in g.completions]
+    steered = sum(int(c.steered.sum()) for c in done if c.steered is not None)
+    tokens = sum(len(c.tokens) for c in done)
+    return {
+        "samples": rows[0]["n"],
+        "right": [row["right"] for row in rows],
+        "distinct": [row["distinct"] for row in rows],
+        "entropy": float(np.concatenate([c.entropy for c in done]).mean()),
+        "length": tokens / len(done),
+        "steered": steered / tokens,
+    }
+
+
+class Looked:
+    """The text that is looked into, and the activations of its tokens."""
+
+    def __init__(self, b: Bench, seed: int):
+        task, r = b.training, b.rl(seed)
+        length = task.prompt_length + task.response_length
+
+        def text(params, stage):
+            groups = b.attempts(params, task, b.config.text.samples, seed, stage)
+            return collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
+
+        own, theirs = text(b.base, 1), text(r, 2)
+        self.theirs, self.entropy = theirs, own.entropy[own.mask]
+        self.stream = elicit.activations(b.model, b.base, own)  # [L, N, d]
+        self.rl_text = elicit.activations(b.model, b.base, theirs)
+        self.difference = elicit.mean_difference(elicit.activations(b.model, r, theirs), self.rl_text)
+        self.right = np.repeat(own.reward >= 1, own.mask.sum(axis=1))
+        decisions = np.asarray(task.decisions(own.tokens, own.mask))[own.mask]
+        self.words = elicit.reasoning_words(own.tokens[own.mask], self.entropy, decisions, b.config.sae.words)
+
+        key = jax.random.fold_in(jax.random.key(b.config.seed), seed)
+        c = b.config.sae
+        how = {"latents": c.latents, "k": c.k, "steps": c.steps, "rows": c.rows, "learning_rate": c.learning_rate}
+
+        @functools.cache
+        def autoencoder(layer):
+            """The autoencoder after a block, and its quality on an eighth of the tokens, held out."""
+            held = np.arange(self.stream.shape[1]) % 8 == 0
+            params = sae.fit(self.stream[layer, ~held], jax.random.fold_in(key, layer), **how)
+            return params, sae.quality(params, self.stream[layer, held], c.k)
+
+        self.autoencoder = autoencoder
+
+    def threshold(self, share: float) -> float:
+        """The entropy above which this share of the base's tokens lies."""
+        return float(np.quantile(self.entropy, 1 - share))
+
+
+def vector(b: Bench, seed: int, looked: Callable[[], Looked]) -> dict[str, Any]:
+    """Steering vectors: of which kind, after which block and how strong; then the recovery for each share of tokens."""
+    c, found = b.config.vector, looked()
+    layers = len(found.difference)
+    masks = {str(i): np.eye(layers)[i] for i in range(layers)} | ({"all": np.ones(layers)} if layers > 1 else {})
+    key = jax.random.fold_in(jax.random.key(b.config.seed), seed)
+    how_long = {"steps": c.steps, "rows": c.rows, "rate": c.learning_rate}
+    made = {}
+    for layer, mask in masks.items():
+        made["mean", layer] = found.difference * mask[:, None]
+        if c.steps:
+            made["trained", layer] = elicit.trained(b.model, b.base, found.theirs, mask, key, **how_long)
+    where = {"all": {}, "first": {"first": True}} | {f"{s:g}": {"above": found.threshold(s)} for s in c.shares}
+    tried = []
+    for (source, layer), vectors in made.items():
+        for name, how in where.items():
+            for strength in c.strengths:
+                value = b.accuracy(steering.steer(b.base, vectors, strength, **how), seed)
+                tried.append({"source": source, "layer": layer, "where": name, "strength": strength, "pass@1": value})
+    best = {
+        (source, name): max(
+            (t for t in tried if t["where"] == name and t["source"] == source), key=lambda t: t["pass@1"]
+        )
+        for source in dict.fromkeys(source for source, _ in made)
+        for name in where
+    }
+
+    def params(t):
+        return steering.steer(b.base, made[t["source"], t["layer"]], t["strength"], **where[t["where"]])
+
+    # all of them, on test problems: how much of the gap comes back with how many tokens steered
+    shares = [t | {"test": summary(b.test, b.attempts(params(t), b.test, c.samples, seed, 10))} for t in best.values()]
+    chosen = max(best.values(), key=lambda t: t["pass@1"])
+    norms = {"vector": np.linalg.norm(found.difference, axis=1), "stream": np.linalg.norm(found.stream, axis=2).mean(1)}
+    about = {"choice": chosen, "tried": tried, "shares": shares, "norms": {k: v.tolist() for k, v in norms.items()}}
+    return b.tested(params(chosen), seed, 11) | about
+
+
+def features(
+    b: Bench, seed: int, looked: Callable[[], Looked], rankings: tuple[str, ...], stage: int
+) -> dict[str, Any]:
+    """One feature of a layer's autoencoder, boosted: found by one of `rankings`, chosen by pass@1."""
+    c, found = b.config.sae, looked()
+    tried, decoders, quality = [], [], []
+    for layer, stream in enumerate(found.stream):
+        params, good = found.autoencoder(layer)
+        quality.append(good)
+        z, z_rl = (np.asarray(sae.encode(params, x, c.k)) for x in (stream, found.rl_text[layer]))
+        norm = float(np.linalg.norm(stream, axis=1).mean())
+        decoders.append(np.asarray(params["decoder"]) * norm)
+        for name in rankings:
+            scores = score(name, z, z_rl, found, c.alpha, np.random.default_rng((b.config.seed, seed, layer)))
+            for feature in [] if scores is None else np.argsort(-scores, kind="stable")[: c.features].tolist():
+                for where in ("all", "first"):
+                    for strength in c.strengths:
+                        t = {"ranking": name, "layer": layer, "feature": feature, "where": where, "strength": strength}
+                        tried.append(t | {"pass@1": b.accuracy(_boosted(b, decoders, t), seed)})
+    chosen = max(tried, key=lambda t: t["pass@1"])
+    best = [max((t for t in tried if t["ranking"] == n), key=lambda t: t["pass@1"], default=None) for n in rankings]
+    about = {"choice": chosen, "best": [t for t in best if t], "quality": quality, "tried": tried}
+    return b.tested(_boosted(b, decoders, chosen), seed, stage) | about
+
+
+def _boosted(b: Bench, decoders: list[np.ndarray], t: dict[str, Any]) -> Any:
+    vectors = np.zeros((b.model.config.layers, decoders[0].shape[1]), np.float32)
+    vectors[t["layer"]] = decoders[t["layer"]][t["feature"]]
+    return steering.steer(b.base, vectors, t["strength"], first=t["where"] == "first")
+
+
+def score(name: str, z: np.ndarray, z_rl: np.ndarray, found: Looked, alpha: float, rng: Any) -> np.ndarray | None:
+    """Features' scores; None where the text has none of what they are to tell apart. Dead ones are last."""
+    alive = (z > 0).any(axis=0)
+    try:
+        if name == "right":  # tokens of right responses less those of wrong ones
+            scores = sae.differential(z, found.right)
+        elif name == "rl":  # tokens that the RL policy wrote less those that the base wrote
+            scores = sae.differential(np.concatenate([z_rl, z]), np.arange(len(z_rl) + len(z)) < len(z_rl))
+        elif name == "reason":
+            scores = sae.reason_score(z, found.words, alpha=alpha)
+        else:
+            scores = rng.random(z.shape[1])
+    except InputError:
+        return None
+    return np.where(alive, scores, -np.inf)
+
+
+def sampled(b: Bench, seed: int, params: Any, stage: int) -> dict[str, Any]:
+    """The base, sampled, with the votes that others are compared with at equal tokens."""
+    groups = b.attempts(params, b.test, b.config.eval.samples, seed, stage)
+    samples = b.config.eval.samples
+    votes = {}
+    for size in (s for s in SIZES if s <= samples):
+        each = []
+        for g in groups:
+            keys, right = [b.test.solution(t) for t in g.texts], np.array(g.rewards) >= 1
+            tokens = np.array([len(x.tokens) for x in g.completions], float)
+            choose = lambda block, keys=keys: test_time.vote(keys[block])  # noqa: E731
+            each.append(test_time.in_blocks(choose, right, tokens, range(samples), size))
+        votes[str(size)] = dict(zip(("right", "tokens"), np.array(each).T.tolist()))
+    return summary(b.test, groups) | {"votes": votes}
+
+
+def cot(b: Bench, seed: int) -> dict[str, Any]:
+    """CoT-decoding by each span, max and aggregate; greedy decoding is its first branch."""
+    c, out = b.config.cot, {}
+
+    def decoded(task: Task, span: str) -> dict[str, Any]:
+        problems = [task[i] for i in range(len(task))]
+        how = {"max_new": task.response_length, "prompt_length": task.prompt_length}
+        how |= {"slots": b.config.rollout.slots, "mesh": b.mesh}
+        all_ = cot_decoding.branch(b.model, b.base, task, problems, k=c.k, span=span, **how)
+        right = np.array(
+            [
+                [not x.completion.truncated and task.verify(p, x.text) >= 1 for x in branches]
+                for p, branches in zip(problems, all_)
+            ]
+        )
+        sure = [[x.confidence for x in branches] for branches in all_]
+        keys = [["" if x.completion.truncated else task.solution(x.text) for x in branches] for branches in all_]
+        pick = {"max": [cot_decoding.most_confident(s) for s in sure]}
+        pick["aggregate"] = [cot_decoding.aggregate(s, k) for s, k in zip(sure, keys)]
+        modes = {name: right[np.arange(len(right)), places] for name, places in pick.items()}
+        return {
+            "greedy": right[:, 0].tolist(),
+            "modes": {name: x.tolist() for name, x in modes.items()},
+            "branches": right.tolist(),
+            "tokens": [sum(len(x.completion.tokens) for x in branches) for branches in all_],
+        }
+
+    tried = []
+    for span in c.spans:
+        for mode, right in decoded(b.chosen_on, span)["modes"].items():
+            tried.append({"span": span, "mode": mode, "pass@1": float(np.mean(right))})
+        out[span] = decoded(b.test, span)
+    return {"choice": max(tried, key=lambda t: t["pass@1"]), "tried": tried, "spans": out}
+
+
+def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Does what is not done yet; gives what elicit.json holds.
+
+    Raises:
+      InputError: a bad value, or a policy that is not there.
+    """
+    b = Bench(config)
+    workdir = Path(launch.open_workdir(config, workdir))
+    (workdir / "parts").mkdir(exist_ok=True)
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(b.seeds):
+        kept: list[Looked] = []
+
+        def looked(seed=seed, kept=kept):
+            kept.extend([] if kept else [Looked(b, seed)])
+            return kept[0]
+
+        ways: dict[str, Callable[[], dict[str, Any]]] = {
+            "base": lambda: sampled(b, seed, b.base, 3),  # noqa: B023  called in this round
+            "again": lambda: b.tested(b.base, seed, 4),  # noqa: B023
+            "vector": lambda: vector(b, seed, looked),  # noqa: B023
+            "sae": lambda: features(b, seed, looked, ("right", "rl", "reason"), 5),  # noqa: B023
+            "random": lambda: features(b, seed, looked, ("random",), 6),  # noqa: B023
+            "cot": lambda: cot(b, seed),  # noqa: B023
+            "rl": lambda: b.tested(b.rl(seed), seed, 7),  # noqa: B023
+        }
+        if config.cft:
+            ways["cft"] = lambda: b.tested(b.restore(config.cft[seed], "cft"), seed, 8)  # noqa: B023
+        for name in (w for w in WAYS if w in ways):
+            parts.setdefault(name, []).append(_once(workdir / "parts" / f"{name},seed={seed}.json", ways[name]))
+    problems = [{"id": p.id, "level": p.level} for p in (b.test[i] for i in range(len(b.test)))]
+    out = elicit_report.table(parts, problems, interval=config.interval, draws=config.draws, seed=config.seed)
+    (workdir / "elicit.json").write_text(json.dumps(out, indent=1) + "\n")
+    (workdir / "elicit.md").write_text(elicit_report.page(out))
+    print(elicit_report.page(out))
+    return out
+
+
+def _once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    if not path.exists():
+        print(f"{path.stem} ...", flush=True)
+        new = path.with_name(path.name + ".new")
+        new.write_text(json.dumps(make()) + "\n")
+        os.replace(new, path)
+    return json.loads(path.read_text())
+
+
+def check(config: ConfigDict) -> None:
+    """InputError for a value out of range."""
+    checks.positive(config, "eval.problems", "eval.samples", "choose.problems", "choose.samples", "vector.samples")
+    checks.positive(config, "text.problems", "text.samples", "rollout.slots", "rollout.temperature", "draws")
+    checks.positive(config, "sae.latents", "sae.k", "sae.steps", "sae.rows", "sae.learning_rate", "sae.features")
+    checks.require(config, "a share between 0 and 1", lambda x: 0 < x < 1, "sae.words", "interval")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "sae.alpha")
+    checks.positive(config, "cot.k", "vector.rows", "vector.learning_rate")
+    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "vector.steps")
+    checks.seed(config)
+    if config.choose.split == config.eval.split:
+        raise InputError(f"config.choose.split={config.choose.split!r}: choose on other problems than eval.split's")
+    for key in ("vector.strengths", "sae.strengths", "vector.shares", "cot.spans"):
+        group, name = key.split(".")
+        if not len(config[group][name]) and name != "shares":
+            raise InputError(f"config.{key} is empty: give at least one")
+    for share in config.vector.shares:
+        if not 0 < share < 1:
+            raise InputError(f"config.vector.shares has {share!r}: give shares of tokens between 0 and 1")
+    if config.cft and len(config.cft) != max(len(config.rl), 1):
+        raise InputError(f"config.cft has {len(config.cft)} workdirs and config.rl {len(config.rl)}: give as many")
+
+
+if __name__ == "__main__":
+    launch.main(run)
