@@ -124,6 +124,13 @@ def logs(tmp_path_factory):
         jsonl.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
         settings = {"seed": 0, "steps": 12, "eval": {"last": {"problems": 8}}}
         (control / "config.json").write_text(json.dumps({"config": settings}))
+        looked = run.parent / f"calibration,{name},seed=0"
+        looked.mkdir()
+        row = {"level": 4, "n": 2, "right": 1, "distinct": 1, "entropy": 0.1, "answer": 0.9}
+        row |= {"max/answer": 1, "aggregate/answer": 0}
+        jsonl.rewrite(looked / "calibration.jsonl", [{**row, "id": i, "greedy": i % 2} for i in range(4)])
+        about = {"problems": 4, "samples": 2, "k": 3, "spans": ["answer"]}
+        (looked / "calibration.json").write_text(json.dumps(about))
     return run
 
 
@@ -204,9 +211,7 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     assert reads.missing() == ["checked", "part.b", "part.e", "unused"]
 
 
-SWEEPS = (
-    "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py".split()
-)
+SWEEPS = "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py rlsf.py".split()
 
 
 @pytest.mark.parametrize("spec", SWEEPS)
