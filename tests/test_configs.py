@@ -211,7 +211,9 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     assert reads.missing() == ["checked", "part.b", "part.e", "unused"]
 
 
-SWEEPS = "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py rlsf.py".split()
+SWEEPS = (
+    "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py rlsf.py"
+).split()
 
 
 @pytest.mark.parametrize("spec", SWEEPS)

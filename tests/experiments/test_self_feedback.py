@@ -96,9 +96,9 @@ def test_the_reward_model_is_made_once(tmp_path, monkeypatch):
     save, made = Checkpoints.save, []
 
     def killed(self, step, state, meta):
-        if "reward_model" not in str(self._directory) and step == 2:
+        if self._directory.name == "checkpoints" and step == 2:
             raise KeyboardInterrupt
-        made.append(str(self._directory))
+        made.append(self._directory.name)
         save(self, step, state, meta)
 
     monkeypatch.setattr(Checkpoints, "save", killed)
@@ -107,7 +107,7 @@ def test_the_reward_model_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoints, "save", save)
     monkeypatch.setattr(self_feedback, "questions", None)  # nothing branches any more
     self_feedback.run(c, tmp_path / "cut")
-    assert sum("reward_model" in name for name in made) == 1
+    assert made.count("reward_model") == 1
     first, second = (metrics.read(tmp_path / name).metrics for name in ("whole", "cut"))
     assert [row["rollout/reward"] for row in first] == [row["rollout/reward"] for row in second]
     assert len({row["rollout/reward"] for row in first}) == 3
