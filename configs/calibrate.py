@@ -2,8 +2,9 @@
 
 python -m experiments.calibrate --config=configs/calibrate.py --config.init=runs/sft --workdir=runs/calibration
 
-The calibration error has 10 equal bins, as RLSF's code. Time: about 20 s on one core. Expect, for the policy that
-configs/sweeps/rlsf.py starts from, a confidence of the final number of about 0.97, whatever is right (ECE about 35 %).
+The calibration error has 10 equal bins, as in RLSF's code.
+Time: about 20 s on one core. Expect, for the policy that configs/sweeps/rlsf.py starts from, a confidence of the final
+number of about 0.97, whatever is right (ECE about 35 %).
 """
 
 from ml_collections import ConfigDict
