@@ -198,6 +198,27 @@ def histogram(ax: Axes, edges: ArrayLike, counts: ArrayLike, *, colour: str = BL
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def reliability(ax: Axes, tables: dict[str, Sequence[dict[str, Any]]]) -> None:
+    """Accuracy against confidence in bins: a confidence that means what it says lies on the diagonal.
+
+    Args:
+      tables: label -> rows of calibration.reliability; bins without an answer are left out, and areas are shares of
+        answers.
+    """
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, label="confidence = accuracy")
+    for (label, rows), (colour, style), marker in zip(tables.items(), _CURVE_STYLES, "os^d"):
+        some = [row for row in rows if row["count"]]
+        x, y, n = (np.array([row[key] for row in some], float) for key in ("confidence", "accuracy", "count"))
+        ax.plot(x, y, style, color=colour, lw=1)
+        ax.scatter(x, y, s=20 + 180 * n / n.sum(), color=colour, marker=marker, alpha=0.8, lw=0, label=label)
+    ax.set_xlim(0, 1.02)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("confidence")
+    ax.set_ylabel("share right")
+    ax.legend(frameon=False, fontsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 def measured(
     ax: Axes,
     prediction: ArrayLike,

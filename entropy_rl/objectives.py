@@ -166,3 +166,41 @@ def nll_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
         "sft/nll": -masked_mean(out["logp"], batch.mask),
         "policy/entropy": masked_mean(out["entropy"], batch.mask),
     }
+
+
+def preference(score: Score, pair_loss: Callable, name: str = "logp") -> Objective:
+    """sum over pairs of weight * pair_loss: rows 2 p and 2 p + 1 are pair p's better and worse response.
+
+    A response's number is the sum of its scores over the mask, less that of `batch.ref_logp` where there is one. A
+    pair's weight is that of its better row's tokens, which are to be equal. Pairs must stay together where a batch is
+    cut (`together=2` of learner.make_update).
+
+    Args:
+      score: models/scoring.token_scores for a policy, last_values for a reward model.
+      pair_loss: a row of PREFERENCE_LOSSES with its hyper-parameters bound.
+      name: of the score that counts: logp, or reward.
+
+    Returns:
+      Objective; its `out` has for every row `ahead` f32[B], how far its pair's better response is ahead, and
+      `rise` f32[B], the row's own number.
+    """
+
+    def loss(scores, batch, key, coefs):
+        own = scores[name] if batch.ref_logp is None else scores[name] - batch.ref_logp
+        total = masked_sum(own, batch.mask, axis=1)
+        better, worse = total[0::2], total[1::2]
+        value = pair_loss(better, worse, batch.margin[0::2])
+        weight = jnp.max(jnp.where(batch.mask, batch.weight, 0.0)[0::2], axis=1)
+        return jnp.sum(weight * value), {"ahead": jnp.repeat(better - worse, 2), "rise": total}
+
+    return Objective(_of_tokens(score), loss)
+
+
+def preference_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Share of pairs whose better response is ahead, by how much on average, and the two responses' own numbers."""
+    return {
+        "preference/accuracy": jnp.mean(out["ahead"][0::2] > 0),
+        "preference/ahead": jnp.mean(out["ahead"][0::2]),
+        "preference/better": jnp.mean(out["rise"][0::2]),
+        "preference/worse": jnp.mean(out["rise"][1::2]),
+    }

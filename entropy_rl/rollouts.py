@@ -44,6 +44,7 @@ class Batch:
     refined: Array | None = None  # bool[B], rows that are refinements of an earlier attempt
     value: Array | None = None  # f32[B, T], the critic's before the updates on this rollout
     target: Array | None = None  # f32[B, T], returns that the critic learns
+    margin: Array | None = None  # f32[B], of the pair of which a row is one half (objectives.preference)
 
 
 def pack(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,13 @@ from experiments.learn import Change, Learner
 from experiments.progress import progress
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:
     """Trains a policy by RL; writes metrics, evaluations, samples and checkpoints to `workdir`.
+
+    Args:
+      config, workdir: of the run.
+      collector: who samples and rewards, made and called as Collector is; None: Collector, whose rewards are the
+        task's.
 
     Raises:
       InputError: a bad value, a workdir that belongs to another config, a gradient that is not finite, or too few
@@ -50,7 +56,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     state = None if processes.agree((Path(workdir) / "config.json").exists()) else states.first(config, p)
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
-    collect_step, learn = Collector(config, p, key), Learner(config, p, key)
+    collect_step, learn = (collector or Collector)(config, p, key), Learner(config, p, key)
     measure_change, view = Change(config, p), p.adaptation.view
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:

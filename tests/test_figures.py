@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import AxLine
 
 from entropy_rl import figures
+from entropy_rl.calibration import reliability
 from entropy_rl.laws.analyse import analyse
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.scaling import scaling
@@ -148,3 +149,13 @@ def test_responses_are_coloured_word_by_word(ax):
     assert [t.get_color() for t in ax.texts] == ["white", "black", "white", "white"]
     ax.figure.savefig(io.BytesIO(), format="png")
     assert figures.responses(ax, [["7"]], [[0.5]], limit=2.0).get_clim() == (0, 2)
+
+
+def test_reliability_leaves_out_empty_bins(ax):
+    rows = reliability([0.15, 0.95, 0.95], [0, 1, 0])
+    figures.reliability(ax, {"base": rows, "after": rows[:2]})
+    diagonal, base, after = ax.lines
+    np.testing.assert_array_equal(diagonal.get_xydata(), [[0, 0], [1, 1]])
+    np.testing.assert_allclose(base.get_xydata(), [[0.15, 0.0], [0.95, 0.5]])
+    np.testing.assert_allclose(after.get_xydata(), [[0.15, 0.0]])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["confidence = accuracy", "base", "after"]

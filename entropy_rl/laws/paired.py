@@ -45,6 +45,7 @@ policy that they start from, the task, the settings. With one seed it says nothi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,6 +108,43 @@ def difference(
         moves += seed_moves(d.mean(axis=1)[:, None], rng, draws)[:, 0]
     low, high = mean + np.quantile(moves, [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(mean), float(low), float(high), level, seeds, problems, seeds > 1)
+
+
+def of_statistic(
+    statistic: Callable[[NDArray], ArrayLike],
+    problems: int,
+    rng: np.random.Generator,
+    *,
+    level: float = 0.9,
+    draws: int = 1000,
+) -> Difference:
+    """Difference of a statistic of all problems that is no mean over them, such as a calibration error.
+
+    As `difference`: seeds and problems move it independently, B being here what redrawn problems do to the mean over
+    seeds, and A of the seeds' own values.
+
+    Args:
+      statistic: places i64[P] -> f[S], for each seed x's value less y's on the problems at these places.
+      problems: P.
+      rng, level, draws: as in `difference`.
+
+    Raises:
+      InputError: a value that is not finite on the problems as they are, a level outside (0, 1), fewer than 100 draws.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level {level:g}: give a share between 0 and 1, such as 0.9")
+    if draws < 100:
+        raise InputError(f"{draws} bootstrap draws: give at least 100 (4000 for figures that go into print)")
+    values = np.asarray(statistic(np.arange(problems)), float)
+    if not np.isfinite(values).all():
+        raise InputError("the statistic is not finite for some seed: leave that seed out, or compare something else")
+    mean = values.mean()
+    moves = np.array([np.mean(statistic(rng.integers(0, problems, problems))) for _ in range(draws)]) - mean
+    moves = moves[np.isfinite(moves)]  # a draw of problems that are all right has no AUROC
+    if len(values) > 1:
+        moves = moves + seed_moves(values[:, None], rng, len(moves))[:, 0]
+    low, high = mean + np.quantile(moves, [(1 - level) / 2, (1 + level) / 2])
+    return Difference(float(mean), float(low), float(high), level, len(values), problems, len(values) > 1)
 
 
 def seed_moves(values: NDArray, rng: np.random.Generator, draws: int) -> NDArray:

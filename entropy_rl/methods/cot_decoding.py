@@ -11,10 +11,11 @@ Which tokens are s is a choice, `span`:
     answer     those of the final answer, where it last stands in the response.
     solution   the decisions (task.decisions) of the whole response. In Countdown every question states its target, so
                that the number after the last `=` follows from the step before it, and says little.
+    response   all tokens, whether or not there is an answer.
 
 Departures: the first token of a branch was not the model's choice, so that its gap, the same in all branches of a
 question, counts only where the span has no other token. A response that was cut off or has no answer has an empty span
-and confidence 0.
+and confidence 0, but for the span `response`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
 from entropy_rl.tasks.base import Problem, Task
 
-SPANS = ("answer", "solution")
+SPANS = ("answer", "solution", "response")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +146,8 @@ def read(
             logp, entropy, gap = (scores[name][row, own] for name in ("logp", "entropy", "gap"))
             text = task.tokenizer.decode(made.tokens)
             answer = "" if made.truncated else task.final_answer(text)
-            marked = np.zeros(len(made.tokens), bool)
-            if answer:
+            marked = np.full(len(made.tokens), span == "response")
+            if answer and span != "response":
                 marked = answer_tokens(task, made.tokens, text, answer) if decisions is None else decisions[row, own]
             if marked[forced:].any():
                 marked = marked & (np.arange(len(marked)) >= forced)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.laws.paired import difference
+from entropy_rl.laws.paired import difference, of_statistic
 
 rng_of = np.random.default_rng
 
@@ -134,3 +134,21 @@ def test_mistakes(x, y, how, message):
     with pytest.raises(InputError, match=message) as e:
         difference(x, y, rng_of(0), **how)
     assert "\n" not in str(e.value)
+
+
+def test_a_statistic_that_is_a_mean_has_the_intervals_of_difference(rng):
+    """Mutations: seeds left out of the moves; problems drawn for each seed by themselves."""
+    x = rng.normal(size=(3, 200)) + rng.normal(size=(3, 1)) + rng.normal(size=200)
+    zero = np.zeros_like(x)
+    want = difference(x, zero, np.random.default_rng(0), draws=20000)
+    got = of_statistic(lambda places: x[:, places].mean(axis=1), 200, np.random.default_rng(1), draws=20000)
+    assert got.value == pytest.approx(want.value) and (got.seeds, got.problems) == (3, 200)
+    for a, b in ((got.low, want.low), (got.high, want.high)):
+        assert a - want.value == pytest.approx(b - want.value, rel=0.08)
+    one = of_statistic(lambda places: x[:1, places].mean(axis=1), 200, np.random.default_rng(1))
+    assert not one.seeds_resampled and one.high - one.low < got.high - got.low
+
+
+def test_a_statistic_that_is_not_finite_is_refused(rng):
+    with pytest.raises(InputError, match="not finite for some seed"):
+        of_statistic(lambda places: [np.nan], 4, rng)

@@ -9,7 +9,7 @@ import pytest
 from entropy_rl import tiled_head
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets
-from entropy_rl.models.scoring import token_scores, values
+from entropy_rl.models.scoring import last_values, token_scores, values
 from entropy_rl.models.transformer import Transformer
 
 PROMPT, RESPONSE, SAMPLES = 5, 7, 4
@@ -105,3 +105,18 @@ def test_scores_without_logits_are_those_with_them(monkeypatch, shared, tied):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), scores, scores_tiled)
     scale = max(np.abs(g).max() for g in jax.tree.leaves(grads))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), grads, grads_tiled)
+
+
+def test_a_reward_is_read_after_the_last_token():
+    """The value of the whole response: what comes after it does not matter, its last token does; an empty one has 0.
+    Mutation: `shifted`, a critic's value before that token."""
+    model = presets.make("test", 24, head="value")
+    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    tokens, mask = rollout()
+    own, _ = model.apply(params, tokens)
+    reward = last_values(model)(params, tokens, mask)["reward"]
+    for row in range(len(tokens)):
+        places = np.flatnonzero(mask[row])
+        if len(places):
+            assert reward[row, places[-1]] == own[row, places[-1]] != 0
+        assert np.count_nonzero(reward[row]) == min(len(places), 1)

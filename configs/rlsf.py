@@ -1,0 +1,92 @@
+"""RL from self-feedback (RLSF, arXiv:2507.21931) on Countdown: the policy's own confidence is the reward.
+
+python -m experiments.self_feedback --config=configs/rlsf.py --config.init=runs/sft --workdir=runs/dpo
+
+`:reward_model` is the other arm: a Bradley-Terry reward model of such pairs, and PPO on its scores. `init` is a run of
+configs/sft/countdown.py with `task.args.levels=(3,4,5)` and `task.args.talk=True`. From the released code: the better
+branch of a pair has confidence 0.9 or more (`ranking_threshold`), 5 branches (`num_beams`), margin exp(conf_i-conf_j);
+rates, beta and the KL are ours, as none is published. The confidence is that of the final number; with
+`--config.branches.span=solution --config.branches.threshold=0.5` it is that of all decisions.
+Time: about a minute on one core, two with `:reward_model`. Expect no accuracy from it on Countdown: README, Results.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+from configs.rl import base
+
+
+def get_config(arg=""):
+    """`:smoke` and `:reward_model_smoke` take two rounds or steps of a tiny model."""
+    common.variant(arg, "smoke", "reward_model", "reward_model_smoke")
+    smoke = arg.endswith("smoke")
+    c = by_reward_model("smoke" if smoke else "") if arg.startswith("reward_model") else by_preference(smoke)
+    c.branches = ConfigDict(
+        {
+            "k": 5,  # first tokens of a question, each continued greedily
+            "span": "answer",  # of what: the final "answer", the decisions of the "solution", the "response"
+            "threshold": 0.9,  # confidence of the better one of a pair, at least
+        }
+    )
+    if smoke:
+        c.questions = 8
+        c.branches.update(k=3, span="response", threshold=0.0)  # an untrained policy has no answers
+    return c
+
+
+def by_preference(smoke: bool) -> ConfigDict:
+    """DPO in rounds."""
+    c = common.base(levels=(3, 4, 5))
+    c.task.args.talk = True
+    c.arm = "dpo"
+    c.init = placeholder(str)  # workdir of the run whose policy to start from; None: random weights
+    c.rounds = 3  # 0: the start is evaluated, no more
+    c.questions = 1024  # a round
+    c.loss = common.choice("dpo", beta=0.1, scale=0.0)
+    c.updates = 80  # a round
+    c.batch = 64  # pairs an update
+    c.microbatches = 1
+    c.optimizer = common.optimizer(3e-4)
+    c.rollout = common.rollout()  # of evaluations, and slots of branching
+    c.eval.last = ConfigDict({"problems": 0, "samples": 16})
+    del c.eval["every"]  # after every round
+    c.checkpoint = ConfigDict({"keep": 2})
+    if smoke:
+        c.model.name = "test"
+        c.update(rounds=2, updates=2, batch=4)
+        c.eval.update(problems=4, samples=2, ks=(1, 2))
+        c.eval.last.update(problems=4, samples=2)
+    return c
+
+
+def by_reward_model(arg: str) -> ConfigDict:
+    """A reward model, and PPO as configs/rl/ppo.py with the KL that RL from human feedback has."""
+    c = base.recipe(
+        arg,
+        task__args__levels=(3, 4, 5),
+        task__args__talk=True,
+        rollout__prompts=4 if arg else 32,
+        steps=120,
+        advantage=common.choice("gae", gamma=1.0, lam=1.0),
+        critic=ConfigDict({"optimizer": common.optimizer(1e-3), "clip": 0.5, "warmup": 10}),
+        kl__coef=common.choice("constant", value=0.05),
+        kl__place="reward",
+        kl__estimator="k1",
+    )
+    c.arm = "reward_model"
+    c.questions = 2048  # all before the first step of PPO
+    c.reward_model = ConfigDict(
+        {
+            "loss": common.choice("bradley_terry", scale=1.0),
+            "updates": 160,
+            "batch": 64,  # pairs an update
+            "microbatches": 1,
+            "held_out": 0.1,  # of the questions, whose pairs it is tested on
+            "optimizer": common.optimizer(3e-4, warmup=10),
+        }
+    )
+    if arg:
+        c.reward_model.update(updates=2, batch=4)
+        c.reward_model.optimizer.warmup = 0
+    return c
