@@ -22,7 +22,7 @@ ORDER = """
     answers.workers answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.lora models.scoring
     tasks.base data.splits data.gym data.order data.rows data.records data.examples data.frozen
-    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym
+    tasks.countdown tasks.grid tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym
     prompts
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
