@@ -5,7 +5,7 @@
     python -m experiments.forking --config=configs/forking.py --config.runs=runs/forking/countdown \
         --workdir=runs/forking_countdown
 
-`:countdown` (levels 3 to 5), `:grid` and `:gym` (two-term sums of reasoning-gym, by a tiny model of text) are the
+`:countdown` (levels 3 to 5), `:grid` and `:gym` (sums of reasoning-gym, by a tiny model of text) are the
 shares of three tasks, three seeds each: all from one imitation, with the same problems, 32 a step with 8 responses
 each, 4 updates at 3e-4 (2e-4 of the text model), 150 steps. `share=1` learns from every token; `bottom=0.8` from all
 but the fifth with the highest entropy. `:critique` has refinements that count on their forking tokens alone or on all
@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from configs.common import part
+from configs.rl.gym_forks import SUMS
 from entropy_rl.errors import InputError
 
 STEPS = 150
@@ -43,7 +44,7 @@ SHARED = {
 
 def get_runs(arg: str = "countdown") -> list[dict[str, Any]]:
     """Runs of the task `arg`, or of `critique`; seeds outermost, so that each block is a small study."""
-    makers = {"countdown": countdown, "critique": critique}
+    makers = {"countdown": countdown, "grid": grid, "gym": gym, "critique": critique}
     if arg not in makers:
         raise InputError(f"forking.py knows no study {arg!r}: say forking.py:{' or :'.join(makers)}")
     return makers[arg]()
@@ -55,6 +56,23 @@ def countdown() -> list[dict[str, Any]]:
     task = {"task.args.levels": (3, 4, 5), "task.args.talk": True}
     arms = shares("countdown") | {"bottom=0.8": {"weight.args.frac": 0.2, "weight.args.bottom": True}}
     return [part("sft", "train_sft", "sft/countdown", imitation), *runs("rl/high_entropy_tokens", arms, task, "sft")]
+
+
+def grid() -> list[dict[str, Any]]:
+    """Imitation of random ways, then the shares."""
+    imitation = {"eval.split": "validation", "steps": 1500, "eval.every": 500}
+    return [part("sft", "train_sft", "sft/grid", imitation), *runs("rl/grid_forks", shares("grid"), {}, "sft")]
+
+
+def gym() -> list[dict[str, Any]]:
+    """A small model of text, imitation of answers, then the shares."""
+    folder = {"model.path": "{workdir}/tiny/model"}
+    imitation = folder | {"eval.split": "validation", "steps": 600, "eval.every": 600}
+    before = [
+        part("tiny", "tiny_model", "tiny_model", {}) | {"config": f"configs/tiny_model.py:{SUMS}"},
+        part("sft", "train_sft", "rl/hf", imitation, "tiny") | {"config": f"configs/rl/hf.py:tiny,part=sft,{SUMS}"},
+    ]
+    return [*before, *runs("rl/gym_forks", shares("gym"), folder, "sft")]
 
 
 def critique() -> list[dict[str, Any]]:
