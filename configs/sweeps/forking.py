@@ -67,7 +67,7 @@ def grid() -> list[dict[str, Any]]:
 def gym() -> list[dict[str, Any]]:
     """A small model of text, imitation of answers, then the shares."""
     folder = {"model.path": "{workdir}/tiny/model"}
-    imitation = folder | {"eval.split": "validation", "steps": 600, "eval.every": 600}
+    imitation = folder | {"eval.split": "validation", "steps": 600, "eval.every": 300}
     before = [
         part("tiny", "tiny_model", "tiny_model", {}) | {"config": f"configs/tiny_model.py:{SUMS}"},
         part("sft", "train_sft", "rl/hf", imitation, "tiny") | {"config": f"configs/rl/hf.py:tiny,part=sft,{SUMS}"},
