@@ -24,9 +24,9 @@ responses is not said there. Forks are decided over the whole sample here, not b
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     about = {"seed": config.seed, "level": config.level, "draws": config.draws}
     result = {"baseline": config.baseline, "top": config.top, "shares": shares}
     result["table"] = table(runs, config.baseline, k=config.k, **about)
-    look = partial(
+    look = functools.partial(
         policy,
         split=config.split,
         problems=config.problems,
@@ -80,6 +80,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         shares=shares,
         top=config.top,
         seed=config.seed,
+        known={},
     )
     result["policies"] = {arm: policies([one.path for one in seeds.values()], look) for arm, seeds in runs.items()}
     made_by = [one.made_by for seeds in runs.values() for one in seeds.values()]
@@ -145,10 +146,28 @@ def policies(paths: list[Path], look) -> dict[str, dict[str, Any]]:
 
 
 def policy(
-    path: Path, step: int, *, split: str, problems: int, samples: int, shares: tuple, top: float, seed: int
+    path: Path,
+    step: int,
+    *,
+    split: str,
+    problems: int,
+    samples: int,
+    shares: tuple[float, ...],
+    top: float,
+    seed: int,
+    known: dict[tuple, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint's forks are, on responses of its own; step 0 is the policy that the run started from."""
+    """What a checkpoint's forks are, on responses of its own; step 0 is the policy that the run started from.
+
+    `known` keeps what was said of starts, which runs of one seed share.
+    """
     config = ConfigDict(json.loads((path / "config.json").read_text())["config"])
+    about = (config.init, config.seed)
+    if step == 0 and known is not None:
+        if about not in known:
+            more = {"samples": samples, "shares": shares, "top": top, "seed": seed}
+            known[about] = policy(path, 0, split=split, problems=problems, **more)
+        return known[about]
     task = build.task(config, split=split, size=problems)
     model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
     key = jax.random.key(seed)
@@ -166,7 +185,7 @@ def policy(
         slots=config.rollout.slots,
         max_new=task.response_length,
         prompt_length=task.prompt_length,
-        warp=partial(warp.temperature, value=config.rollout.temperature),
+        warp=functools.partial(warp.temperature, value=config.rollout.temperature),
         mesh=mesh,
     )
     length = task.prompt_length + task.response_length
@@ -179,11 +198,16 @@ def policy(
 
 def scores(model, params, rollout: Rollout, rows: int) -> np.ndarray:
     """f32[B, T] entropies of another policy at the same tokens, `rows` at a time; 0 outside the mask."""
-    score, out = jax.jit(token_scores(model)), np.zeros_like(rollout.entropy)
+    score, out = _score(model), np.zeros_like(rollout.entropy)
     for at in range(0, len(out), rows):
         part = slice(at, at + rows)
         out[part] = score(params, rollout.tokens[part], rollout.mask[part])["entropy"]
     return np.where(rollout.mask, out, 0.0)
+
+
+@functools.lru_cache(maxsize=4)
+def _score(model):
+    return jax.jit(token_scores(model))  # compiled once, however many policies are looked at
 
 
 def forks(mask: np.ndarray, h: np.ndarray, share: float) -> np.ndarray:
