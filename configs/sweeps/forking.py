@@ -7,7 +7,7 @@
 
 `:countdown` (levels 3 to 5), `:grid` and `:gym` (sums of reasoning-gym, by a tiny model of text) are the
 shares of three tasks, three seeds each: all from one imitation, with the same problems, 32 a step with 8 responses
-each, 4 updates at 3e-4 (2e-4 of the text model), 150 steps. `share=1` learns from every token; `bottom=0.8` from all
+each, 4 updates at 3e-4 (2e-4 of the text model), 100 steps. `share=1` learns from every token; `bottom=0.8` from all
 but the fifth with the highest entropy. `:critique` has refinements that count on their forking tokens alone or on all
 of them, from a policy that was taught to refine for a third of the updates of configs/sweeps/critique.py.
 
@@ -22,7 +22,7 @@ from configs.common import part
 from configs.rl.gym_forks import SUMS
 from entropy_rl.errors import InputError
 
-STEPS = 150
+STEPS = 100
 SEEDS = 3
 SHARES = {
     "countdown": (1.0, 0.2, 0.05, 0.1, 0.5),
@@ -33,10 +33,11 @@ SHARES = {
 SHARED = {
     "steps": STEPS,
     "rollout.prompts": 32,
-    "eval.every": 50,
+    "eval.every": STEPS,
     "eval.problems": 128,
     "eval.last.problems": 510,
-    "eval.last.samples": 16,
+    "eval.last.samples": 8,
+    "change.every": 0,
     "checkpoint.every": 50,
     "checkpoint.keep": 4,
 }
