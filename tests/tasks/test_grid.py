@@ -150,7 +150,7 @@ def test_problems_that_run_out_are_named(monkeypatch):
 
 
 def test_demonstrations_are_right_random_and_laid_out():
-    """Mutation: `budget - k + 1`, ways too long (`budget - k` is the same, by parity); argmax without noise, which makes them all alike."""
+    """Mutation: argmax without noise, which makes all ways alike; a budget of `levels` alone."""
     tokens, mask = TASK.demonstrations(3, 5, 210)
     assert tokens.shape == mask.shape == (210, 23) and tokens.dtype == np.int32 and mask.dtype == bool
     spare = []
