@@ -77,7 +77,7 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
         )
         w = batch.weight
         if weight is not None:
-            w = weight(batch.mask, {"entropy": data["entropy"], "advantage": batch.advantage})
+            w = weight(batch.mask, data | {"advantage": batch.advantage})
         corrected = w if batch.importance is None else w * batch.importance
         total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
         if batch.ref_logp is not None:

@@ -23,8 +23,7 @@ ORDER = """
     models.rope models.attention models.transformer models.presets models.families models.hf models.lora
     models.steering models.sae models.scoring
     tasks.base data.splits data.gym data.order data.rows data.records data.examples data.frozen
-    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym
-    data.worked
+    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym data.worked tasks.grid
     prompts
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine

@@ -40,10 +40,14 @@ def test_selections_are_of_the_whole_mini_batch(loss):
     assert gap > 1e-4, "each micro-batch selects for itself"
 
 
-def test_weights_of_the_current_entropy_are_of_the_whole_mini_batch():
-    """80/20 with the current policy's entropies, in 1 and 4 micro-batches; the batch's own weights are not read."""
-    weight = compose("top_entropy", frac=0.3)
-    data = batch().replace(weight=np.full((16, 12), np.nan, np.float32))
+@pytest.mark.parametrize("name", ["top_entropy", "refined_forks"])
+def test_weights_of_the_current_entropy_are_of_the_whole_mini_batch(name):
+    """80/20 with the current policy's entropies, in 1 and 4 micro-batches; the batch's own weights are not read.
+
+    Mutation: objectives.policy hands the weight no `refined`.
+    """
+    weight = compose(name, frac=0.3)
+    data = batch().replace(weight=np.full((16, 12), np.nan, np.float32), refined=np.arange(16) % 4 > 0)
     one, four = (updated(microbatches=n, weight=weight, data=data) for n in (1, 4))
     assert_close(one, four)
     assert np.isfinite(one[1]["update/loss"])

@@ -51,3 +51,21 @@ def test_minibatches_keep_groups_whole_and_cover_everything_once(rng):
 def test_a_count_that_does_not_divide_is_named():
     with pytest.raises(InputError, match="4 prompts cannot be split into 3 mini-batches"):
         list(minibatches(rollout(4), np.zeros(8), compose("token_mean"), count=3))
+
+
+def test_a_weight_is_told_which_of_its_rows_are_refined(rng):
+    """Rows 1, 3, 5, 7, each its group's second; without the field, none. Mutation: the rollout's rows, not the part's.
+
+    Every group has three tokens of row 0 and two of row 1, whose first has more entropy.
+    """
+    r = rollout(4)
+    r.entropy[1::2, 1:3] = [0.9, 0.1]
+    r.entropy[3::4, 2:4] = [0.9, 0.1]
+    weight = compose("refined_forks", frac=0.5)
+    marked = r.replace(refined=np.arange(8) % 2 == 1)
+    for p in minibatches(marked, np.ones(8), weight, count=2, rng=rng):
+        learnt = np.asarray(p.weight) > 0
+        assert learnt.sum() == 8 and learnt[::2].sum() == 6 and (learnt[1::2].sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(p.refined, [False, True] * 2)
+    for p in minibatches(r.replace(refined=None), np.ones(8), weight, count=2):
+        assert p.refined is None and (np.asarray(p.weight) > 0).sum() == 10

@@ -17,6 +17,6 @@ def get_config(arg=""):
     return base.recipe(
         arg,
         loss=common.choice("ppo", clip_low=0.2, clip_high=0.28),
-        weight=common.choice("top_entropy", frac=0.2),
+        weight=common.choice("top_entropy", frac=0.2, bottom=False),
         weight_policy="current",
     )

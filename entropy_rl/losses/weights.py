@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from entropy_rl.errors import InputError, lookup, nearest
 from entropy_rl.losses.selection import highest
 
-DATA = ("entropy", "advantage", "truncated")  # keywords that are arrays, not hyper-parameters
+DATA = ("entropy", "advantage", "truncated", "refined")  # keywords that are arrays, not hyper-parameters
 Base = Callable[[jax.Array], jax.Array]  # mask bool[B, T] -> weight f32[B, T]
 
 
@@ -59,7 +59,9 @@ def fixed_length(mask: jax.Array, *, length: int) -> jax.Array:
     return mask / (sequences * length)
 
 
-def top_entropy(mask: jax.Array, *, entropy: jax.Array, frac: float = 0.2, base: Base = token_mean) -> jax.Array:
+def top_entropy(
+    mask: jax.Array, *, entropy: jax.Array, frac: float = 0.2, bottom: bool = False, base: Base = token_mean
+) -> jax.Array:
     """base(mask & selected): only the most uncertain tokens, the forks, learn (80/20, arXiv:2506.01939, Eq 6).
 
     Selected are exactly k = ceil(frac n) of the n tokens of the batch, so at least 1, and of equally uncertain ones the
@@ -72,6 +74,7 @@ def top_entropy(mask: jax.Array, *, entropy: jax.Array, frac: float = 0.2, base:
       mask: bool[B, T].
       entropy: f32[B, T], of the policy where it chose the token: the data policy's or the current one's.
       frac: from 0.0001 to 1, taken to the nearest fraction with a denominator of at most 10,000.
+      bottom: whether the n - k others learn instead, which the paper finds to be bad with frac = 0.2 (section 5.2).
       base: mask -> weight.
 
     Returns:
@@ -80,13 +83,46 @@ def top_entropy(mask: jax.Array, *, entropy: jax.Array, frac: float = 0.2, base:
     Raises:
       InputError: frac out of range.
     """
+    forks = _forks(mask, entropy, frac)
+    return base(mask & ~forks if bottom else forks)
+
+
+def _forks(mask: jax.Array, entropy: jax.Array, frac: float) -> jax.Array:
+    """bool[B, T]: of the n tokens in the mask the ceil(frac n) with the highest entropy; InputError for a bad frac."""
     if not 1e-4 <= frac <= 1:
         raise InputError(f"frac={frac}: the share of tokens to keep must be from 0.0001 to 1")
     # in whole numbers, for float32 has no room for a fraction beside n: n % q * p is at most 10^8, which fits int32
     p, q = Fraction(frac).limit_denominator(10_000).as_integer_ratio()
     n = jnp.sum(mask)
     k = n // q * p + (n % q * p + q - 1) // q
-    return base(highest(entropy, mask, k))
+    return highest(entropy, mask, k)
+
+
+def refined_forks(
+    mask: jax.Array, *, entropy: jax.Array, refined: jax.Array, frac: float = 0.2, base: Base = token_mean
+) -> jax.Array:
+    """base(mask & (own | selected)): own samples learn everywhere, refinements on their most uncertain tokens alone.
+
+    So a critique presses on the forks of its refinement, and not on the words that the policy would have said anyway.
+    Selected are k = ceil(frac n) of the n tokens of refined rows, as in `top_entropy`, whose entropies are the policy's
+    on the question alone: with frac = 1 it is base(mask). No paper has it: 80/20 (arXiv:2506.01939) put into
+    Critique-GRPO (arXiv:2506.03106).
+
+    Args:
+      mask: bool[B, T].
+      entropy: f32[B, T], of the policy where it chose the token, the critique not in its prompt.
+      refined: bool[B], rows that were sampled after a critique.
+      frac: from 0.0001 to 1.
+      base: mask -> weight.
+
+    Returns:
+      f32[B, T].
+
+    Raises:
+      InputError: frac out of range.
+    """
+    pressed = mask & refined[:, None]
+    return base(mask & ~pressed | _forks(pressed, entropy, frac))
 
 
 def drop_truncated(mask: jax.Array, *, truncated: jax.Array, base: Base = token_mean) -> jax.Array:
@@ -136,8 +172,8 @@ def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array
       **hparams: its hyper-parameters. `base` may be a name, or {"name": ..., "args": {...}}, and so on inwards.
 
     Returns:
-      (mask bool[B, T], data) -> f32[B, T]. Of `data` (entropy, advantage: f32[B, T]; truncated: bool[B]; more does no
-      harm) each row takes the arrays that it names.
+      (mask bool[B, T], data) -> f32[B, T]. Of `data` (entropy, advantage: f32[B, T]; truncated, refined:
+      bool[B]; more does no harm) each row takes the arrays that it names.
 
     Raises:
       InputError: a name that WEIGHTS does not have, a hyper-parameter that its row does not have or lacks, or a base
@@ -176,6 +212,7 @@ WEIGHTS = {
     "sequence_sum": sequence_sum,
     "fixed_length": fixed_length,
     "top_entropy": top_entropy,
+    "refined_forks": refined_forks,
     "drop_truncated": drop_truncated,
     "sign_scale": sign_scale,
 }

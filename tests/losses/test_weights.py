@@ -13,10 +13,12 @@ DATA_OF = {
     "entropy": jnp.array([[0.3, 0.1, 0.2, jnp.nan], [9.0, 0.4, jnp.inf, 9.0], [9.0] * 4]),
     "advantage": jnp.array([[1.0, 1.0, 1.0, jnp.nan], [5.0, -2.0, 5.0, 5.0], [5.0] * 4]),
     "truncated": jnp.array([False, True, False]),
+    "refined": jnp.array([True, False, True]),
 }
 HPARAMS = {
     "fixed_length": {"length": 10},
     "top_entropy": {"frac": 0.5},
+    "refined_forks": {"frac": 0.5},
     "sign_scale": {"positive": 0.1, "negative": 2.0},
 }
 PLAIN = ("token_mean", "sequence_mean", "sequence_sum", "fixed_length")
@@ -30,6 +32,7 @@ PLAIN = ("token_mean", "sequence_mean", "sequence_sum", "fixed_length")
         ("sequence_sum", [[0.5, 0.5, 0.5, 0], [0, 0.5, 0, 0], [0] * 4]),
         ("fixed_length", [[0.05, 0.05, 0.05, 0], [0, 0.05, 0, 0], [0] * 4]),
         ("top_entropy", [[0.5, 0, 0, 0], [0, 0.5, 0, 0], [0] * 4]),
+        ("refined_forks", [[1 / 3, 0, 1 / 3, 0], [0, 1 / 3, 0, 0], [0] * 4]),
         ("drop_truncated", [[1 / 3, 1 / 3, 1 / 3, 0], [0] * 4, [0] * 4]),
         ("sign_scale", [[0.025, 0.025, 0.025, 0], [0, 0.5, 0, 0], [0] * 4]),
     ],
@@ -39,7 +42,7 @@ def test_by_hand(name, want):
 
 
 def test_every_row_has_its_case():
-    assert set(WEIGHTS) == {*PLAIN, "top_entropy", "drop_truncated", "sign_scale"}
+    assert set(WEIGHTS) == {*PLAIN, "top_entropy", "refined_forks", "drop_truncated", "sign_scale"}
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -57,6 +60,7 @@ class TestLaws:
             "entropy": rng.random((rows, columns)).astype(np.float32),
             "advantage": rng.normal(size=(rows, columns)).astype(np.float32),
             "truncated": rng.random(rows) < 0.4,
+            "refined": rng.random(rows) < 0.4,
         }
         return mask, data
 
@@ -112,10 +116,40 @@ def test_of_equally_uncertain_tokens_the_first_are_taken():
     np.testing.assert_array_equal(selected(entropy, 0.25), [[0, 1, 0, 1], [0] * 4])
 
 
+def test_the_bottom_is_what_the_top_leaves():
+    """Of four tokens ceil(0.3 * 4) = 2 are the top, .3 and .4. Mutation: the lowest ceil(0.3 n) instead."""
+    got = WEIGHTS["top_entropy"](MASK, entropy=DATA_OF["entropy"], frac=0.3, bottom=True)
+    np.testing.assert_allclose(got, [[0, 0.5, 0.5, 0], [0] * 4, [0] * 4])
+    assert not np.any(WEIGHTS["top_entropy"](MASK, entropy=DATA_OF["entropy"], frac=1.0, bottom=True))
+
+
+@pytest.mark.parametrize(
+    "refined, frac, want",
+    [
+        # three refined tokens, .3 .1 .2: ceil(0.34 * 3) = 2 are kept, and row 1 whole, with two tokens here
+        ([1, 0], 0.34, [[0.25, 0, 0.25], [0.25, 0.25, 0]]),
+        ([1, 0], 0.33, [[1 / 3, 0, 0], [1 / 3, 1 / 3, 0]]),
+        ([1, 0], 1.0, [[0.2] * 3, [0.2, 0.2, 0]]),
+        ([0, 1], 0.5, [[0.25] * 3, [0, 0.25, 0]]),  # own tokens are more uncertain, and do not count for the share
+        ([1, 1], 0.4, [[0, 0, 0], [0.5, 0.5, 0]]),
+        ([0, 0], 0.2, [[0.2] * 3, [0.2, 0.2, 0]]),  # nothing is refined: the mean
+    ],
+)
+def test_refinements_count_on_their_forks_alone(refined, frac, want):
+    """Mutation: forks of the whole batch; own samples cut too; the share of the batch's tokens."""
+    mask = jnp.array([[True, True, True], [True, True, False]])
+    entropy = jnp.array([[0.3, 0.1, 0.2], [0.35, 0.4, 9.0]])
+    if refined == [0, 1]:
+        entropy = jnp.array([[0.8, 0.7, 0.9], [0.35, 0.4, 9.0]])
+    got = WEIGHTS["refined_forks"](mask, entropy=entropy, refined=jnp.array(refined, bool), frac=frac)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["top_entropy", "refined_forks"])
 @pytest.mark.parametrize("frac", [0.0, -0.1, 1.1, 1e-5])
-def test_a_bad_share_is_refused(frac):
+def test_a_bad_share_is_refused(name, frac):
     with pytest.raises(InputError, match="frac"):
-        WEIGHTS["top_entropy"](MASK, entropy=DATA_OF["entropy"], frac=frac)
+        compose(name, frac=frac)(MASK, DATA_OF)
 
 
 def test_an_advantage_of_zero_is_not_scaled():

@@ -1,0 +1,304 @@
+"""Does 20 % generalise? The table of a share sweep, level by level, and where the forks of its policies are.
+
+    python -m experiments.forking --config=configs/forking.py --config.runs=FOLDER --workdir=OUT
+
+FOLDER is the --workdir of a part of configs/sweeps/forking.py: runs of train_rl on one task, in folders
+`share=0.2,seed=0`, with a last evaluation and checkpoints along the way. Writes OUT/forking.json and OUT/forking.md.
+
+    table      per arm, over all problems and over those of each level: pass@1 and pass@k of the last evaluation, and
+               their differences to the baseline, paired by seed and problem (laws/paired.py); entropy over the last
+               tenth of the steps, paired by seed
+    policies   per arm and checkpoint, and for the start as step 0, means over seeds of, on responses of that policy:
+      overlap    of its own forks with the start's, both policies reading the same tokens (arXiv:2506.01939, 2.2): of
+                 the start's ceil(x n) tokens of highest entropy the part that is among the policy's, for shares x. Two
+                 draws that know nothing of each other overlap in x
+      mass       the part of all entropy that is in the top x of tokens
+      effective  (sum H)^2 / (n sum H^2): 1 where all tokens are equally uncertain, 1 / n where one is
+      levels     per level, of the forks at share `top` of the whole sample: the part of its tokens that are forks, of
+                 its decisions and of its format (task.decisions, where known), and by place in the response
+
+What it leaves out: the paper's overlaps are of a long run of a large model on its evaluation problems; how it drew the
+responses is not said there. Forks are decided over the whole sample here, not batch by batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from entropy_rl import learner
+from entropy_rl.checkpoints import restore_params
+from entropy_rl.errors import InputError
+from entropy_rl.evaluate import attempt_all, pass_at_k
+from entropy_rl.laws import paired
+from entropy_rl.losses.weights import top_entropy
+from entropy_rl.methods import collect
+from entropy_rl.models.scoring import token_scores
+from entropy_rl.rollouts import Rollout
+from entropy_rl.sampling import warp
+from experiments import build, checks, compare, launch
+
+BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
+FILE = "forking"
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Compares, looks at checkpoints, writes both files and prints the latter; returns what is in forking.json.
+
+    Raises:
+      InputError: no runs, or such as cannot be compared (experiments/compare.py); a value out of range.
+    """
+    if config.runs is None:
+        raise InputError("no runs given: add --config.runs=FOLDER (with folders such as share=0.2,seed=0 in it)")
+    checks.positive(config, "k", "problems", "samples")
+    checks.seed(config)
+    shares = tuple(config.shares)
+    for share in (*shares, config.top):
+        if not 1e-4 <= share <= 1:
+            raise InputError(f"config.shares={shares}, config.top={config.top}: give shares from 0.0001 to 1")
+    runs, notes = compare.read(config.runs)
+    if config.baseline not in runs:
+        raise InputError(f"{config.runs} has no finished run of {config.baseline!r}: of {', '.join(runs) or 'none'}")
+    compare.alike(runs, config.baseline)
+    about = {"seed": config.seed, "level": config.level, "draws": config.draws}
+    result = {"baseline": config.baseline, "top": config.top, "shares": shares}
+    result["table"] = table(runs, config.baseline, k=config.k, **about)
+    look = functools.partial(
+        policy,
+        split=config.split,
+        problems=config.problems,
+        samples=config.samples,
+        shares=shares,
+        top=config.top,
+        seed=config.seed,
+        known={},
+    )
+    result["policies"] = {arm: policies([one.path for one in seeds.values()], look) for arm, seeds in runs.items()}
+    made_by = [one.made_by for seeds in runs.values() for one in seeds.values()]
+    result |= {"notes": notes, **{key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")}}
+
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = markdown(result)
+    for name, content in ((f"{FILE}.json", json.dumps(rounded(result), indent=1)), (f"{FILE}.md", text)):
+        new = folder / f"{name}.new"
+        new.write_text(content + "\n", encoding="utf-8")
+        os.replace(new, folder / name)
+    print(text)
+    return result
+
+
+def table(
+    runs: dict[str, dict[int, compare.Run]], baseline: str, *, k: int, seed: int, level: float, draws: int
+) -> dict[str, Any]:
+    """{arm: {"all" or a level: {metric: {"mean", "difference"}}}}; `seed`, `level`, `draws` are of the intervals."""
+    first = next(iter(runs[baseline].values()))
+    levels = np.array([n for _, n in first.problems])
+    k = min(k, first.attempts)
+    groups = {"all": np.ones(len(levels), bool)}
+    if len(set(levels.tolist())) > 1:
+        groups |= {f"level{n}": levels == n for n in np.unique(levels)}
+
+    def cells(one: compare.Run) -> dict[str, np.ndarray]:
+        return {"pass@1": one.right / one.attempts, f"pass@{k}": pass_at_k(one.attempts, one.right, k)}
+
+    def entry(x: dict[int, np.ndarray], y: dict[int, np.ndarray]) -> dict[str, Any]:
+        """Of values by seed, an arm's and the baseline's."""
+        out: dict[str, Any] = {"mean": float(np.mean([v.mean() for v in x.values()]))}
+        both = [s for s in x if s in y]
+        if x is not y and both:
+            pair = (np.stack([of[s] for s in both]) for of in (x, y))
+            rng = np.random.default_rng(seed)  # anew: an interval does not depend on what else is compared
+            out["difference"] = dataclasses.asdict(paired.difference(*pair, rng, level=level, draws=draws))
+        return out
+
+    values = {arm: {s: cells(one) for s, one in seeds.items()} for arm, seeds in runs.items()}
+    entropy = {arm: {s: np.array([one.course["entropy"]]) for s, one in seeds.items()} for arm, seeds in runs.items()}
+    out: dict[str, Any] = {}
+    for arm in sorted(runs, key=lambda a: (a != baseline, a)):
+        out[arm] = {}
+        for group, select in groups.items():
+            by = {
+                m: {a: {s: v[m][select] for s, v in values[a].items()} for a in (arm, baseline)}
+                for m in ("pass@1", f"pass@{k}")
+            }
+            out[arm][group] = {m: entry(of[arm], of[baseline]) for m, of in by.items()}
+        out[arm]["all"]["entropy"] = entry(entropy[arm], entropy[baseline])
+    return out
+
+
+def policies(paths: list[Path], look) -> dict[str, dict[str, Any]]:
+    """{step: means over the runs of what `look(path, step)` says}, of the checkpoints that all runs have."""
+    steps = [{int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdecimal()} for path in paths]
+    there = sorted(set.intersection(*steps)) if steps else []
+    if there and all(json.loads((path / "config.json").read_text())["config"].get("init") for path in paths):
+        there = [0, *there]
+    return {str(step): mean([look(path, step) for path in paths]) for step in there}
+
+
+def policy(
+    path: Path,
+    step: int,
+    *,
+    split: str,
+    problems: int,
+    samples: int,
+    shares: tuple[float, ...],
+    top: float,
+    seed: int,
+    known: dict[tuple, Any] | None = None,
+) -> dict[str, Any]:
+    """What a checkpoint's forks are, on responses of its own; step 0 is the policy that the run started from.
+
+    `known` keeps what was said of starts, which runs of one seed share.
+    """
+    config = ConfigDict(json.loads((path / "config.json").read_text())["config"])
+    about = (config.init, config.seed)
+    if step == 0 and known is not None:
+        if about not in known:
+            more = {"samples": samples, "shares": shares, "top": top, "seed": seed}
+            known[about] = policy(path, 0, split=split, problems=problems, **more)
+        return known[about]
+    task = build.task(config, split=split, size=problems)
+    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
+    key = jax.random.key(seed)
+    state = learner.init_state(model, optax.identity(), mesh, key)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
+    start = restore_params(config.init, abstract) if config.init else state.params
+    params = restore_params(path, abstract, step=step) if step else start
+    groups = attempt_all(
+        model,
+        params,
+        task,
+        jax.random.fold_in(key, config.seed),  # another noise for each run
+        batch=BATCH,
+        samples=samples,
+        slots=config.rollout.slots,
+        max_new=task.response_length,
+        prompt_length=task.prompt_length,
+        warp=functools.partial(warp.temperature, value=config.rollout.temperature),
+        mesh=mesh,
+    )
+    length = task.prompt_length + task.response_length
+    rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
+    base = scores(model, start, rollout, BATCH * samples) if step else rollout.entropy
+    decisions = task.decisions(rollout.tokens, rollout.mask)
+    level = np.repeat([g.problem.level for g in groups], samples)
+    return describe(rollout.mask, rollout.entropy, base, decisions, level, shares, top)
+
+
+def scores(model, params, rollout: Rollout, rows: int) -> np.ndarray:
+    """f32[B, T] entropies of another policy at the same tokens, `rows` at a time; 0 outside the mask."""
+    score, out = _score(model), np.zeros_like(rollout.entropy)
+    for at in range(0, len(out), rows):
+        part = slice(at, at + rows)
+        out[part] = score(params, rollout.tokens[part], rollout.mask[part])["entropy"]
+    return np.where(rollout.mask, out, 0.0)
+
+
+@functools.lru_cache(maxsize=4)
+def _score(model):
+    return jax.jit(token_scores(model))  # compiled once, however many policies are looked at
+
+
+def forks(mask: np.ndarray, h: np.ndarray, share: float) -> np.ndarray:
+    """bool[B, T]: the tokens that the weight `top_entropy` learns from."""
+    return np.asarray(top_entropy(mask, entropy=h, frac=share)) > 0
+
+
+def describe(
+    mask: np.ndarray,
+    h: np.ndarray,
+    base: np.ndarray,
+    decisions: np.ndarray | None,
+    level: np.ndarray,
+    shares: tuple[float, ...],
+    top: float,
+) -> dict[str, Any]:
+    """What `policies` of forking.json says of one policy.
+
+    Args:
+      mask: bool[B, T], at least one token.
+      h, base: f32[B, T], entropies of the policy and of the start at these tokens.
+      decisions: bool[B, T], or None.
+      level: i[B].
+      shares, top: of the tokens.
+    """
+    own = {x: forks(mask, h, x) for x in {*shares, top}}
+    fork, place = own[top], np.where(mask, np.cumsum(mask, axis=1) - 1, -1)
+    total = max(float(h[mask].sum()), 1e-12)
+    of_level = {}
+    for n in np.unique(level):
+        here = mask & (level == n)[:, None]
+        row = {"forks": fork[here].mean(), "entropy": h[here].mean()}
+        if decisions is not None:
+            for name, kind in (("decision", here & decisions), ("format", here & ~decisions)):
+                if kind.any():
+                    row[name] = fork[kind].mean()
+        row["places"] = [fork[here & (place == i)].mean() for i in range(place[here].max() + 1)]
+        of_level[str(n)] = row
+    return {
+        "entropy": h[mask].mean(),
+        "overlap": {f"{x:g}": (own[x] & forks(mask, base, x)).sum() / own[x].sum() for x in shares},
+        "mass": {f"{x:g}": h[own[x]].sum() / total for x in shares},
+        "effective": total**2 / (mask.sum() * max(float((h[mask].astype(float) ** 2).sum()), 1e-24)),
+        "levels": of_level,
+    }
+
+
+def mean(found: list[Any]) -> Any:
+    """Means, leaf by leaf, over runs; a list of places is as long as the shortest."""
+    if isinstance(found[0], dict):
+        return {k: mean([f[k] for f in found]) for k in found[0] if all(k in f for f in found)}
+    if isinstance(found[0], list):
+        return [mean(list(at)) for at in zip(*found)]
+    return float(np.mean(found))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The tables of forking.json, for people."""
+    rows = result["table"]
+    metrics = list(next(iter(rows.values()))["all"])
+    lines = ["| arm | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
+    lines += [f"| {arm} | " + " | ".join(_cell(of["all"][m]) for m in metrics) + " |" for arm, of in rows.items()]
+    levels = [group for group in next(iter(rows.values())) if group != "all"]
+    for metric in metrics[:2] if levels else ():
+        lines += ["", f"| {metric} | " + " | ".join(levels) + " |", "|---|" + "---:|" * len(levels)]
+        lines += [f"| {arm} | " + " | ".join(_cell(of[n][metric]) for n in levels) + " |" for arm, of in rows.items()]
+    shares = [f"{x:g}" for x in result["shares"]]
+    heads = ["entropy", *(f"overlap {x}" for x in shares), *(f"mass {x}" for x in shares), "effective"]
+    lines += ["", "| policy | step | " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) + 1)]
+    for arm, steps in result["policies"].items():
+        for step, of in steps.items():
+            numbers = [of["entropy"], *(of["overlap"][x] for x in shares), *(of["mass"][x] for x in shares)]
+            cells = " | ".join(f"{x:.3f}" for x in (*numbers, of["effective"]))
+            lines.append(f"| {arm} | {step} | {cells} |")
+    lines += ["", f"Runs of commit {', '.join(result['git_commit'])} on {', '.join(result['device'])}."]
+    return "\n".join([*lines, "", *(f"- {note}" for note in result["notes"])])
+
+
+def _cell(of: dict[str, Any]) -> str:
+    d = of.get("difference")
+    return f"{of['mean']:.3f}" + (f" ({d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}])" if d else "")
+
+
+def rounded(x: Any) -> Any:
+    """Numbers with five digits."""
+    if isinstance(x, dict):
+        return {k: rounded(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [rounded(v) for v in x]
+    return float(f"{x:.5g}") if isinstance(x, float) else x
+
+
+if __name__ == "__main__":
+    launch.main(run)
