@@ -168,12 +168,15 @@ class Checkpoints:
         self._say(f"checkpoint {path.name.split('.')[0]} {why}: set aside in {new}")
 
 
-def restore_params(path: str | os.PathLike, abstract_params: PyTree, *, say: Callable[[str], None] = print) -> PyTree:
+def restore_params(
+    path: str | os.PathLike, abstract_params: PyTree, *, step: int | None = None, say: Callable[[str], None] = print
+) -> PyTree:
     """The parameters in the latest good checkpoint of a workdir, or of a folder of checkpoints. Only reads.
 
     Args:
       path: a run's workdir, or its `checkpoints` folder. The run may be going on.
       abstract_params: a tree of jax.ShapeDtypeStruct with shardings; values are converted to its dtypes.
+      step: that of the checkpoint, None: the latest.
       say: told of a checkpoint that is damaged and passed over.
 
     Raises:
@@ -182,12 +185,21 @@ def restore_params(path: str | os.PathLike, abstract_params: PyTree, *, say: Cal
     _quiet()
     path = Path(os.path.abspath(path))
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    for step in sorted(_steps(folder), reverse=True):
-        problem, params = _attempt(_read_params, folder / str(step), abstract_params)
+    for there in sorted(steps(path), reverse=True):
+        if step not in (None, there):
+            continue
+        problem, params = _attempt(_read_params, folder / str(there), abstract_params)
         if params is not None:
             return params
-        say(f"checkpoint {folder / str(step)} is damaged and passed over ({problem})")
-    raise InputError(f"{path} holds no good checkpoint: give the --workdir of a run that has saved one")
+        say(f"checkpoint {folder / str(there)} is damaged and passed over ({problem})")
+    which = "" if step is None else f" {step}"
+    raise InputError(f"{path} holds no good checkpoint{which}: give the --workdir of a run that has saved one")
+
+
+def steps(path: str | os.PathLike) -> list[int]:
+    """Steps of the checkpoints of a workdir, or of a folder of checkpoints, rising; none where there is no folder."""
+    path = Path(path)
+    return sorted(_steps(path / "checkpoints" if (path / "checkpoints").is_dir() else path))
 
 
 def _read_params(path: Path, abstract_params: PyTree) -> PyTree:

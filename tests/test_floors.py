@@ -14,7 +14,7 @@ ORDER = """
     errors jsonl
     tiled_head logprobs masking entropy_theory entropy advantages rewards controllers alarms
     losses.selection losses.policy losses.weights losses.kl losses.value
-    laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
+    laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling laws.dilution
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
     processes sharding tokenizers subwords
@@ -27,7 +27,7 @@ ORDER = """
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives precision learner checkpoints metrics
-    methods.collect methods.refine methods.self_train methods.test_time
+    methods.collect methods.refine methods.self_train methods.test_time methods.budget
     evaluate figures
 """.split()
 
