@@ -20,14 +20,16 @@ from entropy_rl.laws import dilution, paired
 Ways = dict[str, dict[str, dict[str, Any]]]
 Spans = dict[str, dict[str, Any]]
 KEPT = ("accuracy", "pass@8", "surprise", "answer_entropy", "within", "token_entropy", "tokens")
-TRAINING = ("entropy", "pass@1", "pass@8", "plain_surprise", "inflation", "answer_inflation", "gain", "within_change")
+TRAINING = ("entropy", "pass@1", "pass@8", "plain_surprise", "inflation", "retry_inflation", "answer_inflation")
+TRAINING = (*TRAINING, "gain", "retry_gain", "within_change")
 TEST = ("token_entropy", "accuracy", "pass@8", "surprise", "answer_entropy", "within")
 TITLES = {
     **{"entropy": "token entropy", "token_entropy": "token entropy", "accuracy": "accuracy", "pass@1": "pass@1"},
     **{"pass@8": "pass@8", "plain_surprise": "answer entropy, plain", "surprise": "answer entropy"},
     **{"answer_entropy": "entropy over answers", "within": "variance within a problem"},
-    **{"inflation": "its inflation", "answer_inflation": "inflation over answers", "gain": "accuracy change"},
-    **{"within_change": "change of variance within"},
+    **{"inflation": "its inflation, wait", "retry_inflation": "its inflation, retry"},
+    **{"answer_inflation": "inflation over answers, wait", "gain": "accuracy change, wait"},
+    **{"retry_gain": "accuracy change, retry", "within_change": "change of variance within, wait"},
 }
 
 
@@ -87,17 +89,20 @@ def summary(
 
 
 def columns(ways: Ways) -> dict[str, np.ndarray]:
-    """TRAINING of one policy, f[P] each; changes are those of the last round of `wait`."""
-    plain = {k: np.array(v) for k, v in ways["plain"]["0"].items()}
-    end = {k: np.array(v) for k, v in ways["wait"][max(ways["wait"], key=int)].items()}
+    """TRAINING of one policy, f[P] each; changes are from the plain response to the last round."""
+    plain, end, retry = (
+        {k: np.array(v) for k, v in ways[way][max(ways[way], key=int)].items()} for way in ("plain", "wait", "retry")
+    )
     return {
         "entropy": plain["token_entropy"],
         "pass@1": plain["accuracy"],
         "pass@8": plain["pass@8"],
         "plain_surprise": plain["surprise"],
         "inflation": end["surprise"] - plain["surprise"],
+        "retry_inflation": retry["surprise"] - plain["surprise"],
         "answer_inflation": end["answer_entropy"] - plain["answer_entropy"],
         "gain": end["accuracy"] - plain["accuracy"],
+        "retry_gain": retry["accuracy"] - plain["accuracy"],
         "within_change": end["within"] - plain["within"],
     }
 
@@ -183,7 +188,7 @@ def correlations(rows: Sequence[dict[str, Any]], level: float, draws: int, seed:
     members = [np.array([i for i, row in enumerate(rows) if row["run"] == name]) for name in names]
     pick = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
     drawn = [np.concatenate([members[i] for i in which]) for which in pick]
-    for key in ("inflation", "answer_inflation", "gain", "within_change", "plain_surprise"):
+    for key in TRAINING[3:]:
         y = np.array([row[key] for row in rows])
         out[key] = {"n": len(rows), "runs": len(names)}
         for name, (a, b) in {"all": (x, y), "within": (centred(x, members), centred(y, members))}.items():

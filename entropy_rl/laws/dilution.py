@@ -131,7 +131,11 @@ def interval(
     level: float = 0.9,
     draws: int = 200,
 ) -> Best:
-    """Percentile bootstrap of the best spread over whole groups, as points of one run are no independent ones.
+    """Bootstrap of the best spread over whole groups, as points of one run are no independent ones.
+
+    What drawing G groups does to the estimate is widened by sqrt(G / chi2) with chi2 of G - 1 degrees of freedom, drawn
+    anew each time, as in laws/paired.py: few groups vary too little when they are resampled. Of the 90 % intervals of
+    60 planted curves with independent noise 90 % held the truth with 4 groups, and 87 % with 12 (standard error 4 %).
 
     It counts as identified where the interval lies inside the measured spreads, so that accuracy is seen to rise before
     it and to fall after it, and where the curve explains more than a straight line.
@@ -156,7 +160,8 @@ def interval(
         rows = np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
         if np.ptp(x[rows]):
             drawn.append(fit(x[rows], y[rows]).best)
-    low, high = (float(v) for v in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
+    moves = (np.array(drawn) - found.best) * np.sqrt(len(names) / rng.chisquare(len(names) - 1, len(drawn)))
+    low, high = (found.best + float(v) for v in np.quantile(moves, [(1 - level) / 2, (1 + level) / 2]))
     why = ""
     if not (x.min() < low and high < x.max()):
         why = "the interval of the best spread reaches beyond the measured ones: one side of the top is not seen"
