@@ -21,7 +21,7 @@ def get_config(arg=""):
     c.eval = ConfigDict({"split": "test", "problems": 96})
     c.init = placeholder(str)  # workdir of the policy that all runs start from; None: random weights
     c.runs = ""  # a folder with runs <control>,seed=<k>; "": none, only config.init
-    c.steps = (0, 40, 80, 120, 160)  # checkpoints that are measured; 0 is config.init
+    c.steps = (0, 40, 80, 160)  # checkpoints that are measured; 0 is config.init
     c.baseline = "grpo"  # the control that others are compared with
     c.word = "again"  # the wait word; "wrong" is another that the policy can say
     c.rounds = 3  # of going on
