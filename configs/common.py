@@ -81,6 +81,14 @@ def policy_gradient(c: ConfigDict) -> None:
             "until": 0,  # step at which critiques are withdrawn; 0: never
         }
     )
+    c.diversity = ConfigDict(  # rewards are worth more for responses unlike the others of their group (DARLING)
+        {
+            "predicate": choice("off"),  # who says the same: any row of diversity.PREDICATES, or ngram
+            "combine": choice("multiplicative"),  # or additive, or none: only measured
+            "floor": 0.1,  # least diversity
+            "correct_only": False,  # whether right responses are compared with right ones only
+        }
+    )
     c.overlong_cache = 0  # tokens before the longest response over which a penalty grows to -1
     c.change = ConfigDict({"every": 10, "rows": 64})  # steps between measurements of an update's entropy change
     c.alarm = ConfigDict({"collapse": 0.2, "explosion": 2.0})  # shares of the first entropy

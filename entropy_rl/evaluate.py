@@ -85,6 +85,7 @@ def per_problem(task: Task, groups: Sequence[Group]) -> list[dict[str, Any]]:
     n         attempts.
     right     attempts that were right, i.e. of reward 1.
     distinct  different solutions among those: their `task.solution` differs.
+    classes   the same with `task.solution_graph`, which also forgets the order of steps; where the task has one.
     """
     rows = []
     for g in groups:
@@ -92,6 +93,8 @@ def per_problem(task: Task, groups: Sequence[Group]) -> list[dict[str, Any]]:
         distinct = len({task.solution(text) for text in right})
         about = {"id": g.problem.id, "level": g.problem.level}
         rows.append({**about, "n": len(g.rewards), "right": len(right), "distinct": distinct})
+        if hasattr(task, "solution_graph"):
+            rows[-1]["classes"] = len({task.solution_graph(text) for text in right})
     return rows
 
 

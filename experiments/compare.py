@@ -14,8 +14,11 @@ Per control, means over its seeds:
     distinct         different right solutions a problem, in as many attempts as the last evaluation makes
     coverage         share of problems with a right attempt among those, for each level
     entropy          policy/entropy_sequence (nats a token) over the last tenth of the steps
+    classes          as distinct, the order of steps forgotten (evaluate.per_problem), where config.more asks for it
     ms a step        time/rollout + time/learn, mean over the steps but the first, which compiles; cost is its ratio to
                      the baseline's, and means little unless the runs had the same cores and no others beside them
+
+config.more has further ones, of all levels or one: pass@32 pass@1/level5 coverage classes distinct/level3.
 
 Differences to the baseline are over the seeds that both have; laws/paired.py says what their intervals can say. There
 are no stars: of many 90 % intervals around nothing, one in ten leaves out 0.
@@ -51,6 +54,7 @@ class Run:
     problems: tuple[tuple[str, int], ...]  # (id, level)
     right: np.ndarray  # i64[P]
     distinct: np.ndarray  # i64[P]
+    classes: np.ndarray | None  # i64[P]
     course: dict[str, float]
     made_by: dict[str, str]
 
@@ -73,7 +77,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"{config.runs} has no finished run of baseline {config.baseline!r}{there}{''.join(why)}")
     alike(runs, config.baseline)
     bootstrap = {"seed": config.seed, "level": config.level, "draws": config.draws}
-    table = compare(runs, config.baseline, k=config.k, **bootstrap) | {"runs": str(config.runs)}
+    more = tuple(config.more)
+    table = compare(runs, config.baseline, k=config.k, more=more, **bootstrap) | {"runs": str(config.runs)}
     table["notes"] = notes + unpaired(runs, config.baseline)
     text = markdown(table)
 
@@ -181,6 +186,7 @@ def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
         problems=tuple((row["id"], row["level"]) for row in rows),
         right=np.array([row["right"] for row in rows]),
         distinct=np.array([row["distinct"] for row in rows]),
+        classes=np.array([row["classes"] for row in rows]) if "classes" in rows[0] else None,
         course={k: float(v) for k, v in course.items()},
         made_by={
             "git_commit": about.get("git_commit") or "unknown",
@@ -212,9 +218,17 @@ def alike(runs: dict[str, dict[int, Run]], baseline: str) -> None:
 
 
 def compare(
-    runs: dict[str, dict[int, Run]], baseline: str, *, k: int, seed: int, level: float, draws: int
+    runs: dict[str, dict[int, Run]],
+    baseline: str,
+    *,
+    k: int,
+    seed: int,
+    level: float,
+    draws: int,
+    more: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """What table.json says, as plain Python numbers; `seed`, `level` and `draws` are of the intervals."""
+    """What table.json says, as plain Python numbers; `seed`, `level` and `draws` are of the intervals, `more` are
+    further columns (`column`)."""
     one = next(iter(runs[baseline].values()))
     k = min(k, one.attempts)
     levels = np.array([n for _, n in one.problems])
@@ -225,7 +239,8 @@ def compare(
         """Per problem, in their order."""
         values = {"pass@1": run.right / run.attempts, f"pass@{k}": pass_at_k(run.attempts, run.right, k)}
         values["distinct"] = run.distinct
-        return values | {f"coverage/level{n}": (run.right > 0)[levels == n] for n in there}
+        values |= {f"coverage/level{n}": (run.right > 0)[levels == n] for n in there}
+        return values | {key: column(run, key) for key in more}
 
     values = {c: {s: cells(run) for s, run in seeds.items()} for c, seeds in runs.items()}
     cost = np.mean([run.course["ms"] for run in runs[baseline].values()])
@@ -240,7 +255,7 @@ def compare(
         both = [s for s in runs[baseline] if s in runs[control]]
         if control != baseline and both:
             row["difference"] = {"seeds": both}
-            for key in dict.fromkeys(("pass@1", f"pass@{k}", "distinct", hardest)):
+            for key in dict.fromkeys(("pass@1", f"pass@{k}", "distinct", hardest, *more)):
                 x, y = (np.stack([values[c][s][key] for s in both]) for c in (control, baseline))
                 rng = np.random.default_rng(seed)  # anew: an interval does not depend on what else is compared
                 row["difference"][key] = dataclasses.asdict(paired.difference(x, y, rng, level=level, draws=draws))
@@ -252,6 +267,7 @@ def compare(
         "step": one.step,
         "attempts": one.attempts,
         "k": k,
+        "more": list(more),
         "problems": {str(n): int((levels == n).sum()) for n in there},  # of each level
         "level": level,
         "draws": draws,
@@ -259,6 +275,28 @@ def compare(
         "controls": controls,
         **{key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")},
     }
+
+
+def column(run: Run, key: str) -> np.ndarray:
+    """Values by problem, of all or of those of a level: pass@k, coverage, distinct or classes, and /level<n>.
+
+    Raises:
+      InputError: another key, a k above the attempts, a level that is not there, or classes that the run has not.
+    """
+    parts = re.fullmatch(r"(?:pass@([1-9]\d*)|(coverage|distinct|classes))(?:/level(\d+))?", key)
+    if not parts:
+        raise InputError(f"config.more has {key!r}: give pass@<k>, coverage, distinct or classes, and /level<n> or not")
+    k, name, level = parts.groups()
+    if k:
+        values = pass_at_k(run.attempts, run.right, int(k))
+    else:
+        values = {"coverage": run.right > 0, "distinct": run.distinct, "classes": run.classes}[name]
+    if values is None:
+        raise InputError(f"{run.path}: {metrics.PROBLEMS} has no classes: leave {key!r} out of config.more")
+    of = np.array([level is None or n == int(level) for _, n in run.problems])
+    if not of.any():
+        raise InputError(f"config.more has {key!r}, and no problem has that level: leave it out")
+    return values[of]
 
 
 def unpaired(runs: dict[str, dict[int, Run]], baseline: str) -> list[str]:
@@ -279,6 +317,7 @@ def markdown(table: dict[str, Any]) -> str:
     k, there = table["k"], list(table["problems"])
     plain = {"pass@1": "pass@1", "peak": "peak", "area": "area", f"pass@{k}": f"pass@{k}", "distinct": "distinct"}
     plain |= {f"coverage/level{n}": f"coverage, level {n}" for n in there}
+    plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in table["more"] if key not in plain}
     lines = [_line("control", "seeds", *plain.values(), "entropy", "ms a step", "cost"), _rule(len(plain) + 5)]
     for control, row in table["controls"].items():
         numbers = [f"{row[key]:.3f}" for key in plain]

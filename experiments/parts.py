@@ -19,12 +19,13 @@ from entropy_rl.controllers import Controller
 from entropy_rl.errors import InputError
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.methods.darling import Diversity
 from entropy_rl.methods.refine import Refiner
 from entropy_rl.models.scoring import Score, token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.rollouts import Weight
 from entropy_rl.tasks.base import Task
-from experiments import build, checks, critique
+from experiments import build, checks, critique, diversity
 from experiments.evaluation import Evaluator
 
 
@@ -62,6 +63,7 @@ class Parts:
     reference: bool  # whether there is one
     penalty: Callable[[np.ndarray], np.ndarray] | None  # of long responses
     refiner: Refiner | None  # of failed attempts
+    diversity: Diversity | None  # shapes rewards; None: they are the verifier's
 
 
 def make(config: ConfigDict) -> Parts:
@@ -119,6 +121,7 @@ def make(config: ConfigDict) -> Parts:
         reference=reference,
         penalty=overlong(config, task.response_length),
         refiner=critique.refiner(config, task, model, mesh),
+        diversity=diversity.shaping(config, task),
     )
 
 

@@ -3,11 +3,11 @@
     python -m experiments.train_rl --config=configs/rl/grpo.py --config.init=runs/sft --workdir=runs/grpo
 
 One step, in order: checkpoint, evaluation, rollout (with dynamic sampling until enough groups have rewards that
-differ), critiques and refinements (Critique-GRPO), scores that the algorithm needs (reference, critic, the learner's
-own log-probabilities), advantages, entropy record (of own samples, before the update, at temperature 1), coefficients,
-updates. Which problems, which noise, which order of mini-batches: functions of (seed, step), so a killed run that is
-started again with the same command gives the same rows and parameters, bit for bit on a CPU. What of the papers'
-setting it leaves out: rollouts that go on while the learner learns.
+differ), critiques and refinements (Critique-GRPO), diversity (DARLING), scores that the algorithm needs (reference,
+critic, the learner's own log-probabilities), advantages, entropy record (of own samples, before the update, at
+temperature 1), coefficients, updates. Which problems, which noise, which order of mini-batches: functions of (seed,
+step), so a killed run that is started again with the same command gives the same rows and parameters, bit for bit on a
+CPU. What of the papers' setting it leaves out: rollouts that go on while the learner learns.
 
 On several hosts it is the same command on each, with --distributed: launching.md.
 """
@@ -167,11 +167,16 @@ class Collector:
             # 1 << 30: apart from the rounds of dynamic sampling
             groups, refined = self._p.refiner(params, groups, rng, jax.random.fold_in(key, 1 << 30))
             row |= refined
+        rewards = None
+        if self._p.diversity:
+            rewards, measured = self._p.diversity(groups)
+            row |= measured
         rollout = collect.to_rollout(
             groups,
             length=task.prompt_length + task.response_length,
             pad_id=task.tokenizer.pad_id,
             penalty=self._p.penalty,
+            rewards=rewards,
         )
         return rollout, groups, row | collect.summary(task, sampled)
 

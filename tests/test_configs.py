@@ -206,8 +206,8 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
 
 SWEEPS = (
     "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py "
-    "dual.py".split()
-)
+    "darling.py dual.py"
+).split()
 
 
 @pytest.mark.parametrize("spec", SWEEPS)

@@ -51,8 +51,8 @@ def test_measure_by_hand():
     assert np.isnan(out["distinct/level4"])
     np.testing.assert_allclose(out["entropy"], 0.3)
     assert per_problem(task, groups) == [
-        {"id": "countdown/test/0", "level": 3, "n": 4, "right": 2, "distinct": 1},
-        {"id": "countdown/test/1", "level": 4, "n": 4, "right": 0, "distinct": 0},
+        {"id": "countdown/test/0", "level": 3, "n": 4, "right": 2, "distinct": 1, "classes": 1},
+        {"id": "countdown/test/1", "level": 4, "n": 4, "right": 0, "distinct": 0, "classes": 0},
     ]
 
 
@@ -61,7 +61,17 @@ def test_half_a_reward_is_not_right():
     task = get("countdown", split="test", levels=(3,), size=1)
     g = group(task, 0, [task[0].answer] * 3)
     rows = per_problem(task, [dataclasses.replace(g, rewards=[0.5, 1.0, 0.99])])
-    assert rows == [{"id": "countdown/test/0", "level": 3, "n": 3, "right": 1, "distinct": 1}]
+    assert rows == [{"id": "countdown/test/0", "level": 3, "n": 3, "right": 1, "distinct": 1, "classes": 1}]
+
+
+def test_classes_forget_the_order_of_steps():
+    """Three right texts, of two orders and of two solutions. Mutation: `task.solution` for both."""
+    task = get("countdown", split="train", levels=(4,))
+    texts = ["3 + 5 = 8 ; 7 + 9 = 16 ; 8 + 16 = 24", "7 + 9 = 16 ; 3 + 5 = 8 ; 8 + 16 = 24"]
+    texts += ["7 + 9 = 16 ; 16 + 5 = 21 ; 21 + 3 = 24", "7 + 9 = 16"]
+    problem = dataclasses.replace(task[0], prompt="3 5 7 9 -> 24 :")
+    [row] = per_problem(task, [Group(problem, [], [], texts, [task.verify(problem, t) for t in texts])])
+    assert (row["right"], row["distinct"], row["classes"]) == (3, 3, 2)
 
 
 def test_answer_entropy():

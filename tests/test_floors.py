@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
     errors jsonl
-    tiled_head logprobs masking entropy_theory entropy advantages rewards controllers alarms
+    tiled_head logprobs masking entropy_theory entropy advantages rewards controllers alarms diversity
     losses.selection losses.policy losses.weights losses.kl losses.value
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling laws.dilution
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
@@ -27,7 +27,7 @@ ORDER = """
     critique.sentences critique.chat critique.oracle critique.flaws critique.dataset critique.lessons
     sampling.warp sampling.decode sampling.engine
     rollouts objectives precision learner checkpoints metrics
-    methods.collect methods.refine methods.self_train methods.test_time methods.budget
+    methods.collect methods.darling methods.refine methods.self_train methods.test_time methods.budget
     evaluate figures
 """.split()
 

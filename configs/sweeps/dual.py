@@ -8,9 +8,9 @@ All start from one policy, which was taught to solve and, after an attempt that 
 anew: without that the word with which a thought is forced on would be noise to it. All meet the same problems, 32 a
 step with 8 rows each, at 3e-4 and 4 updates, and keep their checkpoints. grpo has no control; entropy_bonus and
 clip_cov are the strengths of configs/sweeps/critique.py, not tuned here; critique retries two failed attempts a group
-after the solver's critique. A further control is a row of ARMS.
+after the solver's critique; darling rewards right responses that differ. A further control is a row of ARMS.
 
-Time: about 40 s a run on a core of a shared 2-core CPU, 12 runs; the policies before them five minutes.
+Time: about 80 s a run on a core of a shared 2-core CPU, 15 runs; the policies before them seven minutes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "entropy_bonus": ("rl/critique_grpo", {"critique.source": "off", "entropy_coef.args.value": 0.01}),
     "clip_cov": ("rl/critique_clip_cov", {"critique.source": "off", "loss.args.frac": 0.01}),
     "critique": ("rl/critique_grpo", {"critique.source": "oracle"}),
+    "darling": ("rl/darling", {"task.args.talk": True}),
 }
 
 

@@ -96,10 +96,19 @@ def informative(sample: Callable[[int], list[Group]], *, count: int, rounds: int
 
 
 def to_rollout(
-    groups: Sequence[Group], *, length: int, pad_id: int, penalty: Callable[[np.ndarray], np.ndarray] | None = None
+    groups: Sequence[Group],
+    *,
+    length: int,
+    pad_id: int,
+    penalty: Callable[[np.ndarray], np.ndarray] | None = None,
+    rewards: Sequence[Sequence[float]] | None = None,
 ) -> Rollout:
-    """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards."""
-    prompts, completions, rewards = zip(*((g.prompt, g.completions, g.rewards) for g in groups))
+    """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards.
+
+    `rewards`, like the groups' own, take their place in the rollout (methods/darling.py); the groups keep theirs.
+    """
+    rewards = [g.rewards for g in groups] if rewards is None else rewards
+    prompts, completions = zip(*((g.prompt, g.completions) for g in groups))
     rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
     rollout = rollout.replace(refined=np.array([i in g.refined for g in groups for i in range(len(g.texts))]))
     if penalty is None:

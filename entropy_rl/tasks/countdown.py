@@ -132,6 +132,46 @@ class Countdown:
                 words[i], words[i + 2] = b, a
         return " ".join(words)
 
+    def solution_graph(self, response: str) -> str:
+        """Canonical text of the DAG of steps: two responses are the same solution where these strings are equal.
+
+            3 + 5 = 8 ; 9 + 7 = 16 ; 8 + 16 = 24    ->    3 + 5 = 8 ; 7 + 9 = 16 ; 8 + 16 = 24
+            7 + 9 = 16 ; 3 + 5 = 8 ; 16 + 8 = 24    ->    the same
+
+        A node is a step with the operands of + and * sorted, an edge goes from a step to those that take its result,
+        the last step is the root. Written out: the steps but the last sorted, then the last. What that decides:
+
+        - Steps that do not lead to the last one are left out: to add them makes no new solution.
+        - A text does not say which of two equal values a step takes, a number or a result, of this step or that one. So
+          equal values are one place: a step is kept where its value is an operand of a step that is kept, and the
+          form does not depend on the order of steps. The price: a superfluous step counts where its value is an
+          operand all the same, and solutions that differ only in which of two equal values goes where are one.
+        - No algebra: (a + b) + c and a + (b + c) are two solutions, as are 8 and 8 * 1 = 8.
+        - Steps need not be right, nor their numbers be there; only the form is read.
+
+        A response that has not this form, or is longer than `MAX_CHARACTERS`, comes back with single spaces, which no
+        graph is equal to.
+        """
+        words = response.split()
+        if len(response) > MAX_CHARACTERS or len(words) % 6 != 5:
+            return " ".join(words)
+        steps = []
+        for i in range(0, len(words), 6):
+            a, op, b, equals, c = words[i : i + 5]
+            known = a in VALUE and b in VALUE and c in VALUE and op in OPS and equals == "="
+            if not known or (i and words[i - 1] != ";"):
+                return " ".join(words)
+            if op in ("+", "*") and VALUE[a] > VALUE[b]:
+                a, b = b, a
+            steps.append((a, op, b, c))
+        *others, last = steps
+        kept, wanted = [], {last[0], last[2]}
+        while found := [step for step in others if step[3] in wanted]:
+            kept += found
+            others = [step for step in others if step[3] not in wanted]
+            wanted |= {operand for step in found for operand in (step[0], step[2])}
+        return " ; ".join(f"{a} {op} {b} = {c}" for a, op, b, c in [*sorted(kept), last])
+
     def demonstrations(self, seed: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Solved problems for supervised training, always right, from TRAIN multisets whatever the split.
 

@@ -49,6 +49,12 @@ def get(folder, **changes):
     return config
 
 
+def with_classes(path):
+    """Adds to its problems half as many classes as right attempts."""
+    rows = [json.loads(line) for line in (path / "problems.jsonl").read_text().splitlines()]
+    jsonl.rewrite(path / "problems.jsonl", [row | {"classes": row["right"] // 2} for row in rows])
+
+
 @pytest.fixture
 def sweep(tmp_path):
     """GRPO with seeds 0 to 2, one control that is 0.1 better, and one that is the same, of two seeds."""
@@ -93,6 +99,21 @@ def test_a_table_by_hand(tmp_path):
     np.testing.assert_allclose(other["difference"]["pass@1"]["value"], (10 + 11 - 6 - 5) / 32)
     np.testing.assert_allclose(other["difference"]["coverage/level4"]["value"], (1 + 2 - 0 - 1) / 4)
     assert other["difference"]["pass@1"]["problems"] == 4 and other["difference"]["coverage/level4"]["problems"] == 2
+
+
+def test_further_columns_by_hand(tmp_path):
+    """Four attempts at problems of levels 3 4 3 4. Mutation: the level not looked at."""
+    runs = tmp_path / "runs"
+    for control, right in (("grpo", [4, 0, 2, 0]), ("other", [4, 4, 2, 1])):
+        with_classes(make_run(runs, control, 0, right, n=4))
+    more = ("pass@2", "pass@2/level3", "pass@1/level4", "classes", "classes/level4", "distinct/level4", "coverage")
+    out = compare.run(get(runs, more=more), tmp_path / "out")
+    other = out["controls"]["other"]
+    want = [(1 + 1 + 5 / 6 + 1 / 2) / 4, 11 / 12, 5 / 8, 5 / 4, 1, 3 / 2, 1]
+    np.testing.assert_allclose([other[key] for key in more], want)
+    assert other["difference"]["classes/level4"]["value"] == 1 and out["more"] == list(more)
+    assert other["difference"]["classes/level4"]["problems"] == 2
+    assert "| pass@2, level 3 |" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_a_planted_difference_is_found(sweep, tmp_path, capsys):
@@ -277,6 +298,10 @@ def test_what_is_wrong_is_one_line(sweep, tmp_path, spoil, message):
         ({"k": 0}, r"config\.k=0: must be a number above 0"),
         ({"seed": -1}, r"config\.seed=-1"),
         ({"level": 2.0}, "level 2: give a share between 0 and 1"),
+        ({"more": ("pass@0",)}, r"config\.more has 'pass@0': give pass@<k>, coverage"),
+        ({"more": ("pass@17",)}, "pass@17 needs at least 17 samples"),
+        ({"more": ("coverage/level7",)}, "'coverage/level7', and no problem has that level"),
+        ({"more": ("classes",)}, "problems.jsonl has no classes: leave 'classes' out of config.more"),
         ({"draws": 3}, "3 bootstrap draws: give at least 100"),
     ],
 )

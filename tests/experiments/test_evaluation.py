@@ -39,9 +39,9 @@ def test_a_row_a_problem(tmp_path):
     assert [row["id"] for row in out.problems] == [f"countdown/test/{i}" for i in range(6)]
     assert [row["level"] for row in out.problems] == [3, 4] * 3
     for row in out.problems:
-        assert row.keys() == {"step", "task", "id", "level", "n", "right", "distinct"}
+        assert row.keys() == {"step", "task", "id", "level", "n", "right", "distinct", "classes"}
         assert (row["step"], row["task"], row["n"]) == (2, "countdown", 4)
-        assert 0 <= row["distinct"] <= row["right"] <= 4
+        assert 0 <= row["classes"] <= row["distinct"] <= row["right"] <= 4
     assert 0 < sum(row["right"] for row in out.problems) < 24
 
 

@@ -1,5 +1,7 @@
 """What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
 from entropy_rl.methods import collect
 from entropy_rl.tasks import countdown
-from experiments import launch, learn, parts, states, train_rl
+from experiments import diversity, launch, learn, parts, states, train_rl
 
 FEATURES = {
     "reference_in_loss": {"kl.coef.args.value": 0.5, "kl.reset_every": 3},
@@ -20,6 +22,7 @@ FEATURES = {
     "shaped_advantages": {"entropy_advantage.alpha": 0.4},
     "current_weights": {"weight": {"name": "top_entropy", "args": {"frac": 0.2}}, "weight_policy": "current"},
     "selection": {"loss": {"name": "clip_cov", "args": {"frac": 0.1, "lower": 0.0, "upper": 9.0}}, "microbatches": 2},
+    "diversity": {"diversity.predicate": {"name": "solution_graph", "args": {}}, "diversity.correct_only": True},
     "critic": {"critic.warmup": 2},
     "critique": {
         "critique.source": "self",
@@ -29,7 +32,7 @@ FEATURES = {
     },
 }
 # Features that keep nothing from step to step: the fast suite resumes them in one run, the slow one each by itself too.
-STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection")
+STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection", "diversity")
 FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
 RESUMED = [
     pytest.param(name, marks=pytest.mark.slow if name in (*STATELESS, "reference_in_reward") else ())
@@ -180,9 +183,38 @@ def test_a_critic_learns_alone_at_first(straight, tmp_path):
     assert int(state.policy.step) == 0 and int(state.critic.step) == 4
 
 
+def test_diversity_shapes_what_is_learnt_and_nothing_else(monkeypatch):
+    """The same rollouts whether it is off, only measured or rewarded; groups keep the verifier's rewards.
+
+    Mutations: shaped rewards put into the groups; a draw from the key for the predicate.
+    """
+    key, rollouts = jax.random.key(0), {}
+    p = parts.make(get("importance", filter_rounds=9))
+    params = states.first(get("importance"), p).policy.params
+    graph = {"diversity.predicate": {"name": "solution_graph", "args": {}}}
+    measured, rewarded = graph | {"diversity.combine.name": "none"}, graph | {"diversity.correct_only": True}
+    for name, changes in (("off", {}), ("none", measured), ("rewarded", rewarded)):
+        config = get("importance", filter_rounds=9, **changes)
+        made = dataclasses.replace(p, diversity=diversity.shaping(config, p.task))
+        assert (made.diversity is None) == (name == "off")
+        rollouts[name], groups, row = train_rl.Collector(config, made, key)(params, 0)
+        assert {r for g in groups for r in g.rewards} == {0.0, 1.0}
+        assert ("rollout/diversity" in row) == ("rollout/classes" in row) == (name != "off")
+    jax.tree.map(np.testing.assert_array_equal, rollouts["off"], rollouts["none"])
+    off, on = rollouts["off"].reward, rollouts["rewarded"].reward
+    assert (on <= off).all() and (on < off).any() and (on[off == 1] >= np.float32(0.1)).all()
+    jax.tree.map(np.testing.assert_array_equal, rollouts["off"].replace(reward=on), rollouts["rewarded"])
+
+
 @pytest.mark.parametrize(
     "name, changes, message",
     [
+        ("diversity", {"diversity.predicate.name": "graph"}, "unknown predicate of diversity 'graph'.*: one of"),
+        ("diversity", {"diversity.predicate.name": "judge"}, "'judge' needs 'judge', which a config cannot hold"),
+        ("diversity", {"diversity.predicate.args": {"n": 3}}, "'solution_graph' has no hyper-parameter 'n'"),
+        ("diversity", {"diversity.combine.name": "add"}, r"unknown combination of diversity 'add'.*: one of additive"),
+        ("diversity", {"diversity.floor": 2.0}, r"config\.diversity\.floor=2\.0: must be a number from 0 to 1"),
+        ("diversity", {"rollout.samples": 1}, r"config\.rollout\.samples=1: diversity needs groups of 2 or more"),
         ("importance", {"kl.place": "rewards"}, r"config\.kl\.place='rewards' \(did you mean 'reward'\?\): must"),
         ("importance", {"kl.estimator": "k4"}, r"config\.kl\.estimator='k4'"),
         ("importance", {"weight_policy": "new"}, r"config\.weight_policy='new'.*: must be one of data, current"),
