@@ -78,7 +78,7 @@ def summary(
         "problems": len(start["ways"]["plain"]["0"]["accuracy"]),
         "level": level,
         "rounds": max(map(int, start["ways"]["wait"])),
-        "curves": curves(start, points),
+        "curves": curves(start, points, chains),
         "training": dict(sorted(training.items(), key=lambda item: not item[0].startswith(baseline))),
         "test": knobs(base, less),
         "test at the start": at_start if rest else {},
@@ -143,7 +143,7 @@ def checkpoint(row: dict[str, Any]) -> dict[str, Any]:
     return {"run": row["run"], "step": row["step"], "training_entropy": row["training_entropy"], **means}
 
 
-def curves(start: dict[str, Any], points: dict[str, Any]) -> dict[str, Any]:
+def curves(start: dict[str, Any], points: dict[str, Any], chains: int) -> dict[str, Any]:
     """{control: {step: {way: {budget: means over seeds and problems, variance between problems}}}}."""
 
     def means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -153,18 +153,10 @@ def curves(start: dict[str, Any], points: dict[str, Any]) -> dict[str, Any]:
                 cells = [row["ways"][way][budget] for row in rows]
                 values = {k: float(np.mean([c[k] for c in cells])) for k in KEPT if k in cells[0]}
                 if "within" in values:
-                    chains = row_chains(cells[0])
                     spread = np.mean([np.var(c["accuracy"], ddof=1) for c in cells])
                     values["between"] = float(spread) - values["within"] / chains
                 out.setdefault(way, {})[budget] = {k: round(v, 5) for k, v in values.items()}
         return out
-
-    def row_chains(cell: dict[str, Any]) -> int:
-        # s^2 = m (1 - m) C / (C - 1) for scores 0 and 1, so a problem that is neither always right nor wrong tells C
-        m, s2 = np.array(cell["accuracy"]), np.array(cell["within"])
-        mixed = (m > 0) & (m < 1)
-        ratio = float(np.median(s2[mixed] / (m * (1 - m))[mixed])) if mixed.any() else 2.0
-        return round(ratio / (ratio - 1))
 
     out = {"start": {"0": means([start])}}
     for control, seeds in points.items():

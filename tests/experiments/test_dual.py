@@ -57,6 +57,8 @@ def test_the_matrix_by_hand():
     assert np.isclose(wait["less majority"]["value"], 0.375 - (0.625 + 1.0) / 2)
     assert out["test"]["majority 2"]["accuracy"]["value"] == 0.0 and "majority 1" not in out["test"]
     assert out["test at the start"]["wait 1"]["surprise"]["value"] == 1.0
+    # means 1/2 and 1 vary by 1/8; within 1/2, of which each mean of two has a half
+    assert np.isclose(out["curves"]["grpo"]["8"]["plain"]["0"]["between"], 1 / 8 - 1 / 4)
     text = dual_page.page(out)
     assert "Training lowers the token entropy, -0.400 [-0.400, -0.400]." in text
     assert "held, less grpo: raises token entropy, +0.300" in text and "the two move together" in text
