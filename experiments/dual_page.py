@@ -16,6 +16,11 @@ def page(out: dict[str, Any]) -> str:
     if out["training"]:
         lines += [f"Controls of training after {out['last']} steps, less {out['baseline']}:", ""]
         lines += table("control", out["training"], {k: TITLES[k] for k in TRAINING})
+    named = {"the start": out["curves"]["start"]["0"]}
+    if out["training"]:
+        named[f"{out['baseline']} after {out['last']} steps"] = out["curves"][out["baseline"]][str(out["last"])]
+    for name, ways in named.items():
+        lines += ["", f"Budgets, {name}:", "", *levels(ways)]
     titles = {k: TITLES[k] for k in TEST} | {"less majority": "accuracy less majority at equal tokens"}
     where = f"{out['baseline']} after {out['last']} steps" if out["training"] else "the policy"
     lines += ["", f"Budgets at test time less the plain response, {where}:", ""]
@@ -60,6 +65,18 @@ def verdict(out: dict[str, Any]) -> list[str]:
         apart = not (r[1] > 0 or r[2] < 0)
         together = "no relation of the two is seen, as separate failures have it" if apart else "the two move together"
         lines.append(f"Over checkpoints the correlation of training entropy and inflation is {_of(r)}: {together}.")
+    return lines
+
+
+def levels(ways: dict[str, Any]) -> list[str]:
+    """Lines of a table of means at each budget."""
+    keys = ("accuracy", "pass@8", "surprise", "answer_entropy", "between", "within", "token_entropy")
+    titles = [TITLES.get(k, "variance between problems") for k in keys]
+    lines = [f"| budget | tokens a problem | {' | '.join(titles)} |", f"|---|{'---:|' * (len(keys) + 1)}"]
+    for way, budgets in ways.items():
+        for budget, row in budgets.items():
+            cells = [f"{way} {budget}", f"{row['tokens']:.0f}", *(f"{row[k]:.3f}" if k in row else "" for k in keys)]
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

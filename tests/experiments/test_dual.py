@@ -61,6 +61,7 @@ def test_the_matrix_by_hand():
     assert np.isclose(out["curves"]["grpo"]["8"]["plain"]["0"]["between"], 1 / 8 - 1 / 4)
     text = dual_page.page(out)
     assert "Training lowers the token entropy, -0.400 [-0.400, -0.400]." in text
+    assert "| wait 1 | 25 | 0.375 | 0.500 | 5.000 |" in text.split("Budgets, grpo after 8 steps")[1]
     assert "held, less grpo: raises token entropy, +0.300" in text and "the two move together" in text
     with pytest.raises(InputError, match="no run of baseline 'grpo'"):
         summary([read[0], row("held,seed=0", 8, 0.4)])
