@@ -11,6 +11,7 @@ training (metrics.jsonl), and what thinking budgets do to its answers (methods/b
     plain     C responses to each problem, the chains.
     wait      every chain is made to go on with config.word, R rounds, its whole trace before it.
     retry     the same with only its last response before it: the refinement prompt where the word is `again`.
+    repeat    the same with its first response R times before it: as long, without new thought.
     exact     a thought of exactly N tokens, the word, the answer.
     majority  a vote of n of the chains, without further thought.
 
@@ -99,18 +100,13 @@ class Meter:
 
         texts, right = self._read(problems, first)
         plain = self._measures(right, texts, first, lengths(first))
-        out = {
-            "plain": {"0": plain},
-            "wait": {},
-            "retry": {},
-            "exact": {},
-            "majority": self._majority(right, texts, first),
-        }
+        out = {"plain": {"0": plain}, **{way: {} for way in (*budget.WAYS, "exact")}}
+        out["majority"] = self._majority(right, texts, first)
         for way in budget.WAYS:
             more = {"rounds": c.rounds, "word": self._word, "eos": eos, "way": way}
             spent = lengths(first)
             for number, done in enumerate(budget.continued(say, prompts, first, keys[0], **more, **sizes), 1):
-                spent = spent + lengths(done)
+                spent = lengths(done) + (lengths(first) if way == "repeat" else spent)
                 texts, right = self._read(problems, done)
                 out[way][str(number)] = self._measures(right, texts, done, spent)
         for n, key in zip(self._exact, keys[1:]):

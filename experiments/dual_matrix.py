@@ -20,14 +20,15 @@ from entropy_rl.laws import dilution, paired
 Ways = dict[str, dict[str, dict[str, Any]]]
 Spans = dict[str, dict[str, Any]]
 KEPT = ("accuracy", "pass@8", "surprise", "answer_entropy", "within", "token_entropy", "tokens")
-TRAINING = ("entropy", "pass@1", "pass@8", "plain_surprise", "inflation", "retry_inflation", "answer_inflation")
-TRAINING = (*TRAINING, "gain", "retry_gain", "within_change")
+TRAINING = ("entropy", "pass@1", "pass@8", "plain_surprise", "inflation", "retry_inflation", "repeat_inflation")
+TRAINING = (*TRAINING, "answer_inflation", "gain", "retry_gain", "within_change")
 TEST = ("token_entropy", "accuracy", "pass@8", "surprise", "answer_entropy", "within")
 TITLES = {
     **{"entropy": "token entropy", "token_entropy": "token entropy", "accuracy": "accuracy", "pass@1": "pass@1"},
     **{"pass@8": "pass@8", "plain_surprise": "answer entropy, plain", "surprise": "answer entropy"},
     **{"answer_entropy": "entropy over answers", "within": "variance within a problem"},
     **{"inflation": "its inflation, wait", "retry_inflation": "its inflation, retry"},
+    **{"repeat_inflation": "its inflation, repeat"},
     **{"answer_inflation": "inflation over answers, wait", "gain": "accuracy change, wait"},
     **{"retry_gain": "accuracy change, retry", "within_change": "change of variance within, wait"},
 }
@@ -90,8 +91,9 @@ def summary(
 
 def columns(ways: Ways) -> dict[str, np.ndarray]:
     """TRAINING of one policy, f[P] each; changes are from the plain response to the last round."""
-    plain, end, retry = (
-        {k: np.array(v) for k, v in ways[way][max(ways[way], key=int)].items()} for way in ("plain", "wait", "retry")
+    names = ("plain", "wait", "retry", "repeat")
+    plain, end, retry, repeat = (
+        {k: np.array(v) for k, v in ways[way][max(ways[way], key=int)].items()} for way in names
     )
     return {
         "entropy": plain["token_entropy"],
@@ -100,6 +102,7 @@ def columns(ways: Ways) -> dict[str, np.ndarray]:
         "plain_surprise": plain["surprise"],
         "inflation": end["surprise"] - plain["surprise"],
         "retry_inflation": retry["surprise"] - plain["surprise"],
+        "repeat_inflation": repeat["surprise"] - plain["surprise"],
         "answer_inflation": end["answer_entropy"] - plain["answer_entropy"],
         "gain": end["accuracy"] - plain["accuracy"],
         "retry_gain": retry["accuracy"] - plain["accuracy"],

@@ -5,8 +5,10 @@ The paper suppresses the end of a thought and appends "Wait" (its first control)
 
     continued   the response ends, its end token is left out, the wait word comes instead, and it goes on, R rounds.
                 `wait` keeps all that was written; `retry` keeps the question and the last response only, which with
-                the word `again` is the prompt of a refinement without critique (critique/sentences.py). In the first
-                round the two are the same. A policy that never met the word is out of distribution in both.
+                the word `again` is the prompt of a refinement without critique (critique/sentences.py). `repeat`, the
+                paper's control, writes the first response over and over and lets only the last one be drawn: as long
+                a trace as `wait`, and no new thought in it. In the first round all three are the same. A policy that
+                never met the word, or so long a trace, is out of distribution.
     exact       a thought of exactly N tokens, whose end tokens cannot be drawn, cut off there; then the wait word, and
                 the answer, drawn freely.
     parallel    N responses and a vote: methods/test_time.py.
@@ -33,7 +35,7 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
 
-WAYS = ("wait", "retry")
+WAYS = ("wait", "retry", "repeat")
 MOST = 1024  # prefixes served together: bounds the memory
 
 
@@ -91,7 +93,7 @@ def continued(
       say: of `sampler`.
       prompts, first: of N chains, the question and the response that is round 0.
       rounds: R, 1 or more. word: the wait word's tokens. eos: what is left out at the end of a response.
-      way: `wait` or `retry`.
+      way: one of WAYS.
       prompt_length, response_length: of the longest question and response, in tokens.
 
     Raises:
@@ -104,9 +106,10 @@ def continued(
     out, written = [], [list(p) for p in prompts]
     last = first
     for number in range(1, rounds + 1):
-        before = written if way == "wait" else [list(p) for p in prompts]
-        written = [[*p, *without_end(c.tokens, eos), *word] for p, c in zip(before, last, strict=True)]
-        width = prompt_length + (number if way == "wait" else 1) * (response_length + len(word))
+        before = [list(p) for p in prompts] if way == "retry" else written
+        added = first if way == "repeat" else last
+        written = [[*p, *without_end(c.tokens, eos), *word] for p, c in zip(before, added, strict=True)]
+        width = prompt_length + (1 if way == "retry" else number) * (response_length + len(word))
         last = say(written, jax.random.fold_in(key, number), max_new=response_length, width=width)
         out.append(last)
     return out

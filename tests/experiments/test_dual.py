@@ -26,7 +26,13 @@ def ways(entropy=0.5, rise=1.0, accuracy=(0.5, 0.5)):
     after = cell(accuracy=[0.25, 0.5], surprise=[2.0 + rise, 4.0 + rise], tokens=[20.0, 30.0])
     votes = {"1": (accuracy, 10), "2": ([0.5, 1.0], 20), "4": ([1.0, 1.0], 40), "16": ([1.0, 1.0], 160)}
     majority = {n: {"accuracy": a, "tokens": [t, t]} for n, (a, t) in votes.items()}
-    return {"plain": {"0": plain}, "wait": {"1": after}, "retry": {"1": after}, "majority": majority}
+    return {
+        "plain": {"0": plain},
+        "wait": {"1": after},
+        "retry": {"1": after},
+        "repeat": {"1": after},
+        "majority": majority,
+    }
 
 
 def row(run, step, entropy, **changes):

@@ -48,6 +48,9 @@ def test_the_end_is_left_out_and_the_word_comes():
     budget.continued(say, [[5], [6, 7]], first, jax.random.key(0), way="retry", **how)
     assert asked[0] == ([[5, 10, 11, 9], [6, 7, 12, 13, 14, 9]], 3, 6)  # the first round is the same
     assert asked[1] == ([[5, 21, 9], [6, 7, 30, 31, 9]], 3, 6)
+    asked.clear()
+    budget.continued(say, [[5], [6, 7]], first, jax.random.key(0), way="repeat", **how)
+    assert asked[1] == ([[5, 10, 11, 9, 10, 11, 9], [6, 7, 12, 13, 14, 9, 12, 13, 14, 9]], 3, 10)
     for bad in ({"way": "weight"}, {"way": "wait", "word": []}):
         with pytest.raises(InputError, match="wait word"):
             budget.continued(say, [[5]], first[:1], jax.random.key(0), **{**how, **bad})
