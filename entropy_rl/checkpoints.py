@@ -176,7 +176,7 @@ def restore_params(
     Args:
       path: a run's workdir, or its `checkpoints` folder. The run may be going on.
       abstract_params: a tree of jax.ShapeDtypeStruct with shardings; values are converted to its dtypes.
-      step: of the checkpoint that is wanted, and no other; None: the latest.
+      step: that of the checkpoint, None: the latest.
       say: told of a checkpoint that is damaged and passed over.
 
     Raises:
@@ -185,13 +185,21 @@ def restore_params(
     _quiet()
     path = Path(os.path.abspath(path))
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    wanted = sorted(_steps(folder), reverse=True) if step is None else [step]
-    for one in wanted:
-        problem, params = _attempt(_read_params, folder / str(one), abstract_params)
+    for there in sorted(steps(path), reverse=True):
+        if step not in (None, there):
+            continue
+        problem, params = _attempt(_read_params, folder / str(there), abstract_params)
         if params is not None:
             return params
-        say(f"checkpoint {folder / str(one)} is damaged and passed over ({problem})")
-    raise InputError(f"{path} holds no good checkpoint: give the --workdir of a run that has saved one")
+        say(f"checkpoint {folder / str(there)} is damaged and passed over ({problem})")
+    which = "" if step is None else f" {step}"
+    raise InputError(f"{path} holds no good checkpoint{which}: give the --workdir of a run that has saved one")
+
+
+def steps(path: str | os.PathLike) -> list[int]:
+    """Steps of the checkpoints of a workdir, or of a folder of checkpoints, rising; none where there is no folder."""
+    path = Path(path)
+    return sorted(_steps(path / "checkpoints" if (path / "checkpoints").is_dir() else path))
 
 
 def _read_params(path: Path, abstract_params: PyTree) -> PyTree:

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from entropy_rl import checkpoints
-from entropy_rl.checkpoints import Checkpoints, restore_params
+from entropy_rl.checkpoints import Checkpoints, restore_params, steps
 from entropy_rl.errors import InputError
 from tests import saving
 from tests.saving import abstract, bits, halve
@@ -252,6 +252,14 @@ def test_params_alone(copy):
     halved = restore_params(copy, half)
     for name in ("layer_0", "layer_1"):
         assert bits(halved[name]) == bits(jax.tree.map(lambda x: x.astype(jnp.bfloat16), make_state(4).params[name]))
+
+
+def test_params_of_a_step(copy):
+    wanted = abstract(make_state().params)
+    assert steps(copy) == steps(copy / "checkpoints") == [3, 4] and steps(copy / "nothing") == []
+    assert bits(restore_params(copy, wanted, step=3)) == bits(make_state(3).params)
+    with pytest.raises(InputError, match="no good checkpoint 5"):
+        restore_params(copy, wanted, step=5)
 
 
 def test_params_of_a_damaged_checkpoint_are_not_used_and_nothing_is_moved(copy):

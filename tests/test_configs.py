@@ -223,6 +223,7 @@ SWEEPS = (
     "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py "
     "darling.py rlp.py rlp.py:early elicit.py rlsf.py"
     "forking.py:countdown forking.py:grid forking.py:gym forking.py:critique"
+    "darling.py dual.py"
 ).split()
 
 

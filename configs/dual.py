@@ -1,0 +1,39 @@
+"""Entropy in training and answers under a thinking budget, on the same checkpoints (arXiv:2506.04210; ours).
+
+python -m experiments.dual --config=configs/dual.py --config.runs=runs/dual --config.init=runs/dual/start \\
+    --workdir=runs/dual-table
+
+The runs are those of configs/sweeps/dual.py. Without --config.runs the policy of --config.init alone is measured.
+Time: about 5 minutes on one core for 49 checkpoints. Expect what the README's results say of the two failures.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import common
+
+
+def get_config(arg=""):
+    """`:smoke` puts an untrained policy through a round and a budget."""
+    c = common.base(levels=(3, 4, 5))
+    del c.checkpoint
+    c.task.args.talk = True
+    c.eval = ConfigDict({"split": "test", "problems": 96})
+    c.init = placeholder(str)  # workdir of the policy that all runs start from; None: random weights
+    c.runs = ""  # a folder with runs <control>,seed=<k>; "": none, only config.init
+    c.steps = (0, 40, 80, 160)  # checkpoints that are measured; 0 is config.init
+    c.baseline = "grpo"  # the control that others are compared with
+    c.word = "again"  # the wait word; "wrong" is another that the policy can say
+    c.rounds = 3  # of going on
+    c.exact = (6, 24, 48)  # tokens of a thought of fixed length
+    c.chains = 8  # responses a problem, each of which goes on
+    c.vote = "solution"  # or "answer", which in Countdown the question states
+    c.interval = 0.9
+    c.draws = 2000  # of the bootstraps
+    c.rollout = common.rollout()
+    c.optimizer = common.optimizer(1e-3)  # a policy is restored with one
+    if common.variant(arg, "smoke"):
+        c.model.name = "test"
+        c.eval.problems = 6
+        c.update(chains=2, rounds=1, exact=(4,), draws=100)
+    return c
