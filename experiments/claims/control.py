@@ -85,9 +85,9 @@ def _height(row: list[str]) -> float:
     return -float(row[2]) if row[2] != "-" else 0.0
 
 
-def plain_studies(studies: list[Study]) -> list[tuple[Study, Arm]]:
-    """RL studies with evaluations, several arms and a plain one."""
-    found = [(s, s.plain()) for s in studies if s.kind == "rl" and len(s.arms) > 1]
+def plain_studies(studies: list[Study], several: bool = True) -> list[tuple[Study, Arm]]:
+    """RL studies with evaluations and a plain arm, and with others beside it if there must be `several`."""
+    found = [(s, s.plain()) for s in studies if s.kind == "rl" and (len(s.arms) > 1 or not several)]
     return [(s, plain) for s, plain in found if plain and plain.first.task]
 
 
@@ -119,6 +119,18 @@ def forking(data: Data, studies: list[Study], how: How) -> Verdict:
                         f"{study.name}: {what} at the end from the {arm.share:.0%} of highest entropy, less all tokens"
                     )
                     out.tests.append(judge(title, span, how, len(pairs), above=-how.margin))
+        others = [arm for arm in study.arms if arm.first.get("weight.args.bottom")]
+        for arm in few:
+            for other in others:
+                if arms.differ(arm, other) <= {"weight.args.bottom", "weight.args.frac"}:
+                    pairs = common(arm, other)
+                    x, y = ([of.runs[s] for s in pairs] for of in (arm, other))
+                    rest = 1 - other.first.get("weight.args.frac", 0)
+                    what = (
+                        f"{study.name}: pass@1 from the {arm.share:.0%} of highest entropy, less the other {rest:.0%}"
+                    )
+                    out.tests.append(judge(what, paired_span(x, y, "pass@1", 1, how), how, len(pairs), above=0.0))
+                    out.runs += y
         if rows:
             header = ["arm", "tokens", "beside", "seeds", "pass@1", "pass@k", "what else differs"]
             out.details.append((f"{study.name}: learning from the tokens of highest entropy", header, rows))
@@ -173,7 +185,8 @@ FORKING = Claim(
     definition=(
         f"Learning from the tokens of highest entropy only, {SHARE:.0%} of them or fewer, against learning "
         "from all, in the same study: pass@1 and pass@k at the end, paired. For the claim: no worse "
-        "than the margin. Each arm is compared with the one of all tokens that differs from it least."
+        "than the margin, and better than from the other tokens alone, where that was tried. Each arm is "
+        "compared with the one of all tokens that differs from it least."
     ),
     needs="RL arms with weight.name=top_entropy and frac of .25 or less, one of all tokens, 3 common seeds",
     decides="a sweep of the share from 5 to 100 % with the same clip, and the other 80 % alone beside it",

@@ -31,9 +31,9 @@ def verdicts(judged: Judged) -> Figure:
         ax.text(total + 0.15, y, found.verdict, va="center", fontsize="small")
     ax.set_yticks(place, [claim.text if len(claim.text) < 60 else claim.text[:57] + "..." for claim, _ in shown])
     ax.set_ylim(len(shown) - 0.5, -0.5)
-    ax.set_xlim(0, max(left.max(), 1) * 1.18)
+    ax.set_xlim(0, max(left.max(), 1) * 1.22)
     ax.set_xlabel("tests")
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    ax.legend(frameon=False, fontsize="small", loc="upper right")
     ax.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -105,18 +105,18 @@ def selects(plots: Plots) -> Figure:
 def bottleneck(plots: Plots) -> Figure:
     """What is not solved: problems without a right attempt, and right attempts that are rare."""
     studies = list(dict.fromkeys(point["study"] for point in plots))
-    figure, axes = _panels(len(studies), 0.9 + 0.34 * max(sum(p["study"] == s for p in plots) for s in studies))
+    figure, axes = _panels(len(studies), 1.3 + 0.34 * max(sum(p["study"] == s for p in plots) for s in studies))
     for ax, study in zip(axes, studies):
         points = [point for point in plots if point["study"] == study]
-        place, k = np.arange(len(points)), points[0]["k"]
+        place = np.arange(len(points))
         coverage, selection = (np.array([point[key] for point in points]) for key in ("coverage", "selection"))
-        ax.barh(place, coverage, color=figures.VERMILLION, label=f"coverage: none right in {k}")
-        ax.barh(place, selection, left=coverage, color=figures.BLUE, label="selection: right ones are rare")
+        ax.barh(place, coverage, color=figures.VERMILLION, label="coverage gap: no attempt is right")
+        ax.barh(place, selection, left=coverage, color=figures.BLUE, label="selection gap: right ones are rare")
         ax.set_yticks(place, [point["arm"] for point in points])
-        ax.set_ylim(len(points) - 0.5, -1.4)
-        ax.set(title=study, xlabel="1 − pass@1")
-        ax.legend(frameon=False, fontsize="small", loc="upper center", ncols=2)
+        ax.set_ylim(len(points) - 0.5, -0.5)
+        ax.set(title=f"{study}, {points[0]['k']} attempts", xlabel="1 − pass@1")
         ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 

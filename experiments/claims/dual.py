@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from experiments.claims.arms import Study
 from experiments.claims.data import Data
-from experiments.claims.judge import Claim, How, Verdict, judge, spelled
+from experiments.claims.judge import Claim, How, Verdict, judge, spelled, triple
 
 NATS = 0.1  # of the entropy of answers: a change that is worth the name
 CORRELATION = 0.5
@@ -39,11 +38,11 @@ def dual(data: Data, studies: list[Study], how: How) -> Verdict:
                 what = f"{where}: inflation of answer entropy under {control}, which holds entropy, less the baseline's"
                 out.tests.append(judge(what, span, how, count, within=(-NATS, NATS)))
         found = (correlation or {}).get("inflation", {})
-        if isinstance(found, dict) and _triple(found.get("within")):
+        if isinstance(found, dict) and triple(found.get("within")):
             what = f"{where}: correlation of training entropy with inflation, within runs"
             count = int(found.get("runs", 0))
             out.tests.append(
-                judge(what, _triple(found["within"]), how, count, "runs", within=(-CORRELATION, CORRELATION))
+                judge(what, triple(found["within"]), how, count, "runs", within=(-CORRELATION, CORRELATION))
             )
         header = [
             "control",
@@ -66,17 +65,9 @@ def _span(row: Any, key: str) -> tuple[int, tuple[float, float, float] | None]:
     cell = row.get(key) if isinstance(row, dict) else None
     if not isinstance(cell, dict):
         return 0, None
-    span = _triple([cell.get(name) for name in ("value", "low", "high")])
+    span = triple([cell.get(name) for name in ("value", "low", "high")])
     seeds = cell.get("seeds", 0)
     return (seeds if isinstance(seeds, int) else 0), span
-
-
-def _triple(values: Any) -> tuple[float, float, float] | None:
-    if not (isinstance(values, list) and len(values) == 3):
-        return None
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-        return None
-    return float(values[0]), float(values[1]), float(values[2])
 
 
 DUAL = Claim(

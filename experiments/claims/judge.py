@@ -306,3 +306,12 @@ def least_attempts(runs: Iterable[Run]) -> int:
     """The largest k that all runs can say something about."""
     ks = [max((a.n if (a := run.attempts()) else 0), run.largest()) for run in runs]
     return min(ks, default=0)
+
+
+def triple(values: Any) -> tuple[float, float, float] | None:
+    """(value, low, high) of a list in json; None of anything else."""
+    if not (isinstance(values, list) and len(values) == 3):
+        return None
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+        return None
+    return float(values[0]), float(values[1]), float(values[2])

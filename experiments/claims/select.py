@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from experiments.claims.arms import Arm, Study
@@ -18,6 +20,7 @@ from experiments.claims.judge import (
     measure,
     paired_span,
     spelled,
+    triple,
 )  # fmt: skip
 
 
@@ -65,8 +68,11 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
             means = np.mean([of[1:] for of in found], axis=0)
             out.plots.append({"study": study.name, "arm": name, "ks": found[0][0], "start": means[0], "end": means[1]})
     for document in data.documents:
-        if elicited(document.content, out, how, str(document.path)):
-            out.files.append(document.path)
+        try:
+            if elicited(document.content, out, how, document.path.parent.name):
+                out.files.append(document.path)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            out.missing.append(f"{document.path}: not as experiments.elicit writes it")
     if rows:
         header = ["study", "arm", "seeds", "pass@1 less start's", "pass@k less start's", "k", "k* of each seed"]
         title = "k*: the smallest k, of those known, at which the start's pass@k is at least the trained policy's"
@@ -89,9 +95,33 @@ def curves(end: Run, start: Run, k: int, before: bool) -> tuple[list[int], list[
     return ks, x, y
 
 
-def elicited(content: dict, out: Verdict, how: How, where: str) -> bool:
-    """Reads an elicit.json into tests; False for another document."""
-    return False
+def elicited(content: dict[str, Any], out: Verdict, how: How, where: str) -> bool:
+    """Tests of an elicit.json (experiments.elicit), which `where` names; False for another document.
+
+    Besides pass@1 and pass@k of RL less the base's: the share of problems that RL solves and none of the base's n
+    samples did, less that of the base sampled again, which is what chance brings.
+    """
+    ways = content.get("ways")
+    if not (isinstance(ways, dict) and isinstance(ways.get("rl"), dict) and isinstance(content.get("samples"), int)):
+        return False
+    count, n = content.get("seeds", 0), content["samples"]
+    spans = [triple(ways["rl"].get("less base", {}).get(str(k))) for k in (1, n)]
+    out.tests.append(judge(f"{where}, RL: pass@1 less the base's", spans[0], how, count, above=0.0))
+    out.tests.append(judge(f"{where}, RL: pass@{n} less the base's", spans[1], how, count, below=how.margin))
+    new = [[len(ids) for ids in ways.get(way, {}).get("new") or []] for way in ("rl", "again")]
+    if new[0] and len(new[0]) == len(new[1]) and content.get("problems"):
+        share = [(x - y) / content["problems"] for x, y in zip(*new)]
+        what = f"{where}, RL: share of problems solved that none of the base's {n} samples solved, less by chance"
+        out.tests.append(judge(what, mean_span(share, how), how, len(share), below=how.margin))
+    rows = []
+    for way, of in ways.items():
+        less = [spelled(triple((of.get("less base") or {}).get(str(k)))) for k in (1, n)]
+        star = (of.get("crossover") or {}).get("mean")
+        told = "-" if way == "base" else f"> {n}" if star is None else f"{star:.1f}"
+        rows.append([way, *(f"{of['pass'][str(k)]:.3f}" for k in (1, n)), *less, told])
+    header = ["way", "pass@1", f"pass@{n}", "pass@1 less the base's", f"pass@{n} less the base's", "k*"]
+    out.details.append((f"{where}: what else brings out of the base", header, rows))
+    return True
 
 
 def bottleneck(data: Data, studies: list[Study], how: How) -> Verdict:
