@@ -26,7 +26,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.laws.analyse import plain
 from experiments import checks, launch
 from experiments.claims import arms, data, drawings, page
-from experiments.claims.judge import How
+from experiments.claims.judge import UNDECIDED, How
 from experiments.claims.table import CLAIMS
 
 DEFAULT = Path("notebooks/data")
@@ -47,6 +47,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     found = data.read(_folders(config.runs))
     studies = arms.studies(found.runs)
     judged = [(claim, claim.test(found, studies, how)) for claim in CLAIMS]
+    for _, verdict in judged:
+        if verdict.verdict == UNDECIDED and not verdict.missing:
+            verdict.missing.append(f"all tests are open: fewer than {how.least} seeds or runs, or intervals too wide")
 
     folder, commit = Path(workdir), launch.git_commit() or page.UNKNOWN
     command = _command()

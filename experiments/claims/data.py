@@ -99,18 +99,22 @@ class Run:
         found = [re.fullmatch(r"pass@(\d+)", row["metric"]) for row in self.evals]
         return max((int(m[1]) for m in found if m), default=0)
 
-    def attempts(self, *, start: bool = False) -> Attempts | None:
-        """Right attempts problem by problem: at the end, or before training."""
-        if not start and self.problems:
+    def attempts(self, when: str = "last") -> Attempts | None:
+        """Right attempts problem by problem.
+
+        when: "last" is the last evaluation with its many attempts, or the end of the course where there is none;
+        "start" and "end" are of the course, the same problems all along.
+        """
+        if when == "last" and self.problems:
             rows = sorted(self.problems, key=lambda row: str(row["id"]))
             if len({row["n"] for row in rows}) == 1:
                 levels = np.array([row["level"] for row in rows]) if all("level" in row for row in rows) else None
                 ids = tuple(row["id"] for row in rows)
                 return Attempts(rows[0]["n"], np.array([[row["right"] for row in rows]]), ids, levels)
-        rows = [r for r in self.solved if r["task"] == self.task and (r["step"] == 0 or not start)]
+        rows = [r for r in self.solved if r["task"] == self.task and (r["step"] == 0 or when != "start")]
         if not rows:
             return None
-        rows = rows[:1] if start else rows[-last(len(rows)) :]
+        rows = rows[:1] if when == "start" else rows[-last(len(rows)) :]
         n, P = rows[-1]["n"], len(rows[-1]["right"])
         right = np.array([r["right"] for r in rows if (r["n"], len(r["right"])) == (n, P)])
         return Attempts(n, right, (self.task, P), self._levels(P))

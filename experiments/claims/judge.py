@@ -208,10 +208,13 @@ def spread_span(values: ArrayLike, how: How) -> tuple[float, float, float]:
     return tau[0], tau[1], tau[2]
 
 
-def measure(run: Run, what: str, k: int, *, start: bool = False) -> NDArray | None:
-    """[P] of the problems where they are known, else [1]: pass@1, pass@k, or a metric of evaluations."""
-    if what in ("pass@1", "pass@k", "never"):
-        if attempts := run.attempts(start=start):
+def measure(run: Run, what: str, k: int, when: str = "last") -> NDArray | None:
+    """[P] of the problems where they are known, else [1]: pass@1, pass@k, or a metric of evaluations.
+
+    when: as in `Run.attempts`.
+    """
+    if what in ("pass@1", "pass@k"):
+        if attempts := run.attempts(when):
             if what == "pass@1":
                 return attempts.right.mean(axis=0) / attempts.n
             if what == "pass@k" and k <= attempts.n:
@@ -220,7 +223,7 @@ def measure(run: Run, what: str, k: int, *, start: bool = False) -> NDArray | No
     else:
         metric = what
     steps, values = run.curve(metric)
-    if start:
+    if when == "start":
         return values[:1] if len(steps) and steps[0] == 0 else None
     end = run.end(metric)
     return None if end is None else np.array([end])
@@ -233,18 +236,19 @@ def paired_span(
 
     starts: y before training. log: of the logarithm, for measures of a whole evaluation. None where one lacks it.
     """
-    sides = [[measure(run, what, k) for run in x], [measure(run, what, k, start=starts) for run in y]]
+    when = ("end", "start") if starts else ("last", "last")
+    sides = [[measure(run, what, k, at) for run in side] for side, at in zip((x, y), when)]
     if not x or any(values is None for side in sides for values in side):
         return None
     if log:
         sides = [[np.log(np.maximum(values.mean(keepdims=True), 1e-9)) for values in side] for side in sides]
-    if len({len(values) for side in sides for values in side}) > 1 or not _same_problems(x, y, starts):
+    if len({len(values) for side in sides for values in side}) > 1 or not _same_problems([*zip(x, y)], when):
         sides = [[values.mean(keepdims=True) for values in side] for side in sides]
     return _span(np.stack(sides[0]), np.stack(sides[1]), how)
 
 
-def _same_problems(x: Sequence[Run], y: Sequence[Run], starts: bool) -> bool:
-    found = [run.attempts() for run in x] + [run.attempts(start=starts) for run in y]
+def _same_problems(pairs: Sequence[tuple[Run, ...]], when: Sequence[str]) -> bool:
+    found = [run.attempts(at) for pair in pairs for run, at in zip(pair, when)]
     return len({attempts and attempts.problems for attempts in found}) == 1
 
 
@@ -279,8 +283,8 @@ def mean_runs_span(
         if any(v is None for row in values for v in row):
             return None, seeds
         tables.append(values)
-    flat = [run for arm in (*some, *others) for run in (arm.runs[s] for s in seeds)]
-    same = len({len(v) for table in tables for row in table for v in row}) == 1 and _same_problems(flat, [], False)
+    flat = [(arm.runs[s],) for arm in (*some, *others) for s in seeds]
+    same = len({len(v) for table in tables for row in table for v in row}) == 1 and _same_problems(flat, ("last",))
     means = []
     for table in tables:
         rows = [[v if same and not log else v.mean(keepdims=True) for v in row] for row in table]
@@ -302,9 +306,9 @@ def spelled(span: tuple[float, float, float] | None, digits: int = 3, sign: bool
     return f"{one(span[0])} [{one(span[1])}, {one(span[2])}]" if math.isfinite(span[1]) else f"{one(span[0])} [-]"
 
 
-def least_attempts(runs: Iterable[Run]) -> int:
+def least_attempts(runs: Iterable[Run], when: str = "last") -> int:
     """The largest k that all runs can say something about."""
-    ks = [max((a.n if (a := run.attempts()) else 0), run.largest()) for run in runs]
+    ks = [a.n if (a := run.attempts(when)) else run.largest() for run in runs]
     return min(ks, default=0)
 
 

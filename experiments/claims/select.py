@@ -49,7 +49,9 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
         ends = [end for end, _ in members]
         starts = [start or end for end, start in members]
         before = members[0][1] is None
-        k = min([least_attempts(ends), least_attempts(starts)])
+        k = min(
+            least_attempts(ends, "end" if before else "last"), least_attempts(starts, "start" if before else "last")
+        )
         if k < 2:
             continue
         spans = [paired_span(ends, starts, what, k, how, starts=before) for what in ("pass@1", "pass@k")]
@@ -84,10 +86,11 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
 
 def curves(end: Run, start: Run, k: int, before: bool) -> tuple[list[int], list[float], list[float]]:
     """(ks, pass@k of the start, of the end): every k where attempts are known problem by problem, else those logged."""
+    when = ("start", "end") if before else ("last", "last")
     ks, x, y = [], [], []
     for at in range(1, k + 1):
         what = "pass@1" if at == 1 else "pass@k"
-        of = [measure(start, what, at, start=before), measure(end, what, at)]
+        of = [measure(start, what, at, when[0]), measure(end, what, at, when[1])]
         if of[0] is not None and of[1] is not None:
             ks.append(at)
             x.append(float(of[0].mean()))
