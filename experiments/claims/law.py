@@ -226,7 +226,7 @@ COEFFICIENTS = Claim(
     literature=(
         ("2505.22617", "its Figure 13: coefficients do change with the training data"),
         ("2510.13786", "ScaleRL: asymptotes differ between losses (CISPO and GSPO above DAPO)"),
-        ("2603.11682", "off-policy updates, clip bounds and precision change the course of entropy"),
+        ("2603.11682", "the clip bounds the change of entropy, and the sampler's precision can turn its sign"),
     ),
     test=coefficients,
 )

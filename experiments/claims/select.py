@@ -10,8 +10,11 @@ from experiments.claims.arms import Arm, Study
 from experiments.claims.control import holders, plain_studies
 from experiments.claims.data import Data, Run
 from experiments.claims.judge import (
+    AGAINST,
+    FOR,
     Claim,
     How,
+    Test,
     Verdict,
     common,
     judge,
@@ -130,6 +133,7 @@ def elicited(content: dict[str, Any], out: Verdict, how: How, where: str) -> boo
 def bottleneck(data: Data, studies: list[Study], how: How) -> Verdict:
     """What a policy that holds entropy fails by: problems with no right attempt, or right ones that are rare."""
     out = Verdict()
+    moves: dict[str, list[tuple[float, float, float]]] = {}
     for study, plain in plain_studies(studies):
         held = holders(study, plain, how)
         if not held:
@@ -159,7 +163,8 @@ def bottleneck(data: Data, studies: list[Study], how: How) -> Verdict:
                 rows.append([arm.name, str(len(of)), str(k), str(level), *(spelled(s, sign=False) for s in spans)])
         header = ["arm", "seeds", "k", "level", "coverage gap, 1 − pass@k", "selection gap, pass@k − pass@1"]
         out.details.append((f"{study.name}: what is not solved at the end", header, rows))
-        out.remarks += moved(study, plain, held, how)
+        moves |= moved(study, plain, held, how)
+    out.remarks += in_words(moves, out.tests)
     if not out.tests:
         out.missing.append("no study with a plain arm and one that holds entropy, 3 common seeds each")
     return out
@@ -185,19 +190,32 @@ def levels(arm: Arm, k: int) -> dict[int, list[tuple[float, float]]]:
     return dict(sorted(found.items()))
 
 
-def moved(study: Study, plain: Arm, held: list[Arm], how: How) -> list[str]:
-    """How much of either gap holding entropy closes or opens, in a sentence for each arm."""
-    found = []
+def moved(study: Study, plain: Arm, held: list[Arm], how: How) -> dict[str, list[tuple[float, float, float]]]:
+    """{study and arm: what holding entropy does to the coverage gap and to the selection gap, with intervals}."""
+    found = {}
     for arm in held:
         seeds = common(arm, plain)
         k = least_attempts(of.runs[s] for of in (arm, plain) for s in seeds)
         x, y = ([gap(of.runs[s], k) for s in seeds] for of in (arm, plain))
-        if any(g is None for g in (*x, *y)):
-            continue
-        change = np.array(x) - np.array(y)
-        spans = [spelled(mean_span(change[:, i], how)) for i in (0, 1)]
-        found.append(f"{study.name}: {arm.name} less {plain.name}: coverage gap {spans[0]}, selection gap {spans[1]}.")
+        if not any(g is None for g in (*x, *y)):
+            change = np.array(x) - np.array(y)
+            found[f"{study.name}: {arm.name} less {plain.name}"] = [mean_span(change[:, i], how) for i in (0, 1)]
     return found
+
+
+def in_words(moves: dict[str, list[tuple[float, float, float]]], tests: list[Test]) -> list[str]:
+    """The answer, from the intervals alone."""
+    if not moves:
+        return []
+    closed, opened = (sum(of[0][2] < 0 for of in moves.values()), sum(of[1][1] > 0 for of in moves.values()))
+    larger = {side: sum(test.outcome == side for test in tests) for side in (FOR, AGAINST)}
+    lines = [
+        f"Of {len(moves)} arms that hold entropy, the coverage gap is smaller than the plain arm's in {closed} and the "
+        f"selection gap larger in {opened}. What is left is mostly selection in {larger[FOR]}, mostly coverage in "
+        f"{larger[AGAINST]}, and not to be told in {len(tests) - larger[FOR] - larger[AGAINST]}."
+    ]
+    told = [f"{name}: coverage gap {spelled(a)}, selection gap {spelled(b)}" for name, (a, b) in moves.items()]
+    return [*lines, "; ".join(told) + "."]
 
 
 SELECTS = Claim(
