@@ -201,7 +201,7 @@ def _document(path: Path, say) -> Iterator[Document]:
     except (OSError, ValueError) as e:
         say(f"{path}: left out, as it is not json ({type(e).__name__})")
         return
-    if isinstance(content, dict):
+    if isinstance(content, dict) and not {"claims", "rule"} <= content.keys():  # a report of ours
         yield Document(path, content)
 
 
