@@ -10,7 +10,7 @@ from typing import Any
 from experiments.claims.arms import Study
 from experiments.claims.control import plain_studies
 from experiments.claims.data import Data, Run
-from experiments.claims.judge import Claim, How, Test, Verdict, judge, mean_span, spelled
+from experiments.claims.judge import Claim, How, Test, Verdict, judge, mean_span, of_json, spelled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,36 @@ def calibration(data: Data, studies: list[Study], how: How) -> Verdict:
         elif not base:
             out.missing.append(f"{folder}: no calibration of the start of its runs ({', '.join(sorted(starts))})")
     if not found:
+        _tables(data, studies, how, out)
+    if not (found or out.tests):
         out.missing.append("no calibration.json (experiments.calibrate) of policies before and after self-feedback")
     return out
+
+
+def _tables(data: Data, studies: list[Study], how: How, out: Verdict) -> None:
+    """Tests of a table of looks (table.json of experiments.compare_calibration), whose arms are told by their runs."""
+    taught = {arm.name: arm for study in studies if study.kind == "self_feedback" for arm in study.arms}
+    for document in data.documents:
+        table = document.content.get("arms")
+        if not (isinstance(table, dict) and isinstance(document.content.get("spans"), list)):
+            continue
+        for name in table:
+            row = table[name].get("difference") if isinstance(table[name], dict) else None
+            if name not in taught or not isinstance(row, dict):
+                continue
+            arm = taught[name]
+            span = str(arm.first.get("branches.span", "answer"))
+            key = f"ece/{span}" if f"ece/{span}" in row else "ece/answer"
+            where = f"{document.path.parent.name}, {name}"
+            count, ece = of_json(row, key)
+            out.tests.append(judge(f"{where}: ECE of the {span} (%) less the start's", ece, how, count, below=0.0))
+            count, right = of_json(row, "greedy")
+            what = f"{where}: greedy accuracy less the start's"
+            out.tests.append(judge(what, right, how, count, above=-how.margin))
+            out.runs += list(arm.runs.values())
+            out.files.append(document.path)
+        if document.path not in out.files:
+            out.missing.append(f"{document.path}: none of its arms has runs of experiments.self_feedback here")
 
 
 def _of(names: set[str], here: list[Look], runs: dict[str, Run]) -> dict[int, Look]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from experiments.claims.arms import Study
 from experiments.claims.data import Data
-from experiments.claims.judge import Claim, How, Verdict, judge, spelled, triple
+from experiments.claims.judge import Claim, How, Verdict, judge, of_json, spelled, triple
 
 NATS = 0.1  # of the entropy of answers: a change that is worth the name
 CORRELATION = 0.5
@@ -23,16 +21,16 @@ def dual(data: Data, studies: list[Study], how: How) -> Verdict:
         out.files.append(document.path)
         where = document.path.parent.name
         baseline = f"{content['baseline']} less the start"
-        count, span = _span(training.get(baseline), "entropy")
+        count, span = of_json(training.get(baseline), "entropy")
         out.tests.append(judge(f"{where}: token entropy, {baseline}", span, how, count, below=0.0))
         rounds = f"wait {content.get('rounds')}"
-        count, span = _span(test.get(rounds), "surprise")
+        count, span = of_json(test.get(rounds), "surprise")
         out.tests.append(judge(f"{where}: answer entropy after '{rounds}', less plain", span, how, count, above=0.0))
         rows = []
         for control, row in training.items():
-            _, moved = _span(row, "entropy")
-            count, span = _span(row, "inflation")
-            rows.append([control, str(count), spelled(moved), spelled(span), spelled(_span(row, "gain")[1])])
+            _, moved = of_json(row, "entropy")
+            count, span = of_json(row, "inflation")
+            rows.append([control, str(count), spelled(moved), spelled(span), spelled(of_json(row, "gain")[1])])
             held = moved is not None and moved[1] > 0 and control != baseline
             if held:
                 what = f"{where}: inflation of answer entropy under {control}, which holds entropy, less the baseline's"
@@ -58,16 +56,6 @@ def dual(data: Data, studies: list[Study], how: How) -> Verdict:
             "same checkpoints)"
         )
     return out
-
-
-def _span(row: Any, key: str) -> tuple[int, tuple[float, float, float] | None]:
-    """(seeds, (value, low, high)) of a paired difference in json."""
-    cell = row.get(key) if isinstance(row, dict) else None
-    if not isinstance(cell, dict):
-        return 0, None
-    span = triple([cell.get(name) for name in ("value", "low", "high")])
-    seeds = cell.get("seeds", 0)
-    return (seeds if isinstance(seeds, int) else 0), span
 
 
 DUAL = Claim(

@@ -319,3 +319,12 @@ def triple(values: Any) -> tuple[float, float, float] | None:
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
         return None
     return float(values[0]), float(values[1]), float(values[2])
+
+
+def of_json(row: Any, key: str) -> tuple[int, tuple[float, float, float] | None]:
+    """(seeds, (value, low, high)) of a paired difference in json."""
+    cell = row.get(key) if isinstance(row, dict) else None
+    if not isinstance(cell, dict):
+        return 0, None
+    seeds = cell.get("seeds", 0)
+    return (seeds if isinstance(seeds, int) else 0), triple([cell.get(name) for name in ("value", "low", "high")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ def page(
     """The whole page; figures: a path for the ids of claims that have one, and for "verdicts"."""
     claims = [(claim, found) for claim, found in judged if claim.id != QUESTION]
     counts = collections.Counter(found.verdict for _, found in claims)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    words = {"holds": "hold", "holds partly": "hold partly", "fails": "fail", UNDECIDED: "are undecided"}
+    told = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict])
     parts = [
         "# The claims, tested again",
         f"Verdicts on {len(data.runs)} runs and {len(data.documents)} other results, for their setting and no "
@@ -41,7 +41,7 @@ def page(
     ]
     parts += [_figure("verdicts", "Tests for, against and open, claim by claim.", figures)]
     parts += [section(claim, found, figures) for claim, found in judged]
-    parts += [_runs(data, studies), _notes(data, studies)]
+    parts += [_runs(judged, data, studies), _notes(data, studies)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -53,7 +53,7 @@ def _summary(claims: Judged) -> str:
         tests = collections.Counter(test.outcome for test in found.tests)
         count = "/".join(str(tests[key]) for key in ("for", "against", "open"))
         main = main_test(claim, found)
-        value = f"{main.what} {spelled((main.value, main.low, main.high))}" if main else ""
+        value = f"{main.what}: {_value(main)}" if main else ""
         rows.append([f"[{claim.text}](#{claim.id})", f"**{found.verdict}**", count, told, value])
     header = ["claim", "verdict", "tests for/against/open", "place by place", "one of them, with its interval"]
     return table(header, rows)
@@ -85,8 +85,13 @@ def section(claim: Claim, found: Verdict, figures: dict[str, str]) -> str:
 
 
 def _row(test: Test) -> list[str]:
-    value = spelled((test.value, test.low, test.high)) if math.isfinite(test.value) else "-"
-    return [test.what, value, test.said, test.units, f"**{test.outcome}**" if test.outcome != "open" else "open"]
+    return [test.what, _value(test), test.said, test.units, f"**{test.outcome}**" if test.outcome != "open" else "open"]
+
+
+def _value(test: Test) -> str:
+    """With signs where the side of 0 is what counts."""
+    span = (test.value, test.low, test.high)
+    return spelled(span, sign=test.said.endswith(" 0") or min(span) < 0)
 
 
 def _behind(found: Verdict) -> str:
@@ -137,7 +142,7 @@ def versions(about: dict[str, Any]) -> str:
     return ", ".join(f"{key} {found[key]}" for key in ("python", "jax") if key in found)
 
 
-def _runs(data: Data, studies: list[Study]) -> str:
+def _runs(judged: Judged, data: Data, studies: list[Study]) -> str:
     folders: dict[Path, list[Study]] = {}
     for study in studies:
         folders.setdefault(study.folder, []).append(study)
@@ -149,11 +154,13 @@ def _runs(data: Data, studies: list[Study]) -> str:
         steps = sorted({str(run.get("steps", run.get("rounds", "?"))) for run in runs})
         cells = [about["seeds"], ", ".join(steps), about["commits"], about["hardware"], about["versions"]]
         rows.append([shown(folder), kinds, str(sum(len(s.arms) for s in members)), str(len(runs)), *cells])
+    used = {path for _, found in judged for path in found.files}
     for document in data.documents:
-        content = document.content
-        commit = str(content.get("git_commit") or UNKNOWN)
-        commit = commit[:7] if commit != UNKNOWN and not commit.startswith("[") else commit.strip("[]'")[:40]
-        rows.append([shown(document.path), "json", "", "", UNKNOWN, "", commit, hardware(content), versions(content)])
+        if document.path in used:
+            content = document.content
+            commit = str(content.get("git_commit") or UNKNOWN)
+            cells = [commit if commit == UNKNOWN else commit[:7], hardware(content), versions(content)]
+            rows.append([shown(document.path), "json", "", "", "", "", *cells])
     if not rows:
         return "## Runs\n\nNone was found."
     header = ["folder or file", "kind", "settings", "runs", "seeds", "steps", "commit", "hardware", "versions"]

@@ -392,6 +392,18 @@ def test_calibration(tmp_path, after, verdict):
     assert found.verdict == verdict and found.tests[0].value == pytest.approx(after - 30)
 
 
+def test_a_table_of_calibrations(tmp_path):
+    """Its arms are told by the configs of their runs: without those nothing is known of them."""
+    row = {"ece/answer": cell(-5, 1), "greedy": cell(0.0, 0.01)}
+    (tmp_path / "t").mkdir()
+    arms_of = {"base": {}, "x": {"difference": row}, "y": {"difference": row}}
+    (tmp_path / "t" / "table.json").write_text(json.dumps({"arms": arms_of, "spans": ["answer"], "baseline": "base"}))
+    assert "none of its arms" in judged(confidence.CALIBRATION, tmp_path).missing[0]
+    plant(tmp_path / "x,seed=0", {"arm": "dpo", "branches": {"span": "answer"}, "init": "s"})
+    found = judged(confidence.CALIBRATION, tmp_path)
+    assert found.verdict == "holds" and len(found.tests) == 2
+
+
 # ------------------------------------------------------------------------------------------------- the script
 
 
