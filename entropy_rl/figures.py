@@ -262,6 +262,26 @@ def ranking(
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def intervals(
+    ax: Axes, names: Sequence[str], spans: ArrayLike, *, reference: float | None = None, colour: str = BLUE
+) -> None:
+    """Values with their intervals from top to bottom in the order given.
+
+    Args:
+      names: of n rows.
+      spans: [n, 3] value, low, high; infinite ends are not drawn.
+      reference: where a dashed line is drawn.
+    """
+    place, spans = np.arange(len(names)), np.asarray(spans, float).reshape(-1, 3)
+    errors = np.abs(spans[:, 1:] - spans[:, :1]).T
+    ax.errorbar(spans[:, 0], place, xerr=np.where(np.isfinite(errors), errors, 0), fmt="o", ms=4, lw=1.2, color=colour)
+    if reference is not None:
+        ax.axvline(reference, color=GREY, lw=1, ls="--")
+    ax.set_yticks(place, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 def responses(
     ax: Axes, words: Sequence[Sequence[str]], values: Sequence[ArrayLike], *, limit: float | None = None
 ) -> AxesImage:

@@ -138,6 +138,14 @@ def test_a_ranking_reads_from_top_to_bottom(ax):
     assert ax.lines[0].get_xdata() == [0.2, 0.2]
 
 
+def test_intervals_read_from_top_to_bottom(ax):
+    figures.intervals(ax, ["a", "b"], [[0.1, 0.0, 0.3], [0.2, -np.inf, np.inf]], reference=0.0)
+    (bars,) = ax.collections
+    ends = [segment[:, 0].tolist() for segment in bars.get_segments()]
+    np.testing.assert_allclose(ends, [[0.0, 0.3], [0.2, 0.2]])  # infinite ends are not drawn
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"] and ax.yaxis_inverted()
+
+
 def test_responses_are_coloured_word_by_word(ax):
     """Rows of different lengths. Mutation: a colour scale of each row's own."""
     image = figures.responses(ax, [["7", "+", "5"], ["<eos>"]], [[0.5, 1.0, 0.0], [0.1]])

@@ -1,0 +1,330 @@
+"""From intervals to verdicts, by one rule.
+
+A claim is a list of *tests*. A test is a number with an interval and a side on which the claim says that it lies:
+
+    for       the whole interval lies on that side
+    against   the whole interval lies on the other side
+    open      neither, or fewer than `least` seeds (or runs, where runs and not seeds are the units)
+
+Where the claim says that there is an effect, one smaller than `slack` counts as none: an interval that ends before the
+slack is against, wherever it begins. And the verdict for the runs at hand:
+
+    holds          tests for, and none against or open
+    holds partly   tests for, and others against or open
+    fails          tests against, and none for
+    undecided      no test either way
+
+Intervals are each by itself at `level`: of many tests about nothing, some come out for or against.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from entropy_rl.evaluate import pass_at_k
+from entropy_rl.laws import paired
+from experiments.claims.arms import Arm, Study
+from experiments.claims.data import Data, Run
+
+FOR, AGAINST, OPEN = "for", "against", "open"
+HOLDS, PARTLY, FAILS, UNDECIDED = "holds", "holds partly", "fails", "undecided"
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """Of intervals and rules. margin: a difference of pass@k that is worth the name. least: seeds or runs of a test."""
+
+    level: float = 0.9
+    draws: int = 1000
+    seed: int = 0
+    margin: float = 0.02
+    least: int = 3
+
+    def rng(self) -> np.random.Generator:
+        """The source of an interval's draws."""
+        return np.random.default_rng(self.seed)  # anew: an interval does not depend on what else is tested
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """One number that speaks about a claim.
+
+    what: after a colon, if it has one; before it, where the number is from, such as the study. said: what the claim
+    says of it. units: what is behind it, such as 5 seeds.
+    """
+
+    what: str
+    value: float
+    low: float
+    high: float
+    units: str
+    said: str
+    outcome: str
+
+    @property
+    def where(self) -> str:
+        """The place that it is from; empty where it has none."""
+        return self.what.partition(": ")[0] if ": " in self.what else ""
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What became of a claim. details: tables for the page, (title, header, rows). plots: numbers of its figure."""
+
+    tests: list[Test] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+    runs: list[Run] = dataclasses.field(default_factory=list)
+    files: list[Path] = dataclasses.field(default_factory=list)
+    details: list[tuple[str, list[str], list[list[str]]]] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+    plots: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """By the rule, of all tests."""
+        return rule([test.outcome for test in self.tests])
+
+    @property
+    def by_place(self) -> dict[str, str]:
+        """The verdict of each place that tests are from."""
+        places = dict.fromkeys(test.where for test in self.tests)
+        return {place: rule([t.outcome for t in self.tests if t.where == place]) for place in places}
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A row of the table. `test` gives the verdict; `literature` is (arXiv id, what it found).
+
+    main: words in the title of the tests of which one stands in the summary.
+    """
+
+    id: str
+    text: str
+    source: str
+    definition: str
+    needs: str
+    decides: str
+    main: str
+    literature: tuple[tuple[str, str], ...]
+    test: Callable[[Data, list[Study], How], Verdict]
+
+
+def main_test(claim: Claim, found: Verdict) -> Test | None:
+    """The test for the summary: of those meant for it one that is decided, the one with the most units behind it."""
+    some = [test for test in found.tests if claim.main in test.what] or found.tests
+    return max(some, key=lambda test: (test.outcome != OPEN, int(test.units.split()[0])), default=None)
+
+
+def rule(outcomes: Iterable[str]) -> str:
+    """The verdict from the outcomes of tests; see the module's text."""
+    outcomes = list(outcomes)
+    if FOR in outcomes:
+        return HOLDS if set(outcomes) == {FOR} else PARTLY
+    return FAILS if AGAINST in outcomes else UNDECIDED
+
+
+def judge(
+    what: str,
+    span: tuple[float, float, float] | None,
+    how: How,
+    count: int,
+    unit: str = "seeds",
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    within: tuple[float, float] | None = None,
+    slack: float = 0.0,
+    digits: int = 3,
+) -> Test:
+    """A test of (value, low, high): above or below a threshold, or within a pair."""
+    value, low, high = span if span is not None else (math.nan,) * 3
+    number = lambda x: f"{x:.{digits}f}".rstrip("0").rstrip(".") or "0"  # noqa: E731
+    if above is not None:
+        said, good, bad = f"above {number(above)}", low > above, high < above + slack
+    elif below is not None:
+        said, good, bad = f"below {number(below)}", high < below, low > below - slack
+    else:
+        said = f"within {number(within[0])} and {number(within[1])}"
+        good, bad = within[0] < low and high < within[1], high < within[0] or low > within[1]
+    known = count >= how.least and all(map(math.isfinite, (value, low, high)))
+    outcome = OPEN if not known else AGAINST if bad else FOR if good else OPEN
+    return Test(what, value, low, high, f"{count} {unit}", said, outcome)
+
+
+def mean_span(values: ArrayLike, how: How) -> tuple[float, float, float] | None:
+    """Mean and Student's t interval; as wide as all numbers for a single value, None without any."""
+    values = np.asarray([v for v in values if v is not None and np.isfinite(v)], float)
+    if not len(values):
+        return None
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, -math.inf, math.inf
+    half = stats.t.ppf((1 + how.level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return mean, float(mean - half), float(mean + half)
+
+
+def share_span(hits: int, count: int, how: How) -> tuple[float, float, float] | None:
+    """A share and its interval (Clopper & Pearson 1934); None of nothing."""
+    if not count:
+        return None
+    tail = (1 - how.level) / 2
+    low = stats.beta.ppf(tail, hits, count - hits + 1) if hits else 0.0
+    high = stats.beta.ppf(1 - tail, hits + 1, count - hits) if hits < count else 1.0
+    return hits / count, float(low), float(high)
+
+
+def rms_span(errors: ArrayLike, how: How) -> tuple[float, float, float] | None:
+    """Root mean square of errors about 0, and its interval if they are normal: n rms^2 / chi2 of n degrees."""
+    errors = np.asarray(errors, float)
+    if not len(errors):
+        return None
+    total, tail = float(np.square(errors).sum()), (1 - how.level) / 2
+    low, high = (math.sqrt(total / stats.chi2.ppf(q, len(errors))) for q in (1 - tail, tail))
+    return math.sqrt(total / len(errors)), low, high
+
+
+def spread_span(values: ArrayLike, how: How) -> tuple[float, float, float]:
+    """How much settings differ beyond what seeds do: tau of y[a, s] = mu + t_a + u_s + e_as, t of variance tau^2.
+
+    values [A, S]; with F = MS(settings) / MS(rest), tau^2 = max(0, F - 1) MS(rest) / S, and its interval by the
+    quantiles of F, with MS(rest) taken for exact.
+    """
+    y = np.asarray(values, float)
+    A, S = y.shape
+    rows, columns = y.mean(axis=1), y.mean(axis=0)
+    rest = np.square(y - rows[:, None] - columns + y.mean()).sum() / ((A - 1) * (S - 1))
+    rest = max(float(rest), 1e-30)
+    F, tail = S * rows.var(ddof=1) / rest, (1 - how.level) / 2
+    quantile = lambda q: stats.f.ppf(q, A - 1, (A - 1) * (S - 1))  # noqa: E731
+    tau = [math.sqrt(max(0.0, ratio - 1) * rest / S) for ratio in (F, F / quantile(1 - tail), F / quantile(tail))]
+    return tau[0], tau[1], tau[2]
+
+
+def measure(run: Run, what: str, k: int, when: str = "last") -> NDArray | None:
+    """[P] of the problems where they are known, else [1]: pass@1, pass@k, or a metric of evaluations.
+
+    when: as in `Run.attempts`.
+    """
+    if what in ("pass@1", "pass@k"):
+        if attempts := run.attempts(when):
+            if what == "pass@1":
+                return attempts.right.mean(axis=0) / attempts.n
+            if what == "pass@k" and k <= attempts.n:
+                return np.mean([pass_at_k(attempts.n, right, k) for right in attempts.right], axis=0)
+        metric = f"pass@{k}" if what == "pass@k" else "pass@1"
+    else:
+        metric = what
+    steps, values = run.curve(metric)
+    if when == "start":
+        return values[:1] if len(steps) and steps[0] == 0 else None
+    end = run.end(metric)
+    return None if end is None else np.array([end])
+
+
+def paired_span(
+    x: Sequence[Run], y: Sequence[Run], what: str, k: int, how: How, *, starts: bool = False, log: bool = False
+) -> tuple[float, float, float] | None:
+    """Mean over pairs of a measure of x less that of y, with its interval over seeds and, if known, problems.
+
+    starts: y before training. log: of the logarithm, for measures of a whole evaluation. None where one lacks it.
+    """
+    when = ("end", "start") if starts else ("last", "last")
+    sides = [[measure(run, what, k, at) for run in side] for side, at in zip((x, y), when)]
+    if not x or any(values is None for side in sides for values in side):
+        return None
+    if log:
+        sides = [[np.log(np.maximum(values.mean(keepdims=True), 1e-9)) for values in side] for side in sides]
+    if len({len(values) for side in sides for values in side}) > 1 or not _same_problems([*zip(x, y)], when):
+        sides = [[values.mean(keepdims=True) for values in side] for side in sides]
+    return _span(np.stack(sides[0]), np.stack(sides[1]), how)
+
+
+def _same_problems(pairs: Sequence[tuple[Run, ...]], when: Sequence[str]) -> bool:
+    found = [run.attempts(at) for pair in pairs for run, at in zip(pair, when)]
+    return len({attempts and attempts.problems for attempts in found}) == 1
+
+
+def table_span(x: NDArray, y: NDArray, how: How) -> tuple[float, float, float] | None:
+    """The same of tables [S, P]."""
+    return _span(np.asarray(x, float), np.asarray(y, float), how)
+
+
+def _span(x: NDArray, y: NDArray, how: How) -> tuple[float, float, float]:
+    if len(x) < 2:
+        return float((x - y).mean()), -math.inf, math.inf
+    found = paired.difference(x, y, how.rng(), level=how.level, draws=how.draws)
+    return found.value, found.low, found.high
+
+
+def common(*arms: Arm) -> list[int]:
+    """Seeds that all arms have."""
+    return sorted(set.intersection(*(set(arm.runs) for arm in arms))) if arms else []
+
+
+def mean_runs_span(
+    some: Sequence[Arm], other: Arm | Sequence[Arm], what: str, k: int, how: How, *, log: bool = False
+) -> tuple[tuple[float, float, float] | None, list[int]]:
+    """The mean over arms of their differences to another arm (or the mean of several), and the seeds all have."""
+    others = [other] if isinstance(other, Arm) else list(other)
+    seeds = common(*some, *others)
+    if not seeds or not some or not others:
+        return None, []
+    tables = []
+    for group in (some, others):
+        values = [[measure(arm.runs[s], what, k) for s in seeds] for arm in group]
+        if any(v is None for row in values for v in row):
+            return None, seeds
+        tables.append(values)
+    flat = [(arm.runs[s],) for arm in (*some, *others) for s in seeds]
+    same = len({len(v) for table in tables for row in table for v in row}) == 1 and _same_problems(flat, ("last",))
+    means = []
+    for table in tables:
+        rows = [[v if same and not log else v.mean(keepdims=True) for v in row] for row in table]
+        rows = np.array(rows)  # [arms, seeds, P or 1]
+        means.append((np.log(np.maximum(rows, 1e-9)) if log else rows).mean(axis=0))
+    return _span(*means, how), seeds
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """`+0.012`, and no -0.000."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}" if math.isfinite(value) else "-"
+
+
+def spelled(span: tuple[float, float, float] | None, digits: int = 3, sign: bool = True) -> str:
+    """`+0.012 [-0.003, +0.027]`."""
+    if span is None or not math.isfinite(span[0]):
+        return "-"
+    one = (lambda x: signed(x, digits)) if sign else (lambda x: f"{x:.{digits}f}")
+    return f"{one(span[0])} [{one(span[1])}, {one(span[2])}]" if math.isfinite(span[1]) else f"{one(span[0])} [-]"
+
+
+def least_attempts(runs: Iterable[Run], when: str = "last") -> int:
+    """The largest k that all runs can say something about."""
+    ks = [a.n if (a := run.attempts(when)) else run.largest() for run in runs]
+    return min(ks, default=0)
+
+
+def triple(values: Any) -> tuple[float, float, float] | None:
+    """(value, low, high) of a list in json; None of anything else."""
+    if not (isinstance(values, list) and len(values) == 3):
+        return None
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+        return None
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def of_json(row: Any, key: str) -> tuple[int, tuple[float, float, float] | None]:
+    """(seeds, (value, low, high)) of a paired difference in json."""
+    cell = row.get(key) if isinstance(row, dict) else None
+    if not isinstance(cell, dict):
+        return 0, None
+    seeds = cell.get("seeds", 0)
+    return (seeds if isinstance(seeds, int) else 0), triple([cell.get(name) for name in ("value", "low", "high")])

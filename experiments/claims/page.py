@@ -1,0 +1,235 @@
+"""retest.md: a table of verdicts, a section for each claim, and the runs behind them."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.claims.arms import Study
+from experiments.claims.data import Data, Run
+from experiments.claims.judge import UNDECIDED, Claim, How, Test, Verdict, main_test, spelled
+
+Judged = Sequence[tuple[Claim, Verdict]]
+QUESTION = "bottleneck"  # the id of the last section
+UNKNOWN = "not recorded"
+
+
+def page(
+    judged: Judged, data: Data, studies: list[Study], how: How, figures: dict[str, str], command: str, commit: str
+) -> str:
+    """The whole page; figures: a path for the ids of claims that have one, and for "verdicts"."""
+    claims = [(claim, found) for claim, found in judged if claim.id != QUESTION]
+    counts = collections.Counter(found.verdict for _, found in claims)
+    words = {"holds": "hold", "holds partly": "hold partly", "fails": "fail", UNDECIDED: "are undecided"}
+    told = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict])
+    parts = [
+        "# The claims, tested again",
+        f"Verdicts on {len(data.runs)} runs and {len(data.documents)} other results, for their setting and no "
+        f"other: {told}. A verdict is made by a rule from {how.level:.0%} intervals and from nothing else:",
+        f"- a *test* is **for** a claim where its whole interval lies on the side that the claim says, "
+        "**against** where it lies on the other, or ends before an effect of the size that is worth the name "
+        f"({how.margin:g} of pass@k; others are said), and **open** otherwise, or with fewer than {how.least} "
+        "seeds or runs;",
+        "- a claim **holds** where all tests are for it, **holds partly** where some are, **fails** where "
+        "some are against it and none for it, and is **undecided** where there is no test either way. "
+        "Each test is by itself: of many about nothing, some come out for or against.",
+        f"Made by commit {commit or UNKNOWN}:\n\n    {command}",
+        _summary(claims),
+    ]
+    parts += [_figure("verdicts", "Tests for, against and open, claim by claim.", figures)]
+    parts += [section(claim, found, figures) for claim, found in judged]
+    parts += [_runs(judged, data, studies), _notes(data, studies)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _summary(claims: Judged) -> str:
+    rows = []
+    for claim, found in claims:
+        places = found.by_place
+        told = "; ".join(f"{place}: {verdict}" for place, verdict in places.items()) if len(places) > 1 else ""
+        tests = collections.Counter(test.outcome for test in found.tests)
+        count = "/".join(str(tests[key]) for key in ("for", "against", "open"))
+        main = main_test(claim, found)
+        value = f"{main.what}: {_value(main)}" if main else ""
+        rows.append([f"[{claim.text}](#{claim.id})", f"**{found.verdict}**", count, told, value])
+    header = ["claim", "verdict", "tests for/against/open", "place by place", "one of them, with its interval"]
+    return table(header, rows)
+
+
+def section(claim: Claim, found: Verdict, figures: dict[str, str]) -> str:
+    """All that is said about a claim."""
+    verdict = f"Verdict: **{found.verdict}**." if claim.id != QUESTION else ""
+    parts = [
+        f'<a id="{claim.id}"></a>\n\n## {claim.text}',
+        f"{verdict} Source: {claim.source}.".strip(),
+        f"*Tested as:* {claim.definition}",
+    ]
+    if found.tests:
+        parts.append(table(["test", "value", "claimed", "of", "outcome"], [_row(test) for test in found.tests]))
+    parts += found.remarks
+    parts.append(_figure(claim.id, claim.text, figures))
+    for title, header, rows in found.details:
+        parts.append(f"<details><summary>{title}</summary>\n\n{table(header, rows)}\n\n</details>")
+    if found.missing:
+        parts.append("*Missing:* " + "; ".join(dict.fromkeys(found.missing)) + f". It needs {claim.needs}.")
+    if found.verdict != "holds" or claim.id == QUESTION:
+        lead = "What would decide it" if found.verdict == UNDECIDED else "What would tell more"
+        parts.append(f"*{lead}:* {claim.decides}.")
+    later = "; ".join(f"[{id}](https://arxiv.org/abs/{id}): {text}" for id, text in claim.literature)
+    parts.append(f"*Found by others:* {later}.")
+    parts.append(_behind(found))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _row(test: Test) -> list[str]:
+    return [test.what, _value(test), test.said, test.units, f"**{test.outcome}**" if test.outcome != "open" else "open"]
+
+
+def _value(test: Test) -> str:
+    """With signs where the side of 0 is what counts."""
+    span = (test.value, test.low, test.high)
+    return spelled(span, sign=test.said.endswith(" 0") or min(span) < 0)
+
+
+def _behind(found: Verdict) -> str:
+    """The runs, files, commits, seeds and machines of a verdict."""
+    if not (found.runs or found.files):
+        return "*Behind it:* no run."
+    folders: dict[Path, list[Run]] = {}
+    for run in found.runs:
+        folders.setdefault(run.study, []).append(run)
+    told = []
+    for folder, runs in folders.items():
+        paths = dict.fromkeys(str(run.path.relative_to(folder)) for run in runs)
+        names = dict.fromkeys(run.name for run in runs)
+        few = ", ".join(list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        told.append(f"{shown(folder)} ({len(paths)} runs: {few})")
+    told += [shown(path) for path in dict.fromkeys(found.files)]
+    about = circumstances(found.runs)
+    extra = f" Seeds {about['seeds']}; commits {about['commits']}; {about['hardware']}." if found.runs else ""
+    return f"*Behind it:* {'; '.join(told)}.{extra}"
+
+
+def circumstances(runs: Sequence[Run]) -> dict[str, str]:
+    """Seeds, commits, hardware and versions, as far as runs say."""
+    commits = sorted(
+        {str(run.about.get("git_commit") or UNKNOWN)[:7] if run.about.get("git_commit") else UNKNOWN for run in runs}
+    )
+    return {
+        "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
+        "commits": ", ".join(commits),
+        "hardware": "; ".join(sorted({hardware(run.about) for run in runs})),
+        "versions": "; ".join(sorted({versions(run.about) for run in runs})),
+    }
+
+
+def hardware(about: dict[str, Any]) -> str:
+    """The devices of a run, as its config.json or result says."""
+    device = about.get("device")
+    if not isinstance(device, dict):
+        return f"hardware {UNKNOWN}"
+    return f"{device.get('count', '?')} × {device.get('kind', '?')}"
+
+
+def versions(about: dict[str, Any]) -> str:
+    """Of Python and jax."""
+    found = about.get("versions")
+    if not isinstance(found, dict):
+        return UNKNOWN
+    return ", ".join(f"{key} {found[key]}" for key in ("python", "jax") if key in found)
+
+
+def _runs(judged: Judged, data: Data, studies: list[Study]) -> str:
+    folders: dict[Path, list[Study]] = {}
+    for study in studies:
+        folders.setdefault(study.folder, []).append(study)
+    rows = []
+    for folder, members in folders.items():
+        runs = [run for study in members for arm in study.arms for run in arm.runs.values()]
+        about = circumstances(runs)
+        kinds = ", ".join(sorted({study.kind for study in members}))
+        steps = sorted({str(run.get("steps", run.get("rounds", "?"))) for run in runs})
+        cells = [about["seeds"], ", ".join(steps), about["commits"], about["hardware"], about["versions"]]
+        rows.append([shown(folder), kinds, str(sum(len(s.arms) for s in members)), str(len(runs)), *cells])
+    used = {path for _, found in judged for path in found.files}
+    for document in data.documents:
+        if document.path in used:
+            content = document.content
+            commit = str(content.get("git_commit") or UNKNOWN)
+            cells = [commit if commit == UNKNOWN else commit[:7], hardware(content), versions(content)]
+            rows.append([shown(document.path), "json", "", "", "", "", *cells])
+    if not rows:
+        return "## Runs\n\nNone was found."
+    header = ["folder or file", "kind", "settings", "runs", "seeds", "steps", "commit", "hardware", "versions"]
+    return "## Runs\n\n" + table(header, rows)
+
+
+def _notes(data: Data, studies: list[Study]) -> str:
+    notes = [*data.notes, *(note for study in studies for note in study.notes)]
+    return "## Left out\n\n" + "\n".join(f"- {' '.join(note.split())}" for note in notes) if notes else ""
+
+
+def _figure(id: str, title: str, figures: dict[str, str]) -> str:
+    return f"![{title}]({figures[id]})" if id in figures else ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    cell = lambda text: str(text).replace("|", "\\|").replace("\n", " ")  # noqa: E731
+    lines = ["| " + " | ".join(map(cell, header)) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(map(cell, row)) + " |" for row in rows])
+
+
+def shown(path: Path) -> str:
+    """The path, from here if it is below."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)
+
+
+def as_json(judged: Judged, data: Data, studies: list[Study], how: How, command: str, commit: str) -> dict[str, Any]:
+    """What retest.json holds: verdicts with their tests, and every run and file behind each."""
+    claims = []
+    for claim, found in judged:
+        about = circumstances(found.runs) if found.runs else {}
+        files = dict.fromkeys([shown(run.path) for run in found.runs] + [shown(path) for path in found.files])
+        claims.append(
+            {
+                "id": claim.id,
+                "claim": claim.text,
+                "source": claim.source,
+                "definition": claim.definition,
+                "verdict": found.verdict if claim.id != QUESTION else None,
+                "by_place": found.by_place,
+                "effect": vars(main) if (main := main_test(claim, found)) else None,
+                "tests": [vars(test) for test in found.tests],
+                "details": [{"title": t, "header": h, "rows": r} for t, h, r in found.details],
+                "remarks": found.remarks,
+                "missing": list(dict.fromkeys(found.missing)),
+                "needs": claim.needs,
+                "decides": claim.decides,
+                "literature": [{"arxiv": id, "found": text} for id, text in claim.literature],
+                "files": list(files),
+                "plots": found.plots,
+            }
+            | about
+        )
+    folders = {shown(study.folder): study for study in studies}
+    return {
+        "command": command,
+        "git_commit": commit,
+        "rule": vars(how),
+        "runs": len(data.runs),
+        "folders": list(folders),
+        "claims": claims,
+        "notes": [*data.notes, *(note for study in studies for note in study.notes)],
+    }
+
+
+def dumps(content: Any) -> str:
+    """The text of a json file."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,107 @@
+"""Claims about entropy and reasoning, held against runs: a verdict on each, by a rule, with the files behind it.
+
+    python -m experiments.retest --config=configs/retest.py --workdir=OUT
+    python -m experiments.retest --config=configs/retest.py --config.runs=runs/mine,runs/others --workdir=OUT
+
+Without config.runs the curated runs of notebooks/data are tested. Folders are searched to any depth for runs of
+train_rl, self_train and the like, and for json results (test_time.json, dual.json and such); what a run is, its
+config.json says, and never its name. experiments/claims/table.py lists the claims, and claims/judge.py has the rule.
+
+Writes OUT/retest.md, OUT/retest.json (every test with its interval, every run and file behind a verdict) and
+OUT/figures/retest_*.png. A claim for which there are too few runs is undecided, and the page says what is missing;
+broken files are left out and named. Nothing is trained, and a second run writes the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from entropy_rl.errors import InputError
+from entropy_rl.laws.analyse import plain
+from experiments import checks, launch
+from experiments.claims import arms, data, drawings, page
+from experiments.claims.judge import UNDECIDED, How
+from experiments.claims.table import CLAIMS
+
+DEFAULT = Path("notebooks/data")
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Tests every claim, writes, prints the verdicts; returns what is in retest.json.
+
+    Raises:
+      InputError: a folder that is not there, a value out of range, a workdir that cannot be written.
+    """
+    checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "level")
+    checks.require(config, "a whole number of 100 or more", lambda x: x >= 100 and x == int(x), "draws")
+    checks.require(config, "a whole number of 2 or more", lambda x: x >= 2 and x == int(x), "least")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "margin")
+    checks.seed(config)
+    how = How(config.level, config.draws, config.seed, config.margin, config.least)
+    found = data.read(_folders(config.runs))
+    studies = arms.studies(found.runs)
+    judged = [(claim, claim.test(found, studies, how)) for claim in CLAIMS]
+    for _, verdict in judged:
+        if verdict.verdict == UNDECIDED and not verdict.missing:
+            verdict.missing.append(f"all tests are open: fewer than {how.least} seeds or runs, or intervals too wide")
+
+    folder, commit = Path(workdir), launch.git_commit() or page.UNKNOWN
+    command = _command()
+    content = plain(page.as_json(judged, found, studies, how, command, commit))
+    try:
+        pictures = _draw(judged, folder)
+        text = page.page(judged, found, studies, how, pictures, command, commit)
+        for name, written in (("retest.md", text), ("retest.json", page.dumps(content))):
+            new = folder / f"{name}.new"
+            new.write_text(written, encoding="utf-8")
+            os.replace(new, folder / name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}): give another --workdir") from None
+    for claim, verdict in judged:
+        if claim.id != page.QUESTION:
+            print(f"{verdict.verdict:13} {claim.text}")
+    print(f"from {len(found.runs)} runs; {len(found.notes)} note(s) on what was left out")
+    print(f"wrote {folder / 'retest.md'} and {folder / 'retest.json'}")
+    return content
+
+
+def _folders(runs: str | None) -> list[Path]:
+    """The folders to be searched; InputError for none."""
+    if runs is None:
+        own = launch.ROOT / DEFAULT
+        return [DEFAULT if DEFAULT.is_dir() else own]
+    folders = [Path(part.strip()) for part in runs.split(",") if part.strip()]
+    if not folders:
+        raise InputError(f"config.runs={runs!r}: give a folder, or several between commas")
+    inside = [(a, b) for a in folders for b in folders if a != b and a.resolve() in (b.resolve(), *b.resolve().parents)]
+    if inside:
+        raise InputError(f"{inside[0][1]} is in {inside[0][0]}: its runs would count twice; give one of them")
+    return list(dict.fromkeys(folders))
+
+
+def _draw(judged: page.Judged, folder: Path) -> dict[str, str]:
+    """{id: path from the page} of the figures that there are numbers for."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    drawn = {"verdicts": drawings.verdicts(judged)}
+    for claim, verdict in judged:
+        if verdict.plots and claim.id in drawings.FIGURES:
+            drawn[claim.id] = drawings.FIGURES[claim.id](verdict.plots)
+    for name, figure in drawn.items():
+        new = folder / "figures" / f"retest_{name}.png.new"
+        figure.savefig(new, format="png", dpi=90)
+        os.replace(new, new.with_suffix(""))
+    return {name: f"figures/retest_{name}.png" for name in drawn}
+
+
+def _command() -> str:
+    return f"python -m experiments.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}".strip()
+
+
+if __name__ == "__main__":
+    launch.main(run)
