@@ -221,9 +221,8 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
 
 SWEEPS = (
     "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py "
-    "darling.py rlp.py rlp.py:early elicit.py rlsf.py"
+    "darling.py rlsf.py rlp.py rlp.py:early elicit.py dual.py "
     "forking.py:countdown forking.py:grid forking.py:gym forking.py:critique"
-    "darling.py dual.py"
 ).split()
 
 

@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ORDER = """
     errors jsonl
     tiled_head logprobs masking entropy_theory entropy advantages rewards controllers alarms diversity
-    losses.selection losses.policy losses.weights losses.kl losses.value losses.preference laws.curves laws.fit
-    laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling laws.dilution
+    losses.selection losses.policy losses.weights losses.kl losses.value losses.preference
+    laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling laws.dilution
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     laws.names laws.tables laws.sheet laws.wire laws.texts laws.trackers laws.readers laws.logs
     processes sharding tokenizers subwords
