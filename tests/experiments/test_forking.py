@@ -33,7 +33,8 @@ def run_of(right, levels, entropy=0.1, attempts=4):
     problems = tuple((f"p{i}", n) for i, n in enumerate(levels))
     course = {"peak": 0.0, "area": 0.0, "entropy": entropy, "ms": 1.0}
     right = np.array(right)
-    return compare.Run(Path("x"), "t", 9, attempts, problems, right, right, course, {"git_commit": "c", "device": "d"})
+    made_by = {"git_commit": "c", "device": "d"}
+    return compare.Run(Path("x"), "t", 9, attempts, problems, right, right, None, course, {}, made_by)
 
 
 def test_forks_by_hand():
