@@ -124,6 +124,13 @@ def logs(tmp_path_factory):
         jsonl.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
         settings = {"seed": 0, "steps": 12, "eval": {"last": {"problems": 8}}}
         (control / "config.json").write_text(json.dumps({"config": settings}))
+        looked = run.parent / f"calibration,{name},seed=0"
+        looked.mkdir()
+        row = {"level": 4, "n": 2, "right": 1, "distinct": 1, "entropy": 0.1, "answer": 0.9}
+        row |= {"max/answer": 1, "aggregate/answer": 0}
+        jsonl.rewrite(looked / "calibration.jsonl", [{**row, "id": i, "greedy": i % 2} for i in range(4)])
+        about = {"problems": 4, "samples": 2, "k": 3, "spans": ["answer"]}
+        (looked / "calibration.json").write_text(json.dumps(about))
     for name in ("base", "rlp_text.0"):
         text = run.parent / name
         text.mkdir()
@@ -132,13 +139,6 @@ def logs(tmp_path_factory):
         jsonl.rewrite(text / "evals.jsonl", rows)
         ends = {"level": 3, "ce_without": 2.0, "ce_with": 1.0, "says": 0.5}
         jsonl.rewrite(text / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | ends for i in range(2)])
-        looked = run.parent / f"calibration,{name},seed=0"
-        looked.mkdir()
-        row = {"level": 4, "n": 2, "right": 1, "distinct": 1, "entropy": 0.1, "answer": 0.9}
-        row |= {"max/answer": 1, "aggregate/answer": 0}
-        jsonl.rewrite(looked / "calibration.jsonl", [{**row, "id": i, "greedy": i % 2} for i in range(4)])
-        about = {"problems": 4, "samples": 2, "k": 3, "spans": ["answer"]}
-        (looked / "calibration.json").write_text(json.dumps(about))
     return run
 
 
