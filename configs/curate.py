@@ -59,7 +59,7 @@ def get_config(arg=""):
         c.update(match="*,seed=*", digits=4, problems=True)
         c.metrics, c.evals = ("sft/nll",), ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
     elif arg == "rlp":
-        c.update(match="*", every=10, digits=4, problems=True)
+        c.update(match="*", every=10, digits=4, solved=True)
         c.metrics = ("rollout/*", "policy/entropy_sequence", "text/tokens", "sft/nll")
         c.evals = ("ce_*", "reduction", "says", "nll", "length", "entropy*", "pass@1", "pass@8", "distinct_count")
     elif arg == "tokens":
