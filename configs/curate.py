@@ -65,7 +65,7 @@ def get_config(arg=""):
         c.metrics = ("policy/entropy_sequence", "rollout/*", "time/*")
         c.evals = ("pass@1", "pass@8", "entropy_sequence", "distinct_count")
     elif arg == "rlp":
-        c.update(match="*", every=10, digits=4, problems=True)
+        c.update(match="*", every=10, digits=4, solved=True)
         c.metrics = ("rollout/*", "policy/entropy_sequence", "text/tokens", "sft/nll")
         c.evals = ("ce_*", "reduction", "says", "nll", "length", "entropy*", "pass@1", "pass@8", "distinct_count")
     elif arg == "tokens":

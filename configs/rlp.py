@@ -1,13 +1,17 @@
 """RLP, reinforcement as a pretraining objective (arXiv:2510.01265), on worked arithmetic with steps removed.
 
-python -m experiments.rlp --config=configs/rlp.py:cpt --config.optimizer.learning_rate=4e-3 --workdir=runs/base
+python -m experiments.rlp --config=configs/rlp.py:cpt --config.init=runs/sft --config.steps=800 --config.documents=64 \\
+    --config.updates=1 --config.optimizer.learning_rate=3e-3 --config.optimizer.decay_to=0.05 --workdir=runs/base
 python -m experiments.rlp --config=configs/rlp.py --config.init=runs/base --workdir=runs/rlp
 
+The first lets a policy of configs/sft/countdown.py read (one with task.args.talk=True: configs/sweeps/rlp.py makes it).
+
 `:cpt` is plain (continued) pretraining: the next-token loss on the same text, in which half of the documents have
-steps. Its 768 documents a step are about as many tokens as RLP's 64 with 8 thoughts of 15 tokens each: see text/tokens.
+steps. Its 768 documents a step are about as many tokens as RLP's 64 with 8 thoughts of 18 tokens each: see text/tokens.
 The paper: rate 1e-6, 512 positions a step, 16 thoughts at temperature 0.7, one update a rollout, no KL; it gives
 neither clip. Here temperature 1, four updates.
-Time: about a minute for 150 steps on 2 CPU cores. Expect what configs/sweeps/rlp.py says.
+Time: about 2 minutes for 100 steps on 2 busy CPU cores. Expect, from the base of configs/sweeps/rlp.py, the result's
+cross-entropy after a thought to fall from 1.6 to 0.6 nats in 100 steps, where without one it is 2.2.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +27,7 @@ def get_config(arg=""):
     del c.task
     c.init = placeholder(str)  # workdir of a run whose policy to start from; None: random weights
     c.objective = "cpt" if arg == "cpt" else "rlp"
-    c.steps = 150
+    c.steps = 100
     c.documents = 768 if arg == "cpt" else 64  # a step
     c.text = ConfigDict({"levels": (3, 4, 5), "worked": 0.5, "whole": 0.9})
     c.rollout = common.rollout()

@@ -10,8 +10,11 @@ well (base). Then it goes on in three ways: not at all, by next-token prediction
 decays, as many tokens as RLP's updates see, thoughts included (cpt), and by RLP (rlp). Each is then taught Countdown
 alike: a few demonstrations, and GRPO.
 
-`:early` is RLP alone, from a base that has read less, of a text whose steps have gaps: most of its thoughts end in
+`:early` is RLP alone, from a base that has read less, of a text whose steps have gaps: four in five thoughts end in
 another number than the result, and predict it worse than no thought does.
+
+Outcome: from base, RLP takes the cross-entropy of results after a thought from 1.5 to 0.7 nats, reading on leaves it;
+after post-training no difference to base. With `:early` thoughts become short instead of right. Numbers in the README.
 
 Time: about half a minute a run on a core of a shared 2-core CPU, 26 runs; 5 with `:early`.
 """

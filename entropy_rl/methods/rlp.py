@@ -14,7 +14,8 @@ Over thoughts of theta and for phi = theta, E[r] = CE(without a thought) - CE(wi
 reduction of the cross-entropy. (-log of the mean of p over thoughts is lower still than the mean CE, by Jensen.)
 
 The baseline is the same for all thoughts at a position, so it cancels in A: it says what a thought is worth, and has no
-part in what is learnt. A thought that only lowers p less than others is still pushed up.
+part in what is learnt. A thought that only lowers p less than others is still pushed up: where most thoughts mislead,
+short ones that say little win (configs/sweeps/rlp.py:early).
 
 Departures: the paper gives neither eps_l nor eps_h. A thought is opened by a token that is given (the last of each
 prompt) and closed by one that is sampled; one that runs out of room is closed for it, and that token is not learnt.
