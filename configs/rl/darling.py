@@ -7,7 +7,8 @@ Countdown (order of steps and of operands forgotten). Advantages without std, PP
 rollout, groups of 8: the paper's, whose learning rate (1e-6) means nothing more here, so there is no `:paper`. Its
 predicate is a learned classifier; here `--config.diversity.predicate.name=` solution_graph solution answer ngram
 embedding. `--config.diversity.combine.name=none` measures, and learns from the verifier alone.
-Time: about a minute on one core. Expect more rollout/classes than without it: configs/sweeps/darling.py.
+Time: about a minute on one core. Expect, in 240 steps from the start of configs/sweeps/darling.py, entropy 0.29 to 0.12
+(0.06 without it), pass@1 .34 to .61 (.67), pass@128 1.00 to .90 (.85), and twice the classes of right solutions.
 """
 
 from configs import common
