@@ -142,11 +142,12 @@ def test_spread_by_hand():
 def test_kinds_and_arms_by_content(tmp_path):
     """Names are nothing: the plain arm is the one that the others differ from, settings are told by their values."""
     plant(tmp_path / "a,seed=0", config())
-    plant(tmp_path / "b,seed=1", config(seed=1, init="elsewhere", eval={"every": 3}))
+    plant(tmp_path / "b,seed=1", config(seed=1, init="elsewhere/start,seed=1", eval={"every": 3}))
     plant(tmp_path / "grpo,seed=0", config(loss__name="kl_cov"))
     plant(tmp_path / "c,seed=0", config(advantage__name="rloo"))
     plant(tmp_path / "d,seed=0", config(critique__source="oracle"))
     plant(tmp_path / "e,seed=0", config(weight={"name": "top_entropy", "args": {"frac": 0.2}}))
+    plant(tmp_path / "i,seed=0", config(init="runs/another"))
     plant(tmp_path / "f,seed=0", config(optimizer={"learning_rate": 1.0}))
     off = {"predicate": {"name": "off"}, "combine": {"name": "multiplicative"}}
     plant(tmp_path / "g,seed=2", config(seed=2, diversity=off, init_temperature=1.0))
@@ -157,6 +158,7 @@ def test_kinds_and_arms_by_content(tmp_path):
     of = {arm.name: arm for arm in study.arms}
     assert {arm.name for arm in arms.algorithms(study, plain)} == {"a", "c"}
     assert of["d"].source == "oracle" and of["e"].share == 0.2 and arms.controls(of["grpo"].first) == {"loss"}
+    assert arms.differ(of["i"], plain) == {"init"}
     assert arms.controls(of["h"].first) == {"diversity"} and arms.differ(of["f"], plain) == {"optimizer.learning_rate"}
     assert data.kind({"rounds": 5, "pool": 9}) == "self_train"
     assert data.kind({"arm": "dpo", "branches": {}, "loss": {}, "rollout": {}}) == "self_feedback"
