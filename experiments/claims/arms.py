@@ -138,7 +138,7 @@ def controls(run: Run) -> set[str]:
         found.add("entropy_advantage")
     if run.get("loss.name") in COVARIANCE:
         found.add("loss")
-    if token_share(run) is not None:
+    if token_share(run) is not None or run.get("weight.args.bottom"):
         found.add("weight")
     if is_diverse(run.config):
         found.add("diversity")

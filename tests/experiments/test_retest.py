@@ -293,6 +293,20 @@ def test_forking_tokens(tmp_path, share, gain, verdict):
     assert judged(control.FORKING, tmp_path).verdict == verdict
 
 
+def test_the_other_tokens_alone(tmp_path):
+    """A sweep of shares has no arm of token_mean: all tokens are share 1, and the others alone are no plain arm."""
+    weights = {"p": {"frac": 1.0}, "q": {"frac": 0.2}, "r": {"frac": 0.2, "bottom": True}}
+    start = np.arange(40) % 5
+    for name, gain in (("p", 2), ("q", 2), ("r", 0)):
+        for seed in range(3):
+            of = config(seed=seed, weight={"name": "top_entropy", "args": weights[name]}, loss__args__clip_high=0.28)
+            plant(tmp_path / f"{name}{seed}", of, [0.1] * 20, solved=[(0, start), (99, start + gain)])
+    (study,) = arms.studies(data.read([tmp_path]).runs)
+    assert study.plain().leaves["weight.args.frac"] == 1.0
+    found = judged(control.FORKING, tmp_path)
+    assert found.verdict == "holds" and [test.value for test in found.tests] == pytest.approx([0.0, 0.0, 0.25])
+
+
 def test_critiques(tmp_path):
     """Against the plain arm alone when there is nothing else, and then something is missing."""
     oracle = {"critique__source": "oracle"}
