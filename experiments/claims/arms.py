@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 from typing import Any
 
 from experiments.claims.data import Run
@@ -79,6 +80,8 @@ def leaves(config: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in _flat(config).items() if not _under(key, APART)}
     if found.get("critique.source") in OFF or config.get("critique") is None:
         found = {key: value for key, value in found.items() if not _under(key, ("critique",))}
+    if isinstance(config.get("init"), str):  # which start, wherever it lay and whichever seed it had
+        found["init"] = re.sub(r"[,._-]?(seed=?)?\d+$", "", PurePath(config["init"]).name)
     if not is_diverse(config):
         found = {key: value for key, value in found.items() if not _under(key, ("diversity",))}
     if "loss" in config:
@@ -135,7 +138,7 @@ def controls(run: Run) -> set[str]:
         found.add("entropy_advantage")
     if run.get("loss.name") in COVARIANCE:
         found.add("loss")
-    if token_share(run) is not None:
+    if token_share(run) is not None or run.get("weight.args.bottom"):
         found.add("weight")
     if is_diverse(run.config):
         found.add("diversity")

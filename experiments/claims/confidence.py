@@ -45,9 +45,12 @@ def calibration(data: Data, studies: list[Study], how: How) -> Verdict:
     folders = dict.fromkeys(look.path.parent.parent for look in found)
     for folder in folders:
         here = [look for look in found if look.path.parent.parent == folder]
-        runs = {run.path.name: run for run in data.runs if run.path.parent == folder}
-        taught = [study for study in studies if study.folder == folder and study.kind == "self_feedback"]
-        verified = [(study, plain) for study, plain in plain_studies(studies, several=False) if study.folder == folder]
+        near = [folder]
+        if not any(run.path.parent == folder for run in data.runs) and folder.parent not in data.roots:
+            near += [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
+        runs = {run.path.name: run for run in data.runs if run.path.parent in near}
+        taught = [study for study in studies if study.folder in near and study.kind == "self_feedback"]
+        verified = [(study, plain) for study, plain in plain_studies(studies, several=False) if study.folder in near]
         starts = {Path(run.get("init") or "").name for s in taught for arm in s.arms for run in arm.runs.values()}
         base = {look.seed: look for look in here if look.init.name in starts}
         rewarded = _of({run.path.name for _, plain in verified for run in plain.runs.values()}, here, runs)

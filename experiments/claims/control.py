@@ -7,18 +7,8 @@ import math
 from experiments.claims import arms
 from experiments.claims.arms import Arm, Study
 from experiments.claims.data import Data
-from experiments.claims.judge import (
-    Claim,
-    How,
-    Verdict,
-    common,
-    judge,
-    least_attempts,
-    mean_runs_span,
-    mean_span,
-    paired_span,
-    spelled,
-)  # fmt: skip
+from experiments.claims.judge import Claim, How, Verdict, judge, mean_span, spelled
+from experiments.claims.pairs import common, least_attempts, mean_runs_span, paired_span
 
 HELD = 1.25  # times the plain arm's entropy at the end, or more: then it was held up
 CONTROL = ("loss", "entropy_coef", "kl", "entropy_advantage", "weight", "weight_policy", "advantage", "diversity")

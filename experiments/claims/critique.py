@@ -12,19 +12,8 @@ from entropy_rl.errors import InputError
 from experiments.claims import arms
 from experiments.claims.arms import CONTENT, SAME_KIND, WORDLESS, Arm, Study
 from experiments.claims.data import Data, Document, Run
-from experiments.claims.judge import (
-    Claim,
-    How,
-    Verdict,
-    common,
-    judge,
-    least_attempts,
-    mean_runs_span,
-    mean_span,
-    paired_span,
-    spelled,
-    table_span,
-)  # fmt: skip
+from experiments.claims.judge import Claim, How, Verdict, judge, mean_span, spelled
+from experiments.claims.pairs import common, least_attempts, mean_runs_span, paired_span, table_span
 
 NONE_OF = {
     False: "no arm of as many more samples (critique.source=fresh)",

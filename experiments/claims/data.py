@@ -281,6 +281,8 @@ def _evaluation(row: dict[str, Any], broken: list[str]) -> bool:
 def _whole(row: dict[str, Any], keys: tuple[str, ...], broken: list[str]) -> bool:
     if all(isinstance(row.get(key), int) for key in keys) and 0 <= row["right"] <= row["n"] and row["n"] > 0:
         return True
+    if not any(key in row for key in keys):  # of another kind of evaluation
+        return False
     broken.append(f"a problem {str(row)[:80]}")
     return False
 

@@ -130,7 +130,7 @@ FIGURES: dict[str, Callable[[Plots], Figure]] = {
 
 
 def _panels(count: int, height: float) -> tuple[Figure, list]:
-    columns = min(count, 3)
+    columns, height = min(count, 3), max(height, 2.2)
     rows = -(-count // columns)
     figure = Figure(figsize=(4.4 * columns, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()

@@ -9,22 +9,8 @@ import numpy as np
 from experiments.claims.arms import Arm, Study
 from experiments.claims.control import holders, plain_studies
 from experiments.claims.data import Data, Run
-from experiments.claims.judge import (
-    AGAINST,
-    FOR,
-    Claim,
-    How,
-    Test,
-    Verdict,
-    common,
-    judge,
-    least_attempts,
-    mean_span,
-    measure,
-    paired_span,
-    spelled,
-    triple,
-)  # fmt: skip
+from experiments.claims.judge import AGAINST, FOR, Claim, How, Test, Verdict, judge, mean_span, spelled, triple
+from experiments.claims.pairs import common, least_attempts, measure, paired_span
 
 
 def pairs(study: Study) -> tuple[str, list[tuple[Run, Run | None]]] | None:

@@ -142,11 +142,12 @@ def test_spread_by_hand():
 def test_kinds_and_arms_by_content(tmp_path):
     """Names are nothing: the plain arm is the one that the others differ from, settings are told by their values."""
     plant(tmp_path / "a,seed=0", config())
-    plant(tmp_path / "b,seed=1", config(seed=1, init="elsewhere", eval={"every": 3}))
+    plant(tmp_path / "b,seed=1", config(seed=1, init="elsewhere/start,seed=1", eval={"every": 3}))
     plant(tmp_path / "grpo,seed=0", config(loss__name="kl_cov"))
     plant(tmp_path / "c,seed=0", config(advantage__name="rloo"))
     plant(tmp_path / "d,seed=0", config(critique__source="oracle"))
     plant(tmp_path / "e,seed=0", config(weight={"name": "top_entropy", "args": {"frac": 0.2}}))
+    plant(tmp_path / "i,seed=0", config(init="runs/another"))
     plant(tmp_path / "f,seed=0", config(optimizer={"learning_rate": 1.0}))
     off = {"predicate": {"name": "off"}, "combine": {"name": "multiplicative"}}
     plant(tmp_path / "g,seed=2", config(seed=2, diversity=off, init_temperature=1.0))
@@ -157,6 +158,7 @@ def test_kinds_and_arms_by_content(tmp_path):
     of = {arm.name: arm for arm in study.arms}
     assert {arm.name for arm in arms.algorithms(study, plain)} == {"a", "c"}
     assert of["d"].source == "oracle" and of["e"].share == 0.2 and arms.controls(of["grpo"].first) == {"loss"}
+    assert arms.differ(of["i"], plain) == {"init"}
     assert arms.controls(of["h"].first) == {"diversity"} and arms.differ(of["f"], plain) == {"optimizer.learning_rate"}
     assert data.kind({"rounds": 5, "pool": 9}) == "self_train"
     assert data.kind({"arm": "dpo", "branches": {}, "loss": {}, "rollout": {}}) == "self_feedback"
@@ -289,6 +291,20 @@ def test_what_limits_a_policy_that_holds_entropy(tmp_path):
 def test_forking_tokens(tmp_path, share, gain, verdict):
     study(tmp_path, (2, gain), weight={"name": "top_entropy", "args": {"frac": share}})
     assert judged(control.FORKING, tmp_path).verdict == verdict
+
+
+def test_the_other_tokens_alone(tmp_path):
+    """A sweep of shares has no arm of token_mean: all tokens are share 1, and the others alone are no plain arm."""
+    weights = {"p": {"frac": 1.0}, "q": {"frac": 0.2}, "r": {"frac": 0.2, "bottom": True}}
+    start = np.arange(40) % 5
+    for name, gain in (("p", 2), ("q", 2), ("r", 0)):
+        for seed in range(3):
+            of = config(seed=seed, weight={"name": "top_entropy", "args": weights[name]}, loss__args__clip_high=0.28)
+            plant(tmp_path / f"{name}{seed}", of, [0.1] * 20, solved=[(0, start), (99, start + gain)])
+    (study,) = arms.studies(data.read([tmp_path]).runs)
+    assert study.plain().leaves["weight.args.frac"] == 1.0
+    found = judged(control.FORKING, tmp_path)
+    assert found.verdict == "holds" and [test.value for test in found.tests] == pytest.approx([0.0, 0.0, 0.25])
 
 
 def test_critiques(tmp_path):
