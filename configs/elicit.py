@@ -45,8 +45,8 @@ def get_config(arg=""):
             "steps": 600,
             "rows": 512,  # a step
             "learning_rate": 3e-3,
-            "features": 3,  # of the highest score by each way to look for them, and as many at random
-            "strengths": (0.125, 0.25, 0.5),  # of the mean norm of the residual stream
+            "features": 2,  # of the highest score by each way to look for them, and as many at random
+            "strengths": (0.06, 0.12, 0.25, 0.5),  # of the mean norm of the residual stream
             "alpha": 0.7,  # of ReasonScore
             "words": 0.2,  # share of tokens whose entropy makes a decision a reasoning word
         }
