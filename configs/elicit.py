@@ -26,7 +26,7 @@ def get_config(arg=""):
     c.rl = ()  # workdirs of runs of reinforcement learning from it, one a seed; (): one of random weights
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
     c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})
-    c.choose = ConfigDict({"split": "validation", "problems": 102, "samples": 8})  # by whom all choices are made
+    c.choose = ConfigDict({"split": "validation", "problems": 64, "samples": 12})  # by whom all choices are made
     c.text = ConfigDict({"problems": 384, "samples": 8})  # training problems whose responses are looked into
     c.vector = ConfigDict(
         {
