@@ -7,8 +7,10 @@ Each of `rl` is a seed: a run from the base, and of `cft` the run that stands be
 all of them. What is measured: arXiv:2504.13837 (pass@k, crossover), 2510.07364 (gap recovery against the share of
 tokens steered), 2402.10200 (CoT-decoding), 2601.08058 and 2503.18878 (features of an autoencoder), 2506.03295 (critique
 fine-tuning on one problem).
-Time: about a minute a seed on one core.
-Expect: to be filled in.
+Time: about three minutes a seed on one core.
+Expect, with the sweep's runs, pass@1 .36 for the base, .43 with a trained vector, .36 with an autoencoder's feature or
+one at random, .31 by CoT-decoding (.62 greedy), .01 after critique fine-tuning, .70 after GRPO, whose pass@256 is .86
+for the base's 1.00; nothing solves what 256 samples of the base do not.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +28,7 @@ def get_config(arg=""):
     c.rl = ()  # workdirs of runs of reinforcement learning from it, one a seed; (): one of random weights
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
     c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})
-    c.choose = ConfigDict({"split": "validation", "problems": 102, "samples": 8})  # by whom all choices are made
+    c.choose = ConfigDict({"split": "validation", "problems": 64, "samples": 12})  # by whom all choices are made
     c.text = ConfigDict({"problems": 384, "samples": 8})  # training problems whose responses are looked into
     c.vector = ConfigDict(
         {
@@ -45,8 +47,8 @@ def get_config(arg=""):
             "steps": 600,
             "rows": 512,  # a step
             "learning_rate": 3e-3,
-            "features": 3,  # of the highest score by each way to look for them, and as many at random
-            "strengths": (0.125, 0.25, 0.5),  # of the mean norm of the residual stream
+            "features": 2,  # of the highest score by each way to look for them, and as many at random
+            "strengths": (0.06, 0.12, 0.25, 0.5),  # of the mean norm of the residual stream
             "alpha": 0.7,  # of ReasonScore
             "words": 0.2,  # share of tokens whose entropy makes a decision a reasoning word
         }

@@ -98,6 +98,7 @@ def _cot(parts: Parts, base: dict[int, np.ndarray], less) -> dict[str, Any]:
             tokens = float(np.mean([run["spans"][span]["tokens"] for run in parts["cot"]]))
             votes = [_vote_at(first["votes"], tokens) for first in parts["base"]]
             row = {"way": name, "pass@1": float(np.mean(right)), "less base": less(tables[0], base[1])}
+            row["recovery"] = gap_recovery(row["pass@1"], float(base[1].mean()), float(_curve(parts["rl"], 1).mean()))
             if name != "greedy" and all(v is not None for v in votes):
                 row |= {"tokens": tokens, "vote": float(np.mean(votes)), "less vote": less(tables[0], np.array(votes))}
             out["rows"].append(row)
@@ -198,12 +199,13 @@ def page(out: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
         lines += [
             "",
-            "| CoT-decoding | pass@1 | less one sample | a vote at as many tokens | less the vote |",
-            "|---|---|---|---|---|",
+            "| CoT-decoding | pass@1 | less one sample | gap recovery | a vote at as many tokens | less the vote |",
+            "|---|---|---|---|---|---|",
         ]
         for row in c["rows"]:
+            cells = [row["way"], f"{row['pass@1']:.3f}", span(row["less base"]), f"{row['recovery']:+.2f}"]
             vote = [f"{row['vote']:.3f}", span(row["less vote"])] if "vote" in row else ["", ""]
-            lines.append("| " + " | ".join([row["way"], f"{row['pass@1']:.3f}", span(row["less base"]), *vote]) + " |")
+            lines.append("| " + " | ".join([*cells, *vote]) + " |")
     lines += [
         "",
         "| vector, where | share of tokens | pass@1 | less the base | gap recovery (seeds) |",

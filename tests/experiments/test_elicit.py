@@ -58,6 +58,7 @@ def test_the_report_by_hand():
     assert row["recovery of seeds"] == pytest.approx([1 / 4, 1.0])
     assert row["recovery"] == pytest.approx((1 / 4 - 1 / 8) / (7 / 16 - 1 / 8))
     greedy, chosen = out["cot"]["rows"]
+    assert greedy["recovery"] == pytest.approx((1 / 2 - 1 / 8) / (7 / 16 - 1 / 8))
     assert greedy["pass@1"] == 0.5 and chosen["way"] == "max, answer" and chosen["pass@1"] == 1.0
     # 15 tokens lie half-way between votes of one and of two: (.5, .25)
     assert chosen["vote"] == pytest.approx(3 / 8) and chosen["less vote"][0] == pytest.approx(5 / 8)
