@@ -61,7 +61,7 @@ def get_config(arg=""):
         c.update(match="*,seed=*", digits=4, problems=True)
         c.metrics, c.evals = ("sft/nll",), ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
     elif arg == "darling":
-        c.update(match="*,seed=*", every=10, digits=4, solved=True)
+        c.update(match="*,seed=*", every=20, digits=4, solved=True)
         c.metrics = ("policy/entropy_sequence", "rollout/*")
         c.evals = ("pass@1", "pass@8", "entropy_sequence", "distinct_count")
     elif arg == "rlp":
