@@ -13,6 +13,8 @@ python -m experiments.curate --config=configs/curate.py:critique --config.runs=r
 and for those of self-training and of critique fine-tuning:
 python -m experiments.curate --config=configs/curate.py:self_train --config.runs=runs/self_train --workdir=notebooks/data/self_train
 python -m experiments.curate --config=configs/curate.py:cft --config.runs=runs/cft --workdir=notebooks/data/cft
+and for those of the sweep of shares of forking tokens:
+python -m experiments.curate --config=configs/curate.py:forking --config.runs=runs/forking/grid --workdir=notebooks/data/forking/grid
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -25,7 +27,7 @@ from configs import common
 
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
-    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft")
+    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "forking")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -56,6 +58,9 @@ def get_config(arg=""):
     elif arg == "cft":
         c.update(match="*,seed=*", digits=4, problems=True)
         c.metrics, c.evals = ("sft/nll",), ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
+    elif arg == "forking":
+        c.update(match="*,seed=*", every=5, digits=4, solved=True)
+        c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1*", "pass@8*", "entropy_sequence")
     elif arg == "tokens":
         c.match = "*"
     return c
