@@ -17,6 +17,8 @@ and for that of diversity:
 python -m experiments.curate --config=configs/curate.py:darling --config.runs=runs/darling --workdir=notebooks/data/darling
 and for RLP, its reading and what comes after:
 python -m experiments.curate --config=configs/curate.py:rlp --config.runs=runs/rlp --workdir=notebooks/data/rlp
+and for those of the sweep of shares of forking tokens:
+python -m experiments.curate --config=configs/curate.py:forking --config.runs=runs/forking/grid --workdir=notebooks/data/forking/grid
 
 Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
 """  # noqa: E501  commands on one line, to be copied
@@ -29,7 +31,7 @@ from configs import common
 
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
-    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp")
+    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -68,6 +70,9 @@ def get_config(arg=""):
         c.update(match="*", every=10, digits=4, solved=True)
         c.metrics = ("rollout/*", "policy/entropy_sequence", "text/tokens", "sft/nll")
         c.evals = ("ce_*", "reduction", "says", "nll", "length", "entropy*", "pass@1", "pass@8", "distinct_count")
+    elif arg == "forking":
+        c.update(match="*,seed=*", every=5, digits=4, solved=True)
+        c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1*", "pass@8*", "entropy_sequence")
     elif arg == "tokens":
         c.match = "*"
     return c

@@ -3,7 +3,8 @@
 python -m experiments.forking --config=configs/forking.py --config.runs=runs/forking/countdown --workdir=runs/forks
 
 Time: about a minute for 18 runs with three checkpoints each. Outcome: forking.json and forking.md in the workdir, the
-latter printed. Expect overlaps with the start's forks of 0.7 to 0.9 at a share of 0.2, where chance has 0.2.
+latter printed. Expect overlaps with the start's forks, after 100 steps and at a share of 0.2, of 0.60 on
+Countdown, 0.43 on grids and 0.83 on sums, where chance has 0.2.
 `:smoke` takes fewer bootstrap draws and another baseline.
 """
 

@@ -4,8 +4,7 @@ python -m experiments.train_rl --config=configs/rl/critique_forks.py --config.in
 
 As configs/rl/critique_grpo.py; of the tokens of refined rows the fifth with the highest entropy learns, of own samples
 every token. --config.weight.args.frac=1.0 is Critique-GRPO.
-Time: about a minute on one core. Expect, with the start of configs/sweeps/forking.py:critique and 100 steps, as with
-all tokens of the refinements: README, forking tokens.
+Time: about a minute on one core. Expect what configs/rl/critique_grpo.py says; the two have not been compared yet.
 """
 
 from configs import common

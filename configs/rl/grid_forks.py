@@ -4,7 +4,8 @@ python -m experiments.train_rl --config=configs/rl/grid_forks.py --config.init=r
 
 As configs/rl/high_entropy_tokens.py, on a task where every token but the last is a choice. runs/sft is a run of
 configs/sft/grid.py. --config.weight.args.frac=1.0 learns from every token.
-Time: about 40 s on one core. Expect pass@1 0.66 -> 0.9 in 100 steps with 32 prompts a rollout.
+Time: about 40 s on one core. Expect pass@1 0.68 -> 0.78 in 100 steps with 32 prompts a rollout, and
+0.83 with all tokens.
 """
 
 from configs import common

@@ -8,7 +8,7 @@ answers, one right answer each. Before it:
 python -m experiments.tiny_model --config=configs/tiny_model.py:task=chain_sum,min_terms=3,max_terms=4,min_digits=1,max_digits=1 --workdir=runs/tiny
 python -m experiments.train_sft --config=configs/rl/hf.py:tiny,part=sft,task=chain_sum,min_terms=3,max_terms=4,min_digits=1,max_digits=1 --config.model.path=runs/tiny/model --workdir=runs/sft
 --config.weight.args.frac=1.0 learns from every token.
-Time: about a minute on one core. Expect little in 100 steps with 32 prompts: README, forking tokens.
+Time: about a minute on one core. Expect little in 100 steps with 32 prompts: pass@1 stays at about 0.3.
 """  # noqa: E501  commands on one line, to be copied
 
 from configs import common

@@ -25,10 +25,10 @@ from entropy_rl.errors import InputError
 STEPS = 100
 SEEDS = 3
 SHARES = {
-    "countdown": (1.0, 0.2, 0.05, 0.1, 0.5),
-    "grid": (1.0, 0.2, 0.05, 0.5),
-    "gym": (1.0, 0.2),
-}
+    "countdown": (0.05, 0.5, 0.1),
+    "grid": (0.05, 0.5),
+    "gym": (),
+}  # beside all tokens and the fifth
 # Checkpoints along the way are for the overlap with the start (experiments/forking.py).
 SHARED = {
     "steps": STEPS,
@@ -44,7 +44,7 @@ SHARED = {
 
 
 def get_runs(arg: str = "countdown") -> list[dict[str, Any]]:
-    """Runs of the task `arg`, or of `critique`; seeds outermost, so that each block is a small study."""
+    """Runs of the task `arg`, or of `critique`; the first three arms with all seeds come first, as a smaller study."""
     makers = {"countdown": countdown, "grid": grid, "gym": gym, "critique": critique}
     if arg not in makers:
         raise InputError(f"forking.py knows no study {arg!r}: say forking.py:{' or :'.join(makers)}")
@@ -55,14 +55,18 @@ def countdown() -> list[dict[str, Any]]:
     """Imitation, then the shares and the bottom 80 %."""
     imitation = {"task.args.levels": (3, 4, 5), "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     task = {"task.args.levels": (3, 4, 5), "task.args.talk": True}
-    arms = shares("countdown") | {"bottom=0.8": {"weight.args.frac": 0.2, "weight.args.bottom": True}}
+    bottom = {"bottom=0.8": {"weight.args.frac": 0.2, "weight.args.bottom": True}}
+    arms = shares(1.0, 0.2) | bottom | shares(*SHARES["countdown"])
     return [part("sft", "train_sft", "sft/countdown", imitation), *runs("rl/high_entropy_tokens", arms, task, "sft")]
 
 
 def grid() -> list[dict[str, Any]]:
     """Imitation of random ways, then the shares."""
     imitation = {"eval.split": "validation", "steps": 1500, "eval.every": 500}
-    return [part("sft", "train_sft", "sft/grid", imitation), *runs("rl/grid_forks", shares("grid"), {}, "sft")]
+    return [
+        part("sft", "train_sft", "sft/grid", imitation),
+        *runs("rl/grid_forks", shares(1.0, 0.2, *SHARES["grid"]), {}, "sft"),
+    ]
 
 
 def gym() -> list[dict[str, Any]]:
@@ -73,7 +77,7 @@ def gym() -> list[dict[str, Any]]:
         part("tiny", "tiny_model", "tiny_model", {}) | {"config": f"configs/tiny_model.py:{SUMS}"},
         part("sft", "train_sft", "rl/hf", imitation, "tiny") | {"config": f"configs/rl/hf.py:tiny,part=sft,{SUMS}"},
     ]
-    return [*before, *runs("rl/gym_forks", shares("gym"), folder, "sft")]
+    return [*before, *runs("rl/gym_forks", shares(1.0, 0.2, *SHARES["gym"]), folder, "sft")]
 
 
 def critique() -> list[dict[str, Any]]:
@@ -94,16 +98,18 @@ def critique() -> list[dict[str, Any]]:
     return [*before, *runs("rl/critique_forks", arms, {}, "start")]
 
 
-def shares(task: str) -> dict[str, dict[str, Any]]:
+def shares(*of: float) -> dict[str, dict[str, Any]]:
     """{name of an arm: its overrides}."""
-    return {f"share={share:g}": {"weight.args.frac": share} for share in SHARES[task]}
+    return {f"share={share:g}": {"weight.args.frac": share} for share in of}
 
 
 def runs(config: str, arms: dict[str, dict[str, Any]], task: dict[str, Any], start: str) -> list[dict[str, Any]]:
     """Reinforcement learning in each arm from `start`."""
     shared = task | SHARED | {"init": f"{{workdir}}/{start}"}
+    blocks = list(arms.items())[:3], list(arms.items())[3:]
     return [
         part(f"{arm},seed={seed}", "train_rl", config, shared | {"seed": seed} | changes, start)
+        for block in blocks
         for seed in range(SEEDS)
-        for arm, changes in arms.items()
+        for arm, changes in block
     ]
