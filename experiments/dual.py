@@ -188,7 +188,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
     checks.require(config, "a whole number of 100 or more", lambda x: x >= 100, "draws")
-    meter, todo = Meter(config), list(policies(config))
+    meter, (start, *others) = Meter(config), policies(config)
+    todo = [start, *sorted(others, key=lambda at: -at[1])]  # the last checkpoints first: the matrix is made of them
     points = Path(launch.open_workdir(config, workdir)) / "points"
     points.mkdir(exist_ok=True)
     read = []

@@ -23,6 +23,7 @@ KEPT = ("accuracy", "pass@8", "surprise", "answer_entropy", "within", "token_ent
 TRAINING = ("entropy", "pass@1", "pass@8", "plain_surprise", "inflation", "retry_inflation", "repeat_inflation")
 TRAINING = (*TRAINING, "answer_inflation", "gain", "retry_gain", "within_change")
 TEST = ("token_entropy", "accuracy", "pass@8", "surprise", "answer_entropy", "within")
+SPREADS: dict[str, Callable[..., np.ndarray]] = {"by": lambda h: h, "by exp(2 H) of": dilution.spread_of}
 TITLES = {
     **{"entropy": "token entropy", "token_entropy": "token entropy", "accuracy": "accuracy", "pass@1": "pass@1"},
     **{"pass@8": "pass@8", "plain_surprise": "answer entropy, plain", "surprise": "answer entropy"},
@@ -216,15 +217,16 @@ def dilutions(read: Sequence[dict[str, Any]], last: int, level: float, seed: int
     """The Gaussian model fitted to accuracy against the spread that budgets give, one point a budget and checkpoint.
 
     {set: {"fit", "best", "why"}}; sets: over all checkpoints, or the last ones only, where training no longer changes
-    accuracy beside spread; by either entropy of answers. "why" says what could not be fitted or identified.
+    accuracy beside spread; by either entropy of answers, itself or as the variance that a Gaussian of it has. "why"
+    says what could not be fitted or identified.
     """
     out: dict[str, Any] = {}
     for name, rows in {"all checkpoints": read, "last checkpoints": [r for r in read if r["step"] == last]}.items():
         cells = [(r["run"], c) for r in rows for w, of in r["ways"].items() if w != "majority" for c in of.values()]
         accuracy, runs = [float(np.mean(c["accuracy"])) for _, c in cells], np.array([run for run, _ in cells])
-        for key in ("surprise", "answer_entropy"):
-            spread = dilution.spread_of([float(np.mean(c[key])) for _, c in cells])
-            about = out[f"{name}, {TITLES[key]}"] = {"spreads": [float(spread.min()), float(spread.max())]}
+        for key, of in ((k, of) for k in ("surprise", "answer_entropy") for of in SPREADS):
+            spread = SPREADS[of](np.array([float(np.mean(c[key])) for _, c in cells]))
+            about = out[f"{name}, {of} {TITLES[key]}"] = {"spreads": [float(spread.min()), float(spread.max())]}
             try:
                 about["fit"] = dataclasses.asdict(dilution.fit(spread, accuracy))
                 best = dilution.interval(spread, accuracy, runs, np.random.default_rng(seed), level=level, draws=100)

@@ -52,6 +52,8 @@ def verdict(out: dict[str, Any]) -> list[str]:
     key = f"wait {out['rounds']}"
     inflation = out["test"][key]["surprise"]
     lines = [f"Forcing answers on for {out['rounds']} rounds {_moved(inflation, 'the entropy of answers')}."]
+    again = out["test"][f"repeat {out['rounds']}"]["surprise"]
+    lines.append(f"A trace as long that only repeats the first response {_moved(again, 'it')}.")
     trained = out["training"].get(f"{out['baseline']} less the start")
     if trained:
         lines.insert(0, f"Training {_moved(trained['entropy'], 'the token entropy')}.")
@@ -61,10 +63,18 @@ def verdict(out: dict[str, Any]) -> list[str]:
                 one, two = _moved(row["entropy"], "token entropy"), _moved(row["inflation"], "inflation")
                 lines.append(f"{control}, less {out['baseline']}: {one}; {two}.")
     if "inflation" in out["correlation"]:
-        r = out["correlation"]["inflation"]["all"]
-        apart = not (r[1] > 0 or r[2] < 0)
-        together = "no relation of the two is seen, as separate failures have it" if apart else "the two move together"
-        lines.append(f"Over checkpoints the correlation of training entropy and inflation is {_of(r)}: {together}.")
+        over, within = (out["correlation"]["inflation"][k] for k in ("all", "within"))
+        signs = {(r[1] > 0) - (r[2] < 0) for r in (over, within)}
+        seen = {
+            0: "no relation of the two is seen",
+            1: "they rise and fall together",
+            -1: "one rises as the other falls",
+        }
+        what = seen[signs.pop()] if len(signs) == 1 else "whether they are related depends on which is asked"
+        lines.append(
+            f"Correlation of training entropy and inflation: over checkpoints {_of(over)}, within runs, where time "
+            f"changes both, {_of(within)}: {what}."
+        )
     return lines
 
 

@@ -68,7 +68,7 @@ def test_the_matrix_by_hand():
     text = dual_page.page(out)
     assert "Training lowers the token entropy, -0.400 [-0.400, -0.400]." in text
     assert "| wait 1 | 25 | 0.375 | 0.500 | 5.000 |" in text.split("Budgets, grpo after 8 steps")[1]
-    assert "held, less grpo: raises token entropy, +0.300" in text and "the two move together" in text
+    assert "held, less grpo: raises token entropy, +0.300" in text and "within runs, where time changes both, " in text
     with pytest.raises(InputError, match="no run of baseline 'grpo'"):
         summary([read[0], row("held,seed=0", 8, 0.4)])
 
