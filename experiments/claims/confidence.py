@@ -49,8 +49,9 @@ def calibration(data: Data, studies: list[Study], how: How) -> Verdict:
         if not any(run.path.parent == folder for run in data.runs) and folder.parent not in data.roots:
             near += [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
         runs = {run.path.name: run for run in data.runs if run.path.parent in near}
-        taught = [study for study in studies if study.folder in near and study.kind == "self_feedback"]
-        verified = [(study, plain) for study, plain in plain_studies(studies, several=False) if study.folder in near]
+        beside = [s for s in studies if any(run.path.parent in near for arm in s.arms for run in arm.runs.values())]
+        taught = [study for study in beside if study.kind == "self_feedback"]
+        verified = plain_studies(beside, several=False)
         starts = {Path(run.get("init") or "").name for s in taught for arm in s.arms for run in arm.runs.values()}
         base = {look.seed: look for look in here if look.init.name in starts}
         rewarded = _of({run.path.name for _, plain in verified for run in plain.runs.values()}, here, runs)

@@ -286,7 +286,8 @@ def test_what_limits_a_policy_that_holds_entropy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "share, gain, verdict", [(0.2, 2, "holds"), (0.2, 0, "fails"), (0.5, 2, "undecided"), (1.0, 2, "undecided")]
+    "share, gain, verdict",
+    [(0.2, 2, "holds"), (0.2, 0, "fails"), (0.5, 2, "undecided"), (0.05, 0, "undecided"), (1.0, 2, "undecided")],
 )
 def test_forking_tokens(tmp_path, share, gain, verdict):
     study(tmp_path, (2, gain), weight={"name": "top_entropy", "args": {"frac": share}})
