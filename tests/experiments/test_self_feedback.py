@@ -11,7 +11,7 @@ from entropy_rl import metrics
 from entropy_rl.checkpoints import Checkpoints, restore_params
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from experiments import build, calibrate, compare_calibration, launch, self_feedback
+from experiments import build, calibrate, compare_calibration, launch, pairs, reward_model, self_feedback
 
 
 def config(variant="smoke", **changes):
@@ -69,8 +69,8 @@ def test_no_gold_answer_is_read_in_training(variant, poisoned, tmp_path):
 def test_a_killed_run_goes_on_to_the_same(tmp_path, monkeypatch):
     """Rounds of DPO of one update each, before which policy and reference are the same: loss log 2. Mutations: the
     first policy as the reference of all rounds; the same questions in all rounds."""
-    c, asked, problem_at = config(updates=1), [], self_feedback.problem_at
-    monkeypatch.setattr(self_feedback, "problem_at", lambda *args: asked.append(args[-1]) or problem_at(*args))
+    c, asked, problem_at = config(updates=1), [], pairs.problem_at
+    monkeypatch.setattr(pairs, "problem_at", lambda *args: asked.append(args[-1]) or problem_at(*args))
     self_feedback.run(c, tmp_path / "whole")
     assert asked == list(range(16))
     save = Checkpoints.save
@@ -111,7 +111,7 @@ def test_the_reward_model_is_made_once(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         self_feedback.run(c, tmp_path / "cut")
     monkeypatch.setattr(Checkpoints, "save", save)
-    monkeypatch.setattr(self_feedback, "questions", None)  # nothing branches any more
+    monkeypatch.setattr(reward_model, "questions", None)  # nothing branches any more
     self_feedback.run(c, tmp_path / "cut")
     assert made.count("reward_model") == 1
     first, second = (metrics.read(tmp_path / name).metrics for name in ("whole", "cut"))
