@@ -1,6 +1,7 @@
 """RL from self-feedback end to end with a tiny model: both arms, no gold answer, killed and gone on."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from entropy_rl import metrics
 from entropy_rl.checkpoints import Checkpoints, restore_params
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from experiments import build, calibrate, compare_calibration, launch, self_feedback
+from experiments import build, calibrate, compare_calibration, launch, pairs, reward_model, self_feedback
 
 
 def config(variant="smoke", **changes):
@@ -66,8 +67,12 @@ def test_no_gold_answer_is_read_in_training(variant, poisoned, tmp_path):
 
 
 def test_a_killed_run_goes_on_to_the_same(tmp_path, monkeypatch):
-    """Rounds of DPO. Mutation: the reference of the first round, or its questions, in the second."""
-    self_feedback.run(config(), tmp_path / "whole")
+    """Rounds of DPO of one update each, before which policy and reference are the same: loss log 2. Mutations: the
+    first policy as the reference of all rounds; the same questions in all rounds."""
+    c, asked, problem_at = config(updates=1), [], pairs.problem_at
+    monkeypatch.setattr(pairs, "problem_at", lambda *args: asked.append(args[-1]) or problem_at(*args))
+    self_feedback.run(c, tmp_path / "whole")
+    assert asked == list(range(16))
     save = Checkpoints.save
 
     def killed(self, step, state, meta):
@@ -77,15 +82,16 @@ def test_a_killed_run_goes_on_to_the_same(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Checkpoints, "save", killed)
     with pytest.raises(KeyboardInterrupt):
-        self_feedback.run(config(), tmp_path / "cut")
+        self_feedback.run(c, tmp_path / "cut")
     monkeypatch.setattr(Checkpoints, "save", save)
-    self_feedback.run(config(), tmp_path / "cut")
+    self_feedback.run(c, tmp_path / "cut")
+    assert asked[-8:] == list(range(8, 16))
     first, second = (metrics.read(tmp_path / name) for name in ("whole", "cut"))
     assert [row["step"] for row in first.metrics] == [1, 2] and {row["step"] for row in first.evals} == {0, 1, 2}
-    assert first.metrics[0]["branches/confidence"] != first.metrics[1]["branches/confidence"]
+    assert [row["update/loss"] for row in first.metrics] == pytest.approx([math.log(2)] * 2, rel=1e-6)
     for a, b in zip(first.metrics, second.metrics, strict=True):
         assert {k: v for k, v in a.items() if "time/" not in k} == {k: v for k, v in b.items() if "time/" not in k}
-    jax.tree.map(np.testing.assert_array_equal, *(parameters(tmp_path / name, config()) for name in ("whole", "cut")))
+    jax.tree.map(np.testing.assert_array_equal, *(parameters(tmp_path / name, c) for name in ("whole", "cut")))
 
 
 @pytest.mark.slow
@@ -105,7 +111,7 @@ def test_the_reward_model_is_made_once(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         self_feedback.run(c, tmp_path / "cut")
     monkeypatch.setattr(Checkpoints, "save", save)
-    monkeypatch.setattr(self_feedback, "questions", None)  # nothing branches any more
+    monkeypatch.setattr(reward_model, "questions", None)  # nothing branches any more
     self_feedback.run(c, tmp_path / "cut")
     assert made.count("reward_model") == 1
     first, second = (metrics.read(tmp_path / name).metrics for name in ("whole", "cut"))
