@@ -31,7 +31,9 @@ from configs import common
 
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
-    common.variant(arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking")
+    common.variant(
+        arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking"
+    )
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
