@@ -35,17 +35,21 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The policy that all start from, and three seeds of each arm."""
+    return [*taught(), *(run(arm, seed) for seed in range(3) for arm in ARMS)]
+
+
+def taught() -> list[dict[str, Any]]:
+    """`start`, a policy that solves and refines, and what it is made from; configs/sweeps/forking.py starts there too."""
     sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     # an eighth of the lessons of configs/sweeps/critique.py, of two levels instead of five: read critiques a little
-    taught = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation", "steps": 2500}
-    taught |= {"lessons.critique": 0.0, "lessons.refine_levels": ("none", "reason"), "eval.every": 2500}
+    lessons = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation", "steps": 2500}
+    lessons |= {"lessons.critique": 0.0, "lessons.refine_levels": ("none", "reason"), "eval.every": 2500}
     make = {"init": "{workdir}/sft", "problems": 4096, "planted": 1024}
-    parts = [
+    return [
         part("sft", "train_sft", "sft/countdown", sft),
         part("said", "make_critiques", "critique/make", make, "sft"),
-        part("start", "train_sft", "sft/lessons", taught, "said"),
+        part("start", "train_sft", "sft/lessons", lessons, "said"),
     ]
-    return [*parts, *(run(arm, seed) for seed in range(3) for arm in ARMS)]
 
 
 def run(arm: str, seed: int) -> dict[str, Any]:

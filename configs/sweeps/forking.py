@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from configs.common import part
+from configs.sweeps import dual
 from configs.rl.gym_forks import SUMS
 from entropy_rl.errors import InputError
 
@@ -82,20 +83,12 @@ def gym() -> list[dict[str, Any]]:
 
 def critique() -> list[dict[str, Any]]:
     """Imitation, critiques, lessons, then the solver's critiques on all tokens of a refinement or on its forks."""
-    imitation = {"task.args.levels": (3, 4, 5), "task.args.talk": True, "eval.split": "validation", "steps": 3500}
-    make = {"init": "{workdir}/sft", "problems": 8192, "planted": 2048}
-    taught = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation"}
-    before = [
-        part("sft", "train_sft", "sft/countdown", imitation),
-        part("said", "make_critiques", "critique/make", make, "sft"),
-        part("start", "train_sft", "sft/lessons", taught | {"steps": 4500, "eval.every": 4500}, "said"),
-    ]
     arms = {
         "oracle": {"weight.args.frac": 1.0},
         "oracle_forks": {"weight.args.frac": 0.2},
         "grpo": {"weight.args.frac": 1.0, "critique.source": "off"},
     }
-    return [*before, *runs("rl/critique_forks", arms, {}, "start")]
+    return [*dual.taught(), *runs("rl/critique_forks", arms, {}, "start")]
 
 
 def shares(*of: float) -> dict[str, dict[str, Any]]:
