@@ -39,7 +39,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
 
 
 def taught() -> list[dict[str, Any]]:
-    """`start`, a policy that solves and refines, and what it is made from; configs/sweeps/forking.py starts there too."""
+    """`start`, a policy that solves and refines, and what it is made from (configs/sweeps/forking.py has the same)."""
     sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     # an eighth of the lessons of configs/sweeps/critique.py, of two levels instead of five: read critiques a little
     lessons = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation", "steps": 2500}

@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import Any
 
 from configs.common import part
-from configs.sweeps import dual
 from configs.rl.gym_forks import SUMS
+from configs.sweeps import dual
 from entropy_rl.errors import InputError
 
 STEPS = 100
