@@ -4,8 +4,8 @@ python -m experiments.dual --config=configs/dual.py --config.runs=runs/dual --co
     --workdir=runs/dual-table
 
 The runs are those of configs/sweeps/dual.py. Without --config.runs the policy of --config.init alone is measured.
-Time: about 4 minutes on one core for 46 checkpoints. Expect, in policies of grpo, answers to be a fifth as often right and
-4 nats wider after three rounds of `again`, as much when the first response is only repeated (README, results).
+Time: about 4 minutes on one core for 46 checkpoints. Expect, in policies of grpo, accuracy .70
+to .15 and answers 4 nats wider after three rounds of `again`, and as much when the first response is only repeated.
 """
 
 from ml_collections import ConfigDict
