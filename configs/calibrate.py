@@ -4,7 +4,7 @@ python -m experiments.calibrate --config=configs/calibrate.py --config.init=runs
 
 The calibration error has 10 equal bins, as in RLSF's code.
 Time: about 20 s on one core. Expect, for the policy that configs/sweeps/rlsf.py starts from, a confidence of the final
-number of about 0.97, whatever is right (ECE about 35 %).
+number of .98 where .56 are right: ECE about 42 %, AUROC .66.
 """
 
 from ml_collections import ConfigDict
