@@ -11,8 +11,11 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
+# Those that keep one core busy run side by side; the others start processes of their own, or look at the clock.
+SIDE_BY_SIDE := tests/test_configs.py tests/test_notebooks.py
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
 
 # Against transformers on torch, which nothing else needs: an environment of its own, gigabytes where torch is for GPUs.
 parity: $(VENV)-parity/installed
