@@ -170,6 +170,9 @@ def read(folders: list[Path]) -> Data:
             raise InputError(f"no folder {root}: give --config.runs=FOLDER, or several between commas")
         paths = sorted(path for path in root.rglob("*.json") if not _hidden(path.relative_to(root)))
         homes = [path.parent for path in paths if path.name == "config.json"]
+        for path in sorted(root.rglob(metrics.METRICS)):
+            if not (path.parent / "config.json").exists() and not _hidden(path.relative_to(root)):
+                notes.append(f"{path.parent}: left out, as there is no config.json beside its {metrics.METRICS}")
         found = [run for run in (_run(home, notes.append) for home in homes) if run]
         places = {id(run): _study(run.path, {one.path for one in found}, root) for run in found}
         runs += [dataclasses.replace(run, study=places[id(run)]) for run in found]

@@ -450,6 +450,7 @@ def test_junk(tmp_path):
     junk = tmp_path / "junk"
     for name, text in (
         ("a/config.json", "{"),
+        ("nobody/metrics.jsonl", '{"step": 0}\n'),
         ("b/config.json", "[1]"),
         ("c/config.json", '{"config": {"seed": "x"}}'),
         ("d/config.json", '{"config": 3}'),
@@ -466,6 +467,7 @@ def test_junk(tmp_path):
     plant(junk / "h", {"anything": [1, {"x": None}], "loss": {"name": 3}, "rollout": 2, "steps": "many"})
     plant(junk / "i", config(task=None, weight="x", critique=3, kl=2))
     content, text = report(junk, tmp_path / "out")
+    assert f"{junk / 'nobody'}: left out, as there is no config.json" in text
     check_undecided(content)
     assert sum("config.json is not that of a run" in note for note in content["notes"]) == 3
     assert "seed is 'x'" in text and "other.json: left out" in text and ".hidden" not in text
