@@ -25,8 +25,6 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = 10) -> list
       InputError: lists of different lengths or without a value, a confidence outside [0, 1], fewer than 1 bins.
     """
     confidence, right = _checked(confidence, right)
-    if bins < 1:
-        raise InputError(f"bins={bins}: give 1 or more")
     place = _places(confidence, bins)
     rows = []
     for b in range(bins):
@@ -71,8 +69,9 @@ def auroc(confidence: ArrayLike, right: ArrayLike) -> float:
 
 
 def _places(confidence: np.ndarray, bins: int) -> np.ndarray:
-    # of (lo, hi] a value on an edge is below it; 0 alone would have no bin
-    return np.maximum(np.searchsorted(np.arange(1, bins + 1) / bins, confidence, "left"), 0)
+    if bins < 1:
+        raise InputError(f"bins={bins}: give 1 or more")
+    return np.searchsorted(np.arange(1, bins + 1) / bins, confidence, "left")  # on an edge: below it
 
 
 def _checked(confidence: ArrayLike, right: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -263,8 +263,8 @@ def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.shar
     return state
 
 
-def initial_params(path: str, state: learner.TrainState, key: str = "init") -> Any:
-    """Parameters of the latest checkpoint of the workdir `path`, on the shards of `state`.
+def initial_params(path: str | Path, state: learner.TrainState, key: str = "init", step: int | None = None) -> Any:
+    """Parameters of the latest checkpoint of the workdir `path`, or of that of `step`, on the shards of `state`.
 
     Raises:
       InputError: there is none, or it is of another model.
@@ -273,6 +273,6 @@ def initial_params(path: str, state: learner.TrainState, key: str = "init") -> A
         raise InputError(f"config.{key}={path} holds no checkpoints: give the --workdir of a finished run, or none")
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
     try:
-        return restore_params(path, abstract)
+        return restore_params(path, abstract, step=step)
     except InputError as e:
         raise InputError(f"config.{key}={path}: {e}") from e

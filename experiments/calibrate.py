@@ -18,7 +18,6 @@ Aggregate mode adds up by task.solution, as in Countdown all right answers are t
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from typing import Any
 
@@ -32,7 +31,7 @@ from entropy_rl.methods.cot_decoding import Branch, aggregate, branch, most_conf
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate
 from entropy_rl.tasks.base import Problem, Task
-from experiments import build, checks, launch
+from experiments import build, checks, files, launch
 from experiments.evaluation import BATCH
 
 ROWS, SUMMARY = "calibration.jsonl", "calibration.json"
@@ -60,9 +59,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         rows, sampled = rows + new, sampled + more
     out = summary(rows, sampled, look.spans, config)
     jsonl.rewrite(folder / ROWS, rows)
-    new_file = folder / f"{SUMMARY}.new"
-    new_file.write_text(json.dumps(out, indent=1) + "\n")
-    os.replace(new_file, folder / SUMMARY)
+    files.write(folder / SUMMARY, json.dumps(out, indent=1))
     shown = ("greedy", "pass@1", "entropy", *(f"{m}/{s}" for s in look.spans for m in ("ece", "auroc")))
     print(", ".join(f"{key} {out[key]:.3f}" for key in shown))
     return out

@@ -41,7 +41,8 @@ from entropy_rl import metrics
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
-from experiments import checks, launch
+from experiments import checks, files, launch
+from experiments.markdown import line, rule, span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +86,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     text = markdown(table)
 
     folder = Path(workdir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: no folder ({error.strerror}): give another --workdir") from None
-    for name, content in (("table.md", text), ("table.json", json.dumps(table, indent=2, ensure_ascii=False))):
-        new = folder / f"{name}.new"
-        new.write_text(content + "\n", encoding="utf-8")
-        os.replace(new, folder / name)
+    files.write(folder / "table.md", text)
+    files.write(folder / "table.json", json.dumps(table, indent=2, ensure_ascii=False))
     print(text)
     print(f"\nwrote {folder / 'table.json'} and {folder / 'table.md'}")
     return table
@@ -339,22 +334,21 @@ def markdown(table: dict[str, Any]) -> str:
     plain = {"pass@1": "pass@1", "peak": "peak", "area": "area", f"pass@{k}": f"pass@{k}", "distinct": "distinct"}
     plain |= {f"coverage/level{n}": f"coverage, level {n}" for n in there}
     plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in table["more"] if key not in plain}
-    lines = [_line("control", "seeds", *plain.values(), "entropy", "ms a step", "cost"), _rule(len(plain) + 5)]
+    lines = [line("control", "seeds", *plain.values(), "entropy", "ms a step", "cost"), rule(len(plain) + 5)]
     for control, row in table["controls"].items():
         numbers = [f"{row[key]:.3f}" for key in plain]
         last = (f"{row['entropy']:.4f}", f"{row['ms']:.0f}", f"{row['cost']:.2f}")
-        lines.append(_line(control, str(len(row["seeds"])), *numbers, *last))
+        lines.append(line(control, str(len(row["seeds"])), *numbers, *last))
     differences = {c: row["difference"] for c, row in table["controls"].items() if "difference" in row}
     count = 0
     if differences:
         keys = [key for key in next(iter(differences.values())) if key != "seeds"]
         lines += ["", f"Differences to {table['baseline']}, {table['level']:.0%} intervals:", ""]
-        lines += [_line("control", "seeds", *(plain[key] for key in keys)), _rule(len(keys) + 2)]
+        lines += [line("control", "seeds", *(plain[key] for key in keys)), rule(len(keys) + 2)]
         for control, row in differences.items():
             of = [row[key] for key in keys]
             seeds = ", ".join(map(str, row["seeds"])) + ("" if of[0]["seeds_resampled"] else " (problems only)")
-            spans = [f"{_signed(d['value'])} [{_signed(d['low'])}, {_signed(d['high'])}]" for d in of]
-            lines.append(_line(control, seeds, *spans))
+            lines.append(line(control, seeds, *map(span, of)))
             count += len(of)
     problems = ", ".join(f"{number} of level {n}" for n, number in table["problems"].items())
     lines += ["", f"{table['task']} after {table['step']} steps: {problems}, {table['attempts']} attempts at each."]
@@ -368,18 +362,6 @@ def markdown(table: dict[str, Any]) -> str:
     lines.append(f"Runs of commit {', '.join(table['git_commit'])} on {', '.join(table['device'])}.")
     notes = [f"- {note}" for note in table["notes"]]
     return "\n".join([*lines, "", *notes] if notes else lines)
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # no -0.000
-
-
-def _rule(columns: int) -> str:
-    return f"|---|{'---:|' * (columns - 1)}"
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ from entropy_rl import calibration, figures, jsonl
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
-from experiments import checks, launch
+from experiments import checks, files, launch
 from experiments.calibrate import ROWS, SUMMARY
+from experiments.markdown import line, rule
+from experiments.markdown import span as spelled
 
 Looks = dict[str, dict[int, list[dict[str, Any]]]]  # arm -> seed -> rows of its problems
 
@@ -75,13 +77,11 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         table["arms"][arm] = row
     table["notes"] = notes
     folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
     text = markdown(table)
-    for name, content in (("table.md", text), ("table.json", json.dumps(table, indent=1))):
-        new = folder / f"{name}.new"
-        new.write_text(content + "\n")
-        os.replace(new, folder / name)
-    draw(table, folder / "reliability.png")
+    files.write(folder / "table.md", text)
+    files.write(folder / "table.json", json.dumps(table, indent=1))
+    with files.replacing(folder / "reliability.png") as new:
+        draw(table, new)
     print(text)
     return table
 
@@ -165,18 +165,18 @@ def markdown(table: dict[str, Any]) -> str:
     arms, spans = table["arms"], table["spans"]
     passes = ["greedy", "pass@1", f"pass@{table['samples']}", "distinct", "entropy"]
     keys = list(dict.fromkeys([*passes, *(f"{what}/{span}" for span in spans for what in ("ece", "auroc"))]))
-    lines = [_line("arm", "seeds", *keys), _rule(len(keys) + 2)]
+    lines = [line("arm", "seeds", *keys), rule(len(keys) + 2)]
     for arm, row in arms.items():
-        lines.append(_line(arm, str(len(row["seeds"])), *(f"{row[key]:.3f}" for key in keys)))
+        lines.append(line(arm, str(len(row["seeds"])), *(f"{row[key]:.3f}" for key in keys)))
     lines += ["", f"Less {table['baseline']}, {table['level']:.0%} intervals:", ""]
-    lines += [_line("arm", *keys), _rule(len(keys) + 1)]
+    lines += [line("arm", *keys), rule(len(keys) + 1)]
     for arm, row in arms.items():
         if "difference" in row:
-            lines.append(_line(arm, *(_span(row["difference"].get(key)) for key in keys)))
+            lines.append(line(arm, *(spelled(row["difference"].get(key)) for key in keys)))
     modes = list(next(iter(arms.values()))["decoding"])
     lines += ["", f"CoT-decoding ({table['k']} branches) less the greedy response of the same policy:", ""]
-    lines += [_line("arm", *modes), _rule(len(modes) + 1)]
-    lines += [_line(arm, *(_span(row["decoding"][mode]) for mode in modes)) for arm, row in arms.items()]
+    lines += [line("arm", *modes), rule(len(modes) + 1)]
+    lines += [line(arm, *(spelled(row["decoding"][mode]) for mode in modes)) for arm, row in arms.items()]
     lines += [
         "",
         f"{table['problems']} problems, {table['samples']} samples at each. ece in percent, of greedy responses;",
@@ -195,22 +195,7 @@ def draw(table: dict[str, Any], path: Path) -> None:
         some = list(table["arms"].items())[:4]
         figures.reliability(ax, {arm: row[f"reliability/{span}"] for arm, row in some})
         ax.set_title(f"confidence of the {span}")
-    figure.savefig(path, dpi=110)
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _rule(columns: int) -> str:
-    return f"|---|{'---:|' * (columns - 1)}"
-
-
-def _span(d: dict[str, Any] | None) -> str:
-    if d is None:
-        return "–"
-    signed = lambda v: f"{round(v, 3) + 0.0:+.3f}"  # noqa: E731
-    return f"{signed(d['value'])} [{signed(d['low'])}, {signed(d['high'])}]"
+    figure.savefig(path, format="png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ goes on, and takes in runs that have come meanwhile. Writes dual.json (experimen
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -41,7 +40,7 @@ from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.methods import budget, test_time
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from experiments import build, checks, dual_matrix, dual_page, launch
+from experiments import build, checks, dual_matrix, dual_page, files, launch
 
 START = "start"  # the name of the policy of config.init
 NEAR = 5  # steps before a checkpoint over which its training entropy is a mean
@@ -72,10 +71,7 @@ class Meter:
         """Parameters of a checkpoint; of the latest without a step, random ones without a path."""
         if path is None:
             return self.state.params
-        if step is None:
-            return build.initial_params(path, self.state)
-        abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)  # noqa: E731
-        return checkpoints.restore_params(path, jax.tree.map(abstract, self.state.params), step=step)
+        return build.initial_params(path, self.state, "runs", step)
 
     def __call__(self, params: Any) -> dict[str, dict[str, dict[str, np.ndarray]]]:
         """{way: {budget: {measure: f[P]}}}."""
@@ -191,16 +187,13 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     meter, (start, *others) = Meter(config), policies(config)
     todo = [start, *sorted(others, key=lambda at: -at[1])]  # the last checkpoints first: the matrix is made of them
     points = Path(launch.open_workdir(config, workdir)) / "points"
-    points.mkdir(exist_ok=True)
     read = []
     for name, step, path, at in todo:
         file = points / f"{name},step={step}.json"
         if not file.exists():
             ways = meter(meter.restored(path, at))
             row = {"run": name, "step": step, "ways": plain(ways)}
-            new = file.with_suffix(".new")
-            new.write_text(json.dumps(row) + "\n")
-            os.replace(new, file)
+            files.write(file, json.dumps(row))
             print(f"{file.stem}: accuracy {np.mean(row['ways']['plain']['0']['accuracy']):.3f}", flush=True)
         row = json.loads(file.read_text())
         row["training_entropy"] = training_entropy(Path(path), step) if path and name != START else None
@@ -216,8 +209,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         chains=config.chains,
     )
     text = dual_page.page(out)
-    (Path(workdir) / "dual.json").write_text(json.dumps(out, indent=1) + "\n")
-    (Path(workdir) / "dual.md").write_text(text)
+    files.write(Path(workdir) / "dual.md", text)
+    files.write(Path(workdir) / "dual.json", json.dumps(out, indent=1))
     print(text)
     return out
 

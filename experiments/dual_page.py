@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments import markdown
 from experiments.dual_matrix import TEST, TITLES, TRAINING
 
 
@@ -96,18 +97,14 @@ def table(kind: str, rows: dict[str, Any], titles: dict[str, str], *, tokens: bo
     lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
     for name, row in rows.items():
         cells = [name, *([f"{row['tokens']:.0f}"] if tokens else [])]
-        lines.append(f"| {' | '.join([*cells, *(_span(row.get(key)) for key in titles)])} |")
+        lines.append(f"| {' | '.join([*cells, *(markdown.span(row.get(key)) for key in titles)])} |")
     return lines
 
 
 def _moved(d: dict[str, Any], what: str) -> str:
     how = "raises" if d["low"] > 0 else "lowers" if d["high"] < 0 else "does not measurably change"
-    return f"{how} {what}, {_span(d)}"
-
-
-def _span(d: dict[str, Any] | None) -> str:
-    return "" if d is None else _of([d["value"], d["low"], d["high"]])
+    return f"{how} {what}, {markdown.span(d)}"
 
 
 def _of(v: list[float]) -> str:
-    return "{} [{}, {}]".format(*(f"{round(x, 3) + 0.0:+.3f}" for x in v))
+    return markdown.span(dict(zip(("value", "low", "high"), v)))

@@ -20,7 +20,6 @@ elicit.md (experiments/elicit_report.py).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.methods import cot_decoding, elicit, test_time
 from entropy_rl.models import sae, steering
 from entropy_rl.tasks.base import Task
-from experiments import elicit_report, launch
+from experiments import elicit_report, files, launch
 from experiments.elicit_bench import Bench, Looked, summary
 
 SIZES = (1, 2, 4, 8, 16, 32)  # samples of a vote
@@ -185,7 +184,6 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     b = Bench(config)
     workdir = Path(launch.open_workdir(config, workdir))
-    (workdir / "parts").mkdir(exist_ok=True)
     parts: dict[str, list[dict[str, Any]]] = {}
     for seed in range(b.seeds):
         kept: list[Looked] = []
@@ -209,8 +207,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
             parts.setdefault(name, []).append(_once(workdir / "parts" / f"{name},seed={seed}.json", ways[name]))
     problems = [{"id": p.id, "level": p.level} for p in (b.test[i] for i in range(len(b.test)))]
     out = elicit_report.table(parts, problems, interval=config.interval, draws=config.draws, seed=config.seed)
-    (workdir / "elicit.json").write_text(json.dumps(out, indent=1) + "\n")
-    (workdir / "elicit.md").write_text(elicit_report.page(out))
+    files.write(workdir / "elicit.md", elicit_report.page(out))
+    files.write(workdir / "elicit.json", json.dumps(out, indent=1))
     print(elicit_report.page(out))
     return out
 
@@ -218,9 +216,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
 def _once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not path.exists():
         print(f"{path.stem} ...", flush=True)
-        new = path.with_name(path.name + ".new")
-        new.write_text(json.dumps(make()) + "\n")
-        os.replace(new, path)
+        files.write(path, json.dumps(make()))
     return json.loads(path.read_text())
 
 

@@ -30,6 +30,7 @@ from entropy_rl.laws.analyse import Series
 from entropy_rl.laws.logs import Points
 from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
+from experiments import files
 
 _COEFFICIENTS = ("a", "b", "ceiling")
 
@@ -194,23 +195,12 @@ def _scaling(
 
 def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path) -> None:
     """The three files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{workdir}: no folder ({error.strerror}): give another --workdir") from None
-    new = workdir / "law.png.new"
-    draw(law, read, runs).savefig(new, format="png", dpi=150)
-    os.replace(new, workdir / "law.png")
+    with files.replacing(workdir / "law.png") as new:
+        draw(law, read, runs).savefig(new, format="png", dpi=150)
     script = Path(sys.argv[0]).stem  # the main job fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
-    texts = {
-        "law.md": report.page(law, command=command),
-        "law.json": json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-    }
-    for name, text in texts.items():
-        new = workdir / f"{name}.new"
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, workdir / name)
+    files.write(workdir / "law.md", report.page(law, command=command))
+    files.write(workdir / "law.json", json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def draw(law: dict[str, Any], read: list[Points], runs: dict[str, Series]) -> Figure:

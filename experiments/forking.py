@@ -35,8 +35,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from entropy_rl import learner
-from entropy_rl.checkpoints import restore_params
+from entropy_rl import checkpoints, learner
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.laws import paired
@@ -45,7 +44,8 @@ from entropy_rl.methods import collect
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.rollouts import Rollout
 from entropy_rl.sampling import warp
-from experiments import build, checks, compare, launch
+from experiments import build, checks, compare, files, launch
+from experiments.markdown import span
 
 BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
 FILE = "forking"
@@ -86,13 +86,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     made_by = [one.made_by for seeds in runs.values() for one in seeds.values()]
     result |= {"notes": notes, **{key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")}}
 
-    folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
     text = markdown(result)
-    for name, content in ((f"{FILE}.json", json.dumps(rounded(result), indent=1)), (f"{FILE}.md", text)):
-        new = folder / f"{name}.new"
-        new.write_text(content + "\n", encoding="utf-8")
-        os.replace(new, folder / name)
+    files.write(Path(workdir) / f"{FILE}.md", text)
+    files.write(Path(workdir) / f"{FILE}.json", json.dumps(rounded(result), indent=1))
     print(text)
     return result
 
@@ -138,8 +134,7 @@ def table(
 
 def policies(paths: list[Path], look) -> dict[str, dict[str, Any]]:
     """{step: means over the runs of what `look(path, step)` says}, of the checkpoints that all runs have."""
-    steps = [{int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdecimal()} for path in paths]
-    there = sorted(set.intersection(*steps)) if steps else []
+    there = sorted(set.intersection(*(set(checkpoints.steps(path)) for path in paths))) if paths else []
     if there and all(json.loads((path / "config.json").read_text())["config"].get("init") for path in paths):
         there = [0, *there]
     return {str(step): mean([look(path, step) for path in paths]) for step in there}
@@ -172,9 +167,8 @@ def policy(
     model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
     key = jax.random.key(seed)
     state = learner.init_state(model, optax.identity(), mesh, key)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
-    start = restore_params(config.init, abstract) if config.init else state.params
-    params = restore_params(path, abstract, step=step) if step else start
+    start = build.initial_params(config.init, state) if config.init else state.params
+    params = build.initial_params(path, state, "runs", step) if step else start
     groups = attempt_all(
         model,
         params,
@@ -288,7 +282,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _cell(of: dict[str, Any]) -> str:
     d = of.get("difference")
-    return f"{of['mean']:.3f}" + (f" ({d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}])" if d else "")
+    return f"{of['mean']:.3f}" + (f" ({span(d)})" if d else "")
 
 
 def rounded(x: Any) -> Any:

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws.analyse import plain
-from experiments import checks, launch
+from experiments import checks, files, launch
 from experiments.claims import arms, data, drawings, page
 from experiments.claims.judge import UNDECIDED, How
 from experiments.claims.table import CLAIMS
@@ -54,15 +54,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     folder, commit = Path(workdir), launch.git_commit() or page.UNKNOWN
     command = _command()
     content = plain(page.as_json(judged, found, studies, how, command, commit))
-    try:
-        pictures = _draw(judged, folder)
-        text = page.page(judged, found, studies, how, pictures, command, commit)
-        for name, written in (("retest.md", text), ("retest.json", page.dumps(content))):
-            new = folder / f"{name}.new"
-            new.write_text(written, encoding="utf-8")
-            os.replace(new, folder / name)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}): give another --workdir") from None
+    pictures = _draw(judged, folder)
+    files.write(folder / "retest.md", page.page(judged, found, studies, how, pictures, command, commit))
+    files.write(folder / "retest.json", page.dumps(content))
     for claim, verdict in judged:
         if claim.id != page.QUESTION:
             print(f"{verdict.verdict:13} {claim.text}")
@@ -87,15 +81,13 @@ def _folders(runs: str | None) -> list[Path]:
 
 def _draw(judged: page.Judged, folder: Path) -> dict[str, str]:
     """{id: path from the page} of the figures that there are numbers for."""
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = {"verdicts": drawings.verdicts(judged)}
     for claim, verdict in judged:
         if verdict.plots and claim.id in drawings.FIGURES:
             drawn[claim.id] = drawings.FIGURES[claim.id](verdict.plots)
     for name, figure in drawn.items():
-        new = folder / "figures" / f"retest_{name}.png.new"
-        figure.savefig(new, format="png", dpi=90)
-        os.replace(new, new.with_suffix(""))
+        with files.replacing(folder / "figures" / f"retest_{name}.png") as new:
+            figure.savefig(new, format="png", dpi=90)
     return {name: f"figures/retest_{name}.png" for name in drawn}
 
 

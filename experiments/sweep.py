@@ -40,7 +40,7 @@ from typing import Any
 from absl import flags
 
 from entropy_rl.errors import InputError, nearest
-from experiments import children, launch
+from experiments import children, files, launch
 
 
 @dataclasses.dataclass
@@ -243,9 +243,7 @@ def _report(runs: list[Run]) -> int:
 def _write_done(run: Run, folder: Path) -> None:
     path = folder / run.name / "DONE"
     text = json.dumps({"command": shlex.join(run.command(folder)), **run.identity()}, indent=2)
-    new = path.with_name("DONE.new")
-    new.write_text(text + "\n")
-    os.replace(new, path)
+    files.write(path, text)
 
 
 def _read_done(run: Run, path: Path) -> None:

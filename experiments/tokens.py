@@ -47,7 +47,7 @@ from entropy_rl.methods import collect
 from entropy_rl.rollouts import Rollout
 from entropy_rl.sampling import warp
 from entropy_rl.tokenizers import EOS, Tokenizer
-from experiments import build, checks, launch
+from experiments import build, checks, files, launch
 
 BATCH = 64  # problems attempted at a time
 FILE = "tokens.json"
@@ -105,9 +105,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 
     result = _plain(result)
     lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
-    new = workdir / f"{FILE}.new"
-    new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    os.replace(new, workdir / FILE)
+    files.write(workdir / FILE, "{\n" + ",\n".join(lines) + "\n}")
     print(report(result, config.top))
     print(f"wrote {workdir / FILE}")
     return result

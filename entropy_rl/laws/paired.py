@@ -51,6 +51,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from entropy_rl.errors import InputError
+from entropy_rl.laws import bootstrap
 
 _CELLS = 2**21  # numbers held at once
 
@@ -96,10 +97,7 @@ def difference(
         raise InputError(f"tables of shape {x.shape}: a difference needs at least a seed and a problem")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError("a value is not finite: leave that seed or problem out of both tables")
-    if not 0 < level < 1:
-        raise InputError(f"level {level:g}: give a share between 0 and 1, such as 0.9")
-    if draws < 100:
-        raise InputError(f"{draws} bootstrap draws: give at least 100 (4000 for figures that go into print)")
+    bootstrap.check(level, draws)
     d = x - y
     seeds, problems = d.shape
     mean = d.mean()
@@ -131,10 +129,7 @@ def of_statistic(
     Raises:
       InputError: a value that is not finite on the problems as they are, a level outside (0, 1), fewer than 100 draws.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level {level:g}: give a share between 0 and 1, such as 0.9")
-    if draws < 100:
-        raise InputError(f"{draws} bootstrap draws: give at least 100 (4000 for figures that go into print)")
+    bootstrap.check(level, draws)
     values = np.asarray(statistic(np.arange(problems)), float)
     if not np.isfinite(values).all():
         raise InputError("the statistic is not finite for some seed: leave that seed out, or compare something else")
