@@ -26,14 +26,17 @@ def setup_process() -> None:
     """Sets up this process for a run, before jax computes anything.
 
     Compiled code is cached in `~/.cache/entropy_rl/xla`, or the folder in the environment variable
-    ENTROPY_RL_CACHE (empty: no cache); jax's own JAX_COMPILATION_CACHE_DIR comes first where it is set. On a
-    CPU under glibc, freed memory is kept for reuse. Logs below warnings are silenced.
+    ENTROPY_RL_CACHE (empty: no cache); jax's own JAX_COMPILATION_CACHE_DIR comes first where it is set. Where the CPU
+    stands for several devices nothing is cached. On a CPU under glibc, freed memory is kept for reuse. Logs below
+    warnings are silenced.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
     _cache()
     if not _accelerator():
         _keep_memory()
+        if _host_devices() > 1:
+            _no_cache()
 
 
 def _cache() -> None:
@@ -59,6 +62,22 @@ def _cache() -> None:
         os.environ.setdefault(name.upper(), str(value))  # jax reads these when it is imported
         if "jax" in sys.modules:
             sys.modules["jax"].config.update(name, value)
+
+
+def _no_cache() -> None:
+    """Programs that move data between devices of the CPU may wait for each other forever when they come from the cache
+    (jaxlib 0.10.2; tests/eight_devices find such ones), and jax ends the process after a minute of that."""
+    os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update(
+            "jax_enable_compilation_cache", os.environ["JAX_ENABLE_COMPILATION_CACHE"].lower() in ("true", "1")
+        )
+
+
+def _host_devices() -> int:
+    """How many devices the CPU stands for."""
+    asked = re.findall(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    return int((asked or [os.environ.get("JAX_NUM_CPU_DEVICES", "1")])[-1])
 
 
 def _cpu() -> str:
@@ -120,6 +139,8 @@ def join() -> None:
             "processes - 1"
         )
     if where is not None:
+        if not _accelerator():
+            _no_cache()
         from entropy_rl import processes
 
         processes.initialize(where or None, count, index)

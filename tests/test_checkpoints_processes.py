@@ -24,6 +24,7 @@ from tests.saving import bits, halve, restore
 def test_onto_another_mesh(tmp_path):
     if jax.device_count() < 4:  # once more, in a process that has them
         env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+        env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # experiments/process.py says why
         again = [sys.executable, "-m", "pytest", __file__, "-k", "test_onto_another_mesh"]
         done = subprocess.run(again, env=env, capture_output=True, text=True)
         assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

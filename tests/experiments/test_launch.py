@@ -215,6 +215,23 @@ def test_no_cache(tmp_path):
     assert out.startswith("[]\nno cache of compiled code: ") and "ENTROPY_RL_CACHE" in out
 
 
+@pytest.mark.parametrize("first", ["import jax", "pass"])
+def test_no_cache_where_the_cpu_stands_for_several_devices(tmp_path, first):
+    """Programs with collectives can hang when they are fetched. Mutation: nothing of it in setup_process."""
+    code = f"""
+        {first}
+        from experiments.process import setup_process
+        setup_process()
+        import jax
+        jax.jit(lambda x: x + 1)(1.0)
+        print(jax.device_count(), jax.config.jax_enable_compilation_cache)
+    """
+    here = {"ENTROPY_RL_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
+    assert run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2", **here) == "2 False\n"
+    assert not list((tmp_path / "cache").rglob("*-cache"))
+    assert run_python(code, XLA_FLAGS="", **here) == "1 True\n"
+
+
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="a matter of glibc")
 def test_memory_is_kept_for_reuse():
     code = """
