@@ -22,10 +22,10 @@ from entropy_rl.methods import collect
 from entropy_rl.models.scoring import last_values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.rollouts import Batch, Rollout
-from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate
 from experiments import build, checks, parts
 from experiments.pairs import Rows, batches, finite, means, pair_weight, preferences, questions
+from experiments.train_rl import Collector
 
 
 def check(config: ConfigDict) -> None:
@@ -36,23 +36,15 @@ def check(config: ConfigDict) -> None:
     )
 
 
-class Judge:
-    """Step -> rollout as train_rl.Collector, with rewards of a model that it trains when it is made, or finds."""
+class Judge(Collector):
+    """Step -> rollout, with rewards of a model that it trains when it is made, or finds."""
 
     def __init__(self, workdir: Path, config: ConfigDict, p: parts.Parts, key: jax.Array):
-        self._config, self._p, self._key = config, p, key
-        r = config.rollout
+        super().__init__(config, p, key)
+        self._config = config
         self._model = Transformer(dataclasses.replace(p.model.config, head="value"))
         score = last_values(self._model)
         self._reward = jax.jit(lambda *args: score(*args)["reward"].sum(axis=1))
-        self._sampling = {
-            "samples": r.samples,
-            "slots": r.slots,
-            "max_new": p.task.response_length,
-            "prompt_length": p.task.prompt_length,
-            "warp": partial(warp.temperature, value=r.temperature),
-            "mesh": p.mesh,
-        }
         self._params = self._made(workdir, score)
 
     def __call__(self, params: Any, step: int) -> tuple[Rollout, list[collect.Group], dict[str, float]]:
