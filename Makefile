@@ -59,7 +59,7 @@ $(VENV)-tpu/installed: setup.cfg pyproject.toml
 	@$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[tpu]'
 	@touch $@
 
-$(VENV)-tunix/installed $(VENV)-trl/installed: $(VENV)-%/installed: experiments/peers/%.txt
+$(VENV)-tunix/installed $(VENV)-trl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt
 	@echo "installing $* into $(VENV)-$*"
 	@$(PYTHON) -m venv $(VENV)-$*
 	@$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<

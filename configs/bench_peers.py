@@ -18,7 +18,7 @@ def get_config(arg=""):
     smoke = common.variant(arg, "smoke") == "smoke"
     c = ConfigDict()
     c.seed = 0
-    c.peers = () if smoke else ("tunix", "trl")  # .venv-NAME and experiments/peers/NAME_worker.py
+    c.peers = () if smoke else ("tunix", "trl")  # .venv-NAME and experiments/hardware/peers/NAME_worker.py
     c.repeats = 1 if smoke else 11  # rounds in which each does a step
     c.learning_rate = 1e-5
     tiny = {"model": "test", "vocab": 64, "prompts": 2, "samples": 2, "prompt": 4, "new": 8}

@@ -12,7 +12,7 @@ T = TypeVar("T")
 class InputError(ValueError):
     """A bad value, file or folder. The message is one line: what, where, and what to do about it.
 
-    Scripts print it without a traceback and exit with status 2 (experiments/launch.py).
+    Scripts print it without a traceback and exit with status 2 (experiments/lib/launch.py).
     """
 
 

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from entropy_rl.errors import InputError
-from entropy_rl.methods.collect import Group, answer_entropy, attempt
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.tasks.base import Task
+from entropy_rl.training.collect import Group, answer_entropy, attempt
 
 
 def pass_at_k(n: int, correct: np.ndarray, k: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from entropy_rl import jsonl
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError, nearest
 
 METRICS, EVALS, SAMPLES, PROBLEMS = "metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl"

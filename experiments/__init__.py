@@ -5,6 +5,6 @@ import sys
 if sys.argv[:1] == ["-m"]:
     # Started as `python -m experiments.<verb>`, and nothing has imported jax yet: memory settings that come after it
     # reach only part of its threads, and an update then takes a fifth more CPU-seconds.
-    from experiments.process import setup_process
+    from experiments.lib.process import setup_process
 
     setup_process()

@@ -23,8 +23,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import bench_work, chips, launch
-from experiments.bench_work import Work
+from experiments.hardware import bench_work, chips
+from experiments.hardware.bench_work import Work
+from experiments.lib import launch
 
 PEAK = "matrix product 1024"
 # What a first call does besides its work, by the names of jax's own clocks.

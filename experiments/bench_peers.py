@@ -3,7 +3,7 @@ optimiser, on the CPU, in turns.
 
     make bench-peers
 
-Each runs in an environment of its own (experiments/peers/*.txt) and does a step when it is asked to; the others wait
+Each runs in an environment of its own (hardware/peers/*.txt) and does a step when it is asked to; the others wait
 meanwhile. Reported are medians of CPU-seconds of all threads and of wall time, quartiles, and ratios of steps that were
 measured after each other. That all have the same model is checked by their log-probability of the prompts. What is left
 out: none of them saves or evaluates, and only this project and TRL compute entropies.
@@ -24,15 +24,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
-from experiments import checks, launch
+from experiments.lib import checks, launch
 
-PEERS = Path(__file__).parent / "peers"
+PEERS = Path(__file__).parent / "hardware" / "peers"
 OWN = "entropy_rl"
 SAME = 1e-3  # nats a token, between computations of one log-probability
 
 
 class Worker:
-    """A program that does a step for each line (experiments/peers/pace.py)."""
+    """A program that does a step for each line (experiments/hardware/peers/pace.py)."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path):
         self.name, self.failed = name, ""
@@ -75,7 +75,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
       InputError: a bad value, or an environment that is not there.
     """
     checks.positive(config, "repeats")
-    commands = {OWN: [sys.executable, "-m", "experiments.peers.own_worker"]}
+    commands = {OWN: [sys.executable, "-m", "experiments.hardware.peers.own_worker"]}
     for name in config.peers:
         python = launch.ROOT / f".venv-{name}" / "bin" / "python"
         if not python.exists():
@@ -186,7 +186,7 @@ def table(result: dict[str, Any]) -> str:
 def write_spec(c: ConfigDict, config: ConfigDict, folder: Path) -> Path:
     """A model folder with random weights and words t0, t1, ..., and what is to be done with it."""
     from entropy_rl.models import hf
-    from experiments import bench_work
+    from experiments.hardware import bench_work
 
     model, params, _ = bench_work.policy(c, config.seed)
     hf.save(folder / "model", model, params)

@@ -25,14 +25,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import calibration, evaluate, jsonl, learner
-from entropy_rl.methods.collect import verify_all
-from entropy_rl.methods.cot_decoding import Branch, aggregate, branch, most_confident, read
+from entropy_rl import evaluate
+from entropy_rl import files as jsonl
+from entropy_rl.methods.confidence import calibration
+from entropy_rl.methods.confidence.cot_decoding import Branch, aggregate, branch, most_confident, read
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate
 from entropy_rl.tasks.base import Problem, Task
-from experiments import build, checks, files, launch
-from experiments.evaluation import BATCH
+from entropy_rl.training import learner
+from entropy_rl.training.collect import verify_all
+from experiments import files
+from experiments.lib import build, checks, launch
+from experiments.lib.evaluation import BATCH
 
 ROWS, SUMMARY = "calibration.jsonl", "calibration.json"
 

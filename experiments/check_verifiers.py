@@ -24,8 +24,9 @@ from entropy_rl.answers.grade import Grader
 from entropy_rl.answers.symbolic import require
 from entropy_rl.answers.workers import Failure, Workers
 from entropy_rl.data import gym as reasoning_gym
-from experiments import answer_junk, checks, launch
-from experiments.answer_pairs import KINDS, NEAR
+from experiments.lib import checks, launch
+from experiments.verifiers import answer_junk
+from experiments.verifiers.answer_pairs import KINDS, NEAR
 
 FRAMES = {"boxed": "\\boxed{{{}}}", "hash": "#### {}", "tag": "<answer>{}</answer>"}
 STORY = (
@@ -122,7 +123,7 @@ def math_verify(count: int, slow: int, seed: int, limits: dict[str, Any]) -> lis
         rng = random.Random(f"{seed}/{kind}")
         number = slow if kind.startswith(("root", "polynomial")) else count
         pairs += [(kind, *draw(rng)) for _ in range(number)]
-    with Workers("experiments.answer_peers:math_verify", setup={}, **limits) as workers:
+    with Workers("experiments.verifiers.answer_peers:math_verify", setup={}, **limits) as workers:
         theirs = workers.map([(gold, answer) for _, gold, answer, _ in pairs])
     rows: dict[str, collections.Counter] = {kind: collections.Counter() for kind in KINDS}
     examples: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
@@ -155,7 +156,7 @@ def gym(problems: int, seed: int, limits: dict[str, Any]) -> list[dict[str, Any]
     """By task of reasoning-gym whose answers have an exact value: `exact.equal` against its own score of 1."""
     rows = []
     orders = [(name, problems, seed) for name in reasoning_gym.names()]
-    with Workers("experiments.gym_answers:scored", **limits) as workers:
+    with Workers("experiments.verifiers.gym_answers:scored", **limits) as workers:
         found = dict(zip((name for name, *_ in orders), workers.map(orders)))
     for name, scored in found.items():
         if isinstance(scored, Failure):

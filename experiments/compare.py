@@ -41,8 +41,9 @@ from entropy_rl import metrics
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
-from experiments import checks, files, launch
-from experiments.markdown import line, rule, span
+from experiments import files
+from experiments.lib import checks, launch
+from experiments.lib.markdown import line, rule, span
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,14 +22,17 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import calibration, figures, jsonl
+from entropy_rl import figures
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
-from experiments import checks, files, launch
+from entropy_rl.methods.confidence import calibration
+from experiments import files
 from experiments.calibrate import ROWS, SUMMARY
-from experiments.markdown import line, rule
-from experiments.markdown import span as spelled
+from experiments.lib import checks, launch
+from experiments.lib.markdown import line, rule
+from experiments.lib.markdown import span as spelled
 
 Looks = dict[str, dict[int, list[dict[str, Any]]]]  # arm -> seed -> rows of its problems
 

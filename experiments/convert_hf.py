@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from entropy_rl import learner
-from entropy_rl.checkpoints import restore_params
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, hf, lora
-from experiments import build, checks, launch
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import restore_params
+from experiments.lib import build, checks, launch
 
 FOLDER = "model"
 

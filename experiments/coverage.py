@@ -27,7 +27,7 @@ from entropy_rl.laws import bootstrap, pool
 from entropy_rl.laws.bootstrap import Intervals
 from entropy_rl.laws.curves import CURVES, Curve
 from entropy_rl.laws.fit import fit, jacobian
-from experiments import checks, launch
+from experiments.lib import checks, launch
 
 # a, b and shape of the planted curves: what runs on Countdown look like
 TRUTH = {

@@ -20,13 +20,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner
-from entropy_rl.critique import oracle
-from entropy_rl.critique.sentences import Critique, ask_refinement, limit, write
 from entropy_rl.evaluate import attempt_all
-from entropy_rl.methods import refine
+from entropy_rl.methods.critique import oracle, refine
+from entropy_rl.methods.critique.sentences import Critique, ask_refinement, limit, write
 from entropy_rl.sampling import warp
-from experiments import build, checks, critique, launch
+from entropy_rl.training import learner
+from experiments.lib import build, checks, launch
+from experiments.rl import critique
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:

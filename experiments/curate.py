@@ -18,9 +18,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from entropy_rl import jsonl, metrics
+from entropy_rl import files as jsonl
+from entropy_rl import metrics
 from entropy_rl.errors import InputError
-from experiments import checks, launch
+from experiments.lib import checks, launch
 
 TOKENS = "tokens.json"  # of experiments.tokens, which need not be loaded for its name
 

@@ -17,8 +17,8 @@ training (metrics.jsonl), and what thinking budgets do to its answers (methods/b
 
 The policy of config.init is step 0 of all runs, and without config.runs the only one. Noise and problems are the same
 for all. Nothing is trained. A checkpoint that is measured (WORKDIR/points) is not measured again, so the same command
-goes on, and takes in runs that have come meanwhile. Writes dual.json (experiments/dual_matrix.py) and dual.md
-(experiments/dual_page.py).
+goes on, and takes in runs that have come meanwhile. Writes dual.json (experiments/studies/dual_matrix.py) and dual.md
+(experiments/studies/dual_page.py).
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import checkpoints, learner, metrics
+from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
-from entropy_rl.methods import budget, test_time
+from entropy_rl.methods.budget import budget
+from entropy_rl.methods.critique import test_time
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from experiments import build, checks, dual_matrix, dual_page, files, launch
+from entropy_rl.training import checkpoints, learner
+from experiments import files
+from experiments.lib import build, checks, launch
+from experiments.studies import dual_matrix, dual_page
 
 START = "start"  # the name of the policy of config.init
 NEAR = 5  # steps before a checkpoint over which its training entropy is a mean

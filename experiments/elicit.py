@@ -14,7 +14,7 @@
 
 Layers, strengths, features, and which tokens are steered are chosen on validation problems, by pass@1; test problems
 are for the report. Each way and seed is a file in WORKDIR/parts, and is not made again. Writes elicit.json and
-elicit.md (experiments/elicit_report.py).
+elicit.md (experiments/studies/elicit_report.py).
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
-from entropy_rl.methods import cot_decoding, elicit, test_time
-from entropy_rl.models import sae, steering
+from entropy_rl.methods.confidence import cot_decoding
+from entropy_rl.methods.critique import test_time
+from entropy_rl.methods.elicit import activations as elicit
+from entropy_rl.methods.elicit import sae
+from entropy_rl.models import steering
 from entropy_rl.tasks.base import Task
-from experiments import elicit_report, files, launch
-from experiments.elicit_bench import Bench, Looked, summary
+from experiments import files
+from experiments.lib import launch
+from experiments.studies import elicit_report
+from experiments.studies.elicit_bench import Bench, Looked, summary
 
 SIZES = (1, 2, 4, 8, 16, 32)  # samples of a vote
 WAYS = ("base", "again", "vector", "sae", "random", "cot", "cft", "rl")

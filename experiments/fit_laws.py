@@ -25,11 +25,12 @@ from matplotlib.figure import Figure
 
 from entropy_rl import figures
 from entropy_rl.errors import InputError
-from entropy_rl.laws import analyse, backtest, bootstrap, forecast, logs, report
+from entropy_rl.laws import analyse, backtest, bootstrap, forecast, report
 from entropy_rl.laws.analyse import Series
-from entropy_rl.laws.logs import Points
 from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
+from entropy_rl.logs import read as logs
+from entropy_rl.logs.read import Points
 from experiments import files
 
 _COEFFICIENTS = ("a", "b", "ceiling")
@@ -225,6 +226,6 @@ def draw(law: dict[str, Any], read: list[Points], runs: dict[str, Series]) -> Fi
 
 
 if __name__ == "__main__":
-    from experiments import launch
+    from experiments.lib import launch
 
     launch.main(run)

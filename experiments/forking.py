@@ -35,17 +35,17 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from entropy_rl import checkpoints, learner
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.laws import paired
 from entropy_rl.losses.weights import top_entropy
-from entropy_rl.methods import collect
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.rollouts import Rollout
 from entropy_rl.sampling import warp
-from experiments import build, checks, compare, files, launch
-from experiments.markdown import span
+from entropy_rl.training import checkpoints, collect, learner
+from entropy_rl.training.rollouts import Rollout
+from experiments import compare, files
+from experiments.lib import build, checks, launch
+from experiments.lib.markdown import span
 
 BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
 FILE = "forking"

@@ -20,7 +20,7 @@ from entropy_rl.data.splits import SPLITS
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import base as tasks
 from entropy_rl.tasks.base import Problem
-from experiments import build, checks, launch
+from experiments.lib import build, checks, launch
 
 MADE_WITH = ("entropy_rl", "numpy", "reasoning-gym", "tensorflow-datasets")  # versions that are written down
 

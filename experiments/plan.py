@@ -4,7 +4,7 @@
 
 Memory is the compiler's: for a TPU that of its own compiler (libtpu, extra `tpu`), for GPUs that of XLA for as many
 host devices, which keeps what recomputation should spare and is an upper bound. Collectives are those of the compiled
-program. Times are bounds: arithmetic, bytes and wires at the maker's peak figures (experiments/chips.py), each on its
+program. Times are bounds: arithmetic, bytes and wires at the maker's peak figures (hardware/chips.py), each on its
 own, nothing overlapped, so that a real step takes longer than the largest of the three. Left out: verifying, the host,
 the network between slices, and the evaluation.
 """
@@ -24,19 +24,20 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, objectives
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import REMAT, Config, Transformer
-from entropy_rl.rollouts import Batch
+from entropy_rl.parallel.sharding import infer_sharding, make_mesh, replicated, rows
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp
-from entropy_rl.sharding import infer_sharding, make_mesh, replicated, rows
-from experiments import build, checks, chips, hlo, launch
-from experiments.plan_report import advice, table
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.rollouts import Batch
+from experiments.hardware import chips, hlo
+from experiments.hardware.plan_report import advice, table
+from experiments.lib import build, checks, launch
 
 
 @dataclasses.dataclass(frozen=True)

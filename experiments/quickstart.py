@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
-from experiments import convert_hf, fit_laws, launch, parts, train_rl, train_sft
+from experiments import convert_hf, fit_laws, train_rl, train_sft
+from experiments.lib import launch
+from experiments.rl import parts
 
 
 def run(config: ConfigDict, workdir: str) -> None:

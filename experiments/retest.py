@@ -24,10 +24,11 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws.analyse import plain
-from experiments import checks, files, launch
+from experiments import files
 from experiments.claims import arms, data, drawings, page
 from experiments.claims.judge import UNDECIDED, How
 from experiments.claims.table import CLAIMS
+from experiments.lib import checks, launch
 
 DEFAULT = Path("notebooks/data")
 

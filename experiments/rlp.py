@@ -26,21 +26,23 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, objectives, processes, sharding
 from entropy_rl.advantages import ADVANTAGES
-from entropy_rl.checkpoints import Checkpoints
-from entropy_rl.data import worked
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.masking import masked_mean
-from entropy_rl.methods import rlp
+from entropy_rl.methods.rlp import thoughts as rlp
+from entropy_rl.methods.rlp import worked
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.rollouts import Batch, minibatches
+from entropy_rl.parallel import processes, sharding
 from entropy_rl.sampling import warp
-from experiments import build, checks, launch, states
-from experiments.progress import progress
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.rollouts import Batch, minibatches
+from experiments.lib import build, checks, launch
+from experiments.lib.progress import progress
+from experiments.rl import states
 
 TASK = "worked"  # the name of evaluations
 

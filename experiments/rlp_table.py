@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.laws import paired
-from experiments import checks, launch
+from experiments.lib import checks, launch
 
 COURSE = ("ce_without", "ce_with", "reduction", "ce_marginal", "says", "length", "entropy", "nll")
 ENDS = ("ce_without", "ce_with", "reduction", "says")  # of each document

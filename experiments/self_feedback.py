@@ -30,16 +30,19 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, objectives, processes, sharding
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.losses.preference import PREFERENCE_LOSSES
-from entropy_rl.methods.cot_decoding import SPANS
+from entropy_rl.methods.confidence.cot_decoding import SPANS
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.rollouts import Batch
-from experiments import build, checks, launch, reward_model, train_rl
-from experiments.evaluation import Evaluator
-from experiments.pairs import Rows, batches, finite, means, pair_weight, preferences, questions
+from entropy_rl.parallel import processes, sharding
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.rollouts import Batch
+from experiments import train_rl
+from experiments.lib import build, checks, launch
+from experiments.lib.evaluation import Evaluator
+from experiments.studies import reward_model
+from experiments.studies.pairs import Rows, batches, finite, means, pair_weight, preferences, questions
 
 ARMS = ("dpo", "reward_model")
 

@@ -28,19 +28,22 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import jsonl, learner, objectives, sharding
-from entropy_rl.checkpoints import Checkpoints
-from entropy_rl.critique.sentences import ask_refinement
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
-from entropy_rl.methods import refine, self_train
-from entropy_rl.methods.collect import Group, attempt
+from entropy_rl.methods.critique import refine, self_train
+from entropy_rl.methods.critique.sentences import ask_refinement
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.rollouts import Batch
+from entropy_rl.parallel import sharding
 from entropy_rl.sampling import warp
-from experiments import build, checks, critique, launch
-from experiments.evaluation import BATCH, Evaluator
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.collect import Group, attempt
+from entropy_rl.training.rollouts import Batch
+from experiments.lib import build, checks, launch
+from experiments.lib.evaluation import BATCH, Evaluator
+from experiments.rl import critique
 
 
 def run(config: ConfigDict, workdir: str) -> None:

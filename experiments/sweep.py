@@ -40,7 +40,8 @@ from typing import Any
 from absl import flags
 
 from entropy_rl.errors import InputError, nearest
-from experiments import children, files, launch
+from experiments import files
+from experiments.lib import children, launch
 
 
 @dataclasses.dataclass
@@ -107,7 +108,7 @@ def _executor() -> Any:
     if not all(slot) or not slot:
         raise InputError(f"--ray_slot={','.join(words)}: give NAME=NUMBER, whole or below 1, such as CPU=4,GPU=1")
     try:
-        from experiments import ray_cluster
+        from experiments.lib import ray_cluster
     except ModuleNotFoundError as e:
         if e.name != "ray":
             raise

@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from entropy_rl.data.prompts import BOXED
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf
 from entropy_rl.models.transformer import Config, Transformer
-from entropy_rl.prompts import BOXED
 from entropy_rl.tasks import base as tasks
-from experiments import build, checks, launch
 from experiments.convert_hf import FOLDER
+from experiments.lib import build, checks, launch
 
 EOT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT = (

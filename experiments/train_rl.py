@@ -25,18 +25,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import processes
 from entropy_rl.alarms import EntropyAlarm
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.data.order import problem_at
 from entropy_rl.errors import InputError
-from entropy_rl.methods import collect
 from entropy_rl.metrics import Writer
-from entropy_rl.rollouts import Rollout
+from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
-from experiments import launch, parts, states
-from experiments.learn import Change, Learner
-from experiments.progress import progress
+from entropy_rl.training import collect
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.rollouts import Rollout
+from experiments.lib import launch
+from experiments.lib.progress import progress
+from experiments.rl import parts, states
+from experiments.rl.learn import Change, Learner
 
 
 def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:

@@ -16,16 +16,18 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
-from entropy_rl import learner, objectives, processes, sharding
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.rollouts import Batch
-from experiments import build, checks, critique, launch
-from experiments.evaluation import Evaluator
-from experiments.progress import progress
+from entropy_rl.parallel import processes, sharding
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.rollouts import Batch
+from experiments.lib import build, checks, launch
+from experiments.lib.evaluation import Evaluator
+from experiments.lib.progress import progress
+from experiments.rl import critique
 
 
 def run(config: ConfigDict, workdir: str) -> None:

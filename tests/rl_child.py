@@ -1,7 +1,8 @@
 """train_rl with a reward that an untrained policy gets now and then: what the tests of several processes start."""
 
 from entropy_rl.tasks import countdown
-from experiments import launch, train_rl
+from experiments import train_rl
+from experiments.lib import launch
 
 
 def verify(self, problem, response):

@@ -12,10 +12,12 @@ import shutil
 import pytest
 from ml_collections import ConfigDict, FieldReference
 
-from entropy_rl import jsonl
-from entropy_rl.critique import dataset
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError
-from experiments import checks, launch, parts, rlp_table, tiny_model, train_sft
+from entropy_rl.methods.critique import dataset
+from experiments import rlp_table, tiny_model, train_sft
+from experiments.lib import checks, launch
+from experiments.rl import parts
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

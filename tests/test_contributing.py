@@ -10,7 +10,8 @@ import pytest
 
 from entropy_rl import metrics
 from entropy_rl.losses import policy
-from experiments import launch, train_rl
+from experiments import train_rl
+from experiments.lib import launch
 
 TEXT = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 

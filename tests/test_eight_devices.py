@@ -11,7 +11,7 @@ def test_on_eight_devices(marked):
     """The tests in eight_devices/, in a process that has as many (fake): the number is fixed when jax starts."""
     folder = pathlib.Path(__file__).parent / "eight_devices"
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # experiments/process.py says why
+    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # experiments/lib/process.py says why
     command = [sys.executable, "-m", "pytest", str(folder), "-m", marked, "-p", "no:cacheprovider"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=folder.parents[1])
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,9 +7,9 @@ import pytest
 from entropy_rl import tasks
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import crossover, efficiency_gap, measure, pass_at_k, per_problem
-from entropy_rl.methods.collect import Group, answer_entropy
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks.base import get
+from entropy_rl.training.collect import Group, answer_entropy
 
 
 @pytest.mark.parametrize("n", [1, 4, 6])

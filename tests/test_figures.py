@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import AxLine
 
 from entropy_rl import figures
-from entropy_rl.calibration import reliability
 from entropy_rl.laws.analyse import analyse
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.scaling import scaling
+from entropy_rl.methods.confidence.calibration import reliability
 
 STEP = np.arange(30)
 H = np.geomspace(0.3, 0.03, 30)

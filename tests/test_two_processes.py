@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl import metrics, sharding
-from entropy_rl.checkpoints import restore_params
+from entropy_rl import metrics
 from entropy_rl.models import presets
 from entropy_rl.models.transformer import RULES
-from experiments import build, launch
+from entropy_rl.parallel import sharding
+from entropy_rl.training.checkpoints import restore_params
+from experiments.lib import build, launch
 
 pytestmark = pytest.mark.slow
 CONFIG = "configs/rl/grpo.py:smoke"
@@ -99,7 +100,7 @@ def test_eight_devices_read_what_two_processes_wrote(tmp_path):
         "p = parameters(sys.argv[1], sharding.make_mesh(2, 2, 2)); pickle.dump(p, open(sys.argv[2], 'wb'))"
     )
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # experiments/process.py says why
+    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # experiments/lib/process.py says why
     made = tmp_path / "params.pickle"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "run"), str(made)], env=env, check=True)
     jax.tree.map(np.testing.assert_array_equal, pickle.loads(made.read_bytes()), parameters(tmp_path / "run"))

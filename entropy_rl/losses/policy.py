@@ -21,7 +21,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from entropy_rl.entropy import covariance
+from entropy_rl.entropy.record import covariance
 from entropy_rl.losses import selection
 from entropy_rl.masking import keep, masked_mean
 

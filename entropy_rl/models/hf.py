@@ -28,7 +28,7 @@ from jax.experimental import multihost_utils
 from entropy_rl.errors import InputError
 from entropy_rl.models.families import DTYPES, from_config, read_config, read_json, tensor_names, to_config
 from entropy_rl.models.transformer import RULES, Config, Transformer
-from entropy_rl.sharding import infer_sharding
+from entropy_rl.parallel.sharding import infer_sharding
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 # What goes along with the weights when a folder is saved: what a server needs to talk to the model.

@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from entropy_rl import tiled_head
 from entropy_rl.errors import InputError
-from entropy_rl.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
-from entropy_rl.models import steering
+from entropy_rl.models import steering, tiled_head
+from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
+from entropy_rl.models.tiled_head import head_stats
 from entropy_rl.models.transformer import Transformer, head_matrix, head_product
-from entropy_rl.tiled_head import head_stats
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
 

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from entropy_rl.logprobs import categorical_stats
 from entropy_rl.models import steering
+from entropy_rl.models.logprobs import categorical_stats
 from entropy_rl.models.transformer import Cache, Transformer
-from entropy_rl.sharding import ROWS
+from entropy_rl.parallel.sharding import ROWS
 
 Warp = Callable[[jax.Array], jax.Array]
 # Where a State lies on a mesh (sharding.infer_sharding): slots over the rows' axes, heads as those of the kernels.

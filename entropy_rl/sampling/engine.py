@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from entropy_rl import processes
 from entropy_rl.errors import InputError
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.parallel import processes
+from entropy_rl.parallel.sharding import infer_sharding
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp as warps
-from entropy_rl.sharding import infer_sharding
 
 LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
 

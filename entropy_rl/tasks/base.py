@@ -11,8 +11,8 @@ import types
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.errors import InputError, lookup, nearest
-from entropy_rl.tokenizers import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from entropy_rl.errors import InputError
-from entropy_rl.laws import compare, logs
+from entropy_rl.laws import compare
 from entropy_rl.laws.analyse import Series, series
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.fit import fit
-from entropy_rl.laws.logs import Points
+from entropy_rl.logs import read as logs
+from entropy_rl.logs.read import Points
 from experiments.claims import arms
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run

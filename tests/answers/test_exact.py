@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from entropy_rl.answers import exact
 from entropy_rl.answers.exact import Value, equal, normal, show, value
-from experiments import answer_junk
-from experiments.answer_pairs import KINDS, NEAR
+from experiments.verifiers import answer_junk
+from experiments.verifiers.answer_pairs import KINDS, NEAR
 
 
 def test_numbers():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from entropy_rl.answers import exact
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.grade import Grader
-from experiments import answer_junk
-from experiments.answer_pairs import NEAR
+from experiments.verifiers import answer_junk
+from experiments.verifiers.answer_pairs import NEAR
 
 GRADER = Grader()
 SECONDS = 2.0  # of any one string on a slow machine; it takes milliseconds

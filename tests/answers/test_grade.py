@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from entropy_rl.answers import exact
 from entropy_rl.answers.grade import Grader, canonical, reference
 from entropy_rl.errors import InputError
-from experiments import answer_junk
-from experiments.answer_pairs import NEAR
 from experiments.check_verifiers import FRAMES, STORY
+from experiments.verifiers import answer_junk
+from experiments.verifiers.answer_pairs import NEAR
 
 RIGHT = [("72", "so \\boxed{72}"), ("72", "#### 72"), ("1/2", "The answer is $0.5$."), ("72", "72 pens? No, 72.")]
 WRONG = [

@@ -8,14 +8,15 @@ import numpy as np
 import optax
 import pytest
 
-from entropy_rl import learner, objectives, sharding, tiled_head
-from entropy_rl.models import hf, lora, presets
+from entropy_rl.models import hf, lora, presets, tiled_head
 from entropy_rl.models.scoring import token_scores
+from entropy_rl.models.tiled_head import head_stats
 from entropy_rl.models.transformer import RULES
+from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode, engine
 from entropy_rl.sampling.engine import generate
-from entropy_rl.tiled_head import head_stats
-from tests.learning import LOSSES, SELECTING, assert_close, batch, make_updated, updated
+from entropy_rl.training import learner, objectives
+from tests.training.learning import LOSSES, SELECTING, assert_close, batch, make_updated, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 # The mesh that cuts every axis is in the fast suite; the others repeat it, an axis at a time.

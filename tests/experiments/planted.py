@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from entropy_rl import jsonl
+from entropy_rl import files as jsonl
 from experiments.claims import arms, data
 from experiments.claims.judge import How
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from configs import bench as config
-from experiments import bench, bench_work, chips
+from experiments import bench
+from experiments.hardware import bench_work, chips
 
 
 def test_every_row_against_the_peak(tmp_path, capsys):

@@ -7,8 +7,9 @@ import textwrap
 import pytest
 
 from entropy_rl.errors import InputError
-from experiments import bench_peers, launch
-from experiments.peers import pace
+from experiments import bench_peers
+from experiments.hardware.peers import pace
+from experiments.lib import launch
 
 FAKE = """
 import json, sys

@@ -6,8 +6,9 @@ import pytest
 
 from entropy_rl.answers import exact
 from entropy_rl.errors import InputError
-from experiments import check_verifiers, launch
-from experiments.answer_pairs import KINDS
+from experiments import check_verifiers
+from experiments.lib import launch
+from experiments.verifiers.answer_pairs import KINDS
 
 
 def get(**changes):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from entropy_rl import jsonl
+from entropy_rl import files as jsonl
 from experiments.claims import arms, change, confidence, control, course, critique, data, dual, judge, law, select
 from tests.experiments.planted import HOW, cell, config, curves, judged, outcomes, plant, study
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from configs import compare as config_file
-from entropy_rl import jsonl
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError
-from experiments import compare, markdown
+from experiments import compare
+from experiments.lib import markdown
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl import jsonl
-from entropy_rl.checkpoints import Checkpoints
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError
-from experiments import dual, dual_matrix, dual_page, launch
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import dual
+from experiments.lib import launch
+from experiments.studies import dual_matrix, dual_page
 
 MEASURES = ("accuracy", "pass@8", "surprise", "answer_entropy", "within", "token_entropy", "tokens")
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from experiments import elicit, elicit_report, launch
+from experiments import elicit
+from experiments.lib import launch
+from experiments.studies import elicit_report
 
 
 def config(**changes):

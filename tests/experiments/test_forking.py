@@ -11,10 +11,11 @@ import pytest
 
 from configs import forking as config_file
 from configs.rl import high_entropy_tokens
-from entropy_rl import learner
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
-from experiments import build, compare, forking
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import compare, forking
+from experiments.lib import build
 
 # Row 0 has three tokens, row 1 two; the last column is padding, whatever stands there.
 MASK = np.array([[0, 1, 1, 1, 0], [0, 1, 1, 0, 0]], bool)

@@ -11,7 +11,8 @@ from entropy_rl.data import frozen
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import base
 from entropy_rl.tasks.base import Problem
-from experiments import launch, make_dataset
+from experiments import make_dataset
+from experiments.lib import launch
 
 
 def get(arg="task=chain_sum,max_terms=3,max_digits=2", **changes):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from entropy_rl import metrics
-from entropy_rl.checkpoints import restore_params
+from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora
-from entropy_rl.subwords import FolderTokenizer
-from experiments import convert_hf, launch, quickstart, tiny_model, train_rl, train_sft
+from entropy_rl.training.checkpoints import restore_params
+from experiments import convert_hf, quickstart, tiny_model, train_rl, train_sft
+from experiments.lib import launch
 
 
 def get(arg="", **changes):

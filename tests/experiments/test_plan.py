@@ -10,7 +10,9 @@ import pytest
 from configs import plan as ready
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
-from experiments import chips, hlo, launch, plan, plan_report
+from experiments import plan
+from experiments.hardware import chips, hlo, plan_report
+from experiments.lib import launch
 
 ROOT = pathlib.Path(__file__).parents[2]
 

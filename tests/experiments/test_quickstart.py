@@ -8,7 +8,8 @@ import pytest
 
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
-from experiments import launch, quickstart, train_rl, train_sft
+from experiments import quickstart, train_rl, train_sft
+from experiments.lib import launch
 
 
 def get(**changes):

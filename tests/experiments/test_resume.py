@@ -11,9 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl import learner, metrics
-from entropy_rl.checkpoints import Checkpoints
-from experiments import launch, parts, train_rl, train_sft
+from entropy_rl import metrics
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import train_rl, train_sft
+from experiments.lib import launch
+from experiments.rl import parts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = random.randrange(10**6)  # of the moments of the kills: others every time, and said when a test fails

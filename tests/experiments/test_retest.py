@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from experiments import launch, retest
+from experiments import retest
 from experiments.claims.table import CLAIMS
+from experiments.lib import launch
 from tests.experiments.planted import config, curves, plant
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from entropy_rl import metrics
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
-from entropy_rl.methods import collect
 from entropy_rl.tasks import countdown
-from experiments import diversity, launch, learn, parts, states, train_rl
+from entropy_rl.training import collect
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import train_rl
+from experiments.lib import launch
+from experiments.rl import diversity, learn, parts, states
 
 FEATURES = {
     "reference_in_loss": {"kl.coef.args.value": 0.5, "kl.reset_every": 3},

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from entropy_rl import metrics
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
-from experiments import launch, rlp, states
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import rlp
+from experiments.lib import launch
+from experiments.rl import states
 
 
 def config(arg="smoke", **changes):

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from entropy_rl import jsonl
+from entropy_rl import files as jsonl
 from entropy_rl.errors import InputError
-from experiments import launch, rlp_table
+from experiments import rlp_table
+from experiments.lib import launch
 
 
 def config(**changes):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from entropy_rl import metrics
-from entropy_rl.checkpoints import Checkpoints, restore_params
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from experiments import build, calibrate, compare_calibration, launch, pairs, reward_model, self_feedback
+from entropy_rl.training.checkpoints import Checkpoints, restore_params
+from experiments import calibrate, compare_calibration, self_feedback
+from experiments.lib import build, launch
+from experiments.studies import pairs, reward_model
 
 
 def config(variant="smoke", **changes):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from entropy_rl import metrics
-from entropy_rl.checkpoints import Checkpoints
 from entropy_rl.errors import InputError
-from experiments import compare, launch, self_train
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import compare, self_train
+from experiments.lib import launch
 
 
 def config(**changes):

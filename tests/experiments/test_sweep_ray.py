@@ -1,4 +1,4 @@
-"""experiments/ray_cluster.py, on a cluster of a head without slots and nodes of one slot, all on this machine.
+"""experiments/lib/ray_cluster.py, on a cluster of a head without slots and nodes of one slot, all on this machine.
 
 Only the processes that these tests start import Ray.
 """

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from entropy_rl.critique.sentences import Critique, write
 from entropy_rl.errors import InputError
-from entropy_rl.methods import refine
-from experiments import launch, test_time
+from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique.sentences import Critique, write
+from experiments import test_time
+from experiments.lib import launch
 
 
 def config(**changes):

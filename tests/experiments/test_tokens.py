@@ -9,12 +9,14 @@ import optax
 import pytest
 
 from configs import tokens as config_file
-from entropy_rl import entropy, learner
-from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.data.tokenizers import WordTokenizer
+from entropy_rl.entropy import record as entropy
 from entropy_rl.errors import InputError
-from entropy_rl.rollouts import Rollout
-from entropy_rl.tokenizers import WordTokenizer
-from experiments import build, tokens
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.rollouts import Rollout
+from experiments import tokens
+from experiments.lib import build
 
 WORDS = WordTokenizer(["go", "left", "right"])
 GO, LEFT, RIGHT = WORDS.encode("go left right")

@@ -7,11 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl import jsonl, learner, metrics
-from entropy_rl.checkpoints import Checkpoints, restore_params
+from entropy_rl import files as jsonl
+from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from experiments import launch, learn, parts, states, train_rl, train_sft
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import Checkpoints, restore_params
+from experiments import train_rl, train_sft
+from experiments.lib import launch
+from experiments.rl import learn, parts, states
 
 RECORD = {
     *(f"policy/entropy{x}" for x in ("", "_sequence", "_std", "_p10", "_p50", "_p80", "_p90", "_p99", "_low")),

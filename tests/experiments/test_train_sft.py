@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl import learner, metrics
-from entropy_rl.checkpoints import Checkpoints
+from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from experiments import launch, train_sft
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import Checkpoints
+from experiments import train_sft
+from experiments.lib import launch
 
 
 def get(**changes):

@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from entropy_rl.laws import logs
 from entropy_rl.laws.analyse import analyse
 from entropy_rl.laws.scaling import scaling
+from entropy_rl.logs import read as logs
 
 DATA = pathlib.Path(__file__).parents[2] / "notebooks" / "data" / "law_paper"
 LINES = {row["model"]: row for row in csv.DictReader((DATA / "lines.csv").read_text().splitlines())}

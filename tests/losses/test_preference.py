@@ -9,12 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from entropy_rl import learner, objectives, sharding
 from entropy_rl.losses.preference import PREFERENCE_LOSSES, bradley_terry, dpo
 from entropy_rl.models import presets
 from entropy_rl.models.scoring import last_values, token_scores
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.rollouts import Batch
+from entropy_rl.parallel import sharding
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.rollouts import Batch
 
 ZERO, ONE = jnp.zeros(1), jnp.ones(1)
 log1pexp = lambda x: math.log1p(math.exp(x))  # noqa: E731  -log sigmoid(-x)

@@ -19,9 +19,9 @@ import safetensors.numpy
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, hf, presets
 from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate, score
-from entropy_rl.sharding import make_mesh
 
 FOLDERS = sorted(path for path in (pathlib.Path(__file__).parent / "hf").iterdir() if path.is_dir())
 NAMES = [path.name for path in FOLDERS]

@@ -10,12 +10,13 @@ import optax
 import pytest
 from flax import traverse_util
 
-from entropy_rl import learner, objectives, sharding
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import lora, presets
 from entropy_rl.models.scoring import token_scores
-from tests.learning import batch
+from entropy_rl.parallel import sharding
+from entropy_rl.training import learner, objectives
+from tests.training.learning import batch
 
 MODEL = presets.make("test", 24)
 PLAIN = MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))

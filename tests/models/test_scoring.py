@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl import tiled_head
 from entropy_rl.models import attention as attention_ways
-from entropy_rl.models import presets
+from entropy_rl.models import presets, tiled_head
 from entropy_rl.models.scoring import last_values, token_scores, values
 from entropy_rl.models.transformer import Transformer
 

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl.checkpoints import restore_params
+from entropy_rl.data.prompts import BOXED
+from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.models import hf
-from entropy_rl.prompts import BOXED
-from entropy_rl.subwords import FolderTokenizer
-from experiments import build, launch, quickstart, tiny_model
+from entropy_rl.training.checkpoints import restore_params
+from experiments import quickstart, tiny_model
+from experiments.lib import build, launch
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,0 +1,163 @@
+r"""Text tasks posed to a model: questions in a prompt style, in tokens of the model's own tokenizer.
+
+    plain    3 + 4 =\n
+    boxed    3 + 4 =\nPlease reason step by step, and put your final answer within \boxed{}.\n
+    chat     the same request as a user's turn of the model's chat template
+
+The request of boxed and chat is the one that Qwen2.5-Math is evaluated with. A style is a row of `STYLES`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from entropy_rl.data.order import problem_at
+from entropy_rl.data.subwords import FolderTokenizer
+from entropy_rl.errors import InputError, lookup
+from entropy_rl.tasks.base import Problem, Task, TextTask
+
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How a question becomes a prompt: what is asked after it, and whether as a turn of a chat."""
+
+    ask: str
+    chat: bool
+
+
+STYLES = {"plain": Style("", False), "boxed": Style(BOXED, False), "chat": Style(BOXED, True)}
+
+
+@dataclasses.dataclass(frozen=True)
+class PosedProblem(Problem):
+    """A problem whose prompt is what the model is given; `plain` is the one that it came from."""
+
+    plain: Problem | None = None
+
+
+class Posed:
+    """A task with prompts and tokens, for any task that has texts; the rest of `tasks.base.Task` is the task's own.
+
+    Attributes:
+      task: the task that is posed.
+      levels, stream: its.
+      tokenizer: of the model.
+      prompt_length, response_length: tokens of the longest, the end-of-sequence token included.
+
+    Args:
+      task: with texts. Countdown will do, its own tokenizer is not used.
+      tokenizer: of the model.
+      style: a row of `STYLES`.
+      prompt_length, response_length: as above.
+      ask: what is asked in place of the style's; None: that.
+      system: what a chat begins with; "": nothing.
+
+    Raises:
+      InputError: an unknown style, a chat without a template, lengths below 1.
+    """
+
+    def __init__(
+        self,
+        task: Task | TextTask,
+        tokenizer: FolderTokenizer,
+        *,
+        style: str = "boxed",
+        prompt_length: int = 256,
+        response_length: int = 256,
+        ask: str | None = None,
+        system: str = "",
+    ):
+        self._style = lookup(STYLES, style, "prompt style")
+        self._ask = self._style.ask if ask is None else ask
+        self._system = system
+        for key, n in (("prompt_length", prompt_length), ("response_length", response_length)):
+            if n < 1:
+                raise InputError(f"prompt.{key}={n}: must be 1 or more tokens")
+        if system and not self._style.chat:
+            raise InputError(f"prompt.system goes with the style chat, not with {style!r}: leave one of them")
+        self.task, self.tokenizer = task, tokenizer
+        self.levels, self.stream = task.levels, task.stream
+        self.prompt_length, self.response_length = prompt_length, response_length
+        self.render("?")  # a chat without a template is refused here
+
+    def render(self, question: str) -> str:
+        """The prompt of a question."""
+        asked = "\n".join(filter(None, (question, self._ask)))
+        if not self._style.chat:
+            return f"{self.tokenizer.bos}{asked}\n"
+        system = [{"role": "system", "content": self._system}] if self._system else []
+        return self.tokenizer.chat([*system, {"role": "user", "content": asked}])
+
+    def __len__(self) -> int:
+        """Number of problems."""
+        return len(self.task)
+
+    def __getitem__(self, i: int) -> PosedProblem:
+        """Problem `i`, posed; InputError where its prompt has more tokens than `prompt_length`."""
+        problem = self.task[i]
+        prompt = self.render(problem.prompt)
+        count = len(self.tokenizer.encode(prompt))
+        if count > self.prompt_length:
+            raise InputError(
+                f"the prompt of {problem.id} has {count} tokens and prompt.prompt_length is {self.prompt_length}: "
+                "raise it, or leave such problems out"
+            )
+        fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(Problem)}
+        return PosedProblem(**{**fields, "prompt": prompt}, plain=problem)
+
+    def verify(self, problem: PosedProblem, response: str) -> float:
+        """Reward of a response, as the task gives it."""
+        return self.task.verify(problem.plain, response)
+
+    def verify_all(self, problems: Sequence[PosedProblem], responses: Sequence[str]) -> list[float]:
+        """`verify` of each pair, together where the task can."""
+        plain = [p.plain for p in problems]
+        if hasattr(self.task, "verify_all"):
+            return self.task.verify_all(plain, responses)
+        return [self.task.verify(p, r) for p, r in zip(plain, responses)]
+
+    def final_answer(self, response: str) -> str:
+        """What a response commits to."""
+        return self.task.final_answer(response)
+
+    def solution(self, response: str) -> str:
+        """Canonical form of a response."""
+        return self.task.solution(response)
+
+    def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> None:
+        """None: which tokens of natural language are decisions is not known by rule."""
+
+    def demonstrations(self, seed: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Problems and worked responses for supervised training, pure in (seed, step, count).
+
+        A worked response is the problem's `demonstration`, or its answer where it has none, and ends with the
+        end-of-sequence token. Which problems: data/order.py, so every epoch has each of them once.
+
+        Returns:
+          tokens i32[count, T] = prompt ++ response ++ pad, T = prompt_length + response_length; mask bool[count, T],
+          True on the response.
+
+        Raises:
+          InputError: a response that is longer than `response_length`.
+        """
+        tokens = np.full((count, self.prompt_length + self.response_length), self.tokenizer.pad_id, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        for row in range(count):
+            problem: Any = problem_at(self, seed, step * count + row)
+            start = self.tokenizer.encode(problem.prompt)
+            text = [*self.tokenizer.encode(problem.demonstration or problem.answer), self.tokenizer.eos_id]
+            if len(text) > self.response_length:
+                raise InputError(
+                    f"the demonstration of {problem.id} has {len(text)} tokens and prompt.response_length is "
+                    f"{self.response_length}: raise it"
+                )
+            end = len(start) + len(text)
+            tokens[row, :end] = [*start, *text]
+            mask[row, len(start) : end] = True
+        return tokens, mask

@@ -1,0 +1,1 @@
+"""Readers of training logs: this project's and other trainers'."""

@@ -1,0 +1,213 @@
+"""Which reader is for which path, found by layout and content, and the runs of all the paths that are given.
+
+A new format is a function `(path, run) -> list[Run]` and a row in READERS; `run` names the column that tells runs
+apart, for formats that can have one. The functions are in `texts` and `trackers`.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from entropy_rl.errors import InputError, nearest
+from entropy_rl.logs import text_formats as texts
+from entropy_rl.logs import tracker_formats as trackers
+from entropy_rl.logs import wire
+from entropy_rl.logs.columns import some
+from entropy_rl.logs.tables import Run
+
+Logs = str | os.PathLike | Sequence[str | os.PathLike]
+HEAD = 1 << 16  # bytes of a file that are looked at to know its format
+VERL = re.compile(rb"(?<![\w/.])step:\d+ - ")
+
+
+class Reader(NamedTuple):
+    """`read(path, run)` is for the paths that `matches(path, head)` accepts; `about` names the format."""
+
+    about: str
+    matches: Callable[[Path, bytes], bool]
+    read: Callable[[Path, str | None], list[Run]]
+
+
+def find(logs: Logs) -> list[Path]:
+    """The paths that are meant: a path, a glob pattern, several of these between commas, or a sequence of such.
+
+    What exists wins over a pattern, and a longer piece over its parts: folders of ours have commas in their names,
+    as in `runs/grpo,seed=0,runs/grpo,seed=1`.
+
+    Raises:
+      InputError: nothing there.
+    """
+    if not isinstance(logs, (str, os.PathLike)):
+        paths = [path for one in logs for path in find(one)]
+    else:
+        paths, rest = [], os.path.expanduser(os.fspath(logs)).split(",")
+        while rest:
+            for n in range(len(rest), 0, -1):
+                if there := _existing(",".join(rest[:n]).strip()):
+                    break
+            else:
+                raise InputError(f"{rest[0].strip() or logs}: no such file or directory: check the path given as logs")
+            paths, rest = paths + there, rest[n:]
+    if not paths:
+        raise InputError("no logs given: name a file, a folder or a pattern")
+    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+
+
+def _existing(text: str) -> list[Path]:
+    """The path, or those of a pattern."""
+    if not text or "\0" in text:
+        return []
+    return [Path(text)] if os.path.exists(text) else [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+
+
+def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], list[InputError]]:
+    """The runs at all paths, with names of their own, and the errors of paths that could not be read.
+
+    Charts exported from W&B are one curve a file: runs of the same name are joined across such files.
+    """
+    runs: list[Run] = []
+    errors: list[InputError] = []
+    for path in paths:
+        try:
+            found = read_path(path, run)
+        except InputError as error:
+            errors.append(error)
+            continue
+        for one in found:
+            same = [r for r in runs if r.format == one.format == "W&B export" and r.name == one.name]
+            if same:
+                same[0].tables += one.tables
+                same[0].path += f",{one.path}"
+            else:
+                runs.append(one)
+    _tell_apart(runs)
+    return runs, errors
+
+
+def _tell_apart(runs: list[Run]) -> None:
+    """Runs of the same name are called by their file or folder too, and numbered if that is no help."""
+    for i in _twins(runs):
+        path = Path(runs[i].path).resolve()
+        runs[i].name = f"{path.parent.name if path.stem == runs[i].name or path.is_dir() else path.stem}/{runs[i].name}"
+    for n, i in enumerate(_twins(runs), 1):
+        runs[i].name += f" ({n})"
+
+
+def _twins(runs: list[Run]) -> list[int]:
+    """Indices of the runs whose name another run has."""
+    names = [run.name for run in runs]
+    return [i for i, name in enumerate(names) if names.count(name) > 1]
+
+
+def read_path(path: Path, run: str | None) -> list[Run]:
+    """The runs at one path.
+
+    Raises:
+      InputError: it cannot be read, is of no known format, or has no rows in it.
+    """
+    try:
+        head = b"" if path.is_dir() else _head(path)
+        kind = next((name for name, reader in READERS.items() if reader.matches(path, head)), None)
+        if kind is None:
+            raise InputError(f"{path}: {_unknown(path)}: give {'; or '.join(r.about for r in READERS.values())}")
+        runs = READERS[kind].read(path, run)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read ({reason}): check the disk and its permissions") from None
+    except MemoryError:
+        raise InputError(f"{path}: too large for the memory: give a file with fewer columns or rows") from None
+    if not any(table.columns for one in runs for table in one.tables):
+        broken = [text for one in runs for table in one.tables for text in table.broken]
+        but = f" but {len(broken)} broken row(s), the first {broken[0]}" if broken else ""
+        raise InputError(f"{path}: no rows in it{but}: give {READERS[kind].about}")
+    if run is not None and any(one.by is None for one in runs):
+        columns = list(runs[0].names())
+        raise InputError(f"{path}: no column {run!r} for run{nearest(run, columns)}: there are {some(columns)}")
+    return runs
+
+
+def _unknown(path: Path) -> str:
+    """What is wrong with a path of no known format, and for a folder of runs that these can be given."""
+    if not path.is_dir():
+        return "a file of no known format" if path.stat().st_size else "an empty file"
+    inner = [p for p in path.iterdir() if p.is_dir() and any(reader.matches(p, b"") for reader in READERS.values())]
+    hint = f" (but {len(inner)} of its folders are runs, '{path}/*' would give them)" if inner else ""
+    return f"a folder without metrics.jsonl, trainer_state.json, .wandb or event files{hint}"
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as f:
+        return f.read(HEAD).removeprefix(b"\xef\xbb\xbf")
+
+
+def _is_jsonl(path: Path, head: bytes) -> bool:
+    """Objects on lines of their own, also among other output; or nothing to tell by but the suffix."""
+    first = head.lstrip()[:1]
+    if not path.is_file() or first == b"[" or (first != b"{" and path.suffix in (".csv", ".tsv")):
+        return False
+    if len(head) < HEAD and isinstance(whole := texts.parse(head), dict):  # one row, or a table in JSON
+        return path.suffix != ".json" and not any(isinstance(value, list) for _, value in texts.flatten(whole))
+    if any(isinstance(texts.parse(line), dict) for line in head.split(b"\n")[:50]):
+        return True
+    return path.suffix in (".jsonl", ".ndjson") and not _has_header(head)
+
+
+def _is_json(path: Path, head: bytes) -> bool:
+    return path.is_file() and (path.suffix == ".json" or head.lstrip()[:1] in (b"{", b"["))
+
+
+def _is_verl_console(path: Path, head: bytes) -> bool:
+    """Some line says `step:N - `; JSON and CSV may hold such words in their texts."""
+    first = head.lstrip().partition(b"\n")[0]
+    if b"\0" in head or path.suffix in (".csv", ".tsv") or not path.is_file() or texts.parse(first) is not None:
+        return False
+    with open(path, "rb") as f:
+        return any(b"step:" in line and VERL.search(line) for line in f)
+
+
+def _has_header(head: bytes) -> bool:
+    """Whether the first line is text of several cells."""
+    try:
+        first = head.lstrip(b"\r\n").partition(b"\n")[0].decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return False
+    return first.replace("\t", "").isprintable() and any(d in first for d in texts.DELIMITERS) and first[0] not in "{["
+
+
+# The first row whose `matches` accepts a path reads it: folders first, then what is known by its first bytes.
+READERS: dict[str, Reader] = {
+    "workdir": Reader(
+        "a workdir (metrics.jsonl, evals.jsonl)",
+        lambda path, head: (path / "metrics.jsonl").is_file(),
+        texts.read_workdir,
+    ),
+    "trainer_state": Reader(
+        "TRL's trainer_state.json or its folder",
+        lambda path, head: bool(texts.trainer_state(path)) and (path.is_dir() or b'"log_history"' in head),
+        texts.read_trainer_state,
+    ),
+    "W&B run": Reader(
+        "a W&B run-ID.wandb or its folder",
+        lambda path, head: bool(trackers.find_wandb(path)) if path.is_dir() else head.startswith(wire.WANDB[:4]),
+        lambda path, run: trackers.read_wandb(path),
+    ),
+    "TensorBoard": Reader(
+        "TensorBoard's event files or their folder",
+        lambda path, head: wire.is_tfrecord(head) or bool(trackers.find_events(path)),
+        lambda path, run: trackers.read_events(path),
+    ),
+    "parquet": Reader("a Parquet file", lambda path, head: head[:4] == b"PAR1", texts.read_parquet),
+    "verl console": Reader("the console output of verl", _is_verl_console, texts.read_verl_console),
+    "jsonl": Reader("JSON lines", _is_jsonl, texts.read_jsonl),
+    "json": Reader("JSON (a list of objects, or an object of lists)", _is_json, texts.read_json_table),
+    "csv": Reader(
+        "a .csv or .tsv with a header, as W&B exports",
+        lambda path, head: path.is_file() and (path.suffix in (".csv", ".tsv") or _has_header(head)),
+        texts.read_csv,
+    ),
+}

@@ -1,0 +1,297 @@
+"""Readers of text tables: CSV, JSON lines, JSON, trainer_state.json, verl's console; and of Parquet.
+
+Each turns a path into runs with their tables (`tables.Run`); what these have in common is at the foot.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from entropy_rl.errors import InputError
+from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, number, split
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours, and the cursor movements of progress bars
+# verl's LocalLogger prints `step:N - key:value - ...`, behind Ray's `(TaskRunner pid=1)` or a progress bar
+VERL_LINE = re.compile(r"(?<![\w/.])step:(\d+) - ([^\r\n]*)")
+# values are plain, or as numpy 2 and torch print theirs, np.float64(0.5) and tensor(0.5, device='cuda:0');
+# texts and lists are none, but no sign of a torn line either
+NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
+VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
+DELIMITERS = ",;\t"
+
+
+def read_verl_console(path: Path, run: str | None) -> list[Run]:
+    """verl's console output: rows are the lines with `step:N - `, all else is other output and no row.
+
+    A line that ends in half a `key:value` (cut off, or another process wrote into it) is used up to there and
+    counted as broken.
+    """
+    table = Table(path.name, run=run)
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+        for line, text in enumerate(f, 1):
+            if "step:" not in text:
+                continue
+            found = VERL_LINE.search(ANSI.sub("", text))
+            if not found:
+                continue
+            cells = [VERL_CELL.match(piece) for piece in found[2].rstrip().split(" - ")]
+            if not text.endswith("\n"):  # where it stops in a number, no one can tell
+                cells[-1] = None
+            if None in cells:
+                table.spoil(line, "torn")
+            table.add(line, [("step", found[1]), *((cell[1], cell[2] or cell[3] or "none") for cell in cells if cell)])
+    return one_or_more(path, "verl console", table)
+
+
+def read_jsonl(path: Path, run: str | None) -> list[Run]:
+    """JSON lines; objects inside a row are flattened with `/`, and verl's {"step": n, "data": {...}} unpacked.
+
+    A last line without its newline was cut off by a kill and is broken, as in `jsonl.read`.
+    """
+    table, kind = Table(path.name, run=run), "jsonl"
+    for line, row in json_lines(path, table):
+        kind = "verl jsonl" if is_verl(row) else kind
+        table.add(line, cells_of(row))
+    mostly_good(path, table, "a JSON object", "keep only those that do (grep '^{')")
+    return one_or_more(path, kind, table)
+
+
+def json_lines(path: Path, table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and objects, one at a time: a million rows at once take a gigabyte. Others go to `table.broken`."""
+    with open(path, "rb") as f:
+        for line, raw in enumerate(f, 1):
+            if not raw.strip():
+                continue
+            row = parse(raw) if raw.endswith(b"\n") else None
+            if isinstance(row, dict):
+                yield line, row
+            else:
+                table.spoil(line)
+
+
+def parse(raw: bytes | str) -> Any:
+    """JSON, or None for what is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_verl(row: Any) -> bool:
+    """Whether a JSON line is one of verl's FileLogger."""
+    return isinstance(row, dict) and "step" in row and isinstance(row.get("data"), dict)
+
+
+def cells_of(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Cells of a JSON line, of verl's or another."""
+    return flatten(row["data"] | {**row, "data": None} if is_verl(row) else row)
+
+
+def read_workdir(path: Path, run: str | None) -> list[Run]:
+    """This project's: a column for each key of metrics.jsonl, and for evals.jsonl eval/<task>/<metric>.
+
+    The `n` of an evaluation makes a column of its own, eval/<task>/<metric>/n.
+    """
+    metrics = Table("metrics.jsonl", run=run)
+    for line, row in json_lines(path / metrics.file, metrics):
+        metrics.add(line, cells_of(row))
+    evals = Table("evals.jsonl", step="step")
+    for line, row in json_lines(path / evals.file, evals) if (path / evals.file).exists() else []:
+        if math.isfinite(number(row.get("step"))) and {"task", "metric", "value"} <= row.keys():
+            name = f"eval/{row['task']}/{row['metric']}"
+            evals.add(line, [("step", row["step"]), (name, row["value"]), (f"{name}/n", row.get("n"))])
+        else:
+            evals.spoil(line)
+    return [Run(folder_name(path), "workdir", str(path), [metrics, evals])]
+
+
+def read_trainer_state(path: Path, run: str | None) -> list[Run]:
+    """TRL's or transformers' trainer_state.json, in its folder or in that of the last checkpoint."""
+    file = trainer_state(path)
+    state = read_json(file)
+    if not isinstance(state, dict) or not isinstance(state.get("log_history"), list):
+        raise InputError(f"{file}: no log_history in it: give the trainer_state.json that the trainer wrote")
+    # best checkpoints and restarts keep the whole history in each file, so the last one has it all
+    folder = file.parent.parent if file.parent.name.startswith("checkpoint-") else file.parent
+    return one_or_more(path, "trainer_state", rows_table(file, state["log_history"], run), folder_name(folder))
+
+
+def trainer_state(path: Path) -> Path | None:
+    """The trainer_state.json that `path` is, has, or has in its checkpoint of the highest step."""
+    if path.is_file() or (path / "trainer_state.json").is_file():
+        return path if path.is_file() else path / "trainer_state.json"
+    files = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
+    return max(files, key=lambda p: int(p.parent.name[11:]), default=None)
+
+
+def read_json_table(path: Path, run: str | None) -> list[Run]:
+    """JSON: a list of objects, also as a value in an object, or an object of lists of equal length."""
+    data = read_json(path)
+    if isinstance(data, dict):
+        data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), data)
+    if isinstance(data, list):
+        return one_or_more(path, "json", rows_table(path, data, run))
+    cells = flatten(data) if isinstance(data, dict) else ()
+    columns = {name: value for name, value in cells if isinstance(value, list)}
+    if not columns:
+        raise InputError(f"{path}: neither rows nor columns in it: give a list of objects, or an object of lists")
+    first, *others = columns
+    if odd := [name for name in others if len(columns[name]) != len(columns[first])]:
+        sizes = f"{first!r} has {len(columns[first])} values and {odd[0]!r} {len(columns[odd[0]])}"
+        raise InputError(f"{path}: {sizes}: columns must be equally long")
+    rows = [dict(zip(columns, cells)) for cells in zip(*columns.values())]
+    return one_or_more(path, "json", rows_table(path, rows, run))
+
+
+def read_json(path: Path) -> Any:
+    """The file as one JSON value; InputError where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        known = isinstance(error, json.JSONDecodeError)
+        what = f"line {error.lineno}: {error.msg}" if known else "not text, or too deep"
+        raise InputError(f"{path}: no whole JSON ({what}): was it cut off? copy or write it again") from None
+
+
+def rows_table(path: Path, rows: list[Any], run: str | None) -> Table:
+    """A table of objects."""
+    table = Table(path.name, run=run, unit="row")
+    for line, row in enumerate(rows, 1):
+        if isinstance(row, dict):
+            table.add(line, flatten(row))
+        else:
+            table.spoil(line, "no object")
+    return table
+
+
+def read_csv(path: Path, run: str | None) -> list[Run]:
+    """CSV with a header; `,` `;` or tab. A W&B export has its runs in the header and is taken apart by them."""
+    table, header = Table(path.name, run=run), None
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as f:
+            delimiter = max(DELIMITERS, key=next((line for line in f if line.strip()), "").count)
+            f.seek(0)
+            reader = csv.reader(text_lines(f), delimiter=delimiter)
+            for cells in reader:
+                if header is None and cells:
+                    header = [name.strip() for name in cells]
+                elif cells == header:
+                    table.notes.append(f"the header stands again in {table.place(reader.line_num)}: a restart?")
+                elif header and len(cells) == len(header):
+                    table.add(reader.line_num, zip(header, map(str.strip, cells)))
+                elif cells:
+                    table.spoil(reader.line_num)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a text table ({error}): give one in UTF-8, with a header") from None
+    header = header or []
+    if header and all(math.isfinite(number(name)) for name in header):
+        raise InputError(f"{path}: its first line holds numbers: put the names of the columns above it")
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header: rename one")
+    mostly_good(path, table, f"{len(header)} cells as the header has", "give one table in a file")
+    table.columns.pop("", None)
+    if is_wandb_header(header):
+        return wandb_runs(path, header, table)
+    return one_or_more(path, "csv", table)
+
+
+def text_lines(f: Iterator[str]) -> Iterator[str]:
+    """Lines of a file that is text: csv itself lets zero bytes pass."""
+    for line in f:
+        if "\0" in line:
+            raise csv.Error("zero bytes")
+        yield line
+
+
+def is_wandb_header(header: list[str]) -> bool:
+    """Whether these are the columns of a chart exported from W&B: `Step`, then `RUN - KEY`, ..`__MIN`, ..`__MAX`."""
+    return len(header) > 1 and " - " not in header[0] and all(" - " in name for name in header[1:])
+
+
+def wandb_runs(path: Path, header: list[str], table: Table) -> list[Run]:
+    """The runs of a W&B export. Where it thinned a curve out, cells are means of steps with a MIN and a MAX: said."""
+    runs: dict[str, Run] = {}
+    for full in header[1:]:
+        column = table.columns.get(full)
+        name, _, key = full.rpartition(" - ")
+        if name not in runs:
+            part = Table(table.file, step=header[0], lines=table.lines, broken=table.broken, notes=list(table.notes))
+            part.columns = {header[0]: table.columns.get(header[0], Column(array("q"), array("d")))}
+            runs[name] = Run(name, "W&B export", str(path), [part])
+        part = runs[name].tables[0]
+        if column is None or key.endswith(("__MIN", "__MAX")):
+            continue
+        part.columns[key] = column
+        low, high = (table.columns.get(f"{full}__{end}") for end in ("MIN", "MAX"))
+        if low and high and len(low.value) == len(high.value):
+            if thinned := int((np.asarray(low.value) != np.asarray(high.value)).sum()):
+                part.notes.append(f"{thinned} cell(s) of {key} are W&B's means over several steps")
+    return list(runs.values())
+
+
+def read_parquet(path: Path, run: str | None) -> list[Run]:
+    """Parquet, by pyarrow; structs are flattened with `/`, nulls are empty cells."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(f"{path}: Parquet needs pyarrow: pip install pyarrow, or give a .csv") from None
+    try:
+        data = pq.ParquetFile(path).read()
+        table = Table(path.name, run=run, unit="row")
+        table.lines = np.arange(1, data.num_rows + 1)
+        for name, column in zip(data.column_names, data.columns):
+            for leaf, cells in leaves(name, column):
+                table.columns[leaf] = parquet_column(cells)
+                if leaf == run:
+                    table.texts = dict(zip(table.columns[leaf].row.tolist(), map(str, cells.drop_null().to_pylist())))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: no whole Parquet file ({reason}): write it again, or give a .csv") from None
+    return one_or_more(path, "parquet", table)
+
+
+def leaves(name: str, column: Any) -> Iterator[tuple[str, Any]]:
+    """A pyarrow column, or those inside it as name/inner where it is of structs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_struct(column.type):
+        yield name, column
+        return
+    for i, field in enumerate(column.type):
+        yield from leaves(f"{name}/{field.name}", pc.struct_field(column, [i]))
+
+
+def parquet_column(column: Any) -> Column:
+    """The cells of a pyarrow column that are not null."""
+    import pyarrow as pa
+
+    row = np.flatnonzero(column.is_valid().to_numpy())
+    cells = column.drop_null()
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return Column(row, cells.cast("float64").to_numpy())
+    return Column(row, np.array([number(cell) for cell in cells.to_pylist()], float))
+
+
+def one_or_more(path: Path, kind: str, table: Table, name: str | None = None) -> list[Run]:
+    """The run of a table, or if its column `run` was asked for and is there, the runs."""
+    if table.run in table.columns:
+        return [Run(text, kind, str(path), [part], table.run) for text, part in split(table).items()]
+    return [Run(name or path.stem, kind, str(path), [table])]
+
+
+def mostly_good(path: Path, table: Table, what: str, remedy: str) -> None:
+    """InputError where most lines are no rows: two formats in a file, and what can be read is not the log."""
+    bad, good = len(table.broken), len(table.lines)
+    if good and bad > good:
+        raise InputError(f"{path}: {bad} of {bad + good} lines do not hold {what}, as {table.broken[0]}: {remedy}")

@@ -1,0 +1,1 @@
+"""Thinking budgets at test time, and how variance grows with them."""

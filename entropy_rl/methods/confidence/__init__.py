@@ -1,0 +1,1 @@
+"""Rewards from the confidence of answers (RLSF), CoT-decoding, calibration."""

@@ -1,0 +1,154 @@
+"""What a language model is taught with critiques: pairs of a prompt and a response, as batches of demonstrations.
+
+    solve      question                         -> a right solution        (the task's own demonstrations)
+    critique   question, attempt                -> critique                (a critique model; CFT, arXiv:2501.17703)
+    refine     question, attempt, critique      -> a right solution        (an actor that can use critiques)
+    refined    question                         -> a refinement            (self-training: the critique is forgotten)
+
+The loss is on the response alone: -log p(critique | question, attempt) and so on (arXiv:2411.16579, section on critic
+training; arXiv:2501.17703, Eq. 1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from entropy_rl.errors import InputError
+from entropy_rl.methods.critique.dataset import Row, readable
+from entropy_rl.methods.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, write
+from entropy_rl.tasks.base import Task
+
+KINDS = ("solve", "critique", "refine", "refined")
+SILENT = "none"  # beside LEVELS: a refinement that is asked for without a critique
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """Demonstrations of several kinds in given shares; made by `make`.
+
+    Attributes:
+      task: has the tokenizer, and `demonstrations` of solutions.
+      rows: rows of a critique dataset with their critiques.
+      shares: of each kind; they sum to 1.
+      critique_level: what taught critiques say, one of LEVELS.
+      refine_levels: what critiques say that refinements follow, drawn anew each time; of LEVELS and "none".
+      prompt_length, response_length: tokens of the longest.
+      unreadable: rows of the dataset whose critique is not in the grammar; they are left out.
+    """
+
+    task: Task
+    rows: dict[str, list[tuple[Row, Critique]]]
+    shares: dict[str, float]
+    critique_level: str
+    refine_levels: tuple[str, ...]
+    prompt_length: int
+    response_length: int
+    unreadable: int
+
+    def demonstrations(self, seed: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens i32[count, T], mask bool[count, T]), T = prompt_length + response_length; pure in its arguments.
+
+        The number of rows of a kind is its share of `count`, rounded so that they add up over steps too.
+        """
+        tokens = np.full((count, self.prompt_length + self.response_length), self.task.tokenizer.pad_id, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        ends = np.cumsum([0.0, *self.shares.values()])
+        # the same fractional places for all steps but shifted, so that small shares come up at some of them
+        place = np.sort((np.arange(count) + 0.5) / count + step * 0.6180339887 / count) % 1.0
+        kinds = np.clip(np.searchsorted(ends, place, side="right") - 1, 0, len(self.shares) - 1)
+        for k, kind in enumerate(self.shares):
+            where = np.flatnonzero(kinds == k)
+            if not where.size:
+                continue
+            if kind == "solve":
+                t, m = self.task.demonstrations(seed, step, where.size)
+                tokens[where, : t.shape[1]], mask[where, : t.shape[1]] = t, m
+                continue
+            rng = np.random.default_rng((seed, step, k))
+            rows = self.rows[kind]
+            for row, i in zip(where, rng.integers(len(rows), size=where.size)):
+                self._put(tokens[row], mask[row], *self._pair(kind, *rows[i], rng))
+        return tokens, mask
+
+    def _pair(self, kind: str, row: Row, critique: Critique, rng: np.random.Generator) -> tuple[str, str]:
+        if kind == "critique":
+            return ask_critique(row.question, row.attempt), write(limit(critique, self.critique_level))
+        if kind == "refined":
+            return row.question, row.refinement
+        level = self.refine_levels[rng.integers(len(self.refine_levels))]
+        said = "" if level == SILENT else write(limit(critique, level))
+        return ask_refinement(row.question, row.attempt, said), row.refinement
+
+    def _put(self, tokens: np.ndarray, mask: np.ndarray, prompt: str, response: str) -> None:
+        tokenizer = self.task.tokenizer
+        start, text = tokenizer.encode(prompt), tokenizer.encode(response)
+        end = len(start) + len(text) + 1
+        tokens[:end] = [*start, *text, tokenizer.eos_id]
+        mask[len(start) : end] = True
+
+
+def make(
+    task: Task,
+    rows: Iterable[Row],
+    shares: Mapping[str, float],
+    *,
+    critique_level: str = "reason",
+    refine_levels: tuple[str, ...] = (SILENT, "verdict", "step", "reason", "hint"),
+) -> Lessons:
+    """Lessons from a critique dataset.
+
+    Args:
+      task, critique_level, refine_levels: see `Lessons`.
+      rows: of critique/dataset.py. Critiques of right attempts are taught; refinements are of wrong attempts.
+      shares: of `KINDS`, 0 or more; made to sum to 1.
+
+    Raises:
+      InputError: an unknown kind or level, shares that sum to 0, or a kind that no row can teach.
+    """
+    shares = {k: float(v) for k, v in shares.items() if v}
+    for kind, share in shares.items():
+        if kind not in KINDS or share < 0:
+            raise InputError(f"lessons have {kind}={share!r}: give a share of 0 or more to any of {', '.join(KINDS)}")
+    for level in (critique_level, *refine_levels):
+        if level not in (*LEVELS, SILENT) or critique_level == SILENT:
+            raise InputError(f"no level of critique is called {level!r}: one of {', '.join(LEVELS)}")
+    if not shares:
+        raise InputError("lessons have no shares: give solve, critique or refine a number above 0")
+    pairs, unreadable = readable(rows)
+    wrong = [(row, c) for row, c in pairs if not c.right and row.refinement]
+    by_kind = {"critique": pairs, "refine": wrong, "refined": [(r, c) for r, c in pairs if r.refinement]}
+    for kind in shares.keys() - {"solve"}:
+        if not by_kind[kind]:
+            raise InputError(f"the critique dataset has no row that teaches {kind!r} ({unreadable} are unreadable)")
+    # what the longest pair of each kind takes, measured on the rows themselves
+    longest = {"solve": (task.prompt_length, task.response_length)} if "solve" in shares else {}
+    size = lambda text: len(text.split())  # noqa: E731
+    for kind in shares.keys() - {"solve"}:
+        ask = {"critique": ask_critique, "refined": lambda q, a: q, "refine": lambda q, a: ask_refinement(q, a, "")}
+        say = max(refine_levels, key=(SILENT, *LEVELS).index)
+        prompt = response = 0
+        for row, c in by_kind[kind]:
+            extra = size(write(limit(c, say))) if kind == "refine" and say != SILENT else 0
+            said = write(limit(c, critique_level)) if kind == "critique" else row.refinement
+            prompt, response = (
+                max(prompt, size(ask[kind](row.question, row.attempt)) + extra),
+                max(response, size(said) + 1),
+            )
+        longest[kind] = prompt, response
+    total = sum(shares.values())
+    # rows are prompt ++ response ++ pad, so only the sum of the two matters
+    length = max(p + r for p, r in longest.values())
+    prompt_length = max(p for p, _ in longest.values())
+    return Lessons(
+        task=task,
+        rows=by_kind,
+        shares={k: shares[k] / total for k in KINDS if k in shares},
+        critique_level=critique_level,
+        refine_levels=tuple(refine_levels),
+        prompt_length=prompt_length,
+        response_length=length - prompt_length,
+        unreadable=unreadable,
+    )

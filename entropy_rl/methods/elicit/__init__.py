@@ -1,0 +1,1 @@
+"""Elicitation of hidden reasoning: steering vectors and sparse autoencoders."""

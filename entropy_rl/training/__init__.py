@@ -1,0 +1,1 @@
+"""Rollouts, objectives, optimiser, updates and checkpoints."""

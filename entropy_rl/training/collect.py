@@ -1,0 +1,142 @@
+"""Attempts at problems: sampled, verified, laid out as a rollout."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import jax
+import numpy as np
+
+from entropy_rl.errors import InputError
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.parallel.processes import shared_out
+from entropy_rl.sampling.engine import Completion, generate
+from entropy_rl.tasks.base import Problem, Task
+from entropy_rl.training.rollouts import Rollout, pack
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The attempts at one problem, parallel lists; `refined` has the places of those that are refinements."""
+
+    problem: Problem
+    prompt: list[int]
+    completions: list[Completion]
+    texts: list[str]
+    rewards: list[float]
+    refined: tuple[int, ...] = ()
+
+
+def attempt(
+    model: Transformer, params, task: Task, problems: Sequence[Problem], key: jax.Array, *, max_new: int, **sampling
+) -> list[Group]:
+    """Samples and verifies responses to problems.
+
+    Args:
+      model, params: the policy.
+      task: verifies, and has the tokenizer.
+      problems: to be attempted.
+      key: random key of this call.
+      max_new: longest response, in tokens.
+      **sampling: samples, slots, warp, prompt_length, mesh of sampling/engine.generate.
+    """
+    tokenizer = task.tokenizer
+    prompts = [tokenizer.encode(p.prompt) for p in problems]
+    completions = generate(model, params, prompts, key, max_new=max_new, eos=tokenizer.eos_ids, **sampling)
+    texts = [[tokenizer.decode(c.tokens) for c in group] for group in completions]
+    # A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it.
+    whole = [(i, j) for i, group in enumerate(completions) for j, c in enumerate(group) if not c.truncated]
+    pairs = [(problems[i], texts[i][j]) for i, j in whole]
+    rewards = [[0.0] * len(group) for group in completions]
+    for (i, j), reward in zip(whole, shared_out(pairs, partial(verify_all, task))):
+        rewards[i][j] = reward
+    return [Group(*parts) for parts in zip(problems, prompts, completions, texts, rewards)]
+
+
+def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[float]:
+    """Rewards of (problem, response) pairs; all at once where the task has a `verify_all` (worker processes)."""
+    if hasattr(task, "verify_all"):
+        return task.verify_all([problem for problem, _ in pairs], [response for _, response in pairs])
+    return [task.verify(problem, response) for problem, response in pairs]
+
+
+def informative(sample: Callable[[int], list[Group]], *, count: int, rounds: int) -> tuple[list[Group], list[Group]]:
+    """Dynamic sampling: samples until `count` groups have rewards that differ (DAPO, arXiv:2503.14476, section 3.2).
+
+    A group whose attempts are all right or all wrong has no advantage and teaches nothing. As in verl, groups are added
+    up over rounds and the surplus of the last round is cut off.
+
+    Args:
+      sample: number of the round -> groups.
+      count: of groups that are wanted.
+      rounds: at most this many.
+
+    Returns:
+      (the first `count` groups whose rewards differ, all groups sampled).
+
+    Raises:
+      InputError: `rounds` rounds did not give enough of them.
+    """
+    kept: list[Group] = []
+    sampled: list[Group] = []
+    for number in range(rounds):
+        new = sample(number)
+        sampled += new
+        kept += [g for g in new if np.ptp(g.rewards) > 0]
+        if len(kept) >= count:
+            return kept[:count], sampled
+    raise InputError(
+        f"dynamic sampling: {len(sampled)} prompts in {rounds} rounds gave {len(kept)} of the {count} groups whose "
+        "rewards differ: raise filter_rounds or rollout.samples, or end here, where most problems are always or never "
+        "solved"
+    )
+
+
+def to_rollout(
+    groups: Sequence[Group],
+    *,
+    length: int,
+    pad_id: int,
+    penalty: Callable[[np.ndarray], np.ndarray] | None = None,
+    rewards: Sequence[Sequence[float]] | None = None,
+) -> Rollout:
+    """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards.
+
+    `rewards`, like the groups' own, take their place in the rollout (methods/darling.py); the groups keep theirs.
+    """
+    rewards = [g.rewards for g in groups] if rewards is None else rewards
+    prompts, completions = zip(*((g.prompt, g.completions) for g in groups))
+    rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
+    rollout = rollout.replace(refined=np.array([i in g.refined for g in groups for i in range(len(g.texts))]))
+    if penalty is None:
+        return rollout
+    shaped = rollout.reward + penalty(rollout.mask.sum(axis=1))
+    return rollout.replace(reward=np.asarray(shaped, np.float32))
+
+
+def summary(task: Task, groups: Sequence[Group]) -> dict[str, float]:
+    """What is logged of a rollout besides entropy and learning.
+
+    `rollout/zero_variance` is the share of groups whose rewards are all equal: they teach nothing to a group advantage.
+    `rollout/answer_entropy` is the third of the three entropies: over the final answers of a group (`answer_entropy`).
+    """
+    rewards = np.array([g.rewards for g in groups])
+    completions = [c for g in groups for c in g.completions]
+    return {
+        "rollout/reward": rewards.mean(),
+        "rollout/zero_variance": np.mean(np.ptp(rewards, axis=1) == 0),
+        "rollout/solved": np.mean(rewards.max(axis=1) > 0),
+        "rollout/answer_entropy": np.mean([answer_entropy(task.final_answer(t) for t in g.texts) for g in groups]),
+        "rollout/length": np.mean([len(c.tokens) for c in completions]),
+        "rollout/truncated": np.mean([c.truncated for c in completions]),
+    }
+
+
+def answer_entropy(answers: Iterable[str]) -> float:
+    """-sum_a (n_a / n) ln(n_a / n) over the distinct answers of one group, in nats; "" (no answer) counts as one."""
+    counts = np.array(list(collections.Counter(answers).values()), float)
+    share = counts / counts.sum()
+    return float(-(share * np.log(share)).sum()) + 0.0  # no -0.0

@@ -1,0 +1,206 @@
+"""Objectives: what an update minimises, in two parts, the model's and the arrays'.
+
+`score(params, batch)` runs the model and gives `[B, T]` arrays aligned with the batch. `loss(scores, batch, key, coefs)
+-> (loss, out)` sees arrays only. Being apart, the loss can look at a whole mini-batch whose scores were made in
+micro-batches (learner.make_update). `out` holds `[B, T]` arrays, of which metrics are made once, on the whole
+mini-batch, by the objective's `record`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from entropy_rl.entropy.record import covariance
+from entropy_rl.losses.kl import KL
+from entropy_rl.losses.policy import sees_whole
+from entropy_rl.losses.value import clipped_value, explained_variance
+from entropy_rl.masking import keep, masked_mean, masked_sum
+from entropy_rl.models.scoring import Score
+from entropy_rl.training.rollouts import Batch
+
+Coefs = dict[str, jax.Array]
+Scores = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What an update minimises.
+
+    Attributes:
+      score: (params, batch) -> scores [B, T].
+      loss: (scores, batch, key, coefs) -> (scalar, out).
+      whole: whether the loss must see all rows of the mini-batch at once; if not it is a sum over rows.
+    """
+
+    score: Callable[[Any, Batch], Scores]
+    loss: Callable[[Scores, Batch, jax.Array, Coefs], tuple[jax.Array, dict[str, jax.Array]]]
+    whole: bool = False
+
+    def __call__(self, params, batch: Batch, key: jax.Array, coefs: Coefs) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(loss, out) of all rows at once."""
+        return self.loss(self.score(params, batch), batch, key, coefs)
+
+
+def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
+    return lambda params, batch: score(params, batch.tokens, batch.mask)
+
+
+def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callable | None = None) -> Objective:
+    """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)).
+
+    w is the batch's weight, times its `importance` where it has one (truncated importance sampling, which is for the
+    surrogate alone: the KL and the bonus are of the learner's own policy and go without it).
+
+    Args:
+      score: models/scoring.token_scores.
+      token_loss: a row of POLICY_LOSSES with its hyper-parameters bound; it gets `entropy` and `refined` if it has
+        parameters of these names.
+      kl: row of KL for the distance to the reference; read where the batch has ref_logp.
+      weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
+
+    Returns:
+      Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
+    """
+    wanted = inspect.signature(token_loss).parameters.keys() & {"entropy", "refined"}
+
+    def loss(scores, batch, key, coefs):
+        logp, entropy = scores["logp"], scores["entropy"]
+        data = {"entropy": jax.lax.stop_gradient(entropy), "refined": batch.refined}
+        value, marks = token_loss(
+            logp, batch.old_logp, batch.advantage, batch.mask, key=key, **{k: data[k] for k in wanted}
+        )
+        w = batch.weight
+        if weight is not None:
+            w = weight(batch.mask, data | {"advantage": batch.advantage})
+        corrected = w if batch.importance is None else w * batch.importance
+        total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
+        if batch.ref_logp is not None:
+            distance = KL[kl](keep(logp, batch.mask), keep(batch.ref_logp, batch.mask))
+            total += coefs["kl"] * masked_sum(w * distance, batch.mask)
+        return total, {"logp": logp, "entropy": entropy, **marks}
+
+    return Objective(_of_tokens(score), loss, whole=sees_whole(token_loss) or weight is not None)
+
+
+def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Metrics of one policy update, from the `out` of `policy` on its whole mini-batch.
+
+    `policy/kl` is k3, mean of r - 1 - log r with r = pi / pi_old over the sampled tokens: an estimate of
+    KL(pi_old || pi).
+    `policy/logp_gap` is mean |logp - old_logp|: on the first update after sampling, the gap between sampler and
+    learner.
+    `policy/ref_kl` is k3 of the distance to the reference, where there is one.
+    `policy/selected_cov` is the mean covariance of the tokens that a loss selected.
+    """
+    marks = {k: v for k, v in out.items() if k not in ("logp", "entropy")}
+    log_ratio = jnp.where(batch.mask, out["logp"] - batch.old_logp, 0.0)
+    metrics = {
+        "policy/kl": masked_mean(jnp.expm1(log_ratio) - log_ratio, batch.mask),
+        "policy/logp_gap": masked_mean(jnp.abs(log_ratio), batch.mask),
+    }
+    for name, mark in marks.items():
+        metrics[f"policy/{name}_fraction"] = masked_mean(mark, batch.mask)
+        metrics[f"policy/{name}_entropy"] = masked_mean(out["entropy"], mark)
+    if "selected" in marks:
+        cov = covariance(out["logp"], batch.advantage, batch.mask)
+        metrics["policy/selected_cov"] = masked_mean(cov, marks["selected"])
+    if batch.ref_logp is not None:
+        metrics["policy/ref_kl"] = masked_mean(KL["k3"](out["logp"], batch.ref_logp), batch.mask)
+    if batch.importance is not None:
+        metrics["policy/importance"] = masked_mean(batch.importance, batch.mask)
+    return metrics
+
+
+def value(score: Score, *, clip: float = 0.5) -> Objective:
+    """sum(weight * clipped value loss) of a critic (losses/value.py); `batch.target` holds the returns.
+
+    Args:
+      score: models/scoring.values.
+      clip: how far a value may move from `batch.value`, the critic's own before the updates on this rollout.
+
+    Returns:
+      Objective; its `out` has value f32[B, T] and the clipped tokens bool[B, T].
+    """
+
+    def loss(scores, batch, key, coefs):
+        token_loss, marks = clipped_value(scores["value"], batch.value, batch.target, batch.mask, clip=clip)
+        return jnp.sum(batch.weight * token_loss), {"value": scores["value"], **marks}
+
+    return Objective(_of_tokens(score), loss)
+
+
+def value_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Mean value, share of clipped tokens and explained variance 1 - Var[R - V] / Var[R] of a critic's update."""
+    return {
+        "critic/value": masked_mean(out["value"], batch.mask),
+        "critic/clip_fraction": masked_mean(out["clip"], batch.mask),
+        "critic/explained_variance": explained_variance(out["value"], batch.target, batch.mask),
+    }
+
+
+def nll(score: Score) -> Objective:
+    """sum(weight * -log p(token)): imitation of the tokens in the mask (supervised fine-tuning).
+
+    Args:
+      score: models/scoring.token_scores.
+
+    Returns:
+      Objective; its `out` has logp and entropy, f32[B, T].
+    """
+
+    def loss(scores, batch, key, coefs):
+        return -masked_sum(batch.weight * scores["logp"], batch.mask), scores
+
+    return Objective(_of_tokens(score), loss)
+
+
+def nll_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Token means of an imitation update: nats of loss and of entropy."""
+    return {
+        "sft/nll": -masked_mean(out["logp"], batch.mask),
+        "policy/entropy": masked_mean(out["entropy"], batch.mask),
+    }
+
+
+def preference(score: Score, pair_loss: Callable, name: str = "logp") -> Objective:
+    """sum over pairs of weight * pair_loss: rows 2 p and 2 p + 1 are pair p's better and worse response.
+
+    A response's number is the sum of its scores over the mask, less that of `batch.ref_logp` where there is one. A
+    pair's weight is that of its better row's tokens, which are to be equal. Pairs must stay together where a batch is
+    cut (`together=2` of learner.make_update).
+
+    Args:
+      score: models/scoring.token_scores for a policy, last_values for a reward model.
+      pair_loss: a row of PREFERENCE_LOSSES with its hyper-parameters bound.
+      name: of the score that counts: logp, or reward.
+
+    Returns:
+      Objective; its `out` has for every row `ahead` f32[B], how far its pair's better response is ahead, and
+      `rise` f32[B], the row's own number.
+    """
+
+    def loss(scores, batch, key, coefs):
+        own = scores[name] if batch.ref_logp is None else scores[name] - batch.ref_logp
+        total = masked_sum(own, batch.mask, axis=1)
+        better, worse = total[0::2], total[1::2]
+        value = pair_loss(better, worse, batch.margin[0::2])
+        weight = jnp.max(jnp.where(batch.mask, batch.weight, 0.0)[0::2], axis=1)
+        return jnp.sum(weight * value), {"ahead": jnp.repeat(better - worse, 2), "rise": total}
+
+    return Objective(_of_tokens(score), loss)
+
+
+def preference_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Share of pairs whose better response is ahead, by how much on average, and the two responses' own numbers."""
+    return {
+        "preference/accuracy": jnp.mean(out["ahead"][0::2] > 0),
+        "preference/ahead": jnp.mean(out["ahead"][0::2]),
+        "preference/better": jnp.mean(out["rise"][0::2]),
+        "preference/worse": jnp.mean(out["rise"][1::2]),
+    }

@@ -1,0 +1,1 @@
+"""Chips, compiled programs and benchmarks."""

@@ -1,0 +1,1 @@
+"""What scripts share: launching, building from a config, evaluation, tables."""

@@ -1,0 +1,279 @@
+"""From a config to the things that a script runs: here ConfigDicts end and keyword arguments begin."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from entropy_rl.data.prompts import Posed
+from entropy_rl.data.subwords import FolderTokenizer
+from entropy_rl.entropy import controllers
+from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.losses import weights
+from entropy_rl.models import families, hf, lora, presets
+from entropy_rl.models.attention import ATTENTION
+from entropy_rl.models.transformer import REMAT, Transformer
+from entropy_rl.parallel.sharding import make_mesh
+from entropy_rl.tasks import base as tasks
+from entropy_rl.training import learner
+from entropy_rl.training.checkpoints import restore_params
+from entropy_rl.training.rollouts import Weight
+from experiments.lib import checks
+
+
+def bind(
+    table: Mapping[str, Callable],
+    choice: ConfigDict,
+    kind: str,
+    *example,
+    data: Mapping[str, Any] | None = None,
+    **named,
+) -> Callable:
+    """`table[choice.name]` with `choice.args` as keywords.
+
+    Args:
+      table: of functions whose hyper-parameters are keywords.
+      choice: the name of a row, and the hyper-parameters that it gets.
+      kind: what messages call a row.
+      *example, **named: arguments that it is tried on, so that a bad value stops the run before it begins.
+      data: arrays by name, of which it gets those that its signature names.
+
+    Raises:
+      InputError: there is no such row; it has no such hyper-parameter, needs another, or refuses a value.
+    """
+    function = lookup(table, choice.name, kind)
+    what = f"{kind} {choice.name!r}"
+    parameters = inspect.signature(function).parameters
+    rest = list(parameters)[len(example) :]
+    named |= {k: v for k, v in (data or {}).items() if k in rest}
+    known = {k: parameters[k].default for k in rest if k not in named}
+    there = f"it has {', '.join(known)}" if known else "it has none"
+    for key, value in choice.args.items():
+        if key not in known:
+            raise InputError(f"{what} has no hyper-parameter {key!r}{nearest(key, known)}: {there}")
+        default = known[key]
+        numeric = default in (None, inspect.Parameter.empty) or isinstance(default, int | float)
+        number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        if numeric and not number and value is not default:
+            raise InputError(f"{what} has {key}={value!r}: give a finite number of 0 or more")
+    for key, default in known.items():
+        if default is inspect.Parameter.empty and key not in choice.args:
+            raise InputError(f"{what} needs a hyper-parameter {key!r}: add it to its args")
+    bound = partial(function, **choice.args)
+    try:
+        out = jax.jit(bound)(*example, **named)
+    except ValueError as e:
+        if not any(key in str(e) for key in choice.args):  # a bug keeps its traceback
+            raise
+        raise InputError(f"{what}: {e}") from e
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(out))):
+        given = ", ".join(f"{k}={v!r}" for k, v in choice.args.items())
+        raise InputError(f"{what} with {given} gives numbers that are not finite: give other values")
+    return bound
+
+
+def given(function: Callable, name: str) -> Callable:
+    """A function that takes one more argument, and gives it to `function` as `name` if that has such a parameter."""
+    if name in inspect.signature(function).parameters:
+        return lambda *args: function(*args[:-1], **{name: args[-1]})
+    return lambda *args: function(*args[:-1])
+
+
+def weight(choice: ConfigDict, mask: np.ndarray, data: Mapping[str, Any]) -> Weight:
+    """The weight of `choice`, tried on `mask` and `data`; its `base`, where it has one, is another choice.
+
+    Raises:
+      InputError: there is no such row, or it refuses a hyper-parameter.
+    """
+    args = dict(choice.args)
+    if isinstance(args.get("base"), ConfigDict):
+        weight(args["base"], mask, data)  # names what is wrong with it
+        args["base"] = args["base"].to_dict()
+    plain = {k: v for k, v in args.items() if k != "base"}
+    bind(weights.WEIGHTS, ConfigDict({"name": choice.name, "args": plain}), "weight", mask, data=data)
+    return weights.compose(choice.name, **args)
+
+
+def controller(choice: ConfigDict, key: str) -> controllers.Controller:
+    """The controller of `choice`; `key` names it in messages.
+
+    Raises:
+      InputError: there is no such controller, or it refuses its hyper-parameters.
+    """
+    make = lookup(controllers.CONTROLLERS, choice.name, "controller")
+    known = inspect.signature(make).parameters
+    for name, value in choice.args.items():
+        if name not in known:
+            raise InputError(f"{key}: {choice.name!r} has no hyper-parameter {name!r}{nearest(name, known)}")
+        if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise InputError(f"{key}: {name}={value!r} must be a finite number")
+    try:
+        return make(**choice.args)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{key}: {choice.name!r}: {e}") from e
+
+
+def task(config: ConfigDict, **overrides) -> tasks.Task:
+    """The task of `config.task`, e.g. with another split or size; posed to the model of a folder, if that is the model.
+
+    Raises:
+      InputError: the task refuses an argument; a text task and a model without a tokenizer; prompts and responses that
+        are longer than the model's context.
+    """
+    made = tasks.get(config.task.name, **{**plain(config.task.args), **overrides})
+    if "prompt" not in config:
+        if not hasattr(made, "tokenizer"):
+            raise InputError(
+                f"task {config.task.name!r} is text and needs a model with a tokenizer: start from configs/rl/hf.py"
+            )
+        return made
+    path = folder(config)
+    length, context = config.prompt.prompt_length + config.prompt.response_length, families.context_length(path)
+    if context is not None and length > context:
+        raise InputError(
+            f"config.prompt: prompt_length + response_length = {length} tokens are more than the context of {path}, "
+            f"{context}: lower them"
+        )
+    return Posed(made, tokenizer(path), **config.prompt)
+
+
+def folder(config: ConfigDict) -> str:
+    """The folder of the model; InputError where config.model.path is not given."""
+    if config.model.path is None:
+        raise InputError("config.model.path is missing: give the folder of a Hugging Face model")
+    return config.model.path
+
+
+@functools.lru_cache(maxsize=4)
+def tokenizer(path: str) -> FolderTokenizer:
+    """The tokenizer of a folder, read once."""
+    return FolderTokenizer(path)
+
+
+def plain(args: ConfigDict) -> dict[str, Any]:
+    """Keyword arguments without ConfigDicts."""
+    return {k: args[k].to_dict() if isinstance(args[k], ConfigDict) else args[k] for k in args}
+
+
+def model(config: ConfigDict, vocab_size: int) -> Transformer:
+    """The model of `config.model`: a preset or that of a folder (`path`), and what differs from it."""
+    known = presets.PRESETS["embedded"].__dataclass_fields__.keys() - {"vocab_size"}  # the tokenizer's
+    for key in config.model.args:
+        if key not in known:
+            raise InputError(f"model has no field {key!r}{nearest(key, known)}")
+    for key, words in (("remat", REMAT), ("attention", ATTENTION)):
+        if key in config.model.args:
+            checks.one_of(config, f"model.args.{key}", words)
+    if "path" not in config.model:
+        return presets.make(config.model.name, vocab_size, **config.model.args)
+    path = folder(config)
+    shape = hf.load_config(path, **config.model.args)
+    if shape.vocab_size < vocab_size:
+        raise InputError(
+            f"{path}: the model's vocabulary has {shape.vocab_size} tokens and its tokenizer's {vocab_size}: give a "
+            "folder whose tokenizer.json belongs to its weights"
+        )
+    return Transformer(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptation:
+    """Which parameters are trained, and those that models run on.
+
+    Attributes:
+      adapt: adds adapters, for learner.init_state; None: all parameters are trained.
+      scale: of their product; None: there are none.
+      view: parameters as they are trained -> as they are sampled with.
+    """
+
+    adapt: learner.Adapt | None
+    scale: float | None
+    view: Callable[[Any], Any]
+
+    def over(self, score: Callable) -> Callable:
+        """A score of parameters as they are trained."""
+        return score if self.scale is None else lora.over(score, self.scale)
+
+
+def adaptation(config: ConfigDict, shape: Transformer) -> Adaptation:
+    """That of `config.lora`, where there is one and its rank is not 0."""
+    m, adapt, scale = shape.config, None, None
+    if "lora" in config:
+        checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "lora.rank")
+        checks.positive(config, "lora.alpha")
+        c = dict(config.lora)
+        if c["rank"]:
+            adapt, scale = partial(lora.add, rank=c["rank"], targets=c["targets"]), c["alpha"] / c["rank"]
+            key = jax.random.key(0)
+            jax.eval_shape(adapt, jax.eval_shape(shape.init, key, np.zeros((1, 2), np.int32)), key)  # names bad targets
+    return Adaptation(adapt, scale, lora.make_view(m.dtype, m.param_dtype, scale))
+
+
+def mesh(config: ConfigDict) -> jax.sharding.Mesh:
+    """The mesh of `config.mesh`."""
+    checks.positive(config, "mesh.fsdp", "mesh.tensor")
+    return make_mesh(**config.mesh)
+
+
+def shared_prompts(
+    mesh: jax.sharding.Mesh, groups: int, samples: int, microbatches: int, prompt_length: int
+) -> dict[str, int]:
+    """`samples` and `prompt_length` of models/scoring: a prompt is run once for its responses where every micro-batch
+    on every device has whole groups, of the `groups` of a mini-batch."""
+    whole = groups % (microbatches * mesh.shape["data"] * mesh.shape["fsdp"]) == 0
+    return {"samples": samples if whole else 1, "prompt_length": prompt_length}
+
+
+def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
+    """`(tx, schedule)` of `config.<key>` for a run of `updates` updates."""
+    c = config
+    for part in key.split("."):
+        c = c[part]
+    names = {name: f"{key}.{name}" for name in c}
+    checks.positive(config, names["learning_rate"], *([names["clip"]] if c.clip is not None else []))
+    checks.require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, names["b1"], names["b2"])
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, names["weight_decay"])
+    checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, names["decay_to"])
+    if not 0 <= c.warmup < updates:
+        raise InputError(f"config.{key}.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
+    checks.one_of(config, names["state_dtype"], ("float32", "bfloat16"))
+    schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
+    more = {"weight_decay": c.weight_decay, "clip": c.clip, "state_dtype": c.state_dtype}
+    return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
+
+
+def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
+    """A policy before its first update: of the run `config.init`, or of the model's folder, or random."""
+    key, adapt = jax.random.key(config.seed), adaptation(config, shape).adapt
+    if config.init is None and "path" in config.model:
+        params = hf.load_params(folder(config), hf.abstract_params(shape, mesh))
+        return learner.state_of(shape, tx, mesh, params, key, adapt)
+    state = learner.init_state(shape, tx, mesh, key, adapt)
+    if config.init is not None:
+        state = learner.with_params(state, initial_params(config.init, state))
+    return state
+
+
+def initial_params(path: str | Path, state: learner.TrainState, key: str = "init", step: int | None = None) -> Any:
+    """Parameters of the latest checkpoint of the workdir `path`, or of that of `step`, on the shards of `state`.
+
+    Raises:
+      InputError: there is none, or it is of another model.
+    """
+    if not (Path(path) / "checkpoints").is_dir():
+        raise InputError(f"config.{key}={path} holds no checkpoints: give the --workdir of a finished run, or none")
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
+    try:
+        return restore_params(path, abstract, step=step)
+    except InputError as e:
+        raise InputError(f"config.{key}={path}: {e}") from e

@@ -1,0 +1,93 @@
+"""Evaluation inside a training script: fixed held-out problems, fresh noise at every step."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import jax
+from ml_collections import ConfigDict
+
+from entropy_rl.evaluate import attempt_all, evaluate, per_problem
+from entropy_rl.metrics import Writer
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.sampling import warp
+from entropy_rl.sampling.decode import Warp
+from entropy_rl.tasks.base import Task
+from experiments.lib import build, checks
+
+BATCH = 64  # problems attempted at a time
+
+
+class Evaluator:
+    """Evaluates a policy and writes the rows; made before training, so that a bad `config.eval` stops it there.
+
+    `config.eval.last`, where there is one, is about one more evaluation after the last update: `last`.
+    """
+
+    def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh):
+        e, r = config.eval, config.rollout
+        checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature")
+        drawn_from = behaviour(config)
+        self._model, self._name, self._key = model, config.task.name, jax.random.key(config.seed)
+
+        def plan(problems: int, samples: int, key: str) -> tuple[Task, dict]:
+            """The task and how it is attempted; `key` is of the config."""
+            task = build.task(config, split=e.split, size=problems)
+            for size in {min(problems, BATCH), problems % BATCH or BATCH}:
+                slots = f"the slots of an evaluation (rollout.slots, or {key}.problems * samples)"
+                checks.rows(mesh, slots, min(r.slots, size * samples))
+            return task, {
+                "samples": samples,
+                "batch": BATCH,
+                "slots": r.slots,
+                "max_new": task.response_length,
+                "prompt_length": task.prompt_length,
+                "warp": drawn_from,
+                "mesh": mesh,
+            }
+
+        self._task, self._how = plan(e.problems, e.samples, "eval")
+        self._ks = tuple(e.ks)
+        checks.ks(self._ks, e.samples)
+        self._last = None
+        if "last" in e:
+            checks.require(config, "a number of 0 or more", lambda x: x >= 0, "eval.last.problems")
+            checks.positive(config, "eval.last.samples")
+            if e.last.problems:
+                self._last = plan(e.last.problems, e.last.samples, "eval.last")
+
+    def __call__(self, writer: Writer, step: int, params) -> dict[str, float]:
+        """Evaluates and writes; gives the metrics."""
+        clock = time.perf_counter()
+        # 1 << 31 - 1: apart from the keys of training, which fold in the step alone
+        key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 1), step)
+        values, groups = evaluate(self._model, params, self._task, key, ks=self._ks, **self._how)
+        writer.evals(step, self._name, values | {"time/eval": time.perf_counter() - clock}, len(self._task))
+        rights = [row["right"] for row in per_problem(self._task, groups)]
+        writer.solved(step, self._name, self._how["samples"], rights)
+        return values
+
+    def last(self, writer: Writer, step: int, params) -> None:
+        """The evaluation after the last update: what became of each problem goes to problems.jsonl, if it is on."""
+        if self._last:
+            task, how = self._last
+            # apart from the keys of the evaluation at this step, some of whose noise would come again
+            key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 2), step)
+            groups = attempt_all(self._model, params, task, key, **how)
+            writer.problems(step, self._name, per_problem(task, groups))
+
+
+def behaviour(config: ConfigDict) -> Warp:
+    """What evaluations draw from: the policy at `eval.temperature`, cut by eval.top_k, top_p and min_p."""
+    e = config.eval
+    temperature = config.rollout.temperature if e.temperature is None else e.temperature
+    if e.temperature is not None:
+        checks.positive(config, "eval.temperature")
+    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "eval.top_k")
+    checks.require(config, "a number above 0 and at most 1", lambda x: 0 < x <= 1, "eval.top_p")
+    checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "eval.min_p")
+    cuts = {"top_k": e.top_k, "top_p": float(e.top_p), "min_p": float(e.min_p)}
+    if cuts == {"top_k": 0, "top_p": 1.0, "min_p": 0.0}:
+        return partial(warp.temperature, value=temperature)
+    return partial(warp.truncated, temperature=temperature, **cuts)

@@ -1,0 +1,197 @@
+"""From `config.critique` to the step that criticises and refines, and from `config.lessons` to what SFT teaches."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from entropy_rl.errors import InputError
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.methods.critique import dataset, lessons, refine
+from entropy_rl.methods.critique.sentences import LEVELS, Critique
+from entropy_rl.models.scoring import token_scores
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.sampling import warp
+from entropy_rl.sampling.engine import Completion
+from entropy_rl.tasks.base import Task
+from entropy_rl.training import learner
+from experiments.lib import build, checks
+
+WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
+
+
+@dataclasses.dataclass(frozen=True)
+class Talk:
+    """How failed attempts are criticised and retried.
+
+    Attributes:
+      criticise: params of the policy, tried attempts, generator, key -> (sentences or None, what is logged).
+      answer: params, prompts, key -> (texts, completions): retries.
+    """
+
+    criticise: Callable[..., tuple[list[str | None], dict[str, float]]]
+    answer: Callable[..., tuple[list[str], list[Completion]]]
+
+
+def talk(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, temperature: float
+) -> Talk | None:
+    """What `config.critique` says of source, level, model and reference; None where the source is "off".
+
+    Raises:
+      InputError: a bad value, a task without the words of critiques, or a critique model that is not there.
+    """
+    c = SimpleNamespace(**config.critique)
+    checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
+    if c.source == "off":
+        return None
+    check(config, task)
+    attempt = task.response_length
+    level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
+    # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
+    words = max(WORDS[level] + attempt * (level == "answer"), refine.SENTENCE * (c.source in refine.MODELS))
+    width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
+    how = {"slots": config.rollout.slots, "mesh": mesh}
+    judge, judge_params = critique_model(config, c.model, task, mesh) if c.source == "learned" else (model, None)
+    ask = judging(config, task, judge, mesh, reference=c.reference)
+
+    def answer(params, prompts, key):
+        return refine.respond(
+            *(model, params, task.tokenizer, prompts, key),
+            max_new=attempt,
+            prompt_length=width,
+            warp=partial(warp.temperature, value=temperature),
+            **how,
+        )
+
+    def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any]]:
+        if c.source in refine.SOURCES:
+            return refine.SOURCES[c.source](tried, rng, level=c.level), {}
+
+        said, completions = ask(params if judge_params is None else judge_params, tried, key)
+        return refine.by_model(said, completions, tried, c.level)
+
+    return Talk(criticise, answer)
+
+
+def check(config: ConfigDict, task: Task) -> None:
+    """InputError for a `config.critique` that does not fit the task, or itself."""
+    c = config.critique
+    checks.one_of(config, "critique.level", LEVELS)
+    if not getattr(task, "talks", False):
+        raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
+    if (c.source == "learned") != (c.model is not None):
+        raise InputError(
+            f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
+            "with source 'learned', and none with another"
+        )
+
+
+def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:
+    """The refiner of an RL run; None where critique.source is "off".
+
+    Raises:
+      InputError: as of `talk`, k >= n, or a loss without a place for refinements.
+    """
+    c, r = SimpleNamespace(**config.critique), config.rollout
+    checks.positive(config, "critique.refined", "critique.attempts")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
+    if c.source != "off" and c.refined >= r.samples:
+        raise InputError(
+            f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
+        )
+    takes = inspect.signature(POLICY_LOSSES[config.loss.name]).parameters
+    if c.source not in ("off", "fresh") and "refined" not in takes:
+        raise InputError(
+            f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
+            "prompt: start from configs/rl/critique_grpo.py, or give shaped"
+        )
+    how = talk(config, task, model, mesh, r.temperature)
+    return how and refine.Refiner(
+        task=task,
+        criticise=how.criticise,
+        answer=how.answer,
+        score=jax.jit(token_scores(model, temperature=r.temperature, mesh=mesh)),
+        rows=r.prompts * c.refined,
+        length=task.prompt_length + task.response_length,
+        count=c.refined,
+        attempts=c.attempts,
+        unsolved=c.unsolved,
+        repeats=c.repeats,
+    )
+
+
+def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
+    """Lessons of `config.lessons`.
+
+    Raises:
+      InputError: a bad value, a task without the words of critiques, or a dataset that is not there or teaches nothing.
+    """
+    c = config.lessons
+    if c.path is None:
+        raise InputError("no critiques given: add --config.lessons.path=WORKDIR of experiments.make_critiques")
+    if not getattr(task, "talks", False):
+        raise InputError("lessons need a task with the words of critiques: --config.task.args.talk=True")
+    shares = {k: c[k] for k in lessons.KINDS}
+    rows = dataset.read(c.path)
+    if c.problem is not None:
+        rows = [row for row in rows if row.id == c.problem]
+        if not rows:
+            raise InputError(f"config.lessons.problem={c.problem}: {c.path} has no critique of that problem")
+    made = lessons.make(task, rows, shares, critique_level=c.level, refine_levels=tuple(c.refine_levels))
+    if made.unreadable:
+        print(f"{made.unreadable} of {len(rows)} rows of {c.path} are not in the grammar of critiques and left out")
+    return made
+
+
+def judging(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, *, reference: bool = False
+) -> Callable[..., tuple[list[Critique | None], list[Completion]]]:
+    """Parameters of a critique model, tried attempts, key -> what `refine.judge` gives; the most likely critiques."""
+
+    def ask(params, tried, key):
+        def answer(prompts):
+            return refine.respond(
+                *(model, params, task.tokenizer, prompts, key),
+                max_new=refine.SENTENCE,
+                prompt_length=task.prompt_length + task.response_length * (2 if reference else 1) + 2,
+                warp=refine.GREEDY,
+                slots=config.rollout.slots,
+                mesh=mesh,
+            )
+
+        return refine.judge(answer, tried, reference=reference)
+
+    return ask
+
+
+def critique_model(
+    config: ConfigDict, path: str, task: Task, mesh: jax.sharding.Mesh, key: str = "critique.model"
+) -> tuple[Transformer, Any]:
+    """The critique model of the workdir `path` and its parameters; `key` names it in messages.
+
+    It has the shape that the config.json of its workdir tells, which need not be the policy's.
+
+    Raises:
+      InputError: there is no checkpoint, or it is of another shape or vocabulary.
+    """
+    about = Path(path) / "config.json"
+    shape = config.copy_and_resolve_references()
+    if about.is_file():
+        try:
+            shape.model = ConfigDict(json.loads(about.read_text())["config"]["model"])
+        except (ValueError, KeyError, TypeError) as e:
+            raise InputError(f"config.{key}: {about} is damaged and does not tell the model's shape") from e
+    model = build.model(shape, task.tokenizer.vocab_size)
+    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
+    state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
+    return model, build.initial_params(path, state, key=key)

@@ -1,0 +1,196 @@
+"""What an RL run is made of, from its config; made and tried on before there is a workdir, so that a bad value leaves
+none behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from entropy_rl import rewards
+from entropy_rl.advantages import ADVANTAGES, gae
+from entropy_rl.entropy.controllers import Controller
+from entropy_rl.errors import InputError
+from entropy_rl.losses.kl import KL
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.methods.critique.refine import Refiner
+from entropy_rl.methods.diversity.darling import Diversity
+from entropy_rl.models.scoring import Score, token_scores, values
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.tasks.base import Task
+from entropy_rl.training.rollouts import Weight
+from experiments.lib import build, checks
+from experiments.lib.evaluation import Evaluator
+from experiments.rl import critique, diversity
+
+
+@dataclasses.dataclass(frozen=True)
+class Critic:
+    """A value model with an optimiser of its own, and how advantages follow from its values."""
+
+    model: Transformer
+    tx: optax.GradientTransformation
+    score: Score
+    advantage: Callable  # (token reward, value, mask) -> (advantage, returns), f32[B, T]
+    clip: float
+    warmup: int  # steps that train the critic alone
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """All that train_rl runs with."""
+
+    task: Task
+    model: Transformer
+    mesh: jax.sharding.Mesh
+    tx: optax.GradientTransformation
+    schedule: optax.Schedule
+    evaluator: Evaluator
+    adaptation: build.Adaptation  # of the policy: which parameters are trained, and sampled with
+    score: Score  # of the policy's tokens
+    together: int  # rows that are scored and cut together
+    loss: Callable
+    weight: Weight
+    advantage: Callable | None  # (reward, group, mask) -> f32[B] or f32[B, T]; None: the critic's
+    critic: Critic | None
+    entropy: Controller  # of the coefficient of the entropy bonus
+    kl: Controller  # of the coefficient of the KL to the reference
+    reference: bool  # whether there is one
+    penalty: Callable[[np.ndarray], np.ndarray] | None  # of long responses
+    refiner: Refiner | None  # of failed attempts
+    diversity: Diversity | None  # shapes rewards; None: they are the verifier's
+
+
+def make(config: ConfigDict) -> Parts:
+    """Parts of a run.
+
+    Raises:
+      InputError: a bad value.
+    """
+    check(config)
+    r = config.rollout
+    task = build.task(config, split="train")
+    model = build.model(config, task.tokenizer.vocab_size)
+    mesh = build.mesh(config)
+    groups = r.prompts // config.updates
+    checks.rows(mesh, "the responses of a mini-batch (rollout.prompts / updates * rollout.samples)", groups * r.samples)
+    slots = min(r.slots, r.prompts * r.samples)
+    checks.rows(mesh, "the slots (rollout.slots, or rollout.prompts * samples)", slots)
+    updates = config.steps * config.updates * config.epochs
+    tx, schedule = build.optimizer(config, updates)
+
+    shared = build.shared_prompts(mesh, groups, r.samples, config.microbatches, task.prompt_length)
+
+    # tried on: two responses, one of them empty
+    mask = np.array([[False, True, True], [False, False, False]])
+    x, row = np.zeros(mask.shape, np.float32), np.zeros(len(mask), np.float32)
+    tokens = {"entropy": x, "advantage": x, "truncated": row > 0, "mask": mask, "refined": row > 0}
+    group = row.astype(np.int32)
+    loss = build.bind(POLICY_LOSSES, config.loss, "policy loss", x, x, x, mask, key=jax.random.key(0), data=tokens)
+    advantage = critic = None
+    if "critic" in config:
+        critic = make_critic(config, model, shared, updates)
+    elif config.advantage.name == "gae":
+        raise InputError("advantage 'gae' needs a critic, and config has none: start from configs/rl/ppo.py")
+    else:
+        bound = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
+        advantage = build.given(bound, "mask")
+    adaptation = build.adaptation(config, model)
+    reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
+    return Parts(
+        task=task,
+        model=model,
+        mesh=mesh,
+        tx=tx,
+        schedule=schedule,
+        evaluator=Evaluator(config, model, mesh),
+        adaptation=adaptation,
+        score=adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
+        together=shared["samples"],
+        loss=loss,
+        weight=build.weight(config.weight, mask, tokens),
+        advantage=advantage,
+        critic=critic,
+        entropy=build.controller(config.entropy_coef, "config.entropy_coef"),
+        kl=build.controller(config.kl.coef, "config.kl.coef"),
+        reference=reference,
+        penalty=overlong(config, task.response_length),
+        refiner=critique.refiner(config, task, model, mesh),
+        diversity=diversity.shaping(config, task),
+    )
+
+
+def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any], updates: int) -> Critic:
+    """The value model of `config.critic`, shaped like the policy; InputError for a bad value."""
+    if config.advantage.name != "gae":
+        raise InputError(f"config has a critic, which advantage {config.advantage.name!r} does not use: give gae")
+    checks.positive(config, "critic.clip")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critic.warmup")
+    x, mask = np.zeros((2, 3), np.float32), np.array([[False, True, True], [False, False, False]])
+    advantage = build.bind({"gae": gae}, config.advantage, "advantage", x, x, mask)
+    model = Transformer(dataclasses.replace(policy.config, head="value"))
+    tx, _ = build.optimizer(config, updates, "critic.optimizer")
+    return Critic(model, tx, values(model, **shared), advantage, config.critic.clip, config.critic.warmup)
+
+
+def overlong(config: ConfigDict, response_length: int) -> Callable | None:
+    """The soft penalty of `config.overlong`, or None."""
+    cache = config.overlong_cache
+    if cache >= response_length:
+        raise InputError(f"config.overlong_cache={cache}: must be below the longest response, {response_length} tokens")
+    return partial(rewards.overlong, max_length=response_length, cache=cache) if cache else None
+
+
+def check(config: ConfigDict) -> None:
+    """InputError for values that would fail late or mean nothing."""
+    checks.positive(
+        config,
+        *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "checkpoint.keep", "eval.every"),
+        *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "change.rows"),
+        "init_temperature",
+    )
+    checks.seed(config)
+    checks.require(
+        config,
+        "a number of 0 or more",
+        lambda x: x >= 0,
+        *("change.every", "samples", "filter_rounds", "overlong_cache", "importance_cap", "kl.reset_every"),
+        "entropy_advantage.alpha",
+    )
+    checks.require(config, "a number above 1", lambda x: x > 1, "entropy_advantage.kappa")
+    checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")
+    checks.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")
+    checks.one_of(config, "kl.estimator", KL)
+    checks.one_of(config, "kl.place", ("loss", "reward"))
+    checks.one_of(config, "weight_policy", ("data", "current"))
+    if config.weight_policy == "current" and "drop_truncated" in nested(config.weight):
+        raise InputError(
+            "config.weight_policy='current' goes with weights of the entropy and the advantage, not with "
+            "drop_truncated: leave that out, or give data"
+        )
+    prompts, samples = config.rollout.prompts, config.rollout.samples
+    if prompts % config.updates:
+        raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
+    if (prompts // config.updates * samples) % config.microbatches:
+        raise InputError(
+            f"config.microbatches={config.microbatches} does not divide the {prompts // config.updates * samples} "
+            "responses of a mini-batch (rollout.prompts / updates * rollout.samples): choose a divisor"
+        )
+    if config.loss.name == "kl_cov" and config.updates * config.epochs == 1:
+        raise InputError(
+            "policy loss 'kl_cov' is the plain policy gradient with one update a rollout, as |log pi - log pi_old| and "
+            "its gradient are 0 there (PRIME-RL/Entropy-Mechanism-of-RL, issue 1): set config.updates to 2 or more"
+        )
+
+
+def nested(weight: Any) -> list[str]:
+    """Names of a weight's rows, from the outermost inwards; `weight` is a choice, as its base may be, or a name."""
+    if isinstance(weight, ConfigDict):
+        return [weight.get("name"), *nested(weight.get("args", {}).get("base"))]
+    return [weight] if isinstance(weight, str) else []

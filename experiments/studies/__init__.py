@@ -1,0 +1,1 @@
+"""What single studies need beside their script."""

@@ -1,0 +1,1 @@
+"""Pairs, junk and peers that verifiers are checked with."""

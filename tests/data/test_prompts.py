@@ -1,0 +1,133 @@
+"""prompts.Posed: the styles by hand, what is measured in tokens, demonstrations."""
+
+import re
+
+import numpy as np
+import pytest
+
+from entropy_rl import tasks
+from entropy_rl.data.prompts import BOXED, STYLES, Posed
+from entropy_rl.data.subwords import FolderTokenizer
+from entropy_rl.errors import InputError
+from entropy_rl.tasks.base import Problem, Task
+from experiments import tiny_model
+
+
+class Sums:
+    """Five sums in words, one with a worked answer, checked by their last word."""
+
+    levels, stream = (1,), False
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        worked = f"1 + {i} is {1 + i}" if i == 2 else ""
+        return Problem(f"What is 1 + {i}?", str(1 + i), f"sums/train/{i}", 1, worked)
+
+    def verify(self, problem, response):
+        assert type(problem) is Problem, "the task's own, as it gave it"
+        return float(response.split()[-1:] == [problem.answer])
+
+    def final_answer(self, response):
+        return " ".join(response.split()[-1:])
+
+    def solution(self, response):
+        return " ".join(response.split())
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    words = [BOXED, tiny_model.ROLES, *(Sums()[i].prompt for i in range(5))]
+    tiny_model.write_tokenizer(folder, tiny_model.train(words * 3, 400))
+    return FolderTokenizer(folder)
+
+
+def posed(tokenizer, **given):
+    return Posed(Sums(), tokenizer, **{"prompt_length": 64, "response_length": 12} | given)
+
+
+PROMPTS = {
+    "plain": "What is 1 + 3?\n",
+    "boxed": f"What is 1 + 3?\n{BOXED}\n",
+    "chat": f"<|im_start|>user\nWhat is 1 + 3?\n{BOXED}<|im_end|>\n<|im_start|>assistant\n",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_prompts_by_hand(tokenizer, style):
+    """And it is a task whose problems are checked as they were. Mutation: the posed problem reaches the task."""
+    task = posed(tokenizer, style=style)
+    assert isinstance(task, Task) and len(task) == 5 and task.levels == (1,)
+    assert task[3].prompt == PROMPTS[style] and task[3].plain == Sums()[3] and task[3].id == "sums/train/3"
+    assert tokenizer.encode(task[3].prompt)[-1] != tokenizer.eos_id
+    assert [task.verify(task[3], r) for r in ("It is 4", "It is 5", "")] == [1.0, 0.0, 0.0]
+    assert task.verify_all([task[3], task[0]], ["4", "4"]) == [1.0, 0.0]
+    assert (task.final_answer("It is 4"), task.solution(" It  is 4")) == ("4", "It is 4")
+
+
+def test_other_words(tokenizer):
+    assert posed(tokenizer, style="plain", ask="Answer:").render("1?") == "1?\nAnswer:\n"
+    assert posed(tokenizer, style="boxed", ask="").render("1?") == "1?\n"
+    chat = posed(tokenizer, style="chat", ask="", system="Be brief.").render("1?")
+    assert chat == ("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_what_begins_a_text_begins_a_prompt(tokenizer, monkeypatch):
+    """Of a chat the template says it. Mutation: it twice there."""
+    monkeypatch.setattr(tokenizer, "bos", "<|im_start|>")
+    assert posed(tokenizer, style="plain").render("1?") == "<|im_start|>1?\n"
+    assert posed(tokenizer, style="chat", ask="").render("1?").startswith("<|im_start|>user\n")
+
+
+def test_demonstrations(tokenizer):
+    """Prompt, worked response or answer, the end; every problem once an epoch. Mutation: a mask on the prompt too."""
+    task = posed(tokenizer, style="plain")
+    tokens, mask = task.demonstrations(seed=0, step=0, count=5)
+    assert tokens.shape == mask.shape == (5, 76) and tokens.dtype == np.int32
+    seen = set()
+    for row, on in zip(tokens, mask):
+        said, asked = row[on], row[: on.argmax()]
+        number = int(re.fullmatch(r"What is 1 \+ (\d)\?\n", tokenizer.decode(asked))[1])
+        seen.add(number)
+        assert said[-1] == tokenizer.eos_id and tokenizer.eos_id not in said[:-1]
+        assert tokenizer.decode(said) == ("1 + 2 is 3" if number == 2 else str(1 + number))
+        assert (row[len(asked) + len(said) :] == tokenizer.pad_id).all() and on.sum() == len(said)
+    assert seen == {0, 1, 2, 3, 4}
+    again, _ = task.demonstrations(0, 0, 5)
+    other, _ = task.demonstrations(0, 1, 5)
+    np.testing.assert_array_equal(again, tokens)
+    assert (other != tokens).any()
+
+
+def test_countdown_in_a_models_own_tokens(tokenizer):
+    task = Posed(tasks.base.get("countdown", split="train", levels=(3,)), tokenizer, style="plain", prompt_length=64)
+    problem = task[0]
+    assert task.verify(problem, problem.answer) == 1.0 and task.decisions(None, None) is None
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"style": "boxd"}, "unknown prompt style 'boxd' (did you mean 'boxed'?)"),
+        ({"prompt_length": 0}, "prompt.prompt_length=0: must be 1 or more tokens"),
+        ({"response_length": 0}, "prompt.response_length=0: must be 1 or more tokens"),
+        ({"system": "Be brief."}, "prompt.system goes with the style chat, not with 'boxed': leave one of them"),
+    ],
+)
+def test_bad_values_are_named(tokenizer, given, message):
+    with pytest.raises(InputError, match=re.escape(message)) as e:
+        posed(tokenizer, **given)
+    assert "\n" not in str(e.value)
+
+
+def test_what_is_too_long_is_named(tokenizer):
+    """Never cut: a prompt without its end is another question."""
+    count = len(tokenizer.encode(PROMPTS["plain"]))
+    assert posed(tokenizer, style="plain", prompt_length=count)[3]
+    message = f"the prompt of sums/train/3 has {count} tokens and prompt.prompt_length is {count - 1}: raise it"
+    with pytest.raises(InputError, match=re.escape(message)):
+        posed(tokenizer, style="plain", prompt_length=count - 1)[3]
+    with pytest.raises(InputError, match="the demonstration of sums/train/2 has .* tokens and prompt.response_length"):
+        posed(tokenizer, style="plain", response_length=3).demonstrations(0, 0, 5)
