@@ -164,6 +164,31 @@ def gae(
     return (whiten(advantage, mask) if whitened else advantage), advantage + value
 
 
+def overlong(length: jax.Array, *, max_length: int, cache: int) -> jax.Array:
+    """Soft overlong punishment, to be added to the reward (DAPO, arXiv:2503.14476, Eq 13).
+
+        0                                     |y| <= max_length - cache
+        ((max_length - cache) - |y|) / cache  between
+        -1                                    |y| > max_length
+
+    The paper has max_length = 20480 and cache = 4096. verl's reward manager multiplies this by a factor, 1 by default.
+
+    Args:
+      length: i32[B], tokens of each response.
+      max_length: tokens.
+      cache: tokens before max_length over which the punishment grows; from 1 to max_length.
+
+    Returns:
+      f32 or f64[B], from -1 to 0; numpy if `length` is.
+
+    Raises:
+      InputError: cache out of range.
+    """
+    if not 0 < cache <= max_length:
+        raise InputError(f"cache={cache}: must be from 1 to max_length={max_length}")
+    return ((max_length - cache - length) / cache).clip(-1.0, 0.0)
+
+
 def shape_by_entropy(advantage: jax.Array, entropy: jax.Array, *, alpha: float, kappa: float) -> jax.Array:
     """A + min(alpha H, |A| / kappa): uncertain tokens are credited more, and no sign changes (arXiv:2506.14758).
 

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.tasks.base import Task
 from entropy_rl.training.collect import Group, answer_entropy, attempt
 
 

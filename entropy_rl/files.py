@@ -1,11 +1,15 @@
-"""JSON-lines files that survive a crash: whole rows are kept, a torn or broken one is reported, never used."""
+"""Files that survive a crash: written whole or not at all; rows of JSON lines, of which a torn one is never used."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from entropy_rl.errors import InputError
 
 
 def read(path: str | os.PathLike) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
@@ -43,12 +47,31 @@ def line(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, which replaces it at the end; missing folders are made.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    new = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield new
+        os.replace(new, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): give another --workdir") from None
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text, with a new line at its end, in place of what is there; InputError as above."""
+    with replacing(path) as new:
+        new.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
 def rewrite(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
-    """Replaces the file with `rows` at once: written beside it, flushed to disk, renamed over it."""
-    path = Path(path)
-    new = path.with_name(path.name + ".new")
-    with open(new, "w", encoding="utf-8") as f:
+    """Replaces a JSON-lines file with `rows` at once, flushed to disk before it is renamed; InputError as above."""
+    with replacing(Path(path)) as new, open(new, "w", encoding="utf-8") as f:
         f.writelines(line(row) for row in rows)
         f.flush()
         os.fsync(f.fileno())
-    os.replace(new, path)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from entropy_rl.errors import InputError, nearest
 
 METRICS, EVALS, SAMPLES, PROBLEMS = "metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl"
@@ -157,7 +157,7 @@ class Writer:
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         if name in self._files:
-            self._files[name].append("".join(jsonl.line(row) for row in rows))
+            self._files[name].append("".join(files.line(row) for row in rows))
 
 
 class _Appender:
@@ -267,7 +267,7 @@ def persistent(rows: Iterable[Mapping[str, Any]], task: str) -> np.ndarray:
 
 def _read(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     try:
-        rows, broken = jsonl.read(path)
+        rows, broken = files.read(path)
     except FileNotFoundError:
         return []
     except OSError as e:
@@ -280,7 +280,7 @@ def _read(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
 def _cut(path: Path, step: int, say: Callable[[str], None]) -> None:
     """Keeps the whole rows before `step`; moves broken lines to set_aside/."""
     try:
-        rows, broken = jsonl.read(path)
+        rows, broken = files.read(path)
         for number, text in broken:
             aside = path.parent / "set_aside" / f"{path.name}.{number}"
             aside.parent.mkdir(exist_ok=True)
@@ -289,7 +289,7 @@ def _cut(path: Path, step: int, say: Callable[[str], None]) -> None:
             say(f"{path}: line {number} is broken, set aside in {aside}")
         keep = [row for row in rows if row.get("step", -1) < step]
         if broken or len(keep) < len(rows):
-            jsonl.rewrite(path, keep)
+            files.rewrite(path, keep)
     except FileNotFoundError:
         return
     except OSError as e:

@@ -25,16 +25,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import evaluate
-from entropy_rl import files as jsonl
+from entropy_rl import evaluate, files
+from entropy_rl.data.problem import Problem, Task
 from entropy_rl.methods.confidence import calibration
 from entropy_rl.methods.confidence.cot_decoding import Branch, aggregate, branch, most_confident, read
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate
-from entropy_rl.tasks.base import Problem, Task
 from entropy_rl.training import learner
 from entropy_rl.training.collect import verify_all
-from experiments import files
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import BATCH
 
@@ -62,7 +60,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         new, more = look(problems, jax.random.fold_in(jax.random.key(config.seed), start))
         rows, sampled = rows + new, sampled + more
     out = summary(rows, sampled, look.spans, config)
-    jsonl.rewrite(folder / ROWS, rows)
+    files.rewrite(folder / ROWS, rows)
     files.write(folder / SUMMARY, json.dumps(out, indent=1))
     shown = ("greedy", "pass@1", "entropy", *(f"{m}/{s}" for s in look.spans for m in ("ece", "auroc")))
     print(", ".join(f"{key} {out[key]:.3f}" for key in shown))

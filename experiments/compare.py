@@ -37,11 +37,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import metrics
+from entropy_rl import files, metrics
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
-from experiments import files
 from experiments.lib import checks, launch
 from experiments.lib.markdown import line, rule, span
 

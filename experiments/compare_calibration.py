@@ -22,13 +22,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import figures
-from entropy_rl import files as jsonl
+from entropy_rl import figures, files
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
 from entropy_rl.methods.confidence import calibration
-from experiments import files
 from experiments.calibrate import ROWS, SUMMARY
 from experiments.lib import checks, launch
 from experiments.lib.markdown import line, rule
@@ -108,7 +106,7 @@ def read(folder: Path) -> tuple[Looks, dict[str, Any], list[str]]:
         try:
             new = json.loads((path / SUMMARY).read_text())
             common = {key: new[key] for key in ("problems", "samples", "k", "spans")}
-            rows, _ = jsonl.read(path / ROWS)
+            rows, _ = files.read(path / ROWS)
             here = [row["id"] for row in rows]
         except (KeyError, TypeError, ValueError) as e:
             raise InputError(f"{path} is damaged ({e}): remove it and run that look again") from e

@@ -18,8 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from entropy_rl import files as jsonl
-from entropy_rl import metrics
+from entropy_rl import files, metrics
 from entropy_rl.errors import InputError
 from experiments.lib import checks, launch
 
@@ -57,16 +56,16 @@ def thin(path: Path, out: Path, config: ConfigDict) -> None:
     shorter = lambda row: {k: _digits(v, config.digits) for k, v in row.items()}  # noqa: E731
     rows = [row for row in data.metrics if row["step"] % config.every == 0]
     keep = [{k: v for k, v in row.items() if k == "step" or wanted(k, config.metrics)} for row in rows]
-    jsonl.rewrite(out / metrics.METRICS, [shorter(row) for row in keep if len(row) > 1])
+    files.rewrite(out / metrics.METRICS, [shorter(row) for row in keep if len(row) > 1])
     keep = [row for row in data.evals if wanted(row["metric"], config.evals)]
     if config.evals:
-        jsonl.rewrite(out / metrics.EVALS, [shorter(row) for row in keep])
+        files.rewrite(out / metrics.EVALS, [shorter(row) for row in keep])
     for keep, name, rows in (
         (config.solved, metrics.SOLVED, data.solved),
         (config.problems, metrics.PROBLEMS, data.problems),
     ):
         if keep:
-            jsonl.rewrite(out / name, rows)
+            files.rewrite(out / name, rows)
 
 
 def wanted(name: str, patterns: tuple[str, ...]) -> bool:

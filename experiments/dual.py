@@ -34,7 +34,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import metrics
+from entropy_rl import files, metrics
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.methods.budget import budget
@@ -42,7 +42,6 @@ from entropy_rl.methods.critique import test_time
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.training import checkpoints, learner
-from experiments import files
 from experiments.lib import build, checks, launch
 from experiments.studies import dual_matrix, dual_page
 

@@ -28,14 +28,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import files
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.methods.confidence import cot_decoding
 from entropy_rl.methods.critique import test_time
-from entropy_rl.methods.elicit import activations as elicit
-from entropy_rl.methods.elicit import sae
+from entropy_rl.methods.elicit import activations, sae
 from entropy_rl.models import steering
-from entropy_rl.tasks.base import Task
-from experiments import files
 from experiments.lib import launch
 from experiments.studies import elicit_report
 from experiments.studies.elicit_bench import Bench, Looked, summary
@@ -55,7 +54,7 @@ def vector(b: Bench, seed: int, looked: Callable[[], Looked]) -> dict[str, Any]:
     for layer, mask in masks.items():
         made["mean", layer] = found.difference * mask[:, None]
         if c.steps:
-            made["trained", layer] = elicit.trained(b.model, b.base, found.theirs, mask, key, **how_long)
+            made["trained", layer] = activations.trained(b.model, b.base, found.theirs, mask, key, **how_long)
     where = {"all": {}, "first": {"first": True}} | {f"{s:g}": {"above": found.threshold(s)} for s in c.shares}
     tried = []
     for (source, layer), vectors in made.items():

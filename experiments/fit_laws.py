@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from entropy_rl import figures
+from entropy_rl import figures, files
 from entropy_rl.errors import InputError
 from entropy_rl.laws import analyse, backtest, bootstrap, forecast, report
 from entropy_rl.laws.analyse import Series
@@ -31,7 +31,6 @@ from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
 from entropy_rl.logs import read as logs
 from entropy_rl.logs.read import Points
-from experiments import files
 
 _COEFFICIENTS = ("a", "b", "ceiling")
 

@@ -35,6 +35,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.laws import paired
@@ -43,7 +44,7 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.sampling import warp
 from entropy_rl.training import checkpoints, collect, learner
 from entropy_rl.training.rollouts import Rollout
-from experiments import compare, files
+from experiments import compare
 from experiments.lib import build, checks, launch
 from experiments.lib.markdown import span
 

@@ -28,11 +28,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import dataset, flaws, oracle, refine
 from entropy_rl.methods.critique.sentences import LEVELS, ask_refinement, limit, parse, write
 from entropy_rl.sampling import warp
-from entropy_rl.tasks.base import Problem
 from entropy_rl.training import learner
 from entropy_rl.training.collect import Group, attempt
 from experiments.lib import build, checks, launch

@@ -16,10 +16,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from entropy_rl.data import frozen
+from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import base as tasks
-from entropy_rl.tasks.base import Problem
 from experiments.lib import build, checks, launch
 
 MADE_WITH = ("entropy_rl", "numpy", "reasoning-gym", "tensorflow-datasets")  # versions that are written down

@@ -22,9 +22,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.laws.analyse import plain
-from experiments import files
 from experiments.claims import arms, data, drawings, page
 from experiments.claims.judge import UNDECIDED, How
 from experiments.claims.table import CLAIMS

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.methods.critique import refine, self_train
@@ -103,7 +103,7 @@ class SelfTraining:
         items, row = [], {}
         if number:
             items, row = self._collect(number, state.params)
-            jsonl.rewrite(workdir / f"round{number}.jsonl", [dataclasses.asdict(item) for item in items])
+            files.rewrite(workdir / f"round{number}.jsonl", [dataclasses.asdict(item) for item in items])
         clock = time.perf_counter()
         state, trained = self._teach(number, items)
         if number:

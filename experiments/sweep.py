@@ -39,8 +39,8 @@ from typing import Any
 
 from absl import flags
 
+from entropy_rl import files
 from entropy_rl.errors import InputError, nearest
-from experiments import files
 from experiments.lib import children, launch
 
 

@@ -33,11 +33,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods.critique import refine, test_time
 from entropy_rl.methods.critique.sentences import ask_refinement, limit, parse, write
 from entropy_rl.sampling import warp
-from entropy_rl.tasks.base import Problem
 from entropy_rl.training import learner
 from experiments.lib import build, checks, launch
 from experiments.rl import critique

@@ -39,6 +39,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from entropy_rl import files
 from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.data.tokenizers import EOS, Tokenizer
 from entropy_rl.entropy import record as entropy
@@ -47,7 +48,6 @@ from entropy_rl.losses.weights import top_entropy
 from entropy_rl.sampling import warp
 from entropy_rl.training import collect, learner
 from entropy_rl.training.rollouts import Rollout
-from experiments import files
 from experiments.lib import build, checks, launch
 
 BATCH = 64  # problems attempted at a time

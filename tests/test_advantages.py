@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl.advantages import ADVANTAGES, at_last_token, gae, shape_by_entropy
+from entropy_rl.advantages import ADVANTAGES, at_last_token, gae, overlong, shape_by_entropy
 from entropy_rl.errors import InputError
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden" / "verl_losses.json").read_text())
@@ -246,3 +246,18 @@ class TestLaws:
         f = lambda *a: call(name, *a)  # noqa: E731
         args = (self.reward, self.group, self.mask)
         np.testing.assert_allclose(jax.jit(f)(*args), f(*args), atol=1e-6)
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_overlong_by_hand(xp):
+    """Mutation: the window begins at max_length."""
+    length = xp.asarray([0, 16384, 16385, 18432, 20480, 20481, 99999])
+    got = overlong(length, max_length=20480, cache=4096)
+    np.testing.assert_allclose(got, [0, 0, -1 / 4096, -0.5, -1, -1, -1], rtol=1e-6)
+    assert isinstance(got, type(length))
+
+
+@pytest.mark.parametrize("cache", [0, 11])
+def test_a_window_outside_the_length_is_refused(cache):
+    with pytest.raises(InputError, match="cache"):
+        overlong(np.array([1]), max_length=10, cache=cache)

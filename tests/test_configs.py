@@ -12,7 +12,7 @@ import shutil
 import pytest
 from ml_collections import ConfigDict, FieldReference
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import dataset
 from experiments import rlp_table, tiny_model, train_sft
@@ -112,35 +112,35 @@ def logs(tmp_path_factory):
     run = tmp_path_factory.mktemp("logs") / "rl"
     run.mkdir()
     entropy = [1.5 * 0.8**i for i in range(12)]
-    jsonl.rewrite(run / "metrics.jsonl", [{"step": i, "policy/entropy_sequence": h} for i, h in enumerate(entropy)])
+    files.rewrite(run / "metrics.jsonl", [{"step": i, "policy/entropy_sequence": h} for i, h in enumerate(entropy)])
     row = {"task": "countdown", "metric": "pass@1", "n": 64}
     rewards = [0.6 - 0.1 * math.exp(h) for h in entropy]
-    jsonl.rewrite(run / "evals.jsonl", [{"step": i, **row, "value": r} for i, r in enumerate(rewards)])
+    files.rewrite(run / "evals.jsonl", [{"step": i, **row, "value": r} for i, r in enumerate(rewards)])
     (run / "config.json").write_text(json.dumps({"config": {}}))
     for name in ("grpo", "clip_cov"):
         control = run.parent / f"{name},seed=0"
         shutil.copytree(run, control)
         rows = [{"step": i, "policy/entropy_sequence": 0.1, "time/rollout": 0.2, "time/learn": 0.1} for i in range(3)]
-        jsonl.rewrite(control / "metrics.jsonl", rows)
+        files.rewrite(control / "metrics.jsonl", rows)
         problem = {"step": 12, "task": "countdown", "level": 4, "n": 16, "right": 5, "distinct": 2}
-        jsonl.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
+        files.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
         settings = {"seed": 0, "steps": 12, "eval": {"last": {"problems": 8}}}
         (control / "config.json").write_text(json.dumps({"config": settings}))
         looked = run.parent / f"calibration,{name},seed=0"
         looked.mkdir()
         row = {"level": 4, "n": 2, "right": 1, "distinct": 1, "entropy": 0.1, "answer": 0.9}
         row |= {"max/answer": 1, "aggregate/answer": 0}
-        jsonl.rewrite(looked / "calibration.jsonl", [{**row, "id": i, "greedy": i % 2} for i in range(4)])
+        files.rewrite(looked / "calibration.jsonl", [{**row, "id": i, "greedy": i % 2} for i in range(4)])
         about = {"problems": 4, "samples": 2, "k": 3, "spans": ["answer"]}
         (looked / "calibration.json").write_text(json.dumps(about))
     for name in ("base", "rlp_text.0"):
         text = run.parent / name
         text.mkdir()
-        jsonl.rewrite(text / "metrics.jsonl", [{"step": 1, "text/tokens": 100.0}])
+        files.rewrite(text / "metrics.jsonl", [{"step": 1, "text/tokens": 100.0}])
         rows = [{"step": 2, "task": "worked", "metric": metric, "value": 0.5, "n": 2} for metric in rlp_table.COURSE]
-        jsonl.rewrite(text / "evals.jsonl", rows)
+        files.rewrite(text / "evals.jsonl", rows)
         ends = {"level": 3, "ce_without": 2.0, "ce_with": 1.0, "says": 0.5}
-        jsonl.rewrite(text / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | ends for i in range(2)])
+        files.rewrite(text / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | ends for i in range(2)])
     return run
 
 

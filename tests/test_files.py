@@ -4,20 +4,21 @@ import math
 
 import pytest
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
+from entropy_rl.errors import InputError
 
 
 def test_rows_come_back_bit_for_bit(tmp_path):
     rows = [{"step": 1, "x": 0.1 + 0.2, "text": 'ä\n"\u2028'}, {"x": math.inf}, {}]
     path = tmp_path / "a.jsonl"
-    jsonl.rewrite(path, rows)
-    assert jsonl.read(path) == (rows, [])
+    files.rewrite(path, rows)
+    assert files.read(path) == (rows, [])
     assert path.read_text().count("\n") == 3  # a newline in a text does not split its row
 
 
 def test_nan_is_kept(tmp_path):
-    jsonl.rewrite(tmp_path / "a.jsonl", [{"x": math.nan}])
-    (row,), broken = jsonl.read(tmp_path / "a.jsonl")
+    files.rewrite(tmp_path / "a.jsonl", [{"x": math.nan}])
+    (row,), broken = files.read(tmp_path / "a.jsonl")
     assert math.isnan(row["x"]) and not broken
 
 
@@ -36,29 +37,47 @@ def test_nan_is_kept(tmp_path):
 def test_broken_lines_are_named_and_not_used(tmp_path, text, whole, broken):
     path = tmp_path / "a.jsonl"
     path.write_bytes(text)
-    rows, found = jsonl.read(path)
+    rows, found = files.read(path)
     assert [row["a"] for row in rows] == whole
     assert found == broken
 
 
 def test_every_torn_end_leaves_the_rows_before_it(tmp_path):
-    data = "".join(jsonl.line({"step": n, "x": n / 7}) for n in range(3)).encode()
+    data = "".join(files.line({"step": n, "x": n / 7}) for n in range(3)).encode()
     ends = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]
     for length in range(len(data) + 1):
         (tmp_path / "a.jsonl").write_bytes(data[:length])
-        rows, broken = jsonl.read(tmp_path / "a.jsonl")
+        rows, broken = files.read(tmp_path / "a.jsonl")
         assert len(rows) == sum(end <= length for end in ends)
         assert bool(broken) == (length not in (0, *ends))
 
 
 def test_missing_file_is_an_oserror(tmp_path):
     with pytest.raises(FileNotFoundError):
-        jsonl.read(tmp_path / "none.jsonl")
+        files.read(tmp_path / "none.jsonl")
 
 
 def test_rewrite_leaves_the_old_file_when_it_fails(tmp_path):
     path = tmp_path / "a.jsonl"
-    jsonl.rewrite(path, [{"a": 1}])
+    files.rewrite(path, [{"a": 1}])
     with pytest.raises(TypeError):
-        jsonl.rewrite(path, [{"a": 2}, {"a": object()}])
-    assert jsonl.read(path)[0] == [{"a": 1}]
+        files.rewrite(path, [{"a": 2}, {"a": object()}])
+    assert files.read(path)[0] == [{"a": 1}]
+
+
+def test_what_fails_half_way_leaves_the_old_file(tmp_path):
+    path = tmp_path / "new" / "table.md"
+    files.write(path, "old")
+    assert path.read_text() == "old\n" and [p.name for p in path.parent.iterdir()] == ["table.md"]
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as new:
+        new.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "old\n"
+    files.write(path, "one\n\n")
+    assert path.read_text() == "one\n"
+
+
+def test_no_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/x.json: cannot be written \(.+\): give another --workdir"):
+        files.write(tmp_path / "file" / "x.json", "{}")

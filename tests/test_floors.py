@@ -12,8 +12,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
     errors files masking models.tiled_head models.logprobs
-    entropy.theory entropy.record entropy.controllers alarms
-    advantages rewards
+    entropy.theory entropy.record entropy.controllers
+    advantages
     losses.selection losses.policy losses.weights losses.kl losses.value losses.preference
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
@@ -23,8 +23,8 @@ ORDER = """
     answers.workers answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.lora
     models.steering models.scoring
-    tasks.base data.splits data.gym data.order data.rows data.records data.examples data.frozen
-    tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
+    data.problem data.splits data.gym data.order data.rows data.records data.examples data.frozen
+    tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws
     methods.critique.dataset methods.critique.lessons

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.tasks.base import Problem
 
 FORMAT = 1  # of the metadata
 FIELDS = ("id", "prompt", "answer", "demonstration", "level")

@@ -12,7 +12,7 @@ import hashlib
 import math
 import operator
 
-from entropy_rl.tasks.base import Problem, Task, TextTask
+from entropy_rl.data.problem import Problem, Task, TextTask
 
 ROUNDS = 8  # four are enough against an adversary; more of them serve sets of three or four problems
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from entropy_rl.data.order import problem_at
+from entropy_rl.data.problem import Problem, Task, TextTask
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.tasks.base import Problem, Task, TextTask
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 

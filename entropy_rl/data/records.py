@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.grade import Grader, equal
 from entropy_rl.data import order, splits
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.tasks.base import Problem
 
 WAYS = {"boxed": "\\boxed{%s}", "hash": "#### %s", "tag": "<answer>%s</answer>"}
 

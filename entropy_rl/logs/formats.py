@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.logs import text_formats as texts
-from entropy_rl.logs import tracker_formats as trackers
-from entropy_rl.logs import wire
+from entropy_rl.logs import text_formats, tracker_formats, wire
 from entropy_rl.logs.columns import some
 from entropy_rl.logs.tables import Run
 
@@ -150,9 +148,9 @@ def _is_jsonl(path: Path, head: bytes) -> bool:
     first = head.lstrip()[:1]
     if not path.is_file() or first == b"[" or (first != b"{" and path.suffix in (".csv", ".tsv")):
         return False
-    if len(head) < HEAD and isinstance(whole := texts.parse(head), dict):  # one row, or a table in JSON
-        return path.suffix != ".json" and not any(isinstance(value, list) for _, value in texts.flatten(whole))
-    if any(isinstance(texts.parse(line), dict) for line in head.split(b"\n")[:50]):
+    if len(head) < HEAD and isinstance(whole := text_formats.parse(head), dict):  # one row, or a table in JSON
+        return path.suffix != ".json" and not any(isinstance(value, list) for _, value in text_formats.flatten(whole))
+    if any(isinstance(text_formats.parse(line), dict) for line in head.split(b"\n")[:50]):
         return True
     return path.suffix in (".jsonl", ".ndjson") and not _has_header(head)
 
@@ -164,7 +162,7 @@ def _is_json(path: Path, head: bytes) -> bool:
 def _is_verl_console(path: Path, head: bytes) -> bool:
     """Some line says `step:N - `; JSON and CSV may hold such words in their texts."""
     first = head.lstrip().partition(b"\n")[0]
-    if b"\0" in head or path.suffix in (".csv", ".tsv") or not path.is_file() or texts.parse(first) is not None:
+    if b"\0" in head or path.suffix in (".csv", ".tsv") or not path.is_file() or text_formats.parse(first) is not None:
         return False
     with open(path, "rb") as f:
         return any(b"step:" in line and VERL.search(line) for line in f)
@@ -176,7 +174,8 @@ def _has_header(head: bytes) -> bool:
         first = head.lstrip(b"\r\n").partition(b"\n")[0].decode("utf-8").strip()
     except UnicodeDecodeError:
         return False
-    return first.replace("\t", "").isprintable() and any(d in first for d in texts.DELIMITERS) and first[0] not in "{["
+    delimited = any(d in first for d in text_formats.DELIMITERS) and first[0] not in "{["
+    return delimited and first.replace("\t", "").isprintable()
 
 
 # The first row whose `matches` accepts a path reads it: folders first, then what is known by its first bytes.
@@ -184,30 +183,30 @@ READERS: dict[str, Reader] = {
     "workdir": Reader(
         "a workdir (metrics.jsonl, evals.jsonl)",
         lambda path, head: (path / "metrics.jsonl").is_file(),
-        texts.read_workdir,
+        text_formats.read_workdir,
     ),
     "trainer_state": Reader(
         "TRL's trainer_state.json or its folder",
-        lambda path, head: bool(texts.trainer_state(path)) and (path.is_dir() or b'"log_history"' in head),
-        texts.read_trainer_state,
+        lambda path, head: bool(text_formats.trainer_state(path)) and (path.is_dir() or b'"log_history"' in head),
+        text_formats.read_trainer_state,
     ),
     "W&B run": Reader(
         "a W&B run-ID.wandb or its folder",
-        lambda path, head: bool(trackers.find_wandb(path)) if path.is_dir() else head.startswith(wire.WANDB[:4]),
-        lambda path, run: trackers.read_wandb(path),
+        lambda path, head: bool(tracker_formats.find_wandb(path)) if path.is_dir() else head.startswith(wire.WANDB[:4]),
+        lambda path, run: tracker_formats.read_wandb(path),
     ),
     "TensorBoard": Reader(
         "TensorBoard's event files or their folder",
-        lambda path, head: wire.is_tfrecord(head) or bool(trackers.find_events(path)),
-        lambda path, run: trackers.read_events(path),
+        lambda path, head: wire.is_tfrecord(head) or bool(tracker_formats.find_events(path)),
+        lambda path, run: tracker_formats.read_events(path),
     ),
-    "parquet": Reader("a Parquet file", lambda path, head: head[:4] == b"PAR1", texts.read_parquet),
-    "verl console": Reader("the console output of verl", _is_verl_console, texts.read_verl_console),
-    "jsonl": Reader("JSON lines", _is_jsonl, texts.read_jsonl),
-    "json": Reader("JSON (a list of objects, or an object of lists)", _is_json, texts.read_json_table),
+    "parquet": Reader("a Parquet file", lambda path, head: head[:4] == b"PAR1", text_formats.read_parquet),
+    "verl console": Reader("the console output of verl", _is_verl_console, text_formats.read_verl_console),
+    "jsonl": Reader("JSON lines", _is_jsonl, text_formats.read_jsonl),
+    "json": Reader("JSON (a list of objects, or an object of lists)", _is_json, text_formats.read_json_table),
     "csv": Reader(
         "a .csv or .tsv with a header, as W&B exports",
         lambda path, head: path.is_file() and (path.suffix in (".csv", ".tsv") or _has_header(head)),
-        texts.read_csv,
+        text_formats.read_csv,
     ),
 }

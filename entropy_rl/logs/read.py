@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from entropy_rl.errors import InputError
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.fit import basis
-from entropy_rl.logs import columns as names
-from entropy_rl.logs import formats as readers
+from entropy_rl.logs import columns, formats
 from entropy_rl.logs.records import Record, Sheet
 from entropy_rl.logs.tables import Run
 
@@ -78,7 +77,7 @@ class Names(NamedTuple):
 
 
 def read(
-    logs: readers.Logs,
+    logs: formats.Logs,
     *,
     entropy: str | None = None,
     score: str | None = None,
@@ -106,7 +105,7 @@ def read(
         that is constant or cannot be in nats per token. Where one run can be used, the others are in `skipped`.
     """
     asked = Names(entropy, score, step, weight, compute)
-    found, errors = readers.gather(readers.find(logs), run)
+    found, errors = formats.gather(formats.find(logs), run)
     points: list[Points] = []
     for one in found:
         try:
@@ -121,8 +120,8 @@ def read(
 def _points(run: Run, asked: Names, min_points: int) -> Points:
     """Chooses, joins and checks the columns of a run; see `read`. The unit is `_same_unit`'s."""
     sheet = Sheet(run, asked.step)
-    entropy = sheet.choose(asked.entropy, names.ENTROPIES, "entropy")
-    score = sheet.choose(asked.score, names.SCORES, "score")
+    entropy = sheet.choose(asked.entropy, columns.ENTROPIES, "entropy")
+    score = sheet.choose(asked.score, columns.SCORES, "score")
     if entropy == score:
         raise InputError(f"{sheet.where}: column {entropy!r} is both entropy and score: name two columns")
     h, r = sheet.record(entropy), sheet.record(score)
@@ -137,7 +136,7 @@ def _points(run: Run, asked: Names, min_points: int) -> Points:
     if (gap := float((step - h.step[h.at(step)]).max())) > 0:
         sheet.notes.append(f"entropy from up to {gap:g} step(s) before its score")
     if sheet.broken:
-        sheet.notes.append(f"{len(sheet.broken)} broken row(s) left out: {names.some(sheet.broken)}")
+        sheet.notes.append(f"{len(sheet.broken)} broken row(s) left out: {columns.some(sheet.broken)}")
     what = f"H = {entropy} ({sheet.files(entropy)}, nats per token), R = {score} ({sheet.files(score)})"
     return Points(
         name=run.name,
@@ -168,7 +167,7 @@ def _join(sheet: Sheet, record: Record, step: NDArray, what: str) -> NDArray:
 def _check(sheet: Sheet, entropy: str, score: str, H: NDArray, R: NDArray, min_points: int) -> None:
     """InputError for points that no curve can be fitted to."""
     if len(R) < max(min_points, 1):
-        others = [name for name in names.scores(sheet.counts, min_points) if name not in (entropy, score)]
+        others = [name for name in columns.scores(sheet.counts, min_points) if name not in (entropy, score)]
         raise InputError(
             f"{sheet.where}: {len(R)} point(s) with {score!r} and {entropy!r}, {min_points} needed: evaluate more "
             f"often, train longer, or name other columns{f' (there is {others[0]!r})' if others else ''}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropy_rl.errors import InputError
-from entropy_rl.logs import columns as names
+from entropy_rl.logs import columns
 from entropy_rl.logs.tables import Run, Table
 
 GOOD = 0.8  # share of the cells of a column that must be finite numbers: trainers write a NaN now and then
@@ -49,12 +49,12 @@ class Sheet:
         self.notes = list(dict.fromkeys(note for table in run.tables for note in table.notes))
         self.broken = [line for table in run.tables for line in table.broken]
         if step is not None:
-            names.choose(self.where, self.counts, step, [], "step", self.notes)
+            columns.choose(self.where, self.counts, step, [], "step", self.notes)
         self.steps = [self._steps(table, step) for table in run.tables]
 
     def choose(self, name: str | None, patterns: list[str], role: str) -> str:
         """See `names.choose`."""
-        return names.choose(self.where, self.counts, name, patterns, role, self.notes)
+        return columns.choose(self.where, self.counts, name, patterns, role, self.notes)
 
     def files(self, name: str) -> str:
         """The files that have a column."""
@@ -77,7 +77,7 @@ class Sheet:
             self._note(_goes_back(table, name, steps[row[good]], lines[row[good]]))
             parts.append((steps[row[good]], value[good]))
         if len(bad) > (1 - GOOD) * cells:
-            some = f"{len(bad)} of {cells} cells ({names.some(bad)})"
+            some = f"{len(bad)} of {cells} cells ({columns.some(bad)})"
             raise InputError(f"{self.where}: {name!r} is no finite number in {some}: mend or remove them")
         self.broken += [f"{place} ({name} is no finite number)" for place in bad]
         step, value = (np.concatenate(arrays) for arrays in zip(*parts))
@@ -93,7 +93,7 @@ class Sheet:
     def _steps(self, table: Table, name: str | None) -> NDArray:
         """[rows] the step of each row, NaN where it has none, which is broken."""
         lines = np.asarray(table.lines)
-        chosen = name or table.step or names.choose_step({n: len(c.row) for n, c in table.columns.items()})
+        chosen = name or table.step or columns.choose_step({n: len(c.row) for n, c in table.columns.items()})
         if chosen is None:
             if table.columns:
                 self._note(f"no step in {table.file}, its {table.unit} numbers are used")

@@ -24,9 +24,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.data.tokenizers import WordTokenizer
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.tasks.base import Problem
 
 MAX_VALUE = 30
 LEVELS = (3, 4, 5, 6)

@@ -24,10 +24,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS, digest, split_of
 from entropy_rl.data.tokenizers import WordTokenizer
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.tasks.base import Problem
 
 SIDE, WALLS, SLACK = 5, 7, 2
 LEVELS = (2, 3, 4, 5, 6, 7, 8)

@@ -26,9 +26,9 @@ from typing import Any
 from entropy_rl.answers.extract import FORMS, committed, final_answer
 from entropy_rl.answers.workers import Failure, Workers
 from entropy_rl.data import gym, records
+from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS, check_shares, digest, split_of
 from entropy_rl.errors import InputError, lookup, nearest
-from entropy_rl.tasks.base import Problem
 
 FRAMES = {"boxed": "\\boxed{%s}", "tag": "<answer>%s</answer>", "hash": "#### %s"}  # a gold answer as a response
 SHARES = (0.5, 0.25, 0.25)  # of questions: draws cost little, and none of a split is looked for in more than four

@@ -10,11 +10,11 @@ from functools import partial
 import jax
 import numpy as np
 
+from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel.processes import shared_out
 from entropy_rl.sampling.engine import Completion, generate
-from entropy_rl.tasks.base import Problem, Task
 from entropy_rl.training.rollouts import Rollout, pack
 
 

@@ -8,12 +8,12 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
+from entropy_rl.data.problem import Task
 from entropy_rl.evaluate import attempt_all, evaluate, per_problem
 from entropy_rl.metrics import Writer
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.decode import Warp
-from entropy_rl.tasks.base import Task
 from experiments.lib import build, checks
 
 BATCH = 64  # problems attempted at a time

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.methods.critique import dataset, lessons, refine
@@ -22,7 +23,6 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from entropy_rl.tasks.base import Task
 from entropy_rl.training import learner
 from experiments.lib import build, checks
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError, lookup, nearest
-from entropy_rl.methods.diversity import predicates as diversity
+from entropy_rl.methods.diversity import predicates
 from entropy_rl.methods.diversity.darling import Diversity
-from entropy_rl.tasks.base import Task
 from experiments.lib import build, checks
 
 NGRAM = "ngram"  # no predicate: a share, not classes
@@ -28,7 +28,7 @@ def shaping(config: ConfigDict, task: Task) -> Diversity | None:
     d = config.diversity
     name, args = d.predicate.name, build.plain(d.predicate.args)
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "diversity.floor")
-    combine = bind(diversity.COMBINE, d.combine.name, build.plain(d.combine.args), "combination", 2)
+    combine = bind(predicates.COMBINE, d.combine.name, build.plain(d.combine.args), "combination", 2)
     how: dict[str, Any] = {"combine": combine, "floor": float(d.floor), "correct_only": d.correct_only}
     if name == "off":
         return None
@@ -37,9 +37,9 @@ def shaping(config: ConfigDict, task: Task) -> Diversity | None:
     texts = ["", "a b c d e"]
     combine(np.array([0.0, 1.0]), np.array([d.floor, 1.0]))
     if name == NGRAM:
-        bind({NGRAM: diversity.ngram_diversity}, name, args, "predicate", 1)(texts)
+        bind({NGRAM: predicates.ngram_diversity}, name, args, "predicate", 1)(texts)
         return Diversity(task, None, **how, **args)
-    predicate = bind(diversity.PREDICATES | {NGRAM: None}, name, args, "predicate", 3)
+    predicate = bind(predicates.PREDICATES | {NGRAM: None}, name, args, "predicate", 3)
     predicate(task, "", texts)(0, 1)
     return Diversity(task, predicate, **how)
 

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from entropy_rl import rewards
-from entropy_rl.advantages import ADVANTAGES, gae
+from entropy_rl.advantages import ADVANTAGES, gae, overlong
+from entropy_rl.data.problem import Task
 from entropy_rl.entropy.controllers import Controller
 from entropy_rl.errors import InputError
 from entropy_rl.losses.kl import KL
@@ -23,7 +23,6 @@ from entropy_rl.methods.critique.refine import Refiner
 from entropy_rl.methods.diversity.darling import Diversity
 from entropy_rl.models.scoring import Score, token_scores, values
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.tasks.base import Task
 from entropy_rl.training.rollouts import Weight
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
@@ -120,7 +119,7 @@ def make(config: ConfigDict) -> Parts:
         entropy=build.controller(config.entropy_coef, "config.entropy_coef"),
         kl=build.controller(config.kl.coef, "config.kl.coef"),
         reference=reference,
-        penalty=overlong(config, task.response_length),
+        penalty=overlong_penalty(config, task.response_length),
         refiner=critique.refiner(config, task, model, mesh),
         diversity=diversity.shaping(config, task),
     )
@@ -139,12 +138,12 @@ def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any],
     return Critic(model, tx, values(model, **shared), advantage, config.critic.clip, config.critic.warmup)
 
 
-def overlong(config: ConfigDict, response_length: int) -> Callable | None:
+def overlong_penalty(config: ConfigDict, response_length: int) -> Callable | None:
     """The soft penalty of `config.overlong`, or None."""
     cache = config.overlong_cache
     if cache >= response_length:
         raise InputError(f"config.overlong_cache={cache}: must be below the longest response, {response_length} tokens")
-    return partial(rewards.overlong, max_length=response_length, cache=cache) if cache else None
+    return partial(overlong, max_length=response_length, cache=cache) if cache else None
 
 
 def check(config: ConfigDict) -> None:

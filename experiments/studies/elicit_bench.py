@@ -11,12 +11,11 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, per_problem
-from entropy_rl.methods.elicit import activations as elicit
-from entropy_rl.methods.elicit import sae
+from entropy_rl.methods.elicit import activations, sae
 from entropy_rl.sampling import warp
-from entropy_rl.tasks.base import Task
 from entropy_rl.training import collect, learner
 from entropy_rl.training.collect import Group
 from experiments.lib import build, checks
@@ -109,12 +108,12 @@ class Looked:
 
         own, theirs = text(b.base, 1), text(r, 2)
         self.theirs, self.entropy = theirs, own.entropy[own.mask]
-        self.stream = elicit.activations(b.model, b.base, own)  # [L, N, d]
-        self.rl_text = elicit.activations(b.model, b.base, theirs)
-        self.difference = elicit.mean_difference(elicit.activations(b.model, r, theirs), self.rl_text)
+        self.stream = activations.activations(b.model, b.base, own)  # [L, N, d]
+        self.rl_text = activations.activations(b.model, b.base, theirs)
+        self.difference = activations.mean_difference(activations.activations(b.model, r, theirs), self.rl_text)
         self.right = np.repeat(own.reward >= 1, own.mask.sum(axis=1))
         decisions = np.asarray(task.decisions(own.tokens, own.mask))[own.mask]
-        self.words = elicit.reasoning_words(own.tokens[own.mask], self.entropy, decisions, b.config.sae.words)
+        self.words = activations.reasoning_words(own.tokens[own.mask], self.entropy, decisions, b.config.sae.words)
 
         key = jax.random.fold_in(jax.random.key(b.config.seed), seed)
         c = b.config.sae

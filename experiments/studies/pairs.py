@@ -10,11 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl.data.order import problem_at
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.methods.confidence import self_feedback
 from entropy_rl.methods.confidence.cot_decoding import Branch, branch
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.tasks.base import Task
 from experiments.lib.evaluation import BATCH
 
 Rows = dict[str, np.ndarray]

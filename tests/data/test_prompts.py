@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from entropy_rl import tasks
+from entropy_rl.data.problem import Problem, Task
 from entropy_rl.data.prompts import BOXED, STYLES, Posed
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
-from entropy_rl.tasks.base import Problem, Task
 from experiments import tiny_model
 
 

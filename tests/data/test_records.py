@@ -5,8 +5,8 @@ import re
 import pytest
 
 from entropy_rl.data import records
+from entropy_rl.data.problem import TextTask
 from entropy_rl.errors import InputError
-from entropy_rl.tasks.base import TextTask
 
 
 def examples(count=200, **fields):

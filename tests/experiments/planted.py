@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from experiments.claims import arms, data
 from experiments.claims.judge import How
 
@@ -42,7 +42,7 @@ def plant(path, settings, entropy=(), scores=(), solved=(), rows=(), evals=()):
     about = {"config": settings, "git_commit": "abc1234", "device": {"kind": "cpu", "count": 1}}
     (path / "config.json").write_text(json.dumps(about))
     records = [{"step": i, "policy/entropy_sequence": float(h)} for i, h in enumerate(entropy)]
-    jsonl.rewrite(path / "metrics.jsonl", records + list(rows))
+    files.rewrite(path / "metrics.jsonl", records + list(rows))
     places = np.linspace(0, max(len(entropy) - 1, 1), len(scores)).round().astype(int).tolist()
     scored = [
         {"step": s, "task": "toy", "metric": "pass@1", "value": float(r), "n": 64} for s, r in zip(places, scores)
@@ -50,10 +50,10 @@ def plant(path, settings, entropy=(), scores=(), solved=(), rows=(), evals=()):
     more = [{"step": 99, "task": "toy", "metric": key, "value": value, "n": 64} for key, value in evals]
     for step, right in solved:
         scored.append({"step": step, "task": "toy", "metric": "pass@1", "value": np.mean(right) / 8, "n": len(right)})
-    jsonl.rewrite(path / "evals.jsonl", scored + more)
+    files.rewrite(path / "evals.jsonl", scored + more)
     if solved:
         taken = [{"step": s, "task": "toy", "n": 8, "right": list(map(int, right))} for s, right in solved]
-        jsonl.rewrite(path / "solved.jsonl", taken)
+        files.rewrite(path / "solved.jsonl", taken)
     return path
 
 

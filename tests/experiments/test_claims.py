@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from experiments.claims import arms, change, confidence, control, course, critique, data, dual, judge, law, select
 from tests.experiments.planted import HOW, cell, config, curves, judged, outcomes, plant, study
 
@@ -107,14 +107,14 @@ def test_levels_are_believed_only_where_they_give_what_was_logged(tmp_path):
     settings = config(task={"name": "toy", "args": {"levels": [3, 4]}})
     right = [8, 0, 8, 4]
     run = plant(tmp_path / "a", settings, solved=[(0, right)])
-    rows = jsonl.read(run / "evals.jsonl")[0]
+    rows = files.read(run / "evals.jsonl")[0]
     row = {"step": 0, "task": "toy", "n": 2}
     told = [row | {"metric": f"pass@1/level{n}", "value": v} for n, v in ((3, 1.0), (4, 0.25))]
-    jsonl.rewrite(run / "evals.jsonl", rows + told)
+    files.rewrite(run / "evals.jsonl", rows + told)
     (one,) = data.read([tmp_path]).runs
     assert one.attempts().levels.tolist() == [3, 4, 3, 4]
     told[1]["value"] = 0.3
-    jsonl.rewrite(run / "evals.jsonl", rows + told)
+    files.rewrite(run / "evals.jsonl", rows + told)
     (one,) = data.read([tmp_path]).runs
     assert one.attempts().levels is None
 

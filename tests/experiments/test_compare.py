@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import compare as config_file
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from experiments import compare
 from experiments.lib import markdown
@@ -30,17 +30,17 @@ def make_run(
         for i in range(step)
     ]
     rows[0]["time/rollout"] = 30.0  # compiles
-    jsonl.rewrite(path / "metrics.jsonl", rows)
+    files.rewrite(path / "metrics.jsonl", rows)
     curve = [(0, 0.2 + base), (step // 2, 0.6 + base), (step, 0.5 + base)]
     about = {"task": "countdown", "n": 8}
     rows = [{"step": s, "metric": m, "value": v, **about} for s, v in curve for m in ("pass@1", "pass@8")]
-    jsonl.rewrite(path / "evals.jsonl", rows)
+    files.rewrite(path / "evals.jsonl", rows)
     distinct = np.minimum(right, 2) if distinct is None else distinct
     rows = [
         {"id": f"countdown/test/{i}", "level": levels[i % len(levels)], "n": n, "right": int(r), "distinct": int(d)}
         for i, (r, d) in enumerate(zip(right, distinct))
     ]
-    jsonl.rewrite(path / "problems.jsonl", [{"step": step, "task": "countdown", **row} for row in rows])
+    files.rewrite(path / "problems.jsonl", [{"step": step, "task": "countdown", **row} for row in rows])
     return path
 
 
@@ -53,7 +53,7 @@ def get(folder, **changes):
 def with_classes(path):
     """Adds to its problems half as many classes as right attempts."""
     rows = [json.loads(line) for line in (path / "problems.jsonl").read_text().splitlines()]
-    jsonl.rewrite(path / "problems.jsonl", [row | {"classes": row["right"] // 2} for row in rows])
+    files.rewrite(path / "problems.jsonl", [row | {"classes": row["right"] // 2} for row in rows])
 
 
 @pytest.fixture
@@ -175,8 +175,8 @@ def test_the_order_of_rows_does_not_matter(sweep, tmp_path):
     """Mutation: rows as they come, which would pair different problems."""
     one = compare.run(get(sweep), tmp_path)
     path = sweep / "kl_cov,seed=1" / "problems.jsonl"
-    rows, _ = jsonl.read(path)
-    jsonl.rewrite(path, rows[::-1])
+    rows, _ = files.read(path)
+    files.rewrite(path, rows[::-1])
     assert compare.run(get(sweep), tmp_path) == one
 
 
@@ -228,8 +228,8 @@ def test_what_is_missing_is_named(sweep, tmp_path):
 
 
 def rewritten(path, **changes):
-    rows, _ = jsonl.read(path)
-    jsonl.rewrite(path, [{k: v for k, v in (row | changes).items() if v is not None} for row in rows])
+    rows, _ = files.read(path)
+    files.rewrite(path, [{k: v for k, v in (row | changes).items() if v is not None} for row in rows])
 
 
 def spoil_config(sweep):
@@ -238,14 +238,14 @@ def spoil_config(sweep):
 
 def other_problem(sweep):
     path = sweep / "kl_cov,seed=2" / "problems.jsonl"
-    rows, _ = jsonl.read(path)
-    jsonl.rewrite(path, [*rows[:-1], rows[-1] | {"id": "countdown/test/999"}])
+    rows, _ = files.read(path)
+    files.rewrite(path, [*rows[:-1], rows[-1] | {"id": "countdown/test/999"}])
 
 
 def twice(sweep):
     path = sweep / "kl_cov,seed=2" / "problems.jsonl"
-    rows, _ = jsonl.read(path)
-    jsonl.rewrite(path, [*rows, rows[0]])
+    rows, _ = files.read(path)
+    files.rewrite(path, [*rows, rows[0]])
 
 
 def other_seed(sweep):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.training.checkpoints import Checkpoints
 from experiments import dual
@@ -108,7 +108,7 @@ def runs(tmp_path_factory):
                 params = jax.tree.map(lambda x, scale=1 + step: x * scale, state.params)
                 made.save(step, {"params": params}, {})
         rows = [{"step": i, "policy/entropy": 1.0 - 0.1 * i} for i in range(4)]
-        jsonl.rewrite(folder / run / "metrics.jsonl", rows)
+        files.rewrite(folder / run / "metrics.jsonl", rows)
     return folder
 
 

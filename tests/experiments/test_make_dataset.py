@@ -8,9 +8,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from entropy_rl.data import frozen
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import base
-from entropy_rl.tasks.base import Problem
 from experiments import make_dataset
 from experiments.lib import launch
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from entropy_rl import files as jsonl
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from experiments import rlp_table
 from experiments.lib import launch
@@ -19,14 +19,14 @@ def config(**changes):
 def made(folder, ce_with, steps=(0, 2)):
     """A finished run whose two documents have these cross-entropies with a thought, and 2 without."""
     folder.mkdir(parents=True)
-    jsonl.rewrite(folder / "metrics.jsonl", [{"step": 1, "text/tokens": 1e6}])
+    files.rewrite(folder / "metrics.jsonl", [{"step": 1, "text/tokens": 1e6}])
     values = {name: 0.5 for name in rlp_table.COURSE}
     rows = [
         {"step": s, "task": "worked", "metric": k, "value": v + s, "n": 2} for s in steps for k, v in values.items()
     ]
-    jsonl.rewrite(folder / "evals.jsonl", rows)
+    files.rewrite(folder / "evals.jsonl", rows)
     ends = [{"level": 3, "ce_without": 2.0, "ce_with": x, "says": 1.0} for x in ce_with]
-    jsonl.rewrite(folder / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | e for i, e in enumerate(ends)])
+    files.rewrite(folder / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | e for i, e in enumerate(ends)])
 
 
 def test_differences_and_courses_by_hand(tmp_path, capsys):

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl import files as jsonl
-from entropy_rl import metrics
+from entropy_rl import files, metrics
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
 from entropy_rl.training import learner
@@ -189,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy, monkeypatch, up
     with pytest.raises(InputError, match=f"not finite at step {bad} .*: the last checkpoint .* is good; lower") as e:
         train_rl.run(get(**changes), str(tmp_path))
     assert "\n" not in str(e.value)
-    rows, broken = jsonl.read(tmp_path / "metrics.jsonl")
+    rows, broken = files.read(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(bad)) and not broken
     assert all(np.isfinite(v) for row in rows for v in row.values())
     step, state, meta = final(tmp_path, get(**changes))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.logs import formats as readers
+from entropy_rl.logs import formats
 from tests.logs import writing
 from tests.logs.writing import H, N, R, one, refused, verl_line, write_csv, write_jsonl
 
@@ -72,7 +72,7 @@ def test_verl_console(tmp_path):
 def test_values_in_verls_console(tmp_path, text, value):
     path = tmp_path / "log.txt"
     path.write_text("".join(verl_line(i, {"a:b/c": text, "d": i}) + "\r\n" for i in range(3)))
-    (run,) = readers.read_path(path, None)
+    (run,) = formats.read_path(path, None)
     np.testing.assert_array_equal(run.tables[0].columns["a:b/c"].value, [value] * 3)
     assert len(run.tables[0].columns["d"].row) == 3 and not run.tables[0].broken
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from entropy_rl.logs import formats as readers
+from entropy_rl.logs import formats
 from tests.logs.writing import H, N, R, one, refused, write_csv, write_jsonl
 
 
@@ -222,7 +222,7 @@ def test_a_folder_of_workdirs_says_how_to_give_them(workdir):
 def test_unknown_format(tmp_path):
     (tmp_path / "log.xlsx").write_bytes(b"PK")
     message = refused(tmp_path / "log.xlsx")
-    assert "no known format" in message and all(reader.about in message for reader in readers.READERS.values())
+    assert "no known format" in message and all(reader.about in message for reader in formats.READERS.values())
     (tmp_path / "log.out").touch()
     assert "an empty file" in refused(tmp_path / "log.out")
 
@@ -367,7 +367,7 @@ def test_weight_and_compute_can_be_named(tmp_path):
 
 def test_laws_and_figures_need_no_jax():
     code = (
-        "import sys, entropy_rl.figures, entropy_rl.laws.compare, entropy_rl.laws.logs;"
+        "import sys, entropy_rl.figures, entropy_rl.laws.compare, entropy_rl.logs.read;"
         "sys.exit(any(m in sys.modules for m in ('jax', 'ml_collections', 'absl', 'matplotlib.pyplot')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.logs import formats as readers
+from entropy_rl.logs import formats
 from entropy_rl.logs import read as logs
 from tests.logs.writing import H, N, R, one, refused, wandb_csv, write_csv
 
@@ -34,7 +34,7 @@ def test_folders_with_commas_in_their_names(tmp_path):
         (tmp_path / f"grpo,seed={seed}").mkdir()  # as a sweep names them
 
     def names(text):
-        return [path.name for path in readers.find(text)]
+        return [path.name for path in formats.find(text)]
 
     assert names(f"{tmp_path}/grpo,seed=1") == ["grpo,seed=1"]
     assert names(f"{tmp_path}/grpo,seed=*") == [f"grpo,seed={i}" for i in range(3)]
@@ -42,7 +42,7 @@ def test_folders_with_commas_in_their_names(tmp_path):
     (tmp_path / "grpo").mkdir()
     assert names(f"{tmp_path}/grpo,seed=0,{tmp_path}/grpo") == ["grpo,seed=0", "grpo"]
     with pytest.raises(InputError, match=r"seed=7: no such file"):
-        readers.find(f"{tmp_path}/grpo,seed=0,{tmp_path}/seed=7")
+        formats.find(f"{tmp_path}/grpo,seed=0,{tmp_path}/seed=7")
 
 
 @pytest.mark.parametrize("text", ["", ",", "nowhere/*.csv", "a\0b"])

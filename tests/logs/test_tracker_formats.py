@@ -10,8 +10,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.logs import read as logs
-from entropy_rl.logs import tracker_formats as trackers
-from entropy_rl.logs import wire
+from entropy_rl.logs import tracker_formats, wire
 from tests.logs import writing
 from tests.logs.writing import H, N, R, one
 
@@ -90,7 +89,7 @@ def test_scalars_in_tensors(tmp_path, dtype, content):
         return tensor_pb2.TensorProto(dtype=kind, tensor_content=array.tobytes())
 
     writing.tensorboard(tmp_path, tensor)
-    (run,) = trackers.read_events(tmp_path)
+    (run,) = tracker_formats.read_events(tmp_path)
     tolerance = 1e-3 if dtype == "float16" else 1e-6
     cells = run.tables[0].columns["train/reward"].value
     np.testing.assert_allclose(cells, (R * scale).astype(dtype), rtol=tolerance)
@@ -125,7 +124,7 @@ def test_negative_and_large_steps(tmp_path):
     for step in (-3, 2**40):
         value = summary_pb2.Summary.Value(tag="x", simple_value=1)
         event = event_pb2.Event(step=step, summary=summary_pb2.Summary(value=[value])).SerializeToString()
-        assert trackers._event(event) == {"x": 1.0, "step": step}
+        assert tracker_formats._event(event) == {"x": 1.0, "step": step}
 
 
 def records(data):
@@ -165,12 +164,12 @@ def test_long_records_are_checked_where_they_matter(tmp_path):
     writer.add_event(event_pb2.Event(step=1, summary=summary_pb2.Summary(value=values)))
     writer.close()
     file = next(tmp_path.iterdir())
-    (run,) = trackers.read_events(tmp_path)
+    (run,) = tracker_formats.read_events(tmp_path)
     assert len(run.names()) == 301 and not run.tables[0].broken
     data = bytearray(file.read_bytes())
     data[-20] ^= 1
     file.write_bytes(data)
-    (run,) = trackers.read_events(tmp_path)
+    (run,) = tracker_formats.read_events(tmp_path)
     assert not run.names() and "its checksum is wrong" in run.tables[0].broken[0]
 
 
@@ -220,7 +219,7 @@ def test_wandb_runs_that_were_resumed_are_one(wandb, tmp_path):
         folder.mkdir()
         (folder / source.name).write_bytes(source.read_bytes())
     (tmp_path / "latest-run").symlink_to(folder)
-    assert [file.parent.name[:3] for file in trackers.find_wandb(tmp_path)] == ["run", "off"]
+    assert [file.parent.name[:3] for file in tracker_formats.find_wandb(tmp_path)] == ["run", "off"]
     points = one(tmp_path)
     check(points, "W&B run", "actor/entropy", "val-core/math/acc/mean@8")
     assert f"{N} row(s) of actor/entropy repeat a step" in points.source
@@ -231,7 +230,7 @@ def test_typed_values_of_wandb(wandb):
     cases = json.loads((wandb.parent / "typed.json").read_text())
     assert cases  # dev asks for a wandb that declares them
     for message, value in cases:
-        row = trackers._wandb_row(bytes.fromhex(message), {})
+        row = tracker_formats._wandb_row(bytes.fromhex(message), {})
         assert row == {"a/b": value, "_step": 4} or (value == [1] and np.isnan(row["a/b"]))
 
 
@@ -302,11 +301,11 @@ def test_junk_messages_are_broken_and_raise_nothing_else():
     tensor = tensor_pb2.TensorProto(dtype=1, float_val=[0.5])
     value = summary_pb2.Summary.Value(tag="train/entropy", tensor=tensor)
     event = event_pb2.Event(step=3, summary=summary_pb2.Summary(value=[value])).SerializeToString()
-    table = trackers.Table("junk", unit="record")
+    table = tracker_formats.Table("junk", unit="record")
     records = []
     for i in range(3000):
         data = bytearray(event)
         data[rng.randrange(len(data))] = rng.randrange(256)
         records.append(wire.Record(i, bytes(data)))
-    trackers._fill(table, iter(records), trackers._event)
+    tracker_formats._fill(table, iter(records), tracker_formats._event)
     assert len(table.lines) > 500 and len(table.broken) > 500

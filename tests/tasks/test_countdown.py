@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
-from entropy_rl.tasks.base import Problem
 from tests.tasks.reading import FIRST, TASK, demonstrations, read, texts
 
 EVALUATION = {split: countdown.make(split) for split in ("validation", "test")}

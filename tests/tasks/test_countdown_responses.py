@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.tasks import countdown
-from entropy_rl.tasks.base import Problem
 from tests.tasks.reading import TASK, demonstrations, read
 
 RIGHT = "3 + 5 = 8 ; 7 + 9 = 16 ; 8 + 16 = 24"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import grid
-from entropy_rl.tasks.base import Problem, Task
 
 TASK = grid.make(levels=grid.LEVELS)
 EVALUATION = {split: grid.make(split, size=300) for split in ("validation", "test")}

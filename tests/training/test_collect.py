@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.data.tokenizers import WordTokenizer
 from entropy_rl.sampling.engine import Completion
-from entropy_rl.tasks.base import Problem
 from entropy_rl.training import collect
 
 TOKENIZER = WordTokenizer("= 1 2 3 4".split())

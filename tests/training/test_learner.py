@@ -12,8 +12,7 @@ from entropy_rl.models import presets
 from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import sharding
-from entropy_rl.training import learner, objectives
-from entropy_rl.training import optimizer as precision
+from entropy_rl.training import learner, objectives, optimizer
 from tests.training.learning import LOSSES, SELECTING, assert_close, batch, updated
 
 
@@ -199,7 +198,7 @@ def low(tree):
 def test_small_steps_of_low_precision_parameters_are_not_lost():
     """100 steps of 1e-4 on weights of 1 (bfloat16 there: 4e-3) move them by 1e-2. Mutation: no masters."""
     params = {"w": jnp.ones((3, 4), jnp.bfloat16)}
-    tx = precision.with_masters(optax.sgd(1e-4))
+    tx = optimizer.with_masters(optax.sgd(1e-4))
     state = tx.init(params)
     for _ in range(100):
         updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
@@ -225,7 +224,7 @@ def test_parameters_are_the_rounded_masters(rng):
 
 def test_float32_parameters_have_no_masters():
     params = {"w": jnp.ones((2, 2))}
-    assert not isinstance(learner.make_optimizer(learner.make_schedule(0.1)).init(params), precision.Masters)
+    assert not isinstance(learner.make_optimizer(learner.make_schedule(0.1)).init(params), optimizer.Masters)
 
 
 def test_masters_follow_when_parameters_are_replaced():
@@ -247,7 +246,7 @@ def test_micro_batches_of_low_precision_add_up_in_float32():
         loss=lambda scores, batch, key, coefs: ((scores["x"] * batch.weight).sum(), {}),
         whole=False,
     )
-    tx = precision.with_masters(optax.sgd(1.0))
+    tx = optimizer.with_masters(optax.sgd(1.0))
     params = {"w": jnp.zeros((1, 1), jnp.bfloat16)}
     state = learner.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
     data = batch().replace(weight=np.array([[1.0]] + [[2.0**-9]] * 15, np.float32))
@@ -259,14 +258,14 @@ def test_rounding_keeps_the_mean(rng):
     """Each number goes to one of its two neighbours, and the mean of many roundings is the number. Mutation: to the
     nearest."""
     x = jnp.asarray(rng.normal(size=64) * 10.0 ** rng.integers(-8, 8, 64), jnp.float32)
-    many = jax.vmap(lambda k: precision.round_randomly(x, k))(jax.random.split(jax.random.key(0), 4000))
+    many = jax.vmap(lambda k: optimizer.round_randomly(x, k))(jax.random.split(jax.random.key(0), 4000))
     assert many.dtype == jnp.bfloat16
     unit = np.abs(x) * 2.0**-7
     assert (np.abs(np.asarray(many, "f4") - x[None]) <= unit[None]).all()
     error = np.asarray(many, "f8").mean(0) - np.asarray(x, "f8")
     assert (np.abs(error) < 0.04 * unit).all()  # a standard error is at most unit / 2 / sqrt(4000)
     odd = jnp.array([jnp.inf, -jnp.inf, jnp.nan, 0.0])
-    np.testing.assert_array_equal(precision.round_randomly(odd, jax.random.key(1)).astype(jnp.float32), odd)
+    np.testing.assert_array_equal(optimizer.round_randomly(odd, jax.random.key(1)).astype(jnp.float32), odd)
 
 
 def test_moments_in_half_the_bytes_learn_the_same():

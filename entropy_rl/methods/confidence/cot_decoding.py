@@ -28,12 +28,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.scoring import token_scores, top_gaps
 from entropy_rl.models.transformer import Transformer, head_matrix, head_product
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
-from entropy_rl.tasks.base import Problem, Task
 from entropy_rl.training.rollouts import pack
 
 SPANS = ("answer", "solution", "response")

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique.dataset import Row, readable
 from entropy_rl.methods.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, write
-from entropy_rl.tasks.base import Task
 
 KINDS = ("solve", "critique", "refine", "refined")
 SILENT = "none"  # beside LEVELS: a refinement that is asked for without a critique

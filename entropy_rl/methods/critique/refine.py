@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl.data.problem import Problem, Task
 from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.methods.critique import oracle
 from entropy_rl.methods.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, parse, write
@@ -22,7 +23,6 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
-from entropy_rl.tasks.base import Problem, Task
 from entropy_rl.training.collect import Group
 
 GREEDY = partial(warp.temperature, value=1e-4)

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.methods.critique.refine import Tried
-from entropy_rl.tasks.base import Problem
 from entropy_rl.training.collect import Group
 
 KINDS = ("right", "refined", "revision")

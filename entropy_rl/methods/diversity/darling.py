@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from entropy_rl.methods.diversity import predicates as diversity
-from entropy_rl.tasks.base import Task
+from entropy_rl.data.problem import Task
+from entropy_rl.methods.diversity import predicates
 from entropy_rl.training.collect import Group
 
 
@@ -36,8 +36,8 @@ class Diversity:
 
     task: Task
     predicate: Callable | None
-    combine: Callable[[NDArray, NDArray], NDArray] = diversity.multiplicative
-    floor: float = diversity.FLOOR
+    combine: Callable[[NDArray, NDArray], NDArray] = predicates.multiplicative
+    floor: float = predicates.FLOOR
     correct_only: bool = False
     n: int = 4
 
@@ -73,18 +73,18 @@ class Diversity:
 
     def _measure(self, g: Group, right: NDArray) -> tuple[list[int] | None, NDArray, NDArray]:
         """(classes or None, diversity with the floor, share of own n-grams)."""
-        grams = diversity.ngram_diversity(g.texts, n=self.n)
+        grams = predicates.ngram_diversity(g.texts, n=self.n)
         predicate = self.predicate
         if predicate is None and hasattr(self.task, "solution_graph"):
-            predicate = diversity.by_solution_graph  # to be logged only
+            predicate = predicates.by_solution_graph  # to be logged only
         same = predicate and predicate(self.task, g.problem.prompt, g.texts)
-        labels = diversity.partition(len(g.texts), same) if same else None
+        labels = predicates.partition(len(g.texts), same) if same else None
         if self.predicate is None:
             value = grams
             if self.correct_only:
                 value = np.zeros(len(right))
                 if right.sum() > 1:
-                    value[right] = diversity.ngram_diversity([t for t, ok in zip(g.texts, right) if ok], n=self.n)
+                    value[right] = predicates.ngram_diversity([t for t, ok in zip(g.texts, right) if ok], n=self.n)
             return labels, np.maximum(self.floor, value), grams
-        floored = partial(diversity.correct_only, right=right) if self.correct_only else diversity.class_diversity
+        floored = partial(predicates.correct_only, right=right) if self.correct_only else predicates.class_diversity
         return labels, floored(labels, floor=self.floor), grams

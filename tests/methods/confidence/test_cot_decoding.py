@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
 from entropy_rl.methods.confidence import cot_decoding
 from entropy_rl.methods.confidence.cot_decoding import aggregate, answer_tokens, branch, most_confident, read
@@ -12,7 +13,6 @@ from entropy_rl.models import presets, tiled_head
 from entropy_rl.models.scoring import top_gap, top_gaps
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks import countdown
-from entropy_rl.tasks.base import Problem
 
 TASK = countdown.make("validation", levels=(3,), size=4)
 TOKENS = TASK.tokenizer

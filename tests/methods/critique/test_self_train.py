@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.methods.critique import self_train
 from entropy_rl.methods.critique.refine import Tried
 from entropy_rl.methods.critique.self_train import Item
-from entropy_rl.tasks.base import Problem
 from entropy_rl.tasks.countdown import TOKENIZER
 from entropy_rl.training.collect import Group
 

@@ -8,10 +8,11 @@ import types
 import numpy as np
 import pytest
 
+from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
-from entropy_rl.methods.diversity import predicates as diversity
+from entropy_rl.methods.diversity import predicates
 from entropy_rl.methods.diversity.darling import Diversity
-from entropy_rl.tasks.base import Problem, get
+from entropy_rl.tasks.base import get
 from entropy_rl.training.collect import Group
 
 TASK = get("countdown", split="train", levels=(4,))
@@ -28,10 +29,10 @@ def test_the_closure_is_transitive():
     """0-2 and 2-4 are alike, 0-4 are not; 1-3 are. Mutation: compare with the first of a class only."""
     like = {(0, 2), (2, 4), (1, 3)}
     asked = []
-    assert diversity.partition(6, lambda i, j: asked.append((i, j)) or (i, j) in like) == [0, 1, 0, 1, 0, 2]
+    assert predicates.partition(6, lambda i, j: asked.append((i, j)) or (i, j) in like) == [0, 1, 0, 1, 0, 2]
     assert all(i < j for i, j in asked) and len(asked) == len(set(asked))
-    assert diversity.partition(0, None) == [] and diversity.partition(1, None) == [0]
-    assert diversity.partition(3, lambda i, j: True) == [0, 0, 0]
+    assert predicates.partition(0, None) == [] and predicates.partition(1, None) == [0]
+    assert predicates.partition(3, lambda i, j: True) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -42,52 +43,52 @@ def test_classes_are_the_components_of_the_graph(seed):
     near = np.triu(rng.random((n, n)) < 0.15, 1)
     near = near | near.T
     reach = np.linalg.matrix_power(near.astype(int) + np.eye(n, dtype=int), n) > 0
-    labels = np.array(diversity.partition(n, lambda i, j: near[i, j]))
+    labels = np.array(predicates.partition(n, lambda i, j: near[i, j]))
     np.testing.assert_array_equal(labels[:, None] == labels, reach)
     order = rng.permutation(n)
-    moved = np.array(diversity.partition(n, lambda i, j: near[order[i], order[j]]))
+    moved = np.array(predicates.partition(n, lambda i, j: near[order[i], order[j]]))
     np.testing.assert_array_equal(moved[:, None] == moved, reach[order][:, order])
 
 
 def test_div_by_hand():
     """Classes of 3, 1 and 1 out of 5: 2/4, 1, 1. All alike: the floor. A group of one: the floor."""
-    np.testing.assert_allclose(diversity.class_diversity([0, 0, 1, 0, 2]), [0.5, 0.5, 1, 0.5, 1])
-    np.testing.assert_allclose(diversity.class_diversity([7] * 4), 0.1)
-    np.testing.assert_allclose(diversity.class_diversity([0, 0, 1], floor=0.6), [0.6, 0.6, 1])
-    np.testing.assert_allclose(diversity.class_diversity([0]), [0.1])
+    np.testing.assert_allclose(predicates.class_diversity([0, 0, 1, 0, 2]), [0.5, 0.5, 1, 0.5, 1])
+    np.testing.assert_allclose(predicates.class_diversity([7] * 4), 0.1)
+    np.testing.assert_allclose(predicates.class_diversity([0, 0, 1], floor=0.6), [0.6, 0.6, 1])
+    np.testing.assert_allclose(predicates.class_diversity([0]), [0.1])
 
 
 def test_right_responses_among_themselves():
     """Three right of five, two of them alike: (3 - 2) / 2 and (3 - 1) / 2; wrong ones do not count as different."""
     right = [True, False, True, True, False]
-    np.testing.assert_allclose(diversity.correct_only([0, 1, 0, 2, 3], right), [0.5, 0.1, 0.5, 1, 0.1])
-    np.testing.assert_allclose(diversity.correct_only([0, 1, 2], [False, True, False]), 0.1)  # one alone
-    np.testing.assert_allclose(diversity.correct_only([0, 1], [False, False]), 0.1)
+    np.testing.assert_allclose(predicates.correct_only([0, 1, 0, 2, 3], right), [0.5, 0.1, 0.5, 1, 0.1])
+    np.testing.assert_allclose(predicates.correct_only([0, 1, 2], [False, True, False]), 0.1)  # one alone
+    np.testing.assert_allclose(predicates.correct_only([0, 1], [False, False]), 0.1)
 
 
 def test_own_ngrams_by_hand():
     """bigrams {ab bc cd}, {ab bx}, {}: of the first cb and cd are its own, 2 of 3; of the second bx, 1 of 2."""
-    np.testing.assert_allclose(diversity.ngram_diversity(["a b c d", "a b x", "z"], n=2), [2 / 3, 1 / 2, 0])
-    np.testing.assert_allclose(diversity.ngram_diversity(["a b c d e", "a b c d"]), [1 / 2, 0])
-    np.testing.assert_allclose(diversity.ngram_diversity(["a a a a a a"]), [1 / 3])  # repeats itself: a set
+    np.testing.assert_allclose(predicates.ngram_diversity(["a b c d", "a b x", "z"], n=2), [2 / 3, 1 / 2, 0])
+    np.testing.assert_allclose(predicates.ngram_diversity(["a b c d e", "a b c d"]), [1 / 2, 0])
+    np.testing.assert_allclose(predicates.ngram_diversity(["a a a a a a"]), [1 / 3])  # repeats itself: a set
     with pytest.raises(InputError, match="n=0"):
-        diversity.ngram_diversity(["a"], n=0)
+        predicates.ngram_diversity(["a"], n=0)
 
 
 def test_combinations_by_hand():
     reward, div = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.2, 1.0, 0.6, 0.6])
-    np.testing.assert_allclose(diversity.multiplicative(reward, div), [0.2, 1, 0, 0])
-    assert diversity.none(reward, div) is reward
+    np.testing.assert_allclose(predicates.multiplicative(reward, div), [0.2, 1, 0, 0])
+    assert predicates.none(reward, div) is reward
     # z of the reward: +-0.5 / sqrt(1/3); of the diversity: (-.4, .4, 0, 0) / sqrt(.32 / 3)
     z = 0.5 * 3**0.5
-    np.testing.assert_allclose(diversity.additive(reward, div), [z - 1.5**0.5, z + 1.5**0.5, -z, -z])
-    np.testing.assert_allclose(diversity.additive(reward, div, scale=0.0), [z, z, -z, -z])
-    np.testing.assert_allclose(diversity.additive(np.zeros(4), np.full(4, 0.3)), 0)
-    assert diversity.additive(np.zeros(4), div)[1] > 0  # a group that is all wrong
+    np.testing.assert_allclose(predicates.additive(reward, div), [z - 1.5**0.5, z + 1.5**0.5, -z, -z])
+    np.testing.assert_allclose(predicates.additive(reward, div, scale=0.0), [z, z, -z, -z])
+    np.testing.assert_allclose(predicates.additive(np.zeros(4), np.full(4, 0.3)), 0)
+    assert predicates.additive(np.zeros(4), div)[1] > 0  # a group that is all wrong
 
 
 def same_pairs(name, **args):
-    same = diversity.PREDICATES[name](TASK, PROMPT, TEXTS, **args)
+    same = predicates.PREDICATES[name](TASK, PROMPT, TEXTS, **args)
     return {pair for pair in itertools.combinations(range(len(TEXTS)), 2) if same(*pair)}
 
 
@@ -96,7 +97,7 @@ def test_predicates():
     assert same_pairs("solution") == set()
     assert same_pairs("answer") == {(0, 1), (0, 2), (1, 2)}
     with pytest.raises(InputError, match="has no solution_graph"):
-        diversity.by_solution_graph(types.SimpleNamespace(), "", [])
+        predicates.by_solution_graph(types.SimpleNamespace(), "", [])
 
 
 def test_embeddings_at_the_threshold():
@@ -130,8 +131,8 @@ def test_the_judge_says_the_same_with_yes():
 
     assert same_pairs("judge", judge=judge) == {(0, 1), (0, 3), (1, 3)}
     assert PROMPT in seen[0] and TEXTS[0] in seen[0] and TEXTS[1] in seen[0] and "in the same way" in seen[0]
-    assert len(diversity.judge_prompt("x" * 10**6, "y" * 10**6, "{prompt}")) < 3 * diversity.LONGEST
-    assert [diversity.parse_judge(t) for t in ("yes", "No.", "", "yesterday", "no, yes")] == [
+    assert len(predicates.judge_prompt("x" * 10**6, "y" * 10**6, "{prompt}")) < 3 * predicates.LONGEST
+    assert [predicates.parse_judge(t) for t in ("yes", "No.", "", "yesterday", "no, yes")] == [
         *(True, False, None, None, True)
     ]
     assert same_pairs("judge", judge=lambda prompt: "cannot say") == set()
@@ -145,17 +146,17 @@ def group(texts=TEXTS):
 def test_rewards_of_a_group_by_hand():
     """Three right ones of two graphs and a wrong one: r Div = 2/3, 2/3, 1, 0; the group keeps the verifier's."""
     g = group()
-    rewards, row = Diversity(TASK, diversity.by_solution_graph)([g, g])
+    rewards, row = Diversity(TASK, predicates.by_solution_graph)([g, g])
     np.testing.assert_allclose(rewards, [[2 / 3, 2 / 3, 1, 0]] * 2)
     assert g.rewards == [1, 1, 1, 0]
     want = {"diversity": 10 / 12, "diversity_right": 7 / 9, "diversity_wrong": 1, "classes": 3, "classes_right": 2}
     want |= {"texts_right": 3, "unused": 0, "ngram": row["rollout/ngram"], "ngram_right": row["rollout/ngram_right"]}
     assert row == pytest.approx({f"rollout/{k}": v for k, v in want.items()})
-    rewards, _ = Diversity(TASK, diversity.by_solution_graph, correct_only=True)([g])
+    rewards, _ = Diversity(TASK, predicates.by_solution_graph, correct_only=True)([g])
     np.testing.assert_allclose(rewards, [[1 / 2, 1 / 2, 1, 0]])
-    rewards, _ = Diversity(TASK, diversity.by_solution_graph, combine=diversity.none)([g])
+    rewards, _ = Diversity(TASK, predicates.by_solution_graph, combine=predicates.none)([g])
     assert rewards == [g.rewards]
-    rewards, _ = Diversity(TASK, diversity.by_solution_graph, floor=0.8)([g])
+    rewards, _ = Diversity(TASK, predicates.by_solution_graph, floor=0.8)([g])
     np.testing.assert_allclose(rewards, [[0.8, 0.8, 1, 0]])
     rewards, _ = Diversity(TASK, None, floor=0.9)([g])
     np.testing.assert_allclose(rewards, [[0.9, 0.9, 0.9, 0]])
@@ -164,11 +165,11 @@ def test_rewards_of_a_group_by_hand():
 def test_ngrams_in_place_of_classes():
     """Floors, and classes of the graph all the same. Mutation: n-grams of right responses against wrong ones too."""
     rewards, row = Diversity(TASK, None)([group()])
-    own = diversity.ngram_diversity(TEXTS)
+    own = predicates.ngram_diversity(TEXTS)
     np.testing.assert_allclose(rewards, [[*own[:3], 0]])
     assert own[3] == 0 and row["rollout/diversity_wrong"] == pytest.approx(0.1) and row["rollout/classes"] == 3
     rewards, row = Diversity(TASK, None, correct_only=True, n=2)([group()])
-    np.testing.assert_allclose(rewards, [[*diversity.ngram_diversity(TEXTS[:3], n=2), 0]])
+    np.testing.assert_allclose(rewards, [[*predicates.ngram_diversity(TEXTS[:3], n=2), 0]])
     rewards, _ = Diversity(TASK, None, correct_only=True)([group(TEXTS[2:])])
     np.testing.assert_allclose(rewards, [[0.1, 0]])
 
@@ -177,14 +178,14 @@ def test_a_step_that_leads_nowhere_is_counted():
     padded = "7 - 3 = 4 ; 9 + 5 = 14"
     problem = Problem("3 5 7 9 -> 14 :", "", "a", 4)
     g = Group(problem, [], [], [padded, "5 + 9 = 14"], [TASK.verify(problem, t) for t in (padded, "5 + 9 = 14")])
-    rewards, row = Diversity(TASK, diversity.by_solution_graph)([g])
+    rewards, row = Diversity(TASK, predicates.by_solution_graph)([g])
     assert g.rewards == [1, 1] and row["rollout/unused"] == 0.5
     np.testing.assert_allclose(rewards, [[0.1, 0.1]])  # one solution
 
 
 def test_a_task_without_graphs():
     task = types.SimpleNamespace(final_answer=lambda text: text[-1:])
-    _, row = Diversity(task, diversity.by_answer)([group()])
+    _, row = Diversity(task, predicates.by_answer)([group()])
     assert row["rollout/classes"] == 2 and "rollout/unused" not in row
     _, row = Diversity(task, None)([group()])
     assert "rollout/classes" not in row

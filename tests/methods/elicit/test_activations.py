@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl.methods.elicit import activations as elicit
+from entropy_rl.methods.elicit import activations
 from entropy_rl.models import presets, steering
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.training.rollouts import Rollout
@@ -27,7 +27,7 @@ def test_activations_are_those_before_the_token(policy):
     """Token t's are at t - 1, in the order of tokens[mask], the last batch not full. Mutation: no shift."""
     model, params = policy
     rollout = text([[3, 4, 5, 6], [3, 7, 8, 0], [9, 2, 2, 2]], [[0, 0, 1, 1], [0, 1, 1, 0], [0, 1, 0, 0]])
-    got = elicit.activations(model, params, rollout, batch=2)
+    got = activations.activations(model, params, rollout, batch=2)
     assert got.shape == (2, 5, 32)
     _, out = model.apply(params, jnp.asarray(rollout.tokens))
     for layer in range(2):
@@ -37,11 +37,11 @@ def test_activations_are_those_before_the_token(policy):
 
 def test_mean_difference_and_recovery_by_hand():
     of, less = np.array([[[1.0, 2.0], [3.0, 2.0]]]), np.array([[[1.0, 1.0]]])
-    np.testing.assert_allclose(elicit.mean_difference(of, less), [[1.0, 1.0]])
-    assert elicit.gap_recovery(38.0, 26.0, 50.0) == pytest.approx(0.5)
+    np.testing.assert_allclose(activations.mean_difference(of, less), [[1.0, 1.0]])
+    assert activations.gap_recovery(38.0, 26.0, 50.0) == pytest.approx(0.5)
     # Llama-3.1-8B on GSM8K, arXiv:2510.07364
-    assert elicit.gap_recovery(63.4, 37.8, 83.4) == pytest.approx(0.561, abs=1e-3)
-    assert np.isnan(elicit.gap_recovery(0.4, 0.3, 0.3))
+    assert activations.gap_recovery(63.4, 37.8, 83.4) == pytest.approx(0.561, abs=1e-3)
+    assert np.isnan(activations.gap_recovery(0.4, 0.3, 0.3))
 
 
 def test_trained_vectors_make_the_text_likelier(policy):
@@ -49,7 +49,7 @@ def test_trained_vectors_make_the_text_likelier(policy):
     model, params = policy
     rollout = text([[3, 4, 5, 6], [3, 4, 7, 7]], [[0, 0, 1, 1], [0, 0, 1, 1]])
     how = {"steps": 60, "rows": 2, "rate": 0.1}
-    vectors = elicit.trained(model, params, rollout, np.array([0.0, 1.0]), jax.random.key(0), **how)
+    vectors = activations.trained(model, params, rollout, np.array([0.0, 1.0]), jax.random.key(0), **how)
     assert not vectors[0].any() and vectors[1].any()
     tokens, mask = jnp.asarray(rollout.tokens), jnp.asarray(rollout.mask)
 
@@ -61,7 +61,7 @@ def test_trained_vectors_make_the_text_likelier(policy):
 
 def test_reasoning_words_by_hand():
     """The two highest of five entropies are 0.8 and 0.9; of them one is a decision."""
-    got = elicit.reasoning_words(
+    got = activations.reasoning_words(
         np.array([7, 8, 9, 10, 11]),
         np.array([0.1, 0.9, 0.8, 0.2, 0.3]),
         np.array([True, True, False, True, True]),
