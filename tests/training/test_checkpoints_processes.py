@@ -48,7 +48,7 @@ def test_onto_another_mesh(tmp_path):
 
 CHILD = """
 import sys, jax
-from entropy_rl.checkpoints import Checkpoints
+from entropy_rl.training.checkpoints import Checkpoints
 def state(step):
     return {f"w{i}": jax.random.normal(jax.random.key(10 * step + i), (1_000_000,)) for i in range(4)}
 if __name__ == "__main__":
@@ -106,7 +106,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 number, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(f"localhost:{port}", 2, number)
 import numpy as np
-from entropy_rl.checkpoints import Checkpoints, restore_params
+from entropy_rl.training.checkpoints import Checkpoints, restore_params
 mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 shardings = {"params": {"w": NamedSharding(mesh, P("data")), "r": NamedSharding(mesh, P())}}
 def make(step):

@@ -178,7 +178,7 @@ def run_python(code, **env):
 def test_compiled_code_is_cached(tmp_path, first):
     code = f"""
         {first}
-        from experiments.process import setup_process
+        from experiments.lib.process import setup_process
         setup_process()
         import jax
         jax.jit(lambda x: x + 1)(1.0)
@@ -204,7 +204,7 @@ def test_a_script_is_set_up_before_jax_is_there(tmp_path):
 
 def test_no_cache(tmp_path):
     code = """
-        from experiments.process import setup_process
+        from experiments.lib.process import setup_process
         setup_process()
         import os
         print([k for k in os.environ if "COMPILATION_CACHE" in k])
@@ -220,7 +220,7 @@ def test_no_cache_where_the_cpu_stands_for_several_devices(tmp_path, first):
     """Programs with collectives can hang when they are fetched. Mutation: nothing of it in setup_process."""
     code = f"""
         {first}
-        from experiments.process import setup_process
+        from experiments.lib.process import setup_process
         setup_process()
         import jax
         jax.jit(lambda x: x + 1)(1.0)
@@ -241,7 +241,7 @@ def test_memory_is_kept_for_reuse():
             _fields_ = [(n, ctypes.c_size_t) for n in "arena ordblks smblks hblks hblkhd a b c d e".split()]
         info = ctypes.CDLL(None).mallinfo2
         info.restype = Info
-        from experiments.process import setup_process
+        from experiments.lib.process import setup_process
         {setup}
         before = info().hblks
         x = np.ones(100_000_000, np.uint8)
