@@ -33,7 +33,7 @@ from entropy_rl.models.transformer import REMAT, Config, Transformer
 from entropy_rl.parallel.sharding import infer_sharding, make_mesh, replicated, rows
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp
-from entropy_rl.training import learner, objectives
+from entropy_rl.training import learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch
 from experiments.hardware import chips, hlo
 from experiments.hardware.plan_report import advice, table
@@ -77,7 +77,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
     cut = mesh.shape["data"] * mesh.shape["fsdp"]
     for what, n in (("the rows of a micro-batch", work.rows // work.microbatches), ("the slots", work.slots)):
         checks.rows(mesh, what, n)
-    tx = learner.make_optimizer(learner.make_schedule(1e-6), state_dtype=config.state_dtype)
+    tx = optimizer.make_optimizer(optimizer.make_schedule(1e-6), state_dtype=config.state_dtype)
     state = learner.abstract_state(model, tx, mesh)
     parts = {"parameters": share(state.params), "optimiser": share(state.opt_state)}
     view = jax.eval_shape(partial(lora.view, dtype=model.config.dtype), state.params)

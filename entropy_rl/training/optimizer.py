@@ -1,13 +1,49 @@
-"""Optimisers and precision: float32 masters of parameters in fewer bits, and moments kept in bfloat16."""
+"""The optimiser and its precision: AdamW, float32 masters of parameters in fewer bits, and moments kept in bfloat16."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+
+
+def make_schedule(learning_rate: float, *, warmup: int = 0, steps: int = 0, decay_to: float = 1.0) -> optax.Schedule:
+    """Linear warm-up, then constant, or with decay_to < 1 a cosine down to that share at `steps`.
+
+    Args:
+      learning_rate: the peak.
+      warmup: updates until the peak.
+      steps: updates in all; read only with decay_to < 1.
+      decay_to: final share of the peak.
+    """
+    if decay_to < 1.0 and steps > max(warmup, 1):  # or there is no step to decay in
+        return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(warmup, 1), steps, learning_rate * decay_to)
+    return optax.linear_schedule(0.0 if warmup else learning_rate, learning_rate, max(warmup, 1))
+
+
+def make_optimizer(
+    schedule: optax.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.95,
+    weight_decay: float = 0.0,
+    clip: float | None = 1.0,
+    state_dtype: str = "float32",
+) -> optax.GradientTransformation:
+    """AdamW behind a clip of the global gradient norm; matrices decay, norms and biases do not.
+
+    Parameters in a lower precision than float32 have masters in float32: see with_masters. With `state_dtype`
+    "bfloat16" the moments are kept in half the bytes: see with_half_state.
+    """
+    decay = partial(jax.tree.map, lambda p: p.ndim > 1)
+    adamw = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=decay if weight_decay else None)
+    if state_dtype == "bfloat16":
+        adamw = with_half_state(adamw)
+    return with_masters(adamw if clip is None else optax.chain(optax.clip_by_global_norm(clip), adamw))
 
 
 @struct.dataclass

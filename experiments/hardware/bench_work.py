@@ -25,7 +25,7 @@ from entropy_rl.models.transformer import Transformer, matmul
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling.engine import generate
-from entropy_rl.training import learner, objectives
+from entropy_rl.training import learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch, minibatches, pack
 
 COEFS = {"entropy": jnp.float32(0), "kl": jnp.float32(0)}
@@ -238,7 +238,7 @@ def head_size(model: Transformer) -> int:
 
 def learning(model: Transformer, seed: int, params: Any = None, **shared):
     """(state, update) of PPO with AdamW; `shared` prompts as in models/scoring.token_scores."""
-    tx = learner.make_optimizer(learner.make_schedule(1e-5))
+    tx = optimizer.make_optimizer(optimizer.make_schedule(1e-5))
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     objective = objectives.policy(token_scores(model, **shared), POLICY_LOSSES["ppo"])
     state = learner.init_state(model, tx, mesh, jax.random.key(seed))

@@ -27,6 +27,7 @@ from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import restore_params
+from entropy_rl.training.optimizer import make_optimizer, make_schedule
 from entropy_rl.training.rollouts import Weight
 from experiments.lib import checks
 
@@ -247,9 +248,9 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     if not 0 <= c.warmup < updates:
         raise InputError(f"config.{key}.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")
     checks.one_of(config, names["state_dtype"], ("float32", "bfloat16"))
-    schedule = learner.make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
+    schedule = make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
     more = {"weight_decay": c.weight_decay, "clip": c.clip, "state_dtype": c.state_dtype}
-    return learner.make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
+    return make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
 
 
 def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:

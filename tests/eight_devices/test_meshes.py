@@ -15,7 +15,7 @@ from entropy_rl.models.transformer import RULES
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode, engine
 from entropy_rl.sampling.engine import generate
-from entropy_rl.training import learner, objectives
+from entropy_rl.training import learner, objectives, optimizer
 from tests.training.learning import LOSSES, SELECTING, assert_close, batch, make_updated, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
@@ -83,9 +83,8 @@ def test_losses_that_select_tokens_on_every_mesh(name, loss):
 
 
 def test_parameters_lie_on_their_shards():
-    state = learner.init_state(
-        presets.make("test", 24), learner.make_optimizer(learner.make_schedule(1.0)), mesh("2x2x2"), jax.random.key(0)
-    )
+    tx = optimizer.make_optimizer(optimizer.make_schedule(1.0))
+    state = learner.init_state(presets.make("test", 24), tx, mesh("2x2x2"), jax.random.key(0))
     kernel = state.params["params"]["layer_0"]["up"]["kernel"]
     assert kernel.addressable_shards[0].data.shape == (kernel.shape[0] // 2, kernel.shape[1] // 2)
     moment = state.opt_state[1][0].mu["params"]["layer_0"]["up"]["kernel"]

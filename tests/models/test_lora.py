@@ -15,7 +15,7 @@ from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import lora, presets
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
-from entropy_rl.training import learner, objectives
+from entropy_rl.training import learner, objectives, optimizer
 from tests.training.learning import batch
 
 MODEL = presets.make("test", 24)
@@ -90,7 +90,7 @@ def test_merged_in_low_precision_it_is_rounded_once():
 def test_only_adapters_are_trained(microbatches, selects):
     """The optimiser has no state of the base. Mutation: `trained` gives everything; no stop_gradient."""
     loss, hparams = ("clip_cov", {"frac": 0.15, "lower": 0.1, "upper": 1.5}) if selects else ("ppo", {})
-    tx = learner.make_optimizer(learner.make_schedule(1e-2), weight_decay=0.1)
+    tx = optimizer.make_optimizer(optimizer.make_schedule(1e-2), weight_decay=0.1)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     adapt = lambda params, key: lora.add(params, key, rank=2, targets=TARGETS)  # noqa: E731
     state = learner.init_state(MODEL, tx, mesh, jax.random.key(0), adapt)

@@ -8,14 +8,14 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import presets
 from entropy_rl.models.transformer import RULES
 from entropy_rl.parallel import sharding
-from entropy_rl.training import learner
+from entropy_rl.training import learner, optimizer
 
 
 def test_every_path_of_the_train_state_has_a_rule():
     for overrides in ({"tied": False, "qkv_bias": True}, {"head": "value"}):
         model = presets.make("test", 24, **overrides)
         state = learner.abstract_state(
-            model, learner.make_optimizer(learner.make_schedule(1.0)), sharding.make_mesh(devices=jax.devices()[:1])
+            model, optimizer.make_optimizer(optimizer.make_schedule(1.0)), sharding.make_mesh(devices=jax.devices()[:1])
         )
         assert all(isinstance(x.sharding, jax.sharding.NamedSharding) for x in jax.tree.leaves(state))
 

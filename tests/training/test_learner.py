@@ -111,7 +111,7 @@ def test_truncated_importance_weighs_the_surrogate():
 def test_a_critic_learns_its_returns():
     """Regression on given returns: explained variance rises. Mutation: the target's sign."""
     model = Transformer(dataclasses.replace(presets.make("test", 24).config, head="value"))
-    tx = learner.make_optimizer(learner.make_schedule(3e-3))
+    tx = optimizer.make_optimizer(optimizer.make_schedule(3e-3))
     state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
     data = batch()
     odd_before = np.pad(data.tokens[:, :-1] % 2, ((0, 0), (1, 0)))
@@ -153,7 +153,7 @@ def test_the_entropy_bonus_raises_entropy():
 
 def test_a_gradient_that_is_not_finite_changes_nothing():
     model = presets.make("test", 24)
-    tx = learner.make_optimizer(learner.make_schedule(1e-2))
+    tx = optimizer.make_optimizer(optimizer.make_schedule(1e-2))
     state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
     before = jax.device_get(state)
     data = batch()
@@ -165,17 +165,17 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
 
 
 def test_schedules():
-    warm = learner.make_schedule(2.0, warmup=4)
+    warm = optimizer.make_schedule(2.0, warmup=4)
     np.testing.assert_allclose([warm(0), warm(2), warm(4), warm(99)], [0, 1, 2, 2])
-    cosine = learner.make_schedule(2.0, warmup=4, steps=10, decay_to=0.1)
+    cosine = optimizer.make_schedule(2.0, warmup=4, steps=10, decay_to=0.1)
     np.testing.assert_allclose([cosine(0), cosine(4), cosine(7), cosine(10)], [0, 2, 1.1, 0.2], rtol=1e-5)
-    assert learner.make_schedule(2.0)(0) == 2.0
-    assert learner.make_schedule(2.0, steps=1, decay_to=0.1)(0) == 2.0  # a run of one update
+    assert optimizer.make_schedule(2.0)(0) == 2.0
+    assert optimizer.make_schedule(2.0, steps=1, decay_to=0.1)(0) == 2.0  # a run of one update
 
 
 def test_weight_decay_spares_vectors():
     params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
-    tx = learner.make_optimizer(learner.make_schedule(0.1), weight_decay=0.5)
+    tx = optimizer.make_optimizer(optimizer.make_schedule(0.1), weight_decay=0.5)
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     assert np.all(updates["kernel"] < 0) and not np.any(updates["scale"])
 
@@ -211,7 +211,7 @@ def test_small_steps_of_low_precision_parameters_are_not_lost():
 def test_parameters_are_the_rounded_masters(rng):
     """Exactly, over steps of all sizes; statistics are float32 too. Mutation: `step` in the parameters' precision."""
     params = low({"w": jnp.asarray(rng.normal(size=(64, 64)), jnp.float32), "b": jnp.zeros(64)})
-    tx = learner.make_optimizer(learner.make_schedule(0.3), clip=None)
+    tx = optimizer.make_optimizer(optimizer.make_schedule(0.3), clip=None)
     state = tx.init(params)
     assert {x.dtype for x in jax.tree.leaves(state) if x.ndim} == {jnp.dtype(jnp.float32)}
     for i in range(5):
@@ -224,12 +224,13 @@ def test_parameters_are_the_rounded_masters(rng):
 
 def test_float32_parameters_have_no_masters():
     params = {"w": jnp.ones((2, 2))}
-    assert not isinstance(learner.make_optimizer(learner.make_schedule(0.1)).init(params), optimizer.Masters)
+    assert not isinstance(optimizer.make_optimizer(optimizer.make_schedule(0.1)).init(params), optimizer.Masters)
 
 
 def test_masters_follow_when_parameters_are_replaced():
     """A run that starts from another's policy. Mutation: the old masters stay, and an update brings them back."""
-    model, tx = presets.make("test", 24, param_dtype=jnp.bfloat16), learner.make_optimizer(learner.make_schedule(1e-6))
+    model = presets.make("test", 24, param_dtype=jnp.bfloat16)
+    tx = optimizer.make_optimizer(optimizer.make_schedule(1e-6))
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     source = jax.device_get(learner.init_state(model, tx, mesh, jax.random.key(7)).params)
     state = learner.with_params(learner.init_state(model, tx, mesh, jax.random.key(0)), source)
@@ -272,10 +273,10 @@ def test_moments_in_half_the_bytes_learn_the_same():
     """A moving average with a decay of .999 gets where the float32 one does; rounded to the nearest it would stand
     still at a quarter of it. Mutation: `astype` for `round_randomly`."""
     params = {"w": jnp.zeros((32, 32))}
-    schedule = learner.make_schedule(1e-2)
+    schedule = optimizer.make_schedule(1e-2)
     results = []
     for dtype in ("float32", "bfloat16"):
-        tx = learner.make_optimizer(schedule, b2=0.999, clip=None, state_dtype=dtype)
+        tx = optimizer.make_optimizer(schedule, b2=0.999, clip=None, state_dtype=dtype)
         state, p = tx.init(params), params
         for _ in range(3):
             _, state = tx.update({"w": jnp.full((32, 32), 10.0)}, state, p)
