@@ -31,7 +31,7 @@ def get_config(arg=""):
 SCRIPT = """
 import os, sys
 from entropy_rl.errors import InputError
-from experiments import launch
+from experiments.lib import launch
 
 def run(config, workdir):
     how = config.loss.name
