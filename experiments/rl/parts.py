@@ -1,5 +1,5 @@
-"""What an RL run is made of, from its config; made and tried on before there is a workdir, so that a bad value leaves
-none behind."""
+"""From a config to the objects of an RL run: here it is unpacked into keywords. Parts are made and tried on before
+there is a workdir, so that a bad value leaves none behind."""
 
 from __future__ import annotations
 
@@ -23,22 +23,14 @@ from entropy_rl.methods.critique.refine import Refiner
 from entropy_rl.methods.diversity.darling import Diversity
 from entropy_rl.models.scoring import Score, token_scores, values
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.training import learner
+from entropy_rl.training.collect import Collector
 from entropy_rl.training.rollouts import Weight
+from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
+from entropy_rl.training.step import Change, Learner
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
 from experiments.rl import critique, diversity
-
-
-@dataclasses.dataclass(frozen=True)
-class Critic:
-    """A value model with an optimiser of its own, and how advantages follow from its values."""
-
-    model: Transformer
-    tx: optax.GradientTransformation
-    score: Score
-    advantage: Callable  # (token reward, value, mask) -> (advantage, returns), f32[B, T]
-    clip: float
-    warmup: int  # steps that train the critic alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +48,7 @@ class Parts:
     together: int  # rows that are scored and cut together
     loss: Callable
     weight: Weight
-    advantage: Callable | None  # (reward, group, mask) -> f32[B] or f32[B, T]; None: the critic's
+    advantage: Callable | None  # (reward, group) -> f32[B] or f32[B, T], or of `mask` too; None: the critic's
     critic: Critic | None
     entropy: Controller  # of the coefficient of the entropy bonus
     kl: Controller  # of the coefficient of the KL to the reference
@@ -98,8 +90,7 @@ def make(config: ConfigDict) -> Parts:
     elif config.advantage.name == "gae":
         raise InputError("advantage 'gae' needs a critic, and config has none: start from configs/rl/ppo.py")
     else:
-        bound = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
-        advantage = build.given(bound, "mask")
+        advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
     adaptation = build.adaptation(config, model)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
     return Parts(
@@ -123,6 +114,83 @@ def make(config: ConfigDict) -> Parts:
         refiner=critique.refiner(config, task, model, mesh),
         diversity=diversity.shaping(config, task),
     )
+
+
+def learner_of(config: ConfigDict, p: Parts, key: jax.Array) -> Learner:
+    """The learning half of a step."""
+    return Learner(
+        p.score,
+        p.tx,
+        loss=p.loss,
+        weight=p.weight,
+        key=key,
+        advantage=p.advantage,
+        critic=p.critic,
+        mesh=p.mesh,
+        seed=config.seed,
+        schedule=p.schedule,
+        updates=config.updates,
+        epochs=config.epochs,
+        microbatches=config.microbatches,
+        together=p.together,
+        entropy_coef=p.entropy,
+        kl_coef=p.kl,
+        kl_estimator=config.kl.estimator,
+        kl_place=config.kl.place,
+        reference=p.reference,
+        reference_every=config.kl.reset_every,
+        importance_cap=config.importance_cap,
+        current_weight=config.weight_policy == "current",
+        entropy_alpha=config.entropy_advantage.alpha,
+        entropy_kappa=config.entropy_advantage.kappa,
+        decisions=p.task.decisions,
+    )
+
+
+def sampling(config: ConfigDict, p: Parts, key: jax.Array) -> dict[str, Any]:
+    """Arguments of a Collector."""
+    r = config.rollout
+    return {
+        "model": p.model,
+        "task": p.task,
+        "prompts": r.prompts,
+        "samples": r.samples,
+        "key": key,
+        "seed": config.seed,
+        "slots": r.slots,
+        "temperature": r.temperature,
+        "mesh": p.mesh,
+        "rounds": config.filter_rounds,
+        "penalty": p.penalty,
+        "refiner": p.refiner,
+        "refine_until": config.critique.until,
+        "diversity": p.diversity,
+    }
+
+
+def collector(config: ConfigDict, p: Parts, key: jax.Array) -> Collector:
+    """The sampling half of a step, with the task's rewards."""
+    return Collector(**sampling(config, p, key))
+
+
+def change(config: ConfigDict, p: Parts) -> Change:
+    """What measures the change of the entropy in a step."""
+    return Change(p.model, rows=config.change.rows)
+
+
+def first(config: ConfigDict, p: Parts) -> State:
+    """A fresh state, or one that starts from the policy of `config.init`; the reference is a copy of it."""
+    policy = build.first_policy(config, p.model, p.tx, p.mesh)
+    if config.init_temperature != 1:
+        policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
+    key = jax.random.key(config.seed)
+    return first_state(policy, critic=p.critic, mesh=p.mesh, key=key, reference=p.reference)
+
+
+def abstract(p: Parts) -> State:
+    """Shapes, types and shardings of a run's state."""
+    policy = learner.abstract_state(p.model, p.tx, p.mesh, p.adaptation.adapt)
+    return abstract_state(policy, critic=p.critic, mesh=p.mesh, reference=p.reference)
 
 
 def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any], updates: int) -> Critic:
