@@ -100,7 +100,8 @@ def test_a_module_imports_only_what_stands_above_it(name):
 
 @pytest.mark.parametrize("name", sorted(PACKAGES))
 def test_packages_import_nothing(name):
-    assert not IMPORTS[name]
+    """`entropy_rl.training` loads what it exports when it is asked for."""
+    assert IMPORTS[name] <= ({"importlib"} if name == "entropy_rl.training" else set())
 
 
 @pytest.mark.parametrize("floor", [TEXT, LAW], ids=["text", "law"])
