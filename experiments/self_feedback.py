@@ -61,7 +61,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         by_preference(config, workdir)
     else:
         reward_model.check(config)
-        train_rl.run(config, workdir, partial(reward_model.Judge, Path(workdir)))
+        train_rl.run(config, workdir, partial(reward_model.Judge, Path(workdir), config))
 
 
 def by_preference(config: ConfigDict, workdir: str) -> None:

@@ -38,7 +38,7 @@ from entropy_rl.parallel import sharding
 from entropy_rl.sampling import warp
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.collect import Group, attempt
-from entropy_rl.training.loop import loop, taught
+from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import BATCH, Evaluator
@@ -173,17 +173,12 @@ class SelfTraining:
         if not (number and len(tokens)):
             return state, {}
         rng = np.random.default_rng((c.seed, number, 1))
-
-        def batches():
-            order = np.zeros(0, int)
-            for _ in range(c.updates):
-                while len(order) < c.batch:
-                    order = np.concatenate([order, rng.permutation(len(tokens))])
-                pick, order = order[: c.batch], order[c.batch :]
-                batch = Batch(tokens=tokens[pick], mask=mask[pick], weight=self._weight(mask[pick]))
-                yield jax.tree.map(self._place, batch)
-
-        state, rows = taught(self._update, state, batches(), jax.random.key(c.seed), where=f"in round {number}")
+        batches = (
+            Batch(tokens=tokens[pick], mask=mask[pick], weight=self._weight(mask[pick]))
+            for pick in passes(len(tokens), count=c.updates, size=c.batch, rng=rng)
+        )
+        batches = (jax.tree.map(self._place, batch) for batch in batches)
+        state, rows = taught(self._update, state, batches, jax.random.key(c.seed), where=f"in round {number}")
         return state, {k: float(v) for k, v in jax.device_get(rows[-1]).items()}
 
     def _data(self, items: list[self_train.Item]) -> tuple[np.ndarray, np.ndarray]:

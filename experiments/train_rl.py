@@ -26,9 +26,10 @@ from ml_collections import ConfigDict
 
 from entropy_rl.entropy.controllers import EntropyAlarm
 from entropy_rl.parallel import processes
-from entropy_rl.training.collect import texts
+from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, saved
+from entropy_rl.training.step import Change, Learner
 from experiments.lib import launch
 from experiments.lib.progress import progress
 from experiments.rl import parts
@@ -39,8 +40,8 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
 
     Args:
       config, workdir: of the run.
-      collector: who samples and rewards, made and called as parts.collector is; None: that one, whose rewards are
-        the task's.
+      collector: (parts, key) -> who samples and rewards, called as a Collector is; None: a Collector, whose rewards
+        are the task's.
 
     Raises:
       InputError: a bad value, a workdir that belongs to another config, a gradient that is not finite, or too few
@@ -51,8 +52,9 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     made = [] if processes.agree((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
-    collect_step, learn_step = (collector or parts.collector)(config, p, key), parts.learner_of(config, p, key)
-    measure_change, view = parts.change(config, p), p.adaptation.view
+    collect_step = collector(p, key) if collector else Collector(**p.sampling, key=key)
+    learn_step = Learner(**p.learning, key=key)
+    measure_change, view = Change(p.model, rows=config.change.rows), p.adaptation.view
     alarm = EntropyAlarm(**config.alarm)
 
     def pack(state):

@@ -5,27 +5,16 @@
 
 import importlib
 
-EXPORTS = {
-    "Batch": "rollouts",
-    "Change": "step",
-    "Checkpoints": "checkpoints",
-    "Collector": "collect",
-    "Critic": "state",
-    "Group": "collect",
-    "Learner": "step",
-    "Rollout": "rollouts",
-    "State": "state",
-    "TrainState": "learner",
-    "abstract_state": "learner",
-    "first_state": "state",
-    "init_state": "learner",
-    "make_optimizer": "learner",
-    "make_schedule": "learner",
-    "make_update": "learner",
-    "minibatches": "rollouts",
-    "pack": "rollouts",
-    "taught": "loop",
+MODULES = {
+    "checkpoints": "Checkpoints",
+    "collect": "Collector Group",
+    "learner": "TrainState abstract_state init_state make_optimizer make_schedule make_update",
+    "loop": "taught",
+    "rollouts": "Batch Rollout minibatches pack",
+    "state": "Critic State first_state",
+    "step": "Change Learner",
 }
+EXPORTS = {name: module for module, names in MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,19 +20,7 @@ from entropy_rl.training.rollouts import Batch
 
 FINITE = "update/finite"
 REMEDY = "lower optimizer.learning_rate"
-
-
-class Silent(contextlib.nullcontext):
-    """A progress that nobody sees."""
-
-    def __init__(self, steps: int, start: int):
-        super().__init__(self)
-
-    def update(self) -> None:
-        """Nothing."""
-
-    def note(self, values: Mapping[str, float]) -> None:
-        """Nothing."""
+UNSEEN = SimpleNamespace(update=lambda: None, note=lambda values: None)  # a progress that nobody sees
 
 
 def loop(
@@ -117,7 +106,8 @@ def loop(
             if observe:
                 observe(step, row)
 
-        with Writer.resume(workdir, start) as writer, (progress or Silent)(steps, start) as bar:
+        shows = progress(steps, start) if progress else contextlib.nullcontext(UNSEEN)
+        with Writer.resume(workdir, start) as writer, shows as bar:
             pending = data = None
             for step in range(start, steps):
                 at_checkpoint = step > start and step % checkpoint_every == 0
@@ -162,6 +152,16 @@ def taught(
     if applied < len(rows):
         raise not_finite(f"{where} ({len(rows) - applied} of {len(rows)} updates)", remedy)
     return state, rows
+
+
+def passes(rows: int, *, count: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """`count` batches of `size` of the numbers below `rows`, in passes of random order that follow each other."""
+    order = np.zeros(0, int)
+    for _ in range(count):
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(rows)])
+        yield order[:size]
+        order = order[size:]
 
 
 def averaged(rows: list[Metrics]) -> dict[str, float]:

@@ -15,19 +15,13 @@ from ml_collections import ConfigDict
 
 from entropy_rl.advantages import ADVANTAGES, gae, overlong
 from entropy_rl.data.problem import Task
-from entropy_rl.entropy.controllers import Controller
 from entropy_rl.errors import InputError
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.methods.critique.refine import Refiner
-from entropy_rl.methods.diversity.darling import Diversity
-from entropy_rl.models.scoring import Score, token_scores, values
+from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
-from entropy_rl.training.collect import Collector
-from entropy_rl.training.rollouts import Weight
 from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
-from entropy_rl.training.step import Change, Learner
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
 from experiments.rl import critique, diversity
@@ -41,21 +35,12 @@ class Parts:
     model: Transformer
     mesh: jax.sharding.Mesh
     tx: optax.GradientTransformation
-    schedule: optax.Schedule
     evaluator: Evaluator
     adaptation: build.Adaptation  # of the policy: which parameters are trained, and sampled with
-    score: Score  # of the policy's tokens
-    together: int  # rows that are scored and cut together
-    loss: Callable
-    weight: Weight
-    advantage: Callable | None  # (reward, group) -> f32[B] or f32[B, T], or of `mask` too; None: the critic's
     critic: Critic | None
-    entropy: Controller  # of the coefficient of the entropy bonus
-    kl: Controller  # of the coefficient of the KL to the reference
     reference: bool  # whether there is one
-    penalty: Callable[[np.ndarray], np.ndarray] | None  # of long responses
-    refiner: Refiner | None  # of failed attempts
-    diversity: Diversity | None  # shapes rewards; None: they are the verifier's
+    learning: dict[str, Any]  # keywords of training/step.Learner, but its key
+    sampling: dict[str, Any]  # keywords of training/collect.Collector, but its key
 
 
 def make(config: ConfigDict) -> Parts:
@@ -93,89 +78,49 @@ def make(config: ConfigDict) -> Parts:
         advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
     adaptation = build.adaptation(config, model)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
-    return Parts(
-        task=task,
-        model=model,
-        mesh=mesh,
-        tx=tx,
-        schedule=schedule,
-        evaluator=Evaluator(config, model, mesh),
-        adaptation=adaptation,
-        score=adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
-        together=shared["samples"],
-        loss=loss,
-        weight=build.weight(config.weight, mask, tokens),
-        advantage=advantage,
-        critic=critic,
-        entropy=build.controller(config.entropy_coef, "config.entropy_coef"),
-        kl=build.controller(config.kl.coef, "config.kl.coef"),
-        reference=reference,
-        penalty=overlong_penalty(config, task.response_length),
-        refiner=critique.refiner(config, task, model, mesh),
-        diversity=diversity.shaping(config, task),
-    )
-
-
-def learner_of(config: ConfigDict, p: Parts, key: jax.Array) -> Learner:
-    """The learning half of a step."""
-    return Learner(
-        p.score,
-        p.tx,
-        loss=p.loss,
-        weight=p.weight,
-        key=key,
-        advantage=p.advantage,
-        critic=p.critic,
-        mesh=p.mesh,
-        seed=config.seed,
-        schedule=p.schedule,
-        updates=config.updates,
-        epochs=config.epochs,
-        microbatches=config.microbatches,
-        together=p.together,
-        entropy_coef=p.entropy,
-        kl_coef=p.kl,
-        kl_estimator=config.kl.estimator,
-        kl_place=config.kl.place,
-        reference=p.reference,
-        reference_every=config.kl.reset_every,
-        importance_cap=config.importance_cap,
-        current_weight=config.weight_policy == "current",
-        entropy_alpha=config.entropy_advantage.alpha,
-        entropy_kappa=config.entropy_advantage.kappa,
-        decisions=p.task.decisions,
-    )
-
-
-def sampling(config: ConfigDict, p: Parts, key: jax.Array) -> dict[str, Any]:
-    """Arguments of a Collector."""
-    r = config.rollout
-    return {
-        "model": p.model,
-        "task": p.task,
+    learning = {
+        "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
+        "tx": tx,
+        "loss": loss,
+        "weight": build.weight(config.weight, mask, tokens),
+        "advantage": advantage,
+        "critic": critic,
+        "mesh": mesh,
+        "seed": config.seed,
+        "schedule": schedule,
+        "updates": config.updates,
+        "epochs": config.epochs,
+        "microbatches": config.microbatches,
+        "together": shared["samples"],
+        "entropy_coef": build.controller(config.entropy_coef, "config.entropy_coef"),
+        "kl_coef": build.controller(config.kl.coef, "config.kl.coef"),
+        "kl_estimator": config.kl.estimator,
+        "kl_place": config.kl.place,
+        "reference": reference,
+        "reference_every": config.kl.reset_every,
+        "importance_cap": config.importance_cap,
+        "current_weight": config.weight_policy == "current",
+        "entropy_alpha": config.entropy_advantage.alpha,
+        "entropy_kappa": config.entropy_advantage.kappa,
+        "decisions": task.decisions,
+    }
+    sampling = {
+        "model": model,
+        "task": task,
         "prompts": r.prompts,
         "samples": r.samples,
-        "key": key,
         "seed": config.seed,
         "slots": r.slots,
         "temperature": r.temperature,
-        "mesh": p.mesh,
+        "mesh": mesh,
         "rounds": config.filter_rounds,
-        "penalty": p.penalty,
-        "refiner": p.refiner,
+        "penalty": overlong_penalty(config, task.response_length),
+        "refiner": critique.refiner(config, task, model, mesh),
         "refine_until": config.critique.until,
-        "diversity": p.diversity,
+        "diversity": diversity.shaping(config, task),
     }
-
-
-def collector(config: ConfigDict, p: Parts, key: jax.Array) -> Collector:
-    """The sampling half of a step, with the task's rewards."""
-    return Collector(**sampling(config, p, key))
-
-
-def change(config: ConfigDict, p: Parts) -> Change:
-    """What measures the change of the entropy in a step."""
-    return Change(p.model, rows=config.change.rows)
+    evaluator = Evaluator(config, model, mesh)
+    return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, learning, sampling)
 
 
 def first(config: ConfigDict, p: Parts) -> State:

@@ -14,6 +14,7 @@ from entropy_rl.data.problem import Task
 from entropy_rl.methods.confidence import self_feedback
 from entropy_rl.methods.confidence.cot_decoding import Branch, branch
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.training.loop import passes
 from experiments.lib.evaluation import BATCH
 
 Rows = dict[str, np.ndarray]
@@ -60,11 +61,7 @@ def preferences(config: ConfigDict, task: Task, prompts: list, branches: list) -
 
 def batches(rows: Rows, count: int, size: int, rng: np.random.Generator) -> Iterator[Rows]:
     """`count` batches of `size` pairs, in passes of random order."""
-    order, there = np.zeros(0, int), len(rows["margin"]) // 2
-    for _ in range(count):
-        while len(order) < size:
-            order = np.concatenate([order, rng.permutation(there)])
-        pick, order = order[:size], order[size:]
+    for pick in passes(len(rows["margin"]) // 2, count=count, size=size, rng=rng):
         places = np.stack([2 * pick, 2 * pick + 1], axis=1).reshape(-1)
         yield {k: x[places] for k, x in rows.items()}
 

@@ -41,7 +41,7 @@ class Judge(collect.Collector):
     """Step -> rollout, with rewards of a model that it trains when it is made, or finds."""
 
     def __init__(self, workdir: Path, config: ConfigDict, p: parts.Parts, key: jax.Array):
-        super().__init__(**parts.sampling(config, p, key))
+        super().__init__(**p.sampling, key=key)
         self._config, self._p = config, p
         self._model = Transformer(dataclasses.replace(p.model.config, head="value"))
         score = last_values(self._model)

@@ -1,7 +1,5 @@
 """What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -199,9 +197,9 @@ def test_diversity_shapes_what_is_learnt_and_nothing_else(monkeypatch):
     measured, rewarded = graph | {"diversity.combine.name": "none"}, graph | {"diversity.correct_only": True}
     for name, changes in (("off", {}), ("none", measured), ("rewarded", rewarded)):
         config = get("importance", filter_rounds=9, **changes)
-        made = dataclasses.replace(p, diversity=diversity.shaping(config, p.task))
-        assert (made.diversity is None) == (name == "off")
-        rollouts[name], groups, row = parts.collector(config, made, key)(params, 0)
+        shapes = diversity.shaping(config, p.task)
+        assert (shapes is None) == (name == "off")
+        rollouts[name], groups, row = collect.Collector(**p.sampling | {"diversity": shapes}, key=key)(params, 0)
         assert {r for g in groups for r in g.rewards} == {0.0, 1.0}
         assert ("rollout/diversity" in row) == ("rollout/classes" in row) == (name != "off")
     jax.tree.map(np.testing.assert_array_equal, rollouts["off"], rollouts["none"])

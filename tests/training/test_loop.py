@@ -7,7 +7,7 @@ import pytest
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.training.checkpoints import Checkpoints
-from entropy_rl.training.loop import averaged, loop, taught
+from entropy_rl.training.loop import averaged, loop, passes, taught
 
 START = {"count": jnp.zeros((), jnp.int32)}
 
@@ -108,6 +108,13 @@ def test_rows_are_written_now_and_then_and_checked_always(tmp_path):
     assert [step for step, _ in rows(tmp_path / "a")] == [1, 3, 4] and seen == [(i, i) for i in range(5)]
     with pytest.raises(InputError, match="at step 2"):
         Run(tmp_path / "b", bad=2, log_every=5).go()
+
+
+def test_passes_have_each_row_once():
+    """Mutation: rows drawn with replacement; a pass's rest thrown away."""
+    picks = list(passes(5, count=4, size=3, rng=np.random.default_rng(0)))
+    every = np.concatenate(picks)
+    assert [len(p) for p in picks] == [3] * 4 and sorted(every[:5]) == sorted(every[5:10]) == list(range(5))
 
 
 def test_updates_that_were_not_applied_are_an_error():
