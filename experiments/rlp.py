@@ -38,11 +38,12 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.sampling import warp
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.loop import REMEDY, averaged, loop
 from entropy_rl.training.rollouts import Batch, minibatches
+from entropy_rl.training.state import State, loaded, saved
+from entropy_rl.training.step import given
 from experiments.lib import build, checks, launch
 from experiments.lib.progress import progress
-from experiments.rl import states
 
 TASK = "worked"  # the name of evaluations
 
@@ -55,41 +56,37 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     trainer = {"rlp": Rlp, "cpt": Pretraining}[checked(config).objective](config)
     workdir = launch.open_workdir(config, workdir)
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(states.saved(trainer.abstract))
-        if restored:
-            start, state, meta = restored
-            state, tokens = states.loaded(state), meta["tokens"]
-        else:
-            start, state, tokens = 0, trainer.first(), 0
-        if start == config.steps:
-            return
+    tokens = 0
 
-        def save(step):
-            writer.flush()
-            checkpoints.save(step, states.saved(state), {"tokens": tokens})
+    def unpack(tree, meta):
+        nonlocal tokens
+        tokens = meta["tokens"]
+        return loaded(tree)
 
-        with Writer.resume(workdir, start) as writer, progress(config.steps, start, config.objective.upper()) as bar:
-            for step in range(start, config.steps):
-                if step > start and step % config.checkpoint.every == 0:
-                    save(step)
-                if step % config.eval.every == 0:
-                    trainer.evaluate(writer, step, state.policy.params)
-                clock = time.perf_counter()
-                state, row = trainer.step(state, step)
-                tokens += row.pop("tokens")
-                if row["update/finite"] < 1:
-                    raise InputError(
-                        f"loss or gradient is not finite at step {step} (loss {row['update/loss']}): the last "
-                        f"checkpoint in {workdir} is good; lower optimizer.learning_rate, in a new workdir"
-                    )
-                if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                    row |= {"text/tokens": tokens, "time/step": time.perf_counter() - clock}
-                    writer.scalars(step, row)
-                    bar.note({"loss": row["update/loss"]})
-                bar.update()
-            trainer.evaluate(writer, config.steps, state.policy.params, last=True)
-            save(config.steps)
+    def learn(writer, step, state, _):
+        nonlocal tokens
+        clock = time.perf_counter()
+        state, row = trainer.step(state, step)
+        tokens += row.pop("tokens")
+        return state, row | {"text/tokens": tokens, "time/step": time.perf_counter() - clock}
+
+    loop(
+        workdir,
+        learn,
+        evaluate=lambda writer, step, state, last: trainer.evaluate(writer, step, state.policy.params, last),
+        pack=lambda state: (saved(state), {"tokens": tokens}),
+        unpack=unpack,
+        abstract=saved(trainer.abstract),
+        first=trainer.first,
+        steps=config.steps,
+        keep=config.checkpoint.keep,
+        checkpoint_every=config.checkpoint.every,
+        eval_every=config.eval.every,
+        log_every=config.log_every,
+        remedy=f"the last checkpoint in {workdir} is good; {REMEDY}",
+        progress=partial(progress, desc=config.objective.upper()),
+        shown={"loss": "update/loss"},
+    )
 
 
 class Trainer:
@@ -110,11 +107,11 @@ class Trainer:
         self._score = jax.jit(token_scores(self._model, mesh=self._mesh))
         self._key = jax.random.key(c.seed)
         policy = learner.abstract_state(self._model, self._tx, self._mesh)
-        self.abstract = states.State(policy, None, policy.params if self.baseline else None)
+        self.abstract = State(policy, None, policy.params if self.baseline else None)
 
-    def first(self) -> states.State:
+    def first(self) -> State:
         """A state before its first update; the average is made at the first step."""
-        return states.State(build.first_policy(self._config, self._model, self._tx, self._mesh))
+        return State(build.first_policy(self._config, self._model, self._tx, self._mesh))
 
     def think(self, text: worked.Worked, questions: worked.Questions, key, params, baseline, samples) -> rlp.Thoughts:
         """Thoughts of `params` before the results of documents without steps."""
@@ -180,7 +177,7 @@ class Rlp(Trainer):
         tokens = {"entropy": x, "advantage": x, "truncated": row > 0, "mask": mask, "refined": row > 0}
         loss = build.bind(POLICY_LOSSES, c.loss, "policy loss", x, x, x, mask, key=self._key, data=tokens)
         bound = build.bind(ADVANTAGES, c.advantage, "advantage", row, row.astype(np.int32), data=tokens)
-        self._advantage = jax.jit(build.given(bound, "mask"))
+        self._advantage = jax.jit(given(bound, "mask"))
         self._weight = jax.jit(build.weight(c.weight, mask, tokens))
         self._length = text.context_length + 1 + text.thought_length
         groups = c.documents // c.updates
@@ -191,7 +188,7 @@ class Rlp(Trainer):
         )
         self._follow = jax.jit(partial(rlp.follow, tau=c.tau))
 
-    def step(self, state: states.State, step: int) -> tuple[states.State, dict[str, Any]]:
+    def step(self, state: State, step: int) -> tuple[State, dict[str, Any]]:
         """(the state after the updates of a step, what is logged)."""
         c, policy, phi = self._config, state.policy, state.reference
         if phi is None:
@@ -212,7 +209,7 @@ class Rlp(Trainer):
             updates.append(metrics)
         row |= averaged(updates)
         row["tokens"] = int((rollout.tokens != self._text.tokenizer.pad_id).sum()) + len(rollout.reward)  # and results
-        return states.State(policy, None, phi), row
+        return State(policy, None, phi), row
 
 
 class Pretraining(Trainer):
@@ -224,7 +221,7 @@ class Pretraining(Trainer):
         self._update = learner.make_update(objective, self._tx, record=objectives.nll_record)
         self._weight = jax.jit(token_mean)
 
-    def step(self, state: states.State, step: int) -> tuple[states.State, dict[str, Any]]:
+    def step(self, state: State, step: int) -> tuple[State, dict[str, Any]]:
         """(the state after the updates of a step, what is logged)."""
         c, policy = self._config, state.policy
         tokens, mask = self._text.documents(step * c.documents, c.documents)
@@ -235,13 +232,7 @@ class Pretraining(Trainer):
             updates.append(metrics)
         row = {"update/learning_rate": self._schedule(step * c.updates)} | averaged(updates)
         row["tokens"] = int((tokens != self._text.tokenizer.pad_id).sum())
-        return states.State(policy), row
-
-
-def averaged(updates: list[dict[str, Any]]) -> dict[str, float]:
-    """Means of the metrics of a step's updates."""
-    updates = processes.fetch(updates)
-    return {k: float(np.mean([u[k] for u in updates])) for k in updates[0]}
+        return State(policy), row
 
 
 def checked(config: ConfigDict) -> ConfigDict:

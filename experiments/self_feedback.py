@@ -36,13 +36,13 @@ from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.loop import averaged, loop, taught
 from entropy_rl.training.rollouts import Batch
 from experiments import train_rl
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import Evaluator
 from experiments.studies import reward_model
-from experiments.studies.pairs import Rows, batches, finite, means, pair_weight, preferences, questions
+from experiments.studies.pairs import Rows, batches, pair_weight, preferences, questions
 
 ARMS = ("dpo", "reward_model")
 
@@ -61,25 +61,22 @@ def run(config: ConfigDict, workdir: str) -> None:
         by_preference(config, workdir)
     else:
         reward_model.check(config)
-        train_rl.run(config, workdir, partial(reward_model.Judge, Path(workdir)))
+        train_rl.run(config, workdir, partial(reward_model.Judge, Path(workdir), config))
 
 
 def by_preference(config: ConfigDict, workdir: str) -> None:
     """Rounds of branching and DPO."""
-    loop = Preference(config)
-    folder = launch.open_workdir(config, workdir)
-    with Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(loop.abstract)
-        done, state, _ = restored or (-1, None, {})  # checkpoint t: round t is done; 0 is the start
-        if done == config.rounds:
-            return
-        with Writer.resume(folder, done + 1) as writer:
-            for number in range(done + 1, config.rounds + 1):
-                state = loop.round(number, state, writer)
-                if number == config.rounds:
-                    loop.evaluator.last(writer, number, state.params)
-                writer.flush()
-                checkpoints.save(number, state, {})
+    preference = Preference(config)
+    loop(
+        launch.open_workdir(config, workdir),
+        lambda writer, number, state, _: preference.round(number, state, writer),
+        evaluate=lambda writer, number, state, last: preference.evaluator.last(writer, number, state.params),
+        abstract=preference.abstract,
+        first=preference.first,
+        steps=config.rounds + 1,
+        numbered_from=1,
+        keep=config.checkpoint.keep,
+    )
 
 
 class Preference:
@@ -98,7 +95,6 @@ class Preference:
         loss = build.bind(PREFERENCE_LOSSES, config.loss, "preference loss", *np.zeros((3, 2), np.float32))
         self.evaluator = Evaluator(config, self._model, mesh)
         self.abstract = learner.abstract_state(self._model, tx, mesh)
-        self._first = partial(build.first_policy, config, self._model, tx, mesh)
         score = token_scores(self._model, mesh=mesh)
         self._update = learner.make_update(
             objectives.preference(score, loss),
@@ -109,14 +105,20 @@ class Preference:
         )
         self._score = jax.jit(lambda *args: score(*args)["logp"])
         self._place = partial(processes.place, sharding=sharding.rows(mesh))
-        self._state = self._first()  # a bad config.init is found before there is a workdir
+        # before there is a workdir: a bad config.init leaves none behind
+        self._state = build.first_policy(config, self._model, tx, mesh)
 
-    def round(self, number: int, state: learner.TrainState | None, writer: Writer) -> learner.TrainState:
-        """The state after round `number`, from the one before; round 0 is the start."""
-        c, clock = self._config, time.perf_counter()
-        if number == 0:
-            state, self._state = self._state, None
-        else:
+    def first(self) -> learner.TrainState:
+        """The start."""
+        state, self._state = self._state, None
+        return state
+
+    def round(
+        self, number: int, state: learner.TrainState, writer: Writer
+    ) -> tuple[learner.TrainState, dict[str, float] | None]:
+        """(the state after round `number`, what is logged of it), from the one before; round 0 is the start."""
+        c, clock, row = self._config, time.perf_counter(), None
+        if number:
             first = (number - 1) * c.questions
             found = questions(c, self._task, self._model, self._mesh, state.params, first)
             rows, row = preferences(c, self._task, *found)
@@ -127,26 +129,25 @@ class Preference:
                 row |= trained
             else:
                 print(f"round {number}: no branch is as sure as {c.branches.threshold}, so there is no pair to learn")
-            writer.scalars(number, row | {"time/learn": time.perf_counter() - clock})
+            row["time/learn"] = time.perf_counter() - clock
         values = self.evaluator(writer, number, state.params)
         print(
             f"round {number}: held-out pass@1 {values['pass@1']:.3f}, coverage {values['coverage']:.3f}, "
             f"entropy {values['entropy']:.3f}"
         )
-        return state
+        return state, row
 
     def _teach(self, number: int, state: learner.TrainState, rows: Rows) -> tuple[learner.TrainState, dict[str, float]]:
         """The state after the round's updates, and the mean of what they logged."""
-        c, reference, said = self._config, jax.tree.map(jnp.copy, state.params), []
-        before, rng = int(state.step), np.random.default_rng((c.seed, number))
-        for some in batches(rows, c.updates, c.batch, rng):
-            batch = Batch(**some, weight=pair_weight(some["mask"]))
-            batch = jax.tree.map(self._place, batch)
-            batch = batch.replace(ref_logp=self._score(reference, batch.tokens, batch.mask))
-            state, row = self._update(state, batch, jax.random.key(c.seed), {})
-            said.append(row)
-        finite(int(state.step) - before, c.updates, f"in round {number}", "optimizer")
-        return state, means(said)
+        c, reference = self._config, jax.tree.map(jnp.copy, state.params)
+
+        def made():
+            for some in batches(rows, c.updates, c.batch, np.random.default_rng((c.seed, number))):
+                batch = jax.tree.map(self._place, Batch(**some, weight=pair_weight(some["mask"])))
+                yield batch.replace(ref_logp=self._score(reference, batch.tokens, batch.mask))
+
+        state, logged = taught(self._update, state, made(), jax.random.key(c.seed), where=f"in round {number}")
+        return state, averaged(logged)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl import files
-from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.methods.critique import refine, self_train
 from entropy_rl.methods.critique.sentences import ask_refinement
@@ -38,8 +37,8 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import warp
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.collect import Group, attempt
+from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import BATCH, Evaluator
@@ -52,20 +51,22 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: a bad value, a base, critique model or dataset that is not there, or a workdir of another config.
     """
-    loop = SelfTraining(config)
+    training = SelfTraining(config)
     workdir = launch.open_workdir(config, workdir)
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(loop.abstract)
-        done, state, _ = restored or (-1, None, {})  # checkpoint t: round t is done
-        if done == config.rounds:
-            return
-        with Writer.resume(workdir, done + 1) as writer:
-            for number in range(done + 1, config.rounds + 1):
-                state = loop.round(number, state, writer, workdir)
-                if number == config.rounds:
-                    loop.evaluator.last(writer, number, state.params)
-                writer.flush()
-                checkpoints.save(number, state, {})
+
+    def evaluate(writer, number, state, last):
+        training.evaluator.last(writer, number, state.params)
+
+    loop(
+        workdir,
+        lambda writer, number, state, _: training.round(number, state, writer, workdir),
+        evaluate=evaluate,
+        abstract=training.abstract,
+        first=lambda: None,
+        steps=config.rounds + 1,
+        numbered_from=1,
+        keep=config.checkpoint.keep,
+    )
 
 
 class SelfTraining:
@@ -98,22 +99,23 @@ class SelfTraining:
         self._weight = jax.jit(token_mean)
         self._place = partial(jax.device_put, device=sharding.rows(mesh))
 
-    def round(self, number: int, state: learner.TrainState | None, writer: Writer, workdir: Path) -> learner.TrainState:
-        """The state after round `number`, from the state after the one before; rows are written."""
+    def round(
+        self, number: int, state: learner.TrainState | None, writer: Writer, workdir: Path
+    ) -> tuple[learner.TrainState, dict[str, float] | None]:
+        """(the state after round `number`, what is logged of it), from the state after the one before."""
         items, row = [], {}
         if number:
             items, row = self._collect(number, state.params)
             files.rewrite(workdir / f"round{number}.jsonl", [dataclasses.asdict(item) for item in items])
         clock = time.perf_counter()
         state, trained = self._teach(number, items)
-        if number:
-            writer.scalars(number, row | trained | {"time/learn": time.perf_counter() - clock})
+        row |= trained | {"time/learn": time.perf_counter() - clock}
         values = self.evaluator(writer, number, state.params)
         print(
             f"round {number}: {len(items)} items, held-out pass@1 {values['pass@1']:.3f}, "
             f"coverage {values['coverage']:.3f}, entropy {values['entropy']:.3f}"
         )
-        return state
+        return state, row if number else None
 
     def _collect(self, number: int, params: Any) -> tuple[list[self_train.Item], dict[str, float]]:
         """Attempts at the pool and retries of those that failed: what is kept, what is logged."""
@@ -170,19 +172,14 @@ class SelfTraining:
         tokens, mask = self._data(items)
         if not (number and len(tokens)):
             return state, {}
-        rng, order, row = np.random.default_rng((c.seed, number, 1)), np.zeros(0, int), {}
-        for step in range(c.updates):
-            while len(order) < c.batch:
-                order = np.concatenate([order, rng.permutation(len(tokens))])
-            pick, order = order[: c.batch], order[c.batch :]
-            batch = Batch(tokens=tokens[pick], mask=mask[pick], weight=self._weight(mask[pick]))
-            state, row = self._update(state, jax.tree.map(self._place, batch), jax.random.key(c.seed), {})
-            if int(state.step) != step + 1:
-                raise InputError(
-                    f"loss or gradient is not finite in round {number}, update {step}: lower optimizer.learning_rate, "
-                    "in a new workdir"
-                )
-        return state, {k: float(v) for k, v in jax.device_get(row).items()}
+        rng = np.random.default_rng((c.seed, number, 1))
+        batches = (
+            Batch(tokens=tokens[pick], mask=mask[pick], weight=self._weight(mask[pick]))
+            for pick in passes(len(tokens), count=c.updates, size=c.batch, rng=rng)
+        )
+        batches = (jax.tree.map(self._place, batch) for batch in batches)
+        state, rows = taught(self._update, state, batches, jax.random.key(c.seed), where=f"in round {number}")
+        return state, {k: float(v) for k, v in jax.device_get(rows[-1]).items()}
 
     def _data(self, items: list[self_train.Item]) -> tuple[np.ndarray, np.ndarray]:
         """D_0 and items as tokens and mask, of one width whatever the items, so that one program is compiled."""

@@ -48,6 +48,7 @@ from entropy_rl.losses.weights import top_entropy
 from entropy_rl.sampling import warp
 from entropy_rl.training import collect, learner
 from entropy_rl.training.rollouts import Rollout
+from entropy_rl.training.step import given
 from experiments.lib import build, checks, launch
 
 BATCH = 64  # problems attempted at a time
@@ -76,7 +77,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     mask = np.array([[False, True, True], [False, False, False]])
     group = row.astype(np.int32)
     advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data={"mask": mask})
-    advantage = jax.jit(build.given(advantage, "mask"))
+    advantage = jax.jit(given(advantage, "mask"))
     key = jax.random.key(config.seed)
     state = learner.init_state(model, optax.identity(), mesh, key)
     params = state.params if config.init is None else build.initial_params(config.init, state)

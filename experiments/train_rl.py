@@ -17,23 +17,22 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl.entropy.controllers import EntropyAlarm
-from entropy_rl.errors import InputError
-from entropy_rl.metrics import Writer
 from entropy_rl.parallel import processes
-from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.collect import Collector, texts
+from entropy_rl.training.loop import REMEDY, loop
+from entropy_rl.training.state import loaded, saved
+from entropy_rl.training.step import Change, Learner
 from experiments.lib import launch
 from experiments.lib.progress import progress
-from experiments.rl import parts, states
-from experiments.rl.collector import Collector, texts
-from experiments.rl.learn import Change, Learner
+from experiments.rl import parts
 
 
 def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:
@@ -41,8 +40,8 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
 
     Args:
       config, workdir: of the run.
-      collector: who samples and rewards, made and called as Collector is; None: Collector, whose rewards are the
-        task's.
+      collector: (parts, key) -> who samples and rewards, called as a Collector is; None: a Collector, whose rewards
+        are the task's.
 
     Raises:
       InputError: a bad value, a workdir that belongs to another config, a gradient that is not finite, or too few
@@ -50,86 +49,70 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     """
     p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
-    state = None if processes.agree((Path(workdir) / "config.json").exists()) else states.first(config, p)
+    made = [] if processes.agree((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
-    collect_step, learn = (collector or Collector)(config, p, key), Learner(config, p, key)
-    measure_change, view = Change(config, p), p.adaptation.view
+    collect_step = collector(p, key) if collector else Collector(**p.sampling, key=key)
+    learn_step = Learner(**p.learning, key=key)
+    measure_change, view = Change(p.model, rows=config.change.rows), p.adaptation.view
+    alarm = EntropyAlarm(**config.alarm)
 
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(states.saved(states.abstract(p)))
-        if restored:
-            start, state, meta = restored
-            state = states.loaded(state)
-            alarm = EntropyAlarm(**meta["alarm"])
-            learn.control = meta.get("control", learn.control)
-        else:
-            start, state = 0, state or states.first(config, p)
-            alarm = EntropyAlarm(**config.alarm)
-        if start == config.steps:
-            return
+    def pack(state):
+        return saved(state), {"alarm": dataclasses.asdict(alarm), "control": learn_step.control}
 
-        def save(step):
-            writer.flush()
-            checkpoints.save(step, states.saved(state), {"alarm": dataclasses.asdict(alarm), "control": learn.control})
+    def unpack(tree, meta):
+        nonlocal alarm
+        alarm = EntropyAlarm(**meta["alarm"])
+        learn_step.control = meta.get("control", learn_step.control)
+        return loaded(tree)
 
-        def finish(step, row, updates):
-            """Writes the row of an update once its numbers are there; stops the run if they are not finite."""
-            updates = processes.fetch(updates)
-            row = {k: float(v) for k, v in processes.fetch(row).items()}
-            row |= {k: float(np.mean([u[k] for u in updates])) for k in updates[0]}
-            if row["update/finite"] < 1:
-                if config.updates * config.epochs == 1:
-                    save(step)  # the update was not applied: this is the state before it
-                raise InputError(
-                    f"loss or gradient is not finite at step {step} (loss {row['update/loss']}): the last checkpoint "
-                    f"in {workdir} is good; lower optimizer.learning_rate or check the rewards, in a new workdir"
-                )
-            writer.scalars(step, row)
-            bar.note({"entropy": row["policy/entropy_sequence"], "reward": row["rollout/reward"]})
-            bar.update()
-            if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):
-                processes.say(message)
+    def evaluate(writer, step, state, last):
+        policy = view(state.policy.params)
+        p.evaluator(writer, step, policy)
+        if last:
+            p.evaluator.last(writer, step, policy)
 
-        with Writer.resume(workdir, start) as writer, progress(config.steps, start, "RL") as bar:
-            pending = None
-            for step in range(start, config.steps):
-                at_checkpoint = step > start and step % config.checkpoint.every == 0
-                at_eval = step % config.eval.every == 0
-                if pending and (at_checkpoint or at_eval):
-                    pending = finish(*pending)
-                if at_checkpoint:
-                    save(step)
-                policy = view(state.policy.params)
-                if at_eval:
-                    p.evaluator(writer, step, policy)
+    def collect(writer, step, state):
+        clock, policy = time.perf_counter(), view(state.policy.params)
+        rollout, groups, row = collect_step(policy, step)
+        row |= {"time/rollout": time.perf_counter() - clock}
+        if step % config.eval.every == 0:
+            writer.samples(step, texts(groups, config.samples))
+        measure = config.change.every and step % config.change.every == 0
+        return rollout, row, measure_change.before(policy, rollout) if measure else None
 
-                clock = time.perf_counter()
-                try:
-                    rollout, groups, row = collect_step(policy, step)
-                except InputError:
-                    pending = finish(*pending) if pending else None
-                    save(step)
-                    raise
-                if pending:  # sampling waited for that update, so its numbers cost nothing now
-                    pending = finish(*pending)
-                if at_eval:
-                    writer.samples(step, texts(groups, config.samples))
-                sampled = time.perf_counter()
-                measure = config.change.every and step % config.change.every == 0
-                before = measure_change.before(policy, rollout) if measure else None
-                del policy
-                state, updates, learned, advantage = learn(state, rollout, step)
-                row |= learned
-                if measure:
-                    row |= measure_change(before, view(state.policy.params), rollout, advantage)
-                row |= {"time/rollout": sampled - clock, "time/learn": time.perf_counter() - sampled}
-                pending = step, row, updates
-            finish(*pending)
-            policy = view(state.policy.params)
-            p.evaluator(writer, config.steps, policy)
-            p.evaluator.last(writer, config.steps, policy)
-            save(config.steps)
+    def learn(writer, step, state, data):
+        clock, (rollout, row, before) = time.perf_counter(), data
+        state, updates, learned, advantage = learn_step(state, rollout, step)
+        row |= learned
+        if before is not None:
+            row |= measure_change(before, view(state.policy.params), rollout, advantage)
+        row |= {k: [u[k] for u in updates] for k in updates[0]}
+        return state, row | {"time/learn": time.perf_counter() - clock}
+
+    def observe(step, row):
+        if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):
+            processes.say(message)
+
+    loop(
+        workdir,
+        learn,
+        collect=collect,
+        evaluate=evaluate,
+        observe=observe,
+        pack=pack,
+        unpack=unpack,
+        abstract=saved(parts.abstract(p)),
+        first=lambda: made.pop() if made else parts.first(config, p),
+        steps=config.steps,
+        keep=config.checkpoint.keep,
+        checkpoint_every=config.checkpoint.every,
+        eval_every=config.eval.every,
+        single_update=config.updates * config.epochs == 1,
+        remedy=f"the last checkpoint in {workdir} is good; {REMEDY} or check the rewards",
+        progress=partial(progress, desc="RL"),
+        shown={"entropy": "policy/entropy_sequence", "reward": "rollout/reward"},
+    )
 
 
 if __name__ == "__main__":

@@ -18,11 +18,10 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
-from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import Evaluator
@@ -50,41 +49,40 @@ def run(config: ConfigDict, workdir: str) -> None:
     place = partial(processes.place, sharding=sharding.rows(mesh))
     key = jax.random.key(config.seed)
 
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(learner.abstract_state(model, tx, mesh, adaptation.adapt))
-        start, state, _ = restored or (0, build.first_policy(config, model, tx, mesh), {})
-        if start == config.steps:
-            return
-        with Writer.resume(workdir, start) as writer, progress(config.steps, start, "imitation") as bar:
-            row = clock = None
-            for step in range(start, config.steps):
-                if step > start and step % config.checkpoint.every == 0:
-                    writer.flush()
-                    checkpoints.save(step, state, {})
-                if step % config.eval.every == 0:
-                    evaluator(writer, step, adaptation.view(state.params))
-                if step == start:
-                    clock = time.perf_counter()
-                tokens, mask = lessons.demonstrations(config.seed, step, config.batch)
-                batch = jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
-                state, row = update(state, batch, key, {})
-                if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                    row = {k: float(v) for k, v in processes.fetch(row).items()}
-                    if int(state.step) != step + 1:  # an update that is not finite is not applied, nor counted
-                        raise InputError(
-                            f"loss or gradient is not finite at step {step} or since the row before (loss "
-                            f"{row['update/loss']} now): lower optimizer.learning_rate, in a new workdir"
-                        )
-                    seconds, clock = time.perf_counter() - clock, time.perf_counter()
-                    row |= {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
-                    writer.scalars(step, row)
-                    bar.note({"nll": row["sft/nll"], "entropy": row["policy/entropy"]})
-                bar.update()
-            policy = adaptation.view(state.params)
-            evaluator(writer, config.steps, policy)
-            evaluator.last(writer, config.steps, policy)
-            writer.flush()
-            checkpoints.save(config.steps, state, {})
+    clock = None
+
+    def learn(writer, step, state, _):
+        nonlocal clock
+        clock = clock or time.perf_counter()
+        tokens, mask = lessons.demonstrations(config.seed, step, config.batch)
+        batch = jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
+        state, row = update(state, batch, key, {})
+        if (step + 1) % config.log_every and step + 1 < config.steps:
+            return state, None
+        # an update that is not finite is not applied, nor counted
+        row = processes.fetch(row) | {FINITE: float(int(state.step) == step + 1)}
+        seconds, clock = time.perf_counter() - clock, time.perf_counter()
+        return state, row | {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
+
+    def evaluate(writer, step, state, last):
+        policy = adaptation.view(state.params)
+        evaluator(writer, step, policy)
+        if last:
+            evaluator.last(writer, step, policy)
+
+    loop(
+        workdir,
+        learn,
+        evaluate=evaluate,
+        abstract=learner.abstract_state(model, tx, mesh, adaptation.adapt),
+        first=lambda: build.first_policy(config, model, tx, mesh),
+        steps=config.steps,
+        keep=config.checkpoint.keep,
+        checkpoint_every=config.checkpoint.every,
+        eval_every=config.eval.every,
+        progress=partial(progress, desc="imitation"),
+        shown={"nll": "sft/nll", "entropy": "policy/entropy"},
+    )
 
 
 def parts(config: ConfigDict) -> tuple:

@@ -29,8 +29,8 @@ ORDER = """
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
-    training.rollouts training.objectives training.optimizer training.learner training.checkpoints metrics
-    training.collect evaluate figures
+    training.rollouts training.objectives training.optimizer training.learner training.state
+    training.checkpoints metrics training.collect training.step training.loop evaluate figures
     methods.diversity.predicates methods.diversity.darling
     methods.critique.refine methods.critique.self_train methods.critique.test_time
     methods.rlp.worked methods.rlp.thoughts methods.confidence.cot_decoding methods.confidence.self_feedback
@@ -100,7 +100,8 @@ def test_a_module_imports_only_what_stands_above_it(name):
 
 @pytest.mark.parametrize("name", sorted(PACKAGES))
 def test_packages_import_nothing(name):
-    assert not IMPORTS[name]
+    """`entropy_rl.training` loads what it exports when it is asked for."""
+    assert IMPORTS[name] <= ({"importlib"} if name == "entropy_rl.training" else set())
 
 
 @pytest.mark.parametrize("floor", [TEXT, LAW], ids=["text", "law"])

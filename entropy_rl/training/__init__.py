@@ -1,1 +1,27 @@
-"""Rollouts, objectives, optimiser, updates and checkpoints."""
+"""Rollouts, objectives, optimiser, the RL step, the loop and checkpoints.
+
+`from entropy_rl.training import Learner` loads the module that has it, and nothing is loaded before.
+"""
+
+import importlib
+
+MODULES = {
+    "checkpoints": "Checkpoints",
+    "collect": "Collector Group",
+    "learner": "TrainState abstract_state init_state make_optimizer make_schedule make_update",
+    "loop": "taught",
+    "rollouts": "Batch Rollout minibatches pack",
+    "state": "Critic State first_state",
+    "step": "Change Learner",
+}
+EXPORTS = {name: module for module, names in MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str):
+    if name not in EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{EXPORTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *EXPORTS})

@@ -1,4 +1,4 @@
-"""Attempts at problems: sampled, verified, laid out as a rollout."""
+"""The sampling half of an RL step: problems are attempted, verified, laid out as a rollout."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
+from entropy_rl.data.order import problem_at
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel.processes import shared_out
+from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
 from entropy_rl.training.rollouts import Rollout, pack
 
@@ -28,6 +31,96 @@ class Group:
     texts: list[str]
     rewards: list[float]
     refined: tuple[int, ...] = ()
+
+
+class Collector:
+    """(params, step) -> rollout, pure in (seed, key, step).
+
+    Args:
+      model: the policy's.
+      task: gives problems, verifies responses, and has the tokenizer and the lengths.
+      prompts, samples: problems a step, and responses to each: the group.
+      key: random key; a step folds its number in.
+      seed: of the order of problems.
+      slots: responses that are sampled at a time; None: all.
+      temperature: of sampling.
+      mesh: over which slots are spread.
+      rounds: of dynamic sampling, at most (`informative`); 0: groups are taken as they are.
+      penalty: lengths i32[B] -> f32[B], added to the rewards (advantages.overlong).
+      refiner: (params, groups, generator, key) -> (groups, what is logged): methods/critique/refine.Refiner.
+      refine_until: the step from which on nothing is refined; 0: always.
+      diversity: groups -> (rewards, what is logged), in place of the verifier's: methods/diversity/darling.Diversity.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        task: Task,
+        *,
+        prompts: int,
+        samples: int,
+        key: jax.Array,
+        seed: int = 0,
+        slots: int | None = None,
+        temperature: float = 1.0,
+        mesh: jax.sharding.Mesh | None = None,
+        rounds: int = 0,
+        penalty: Callable[[np.ndarray], np.ndarray] | None = None,
+        refiner: Callable[..., tuple[list[Group], dict[str, float]]] | None = None,
+        refine_until: int = 0,
+        diversity: Callable[[list[Group]], tuple[list[list[float]], dict[str, float]]] | None = None,
+    ):
+        self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
+        self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
+        self._refiner, self._refine_until = refiner, refine_until
+        self._sampling = {
+            "samples": samples,
+            "slots": slots,
+            "max_new": task.response_length,
+            "prompt_length": task.prompt_length,
+            "warp": partial(warp.temperature, value=temperature),
+            "mesh": mesh,
+        }
+
+    def __call__(self, params: Any, step: int) -> tuple[Rollout, list[Group], dict[str, float]]:
+        """(rollout, its groups, what is logged of all groups that were sampled).
+
+        Raises:
+          InputError: dynamic sampling found too few groups whose rewards differ.
+        """
+        task, rounds = self._task, self._rounds
+        key = jax.random.fold_in(self._key, step)
+
+        def sample(number):
+            first = (step * max(rounds, 1) + number) * self._prompts
+            problems = [problem_at(task, self._seed, first + i) for i in range(self._prompts)]
+            noise = jax.random.fold_in(key, number) if number else key
+            return attempt(self._model, params, task, problems, noise, **self._sampling)
+
+        row = {}
+        if rounds:
+            groups, sampled = informative(sample, count=self._prompts, rounds=rounds)
+            row["rollout/groups_sampled"] = float(len(sampled))
+        else:
+            groups = sampled = sample(0)
+        row["rollout/tokens"] = float(sum(len(c.tokens) for g in sampled for c in g.completions))
+        if self._refiner and not 0 < self._refine_until <= step:
+            rng = np.random.default_rng((self._seed, step, 1))
+            # 1 << 30: apart from the rounds of dynamic sampling
+            groups, refined = self._refiner(params, groups, rng, jax.random.fold_in(key, 1 << 30))
+            row |= refined
+        rewards = None
+        if self._diversity:
+            rewards, measured = self._diversity(groups)
+            row |= measured
+        rollout = to_rollout(
+            groups,
+            length=task.prompt_length + task.response_length,
+            pad_id=task.tokenizer.pad_id,
+            penalty=self._penalty,
+            rewards=rewards,
+        )
+        return rollout, groups, row | summary(task, sampled)
 
 
 def attempt(
@@ -140,3 +233,16 @@ def answer_entropy(answers: Iterable[str]) -> float:
     counts = np.array(list(collections.Counter(answers).values()), float)
     share = counts / counts.sum()
     return float(-(share * np.log(share)).sum()) + 0.0  # no -0.0
+
+
+def texts(groups: Sequence[Group], count: int) -> list[dict]:
+    """A few responses as rows of samples.jsonl: the first of each of the first groups."""
+    return [
+        {
+            "prompt": g.problem.prompt,
+            "response": g.texts[0],
+            "reward": g.rewards[0],
+            "entropy": float(g.completions[0].entropy.mean()),
+        }
+        for g in groups[:count]
+    ]

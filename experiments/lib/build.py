@@ -83,13 +83,6 @@ def bind(
     return bound
 
 
-def given(function: Callable, name: str) -> Callable:
-    """A function that takes one more argument, and gives it to `function` as `name` if that has such a parameter."""
-    if name in inspect.signature(function).parameters:
-        return lambda *args: function(*args[:-1], **{name: args[-1]})
-    return lambda *args: function(*args[:-1])
-
-
 def weight(choice: ConfigDict, mask: np.ndarray, data: Mapping[str, Any]) -> Weight:
     """The weight of `choice`, tried on `mask` and `data`; its `base`, where it has one, is another choice.
 

@@ -1,5 +1,5 @@
-"""What an RL run is made of, from its config; made and tried on before there is a workdir, so that a bad value leaves
-none behind."""
+"""From a config to the objects of an RL run: here it is unpacked into keywords. Parts are made and tried on before
+there is a workdir, so that a bad value leaves none behind."""
 
 from __future__ import annotations
 
@@ -15,30 +15,16 @@ from ml_collections import ConfigDict
 
 from entropy_rl.advantages import ADVANTAGES, gae, overlong
 from entropy_rl.data.problem import Task
-from entropy_rl.entropy.controllers import Controller
 from entropy_rl.errors import InputError
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.methods.critique.refine import Refiner
-from entropy_rl.methods.diversity.darling import Diversity
-from entropy_rl.models.scoring import Score, token_scores, values
+from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.training.rollouts import Weight
+from entropy_rl.training import learner
+from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
 from experiments.rl import critique, diversity
-
-
-@dataclasses.dataclass(frozen=True)
-class Critic:
-    """A value model with an optimiser of its own, and how advantages follow from its values."""
-
-    model: Transformer
-    tx: optax.GradientTransformation
-    score: Score
-    advantage: Callable  # (token reward, value, mask) -> (advantage, returns), f32[B, T]
-    clip: float
-    warmup: int  # steps that train the critic alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,21 +35,12 @@ class Parts:
     model: Transformer
     mesh: jax.sharding.Mesh
     tx: optax.GradientTransformation
-    schedule: optax.Schedule
     evaluator: Evaluator
     adaptation: build.Adaptation  # of the policy: which parameters are trained, and sampled with
-    score: Score  # of the policy's tokens
-    together: int  # rows that are scored and cut together
-    loss: Callable
-    weight: Weight
-    advantage: Callable | None  # (reward, group, mask) -> f32[B] or f32[B, T]; None: the critic's
     critic: Critic | None
-    entropy: Controller  # of the coefficient of the entropy bonus
-    kl: Controller  # of the coefficient of the KL to the reference
     reference: bool  # whether there is one
-    penalty: Callable[[np.ndarray], np.ndarray] | None  # of long responses
-    refiner: Refiner | None  # of failed attempts
-    diversity: Diversity | None  # shapes rewards; None: they are the verifier's
+    learning: dict[str, Any]  # keywords of training/step.Learner, but its key
+    sampling: dict[str, Any]  # keywords of training/collect.Collector, but its key
 
 
 def make(config: ConfigDict) -> Parts:
@@ -98,31 +75,67 @@ def make(config: ConfigDict) -> Parts:
     elif config.advantage.name == "gae":
         raise InputError("advantage 'gae' needs a critic, and config has none: start from configs/rl/ppo.py")
     else:
-        bound = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
-        advantage = build.given(bound, "mask")
+        advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
     adaptation = build.adaptation(config, model)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
-    return Parts(
-        task=task,
-        model=model,
-        mesh=mesh,
-        tx=tx,
-        schedule=schedule,
-        evaluator=Evaluator(config, model, mesh),
-        adaptation=adaptation,
-        score=adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
-        together=shared["samples"],
-        loss=loss,
-        weight=build.weight(config.weight, mask, tokens),
-        advantage=advantage,
-        critic=critic,
-        entropy=build.controller(config.entropy_coef, "config.entropy_coef"),
-        kl=build.controller(config.kl.coef, "config.kl.coef"),
-        reference=reference,
-        penalty=overlong_penalty(config, task.response_length),
-        refiner=critique.refiner(config, task, model, mesh),
-        diversity=diversity.shaping(config, task),
-    )
+    learning = {
+        "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
+        "tx": tx,
+        "loss": loss,
+        "weight": build.weight(config.weight, mask, tokens),
+        "advantage": advantage,
+        "critic": critic,
+        "mesh": mesh,
+        "seed": config.seed,
+        "schedule": schedule,
+        "updates": config.updates,
+        "epochs": config.epochs,
+        "microbatches": config.microbatches,
+        "together": shared["samples"],
+        "entropy_coef": build.controller(config.entropy_coef, "config.entropy_coef"),
+        "kl_coef": build.controller(config.kl.coef, "config.kl.coef"),
+        "kl_estimator": config.kl.estimator,
+        "kl_place": config.kl.place,
+        "reference": reference,
+        "reference_every": config.kl.reset_every,
+        "importance_cap": config.importance_cap,
+        "current_weight": config.weight_policy == "current",
+        "entropy_alpha": config.entropy_advantage.alpha,
+        "entropy_kappa": config.entropy_advantage.kappa,
+        "decisions": task.decisions,
+    }
+    sampling = {
+        "model": model,
+        "task": task,
+        "prompts": r.prompts,
+        "samples": r.samples,
+        "seed": config.seed,
+        "slots": r.slots,
+        "temperature": r.temperature,
+        "mesh": mesh,
+        "rounds": config.filter_rounds,
+        "penalty": overlong_penalty(config, task.response_length),
+        "refiner": critique.refiner(config, task, model, mesh),
+        "refine_until": config.critique.until,
+        "diversity": diversity.shaping(config, task),
+    }
+    evaluator = Evaluator(config, model, mesh)
+    return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, learning, sampling)
+
+
+def first(config: ConfigDict, p: Parts) -> State:
+    """A fresh state, or one that starts from the policy of `config.init`; the reference is a copy of it."""
+    policy = build.first_policy(config, p.model, p.tx, p.mesh)
+    if config.init_temperature != 1:
+        policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
+    key = jax.random.key(config.seed)
+    return first_state(policy, critic=p.critic, mesh=p.mesh, key=key, reference=p.reference)
+
+
+def abstract(p: Parts) -> State:
+    """Shapes, types and shardings of a run's state."""
+    policy = learner.abstract_state(p.model, p.tx, p.mesh, p.adaptation.adapt)
+    return abstract_state(policy, critic=p.critic, mesh=p.mesh, reference=p.reference)
 
 
 def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any], updates: int) -> Critic:

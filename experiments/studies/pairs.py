@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from entropy_rl.data.order import problem_at
 from entropy_rl.data.problem import Task
-from entropy_rl.errors import InputError
 from entropy_rl.methods.confidence import self_feedback
 from entropy_rl.methods.confidence.cot_decoding import Branch, branch
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.training.loop import passes
 from experiments.lib.evaluation import BATCH
 
 Rows = dict[str, np.ndarray]
@@ -61,11 +61,7 @@ def preferences(config: ConfigDict, task: Task, prompts: list, branches: list) -
 
 def batches(rows: Rows, count: int, size: int, rng: np.random.Generator) -> Iterator[Rows]:
     """`count` batches of `size` pairs, in passes of random order."""
-    order, there = np.zeros(0, int), len(rows["margin"]) // 2
-    for _ in range(count):
-        while len(order) < size:
-            order = np.concatenate([order, rng.permutation(there)])
-        pick, order = order[:size], order[size:]
+    for pick in passes(len(rows["margin"]) // 2, count=count, size=size, rng=rng):
         places = np.stack([2 * pick, 2 * pick + 1], axis=1).reshape(-1)
         yield {k: x[places] for k, x in rows.items()}
 
@@ -73,18 +69,3 @@ def batches(rows: Rows, count: int, size: int, rng: np.random.Generator) -> Iter
 def pair_weight(mask: np.ndarray) -> np.ndarray:
     """1 / pairs on every token: the loss is the mean over pairs."""
     return np.float32(2 / len(mask)) * mask
-
-
-def finite(applied: int, wanted: int, where: str, key: str) -> None:
-    """InputError where updates were not applied, as their gradient was not finite."""
-    if applied < wanted:
-        raise InputError(
-            f"loss or gradient is not finite {where} ({wanted - applied} of {wanted} updates): lower "
-            f"{key}.learning_rate, in a new workdir"
-        )
-
-
-def means(rows: list[dict[str, jax.Array]]) -> dict[str, float]:
-    """Means of scalars that were logged."""
-    rows = jax.device_get(rows)
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

@@ -22,11 +22,11 @@ from entropy_rl.parallel import processes, sharding
 from entropy_rl.sampling.engine import generate
 from entropy_rl.training import collect, learner, objectives
 from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.loop import averaged, taught
 from entropy_rl.training.rollouts import Batch, Rollout
 from experiments.lib import build, checks
 from experiments.rl import parts
-from experiments.studies.pairs import Rows, batches, finite, means, pair_weight, preferences, questions
-from experiments.train_rl import Collector
+from experiments.studies.pairs import Rows, batches, pair_weight, preferences, questions
 
 
 def check(config: ConfigDict) -> None:
@@ -37,12 +37,12 @@ def check(config: ConfigDict) -> None:
     )
 
 
-class Judge(Collector):
+class Judge(collect.Collector):
     """Step -> rollout, with rewards of a model that it trains when it is made, or finds."""
 
     def __init__(self, workdir: Path, config: ConfigDict, p: parts.Parts, key: jax.Array):
-        super().__init__(config, p, key)
-        self._config = config
+        super().__init__(**p.sampling, key=key)
+        self._config, self._p = config, p
         self._model = Transformer(dataclasses.replace(p.model.config, head="value"))
         score = last_values(self._model)
         self._reward = jax.jit(lambda *args: score(*args)["reward"].sum(axis=1))
@@ -82,9 +82,9 @@ class Judge(Collector):
                 return restored[1].params
             prompts, branches = questions(config, p.task, p.model, p.mesh, policy, 0)
             cut = max(1, round((1 - c.held_out) * len(prompts)))
-            taught, row = preferences(config, p.task, prompts[:cut], branches[:cut])
+            train, row = preferences(config, p.task, prompts[:cut], branches[:cut])
             held, _ = preferences(config, p.task, prompts[cut:], branches[cut:])
-            if not len(taught["margin"]):
+            if not len(train["margin"]):
                 raise InputError(
                     f"no branch is as sure as branches.threshold={config.branches.threshold}, so there is no pair for "
                     "a reward model: lower it, or raise questions"
@@ -93,13 +93,14 @@ class Judge(Collector):
             objective = objectives.preference(score, loss, "reward")
             how = {"microbatches": c.microbatches, "together": 2, "record": objectives.preference_record}
             update = learner.make_update(objective, tx, **how)
-            place, said = partial(processes.place, sharding=sharding.rows(p.mesh)), []
-            for some in batches(taught, c.updates, c.batch, np.random.default_rng((config.seed, 1))):
-                batch = jax.tree.map(place, Batch(**some, weight=pair_weight(some["mask"])))
-                state, logged = update(state, batch, jax.random.key(config.seed), {})
-                said.append(logged)
-            finite(int(state.step), c.updates, "in the reward model", "reward_model.optimizer")
-            last = {f"last/{k}": v for k, v in means(said[-max(1, len(said) // 10) :]).items()}
+            place = partial(processes.place, sharding=sharding.rows(p.mesh))
+            lessons = (
+                jax.tree.map(place, Batch(**some, weight=pair_weight(some["mask"])))
+                for some in batches(train, c.updates, c.batch, np.random.default_rng((config.seed, 1)))
+            )
+            how = {"where": "in the reward model", "remedy": "lower reward_model.optimizer.learning_rate"}
+            state, logged = taught(update, state, lessons, jax.random.key(config.seed), **how)
+            last = {f"last/{k}": v for k, v in averaged(logged[-max(1, len(logged) // 10) :]).items()}
             about = row | last | self._held_out(state.params, held)
             (workdir / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n")
             print(f"reward model: {row['pairs/count']:.0f} pairs, held-out accuracy {about['held_out/accuracy']:.3f}")

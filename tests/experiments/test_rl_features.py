@@ -1,7 +1,5 @@
 """What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -10,10 +8,12 @@ from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
 from entropy_rl.training import collect
+from entropy_rl.training import step as rl_step
 from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.state import loaded, saved
 from experiments import train_rl
 from experiments.lib import launch
-from experiments.rl import diversity, learn, parts, states
+from experiments.rl import diversity, parts
 
 FEATURES = {
     "reference_in_loss": {"kl.coef.args.value": 0.5, "kl.reset_every": 3},
@@ -64,8 +64,8 @@ def get(name, **more):
 
 def final(folder, config):
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        step, tree, meta = checkpoints.restore_latest(states.saved(states.abstract(parts.make(config))))
-    return step, states.loaded(tree), meta
+        step, tree, meta = checkpoints.restore_latest(saved(parts.abstract(parts.make(config))))
+    return step, loaded(tree), meta
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +92,13 @@ def test_resumes_bitwise(straight, tmp_path, monkeypatch, name):
     """
     config, folder, want = straight(name)
 
-    def stopped(self, params, step, call=train_rl.Collector.__call__):
+    def stopped(self, params, step, call=collect.Collector.__call__):
         if step == 3:
             raise KeyboardInterrupt
         return call(self, params, step)
 
     with monkeypatch.context() as m:
-        m.setattr(train_rl.Collector, "__call__", stopped)
+        m.setattr(collect.Collector, "__call__", stopped)
         with pytest.raises(KeyboardInterrupt):
             train_rl.run(config, str(tmp_path))
     train_rl.run(config, str(tmp_path))
@@ -143,8 +143,8 @@ def test_the_controller_is_obeyed_without_another_program(straight, monkeypatch,
     rows = straight("controller")[2]
     np.testing.assert_allclose([row["update/entropy_coef"] for row in rows], [0.0, 0.01, 0.02, 0.03, 0.04], atol=1e-9)
     made = []
-    call = learn.Learner.__call__
-    monkeypatch.setattr(learn.Learner, "__call__", lambda self, *a: (made.append(self), call(self, *a))[1])
+    call = rl_step.Learner.__call__
+    monkeypatch.setattr(rl_step.Learner, "__call__", lambda self, *a: (made.append(self), call(self, *a))[1])
     train_rl.run(get("controller", steps=3), str(tmp_path))
     assert made[0]._update._cache_size() == 1
 
@@ -192,14 +192,14 @@ def test_diversity_shapes_what_is_learnt_and_nothing_else(monkeypatch):
     """
     key, rollouts = jax.random.key(0), {}
     p = parts.make(get("importance", filter_rounds=9))
-    params = states.first(get("importance"), p).policy.params
+    params = parts.first(get("importance"), p).policy.params
     graph = {"diversity.predicate": {"name": "solution_graph", "args": {}}}
     measured, rewarded = graph | {"diversity.combine.name": "none"}, graph | {"diversity.correct_only": True}
     for name, changes in (("off", {}), ("none", measured), ("rewarded", rewarded)):
         config = get("importance", filter_rounds=9, **changes)
-        made = dataclasses.replace(p, diversity=diversity.shaping(config, p.task))
-        assert (made.diversity is None) == (name == "off")
-        rollouts[name], groups, row = train_rl.Collector(config, made, key)(params, 0)
+        shapes = diversity.shaping(config, p.task)
+        assert (shapes is None) == (name == "off")
+        rollouts[name], groups, row = collect.Collector(**p.sampling | {"diversity": shapes}, key=key)(params, 0)
         assert {r for g in groups for r in g.rewards} == {0.0, 1.0}
         assert ("rollout/diversity" in row) == ("rollout/classes" in row) == (name != "off")
     jax.tree.map(np.testing.assert_array_equal, rollouts["off"], rollouts["none"])

@@ -7,9 +7,9 @@ import pytest
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.state import saved
 from experiments import rlp
 from experiments.lib import launch
-from experiments.rl import states
 
 
 def config(arg="smoke", **changes):
@@ -25,7 +25,7 @@ def last(c, workdir):
     """The state that a run of `c` has left."""
     trainer = {"rlp": rlp.Rlp, "cpt": rlp.Pretraining}[c.objective](c)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
-        return checkpoints.restore_latest(states.saved(trainer.abstract))[1]
+        return checkpoints.restore_latest(saved(trainer.abstract))[1]
 
 
 def test_the_average_begins_at_the_first_step_and_follows_each_update():

@@ -11,10 +11,12 @@ from entropy_rl import files, metrics
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
 from entropy_rl.training import learner
+from entropy_rl.training import step as rl_step
 from entropy_rl.training.checkpoints import Checkpoints, restore_params
+from entropy_rl.training.state import saved as saved_tree
 from experiments import train_rl, train_sft
 from experiments.lib import launch
-from experiments.rl import learn, parts, states
+from experiments.rl import parts
 
 RECORD = {
     *(f"policy/entropy{x}" for x in ("", "_sequence", "_std", "_p10", "_p50", "_p80", "_p90", "_p99", "_low")),
@@ -62,7 +64,7 @@ def run(folder, **changes):
 def final(folder, config):
     """Step, state and meta of the latest checkpoint."""
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        return checkpoints.restore_latest(states.saved(states.abstract(parts.make(config))))
+        return checkpoints.restore_latest(saved_tree(parts.abstract(parts.make(config))))
 
 
 BASE = {"rollout.prompts": 4, "rollout.samples": 4, "optimizer.learning_rate": 0.02}
@@ -170,13 +172,13 @@ def test_it_starts_from_another_runs_policy(tmp_path, imitated):
 
 def poisoned(monkeypatch, at):
     """An infinite advantage in the mini-batch number `at` of the run."""
-    count, split = itertools.count(), learn.minibatches
+    count, split = itertools.count(), rl_step.minibatches
 
     def minibatches(*args, **kwargs):
         for batch in split(*args, **kwargs):
             yield batch.replace(advantage=batch.advantage + np.inf) if next(count) == at else batch
 
-    monkeypatch.setattr(learn, "minibatches", minibatches)
+    monkeypatch.setattr(rl_step, "minibatches", minibatches)
 
 
 @pytest.mark.parametrize("updates, at, saved", [(1, 3, 3), (1, 0, 0), (2, 7, 2)])

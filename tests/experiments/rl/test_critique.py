@@ -12,9 +12,10 @@ from entropy_rl.methods.critique import dataset, oracle
 from entropy_rl.methods.critique.sentences import Critique, parse
 from entropy_rl.tasks import countdown
 from entropy_rl.training.rollouts import Rollout
+from entropy_rl.training.step import Learner
 from experiments import critique_scores, make_critiques, train_rl, train_sft
 from experiments.lib import launch
-from experiments.rl import learn, parts, states
+from experiments.rl import parts
 
 
 def config(name, **changes):
@@ -203,6 +204,6 @@ def test_the_entropy_record_is_of_own_samples():
         truncated=np.zeros(rows, bool),
         refined=refined,
     )
-    _, updates, row, _ = learn.Learner(c, p, jax.random.key(0))(states.first(c, p), rollout, 0)
+    _, updates, row, _ = Learner(**p.learning, key=jax.random.key(0))(parts.first(c, p), rollout, 0)
     assert row["policy/entropy"] == row["policy/entropy_sequence"] == 0.5 and row["policy/entropy_refined"] == 2.0
     assert float(updates[0]["policy/refined_fraction"]) == 0.5

@@ -1,0 +1,175 @@
+"""The training loop: goes on from the latest checkpoint, evaluates, checks that updates are finite, writes, saves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+
+from entropy_rl.errors import InputError
+from entropy_rl.metrics import Writer
+from entropy_rl.parallel import processes
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.learner import Metrics, TrainState, Update
+from entropy_rl.training.rollouts import Batch
+
+FINITE = "update/finite"
+REMEDY = "lower optimizer.learning_rate"
+UNSEEN = SimpleNamespace(update=lambda: None, note=lambda values: None)  # a progress that nobody sees
+
+
+def loop(
+    workdir: Path,
+    learn: Callable[[Writer, int, Any, Any], tuple[Any, Mapping[str, Any] | None]],
+    *,
+    steps: int,
+    abstract: Any,
+    first: Callable[[], Any],
+    evaluate: Callable[[Writer, int, Any, bool], None],
+    keep: int,
+    collect: Callable[[Writer, int, Any], Any] | None = None,
+    pack: Callable[[Any], tuple[Any, dict]] = lambda state: (state, {}),
+    unpack: Callable[[Any, dict], Any] = lambda tree, meta: tree,
+    observe: Callable[[int, dict[str, float]], None] | None = None,
+    checkpoint_every: int = 1,
+    eval_every: int | None = None,
+    log_every: int = 1,
+    numbered_from: int = 0,
+    single_update: bool = False,
+    remedy: str = REMEDY,
+    progress: Callable[[int, int], Any] | None = None,
+    shown: Mapping[str, str] | None = None,
+) -> None:
+    """Runs the steps that are left, each in this order: checkpoint, evaluation, `collect`, `learn`.
+
+    Args:
+      workdir: of the run.
+      learn: (writer, step, state, what `collect` gave) -> (state, row). A value of the row is a scalar, or a list of
+        scalars, one an update, whose mean is logged; on a device or not. None: nothing is checked or logged.
+      steps: in all.
+      abstract: shapes of the tree that a checkpoint holds.
+      first: gives the state of a run without a checkpoint.
+      evaluate: (writer, step, state, whether it is the last), before every `eval_every`-th step and at the end.
+      keep: latest checkpoints that are kept.
+      collect: (writer, step, state) -> data for `learn`. With it a row is fetched only after the next step's data are
+        there, so that the host does not wait for the update. Where it raises InputError, the state is saved first.
+      pack, unpack: state -> (tree, json for the checkpoint), and the inverse.
+      observe: (step, row), after a row is written.
+      checkpoint_every: steps between checkpoints; one more is saved at the end.
+      eval_every: steps between evaluations; None: only the one at the end.
+      log_every: steps between rows that are written, as is that of the last step.
+      numbered_from: 0: checkpoint n is the state before step n. 1: that after step n, and the last evaluation is that
+        of the last step (where step 0 is the start, as in rounds).
+      single_update: a step is one update, so one that is not finite left the state as it was: it is saved.
+      remedy: of the message where an update is not finite.
+      progress: (steps, start) -> a context manager with `update()` and `note({name: number})`.
+      shown: names and keys of a row's numbers that it notes.
+
+    Raises:
+      InputError: `update/finite` of a row is below 1, or what the functions raise.
+    """
+    with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
+        restored = checkpoints.restore_latest(abstract)
+        start = restored[0] + numbered_from if restored else 0
+        if start == steps:
+            return
+        state = unpack(*restored[1:]) if restored else first()
+        del restored
+        checked = start
+
+        def save(step):
+            writer.flush()
+            checkpoints.save(step - numbered_from, *pack(state))
+
+        def finish(step, row):
+            """Checks a row once its numbers are there, and writes it."""
+            nonlocal checked
+            if row is None:
+                bar.update()
+                return
+            row = {k: float(np.mean(v)) for k, v in processes.fetch(dict(row)).items()}
+            if row.get(FINITE, 1.0) < 1:
+                if single_update:
+                    save(step)
+                since = " or since the row before" if checked < step else ""
+                raise not_finite(f"at step {step}{since} (loss {row['update/loss']})", remedy)
+            checked = step + 1
+            if checked % log_every == 0 or checked == steps:
+                writer.scalars(step, row)
+                bar.note({name: row[key] for name, key in (shown or {}).items()})
+            bar.update()
+            if observe:
+                observe(step, row)
+
+        shows = progress(steps, start) if progress else contextlib.nullcontext(UNSEEN)
+        with Writer.resume(workdir, start) as writer, shows as bar:
+            pending = data = None
+            for step in range(start, steps):
+                at_checkpoint = step > start and step % checkpoint_every == 0
+                at_eval = eval_every and step % eval_every == 0
+                if pending and (at_checkpoint or at_eval):
+                    pending = finish(*pending)
+                if at_checkpoint:
+                    save(step)
+                if at_eval:
+                    evaluate(writer, step, state, False)
+                if collect:
+                    try:
+                        data = collect(writer, step, state)
+                    except InputError:
+                        pending = finish(*pending) if pending else None
+                        save(step)
+                        raise
+                if pending:
+                    pending = finish(*pending)
+                state, row = learn(writer, step, state, data)
+                data = None
+                pending = (step, row) if collect else finish(step, row)
+            if pending:
+                finish(*pending)
+            evaluate(writer, steps - numbered_from, state, True)
+            save(steps)
+
+
+def taught(
+    update: Update, state: TrainState, batches: Iterable[Batch], key: jax.Array, *, where: str, remedy: str = REMEDY
+) -> tuple[TrainState, list[Metrics]]:
+    """(state after an update on each of the batches, the metrics of each).
+
+    Raises:
+      InputError: an update was not applied, as its loss or gradient was not finite; `where` tells of what.
+    """
+    before, rows = int(state.step), []
+    for batch in batches:
+        state, row = update(state, batch, key, {})
+        rows.append(row)
+    applied = int(state.step) - before
+    if applied < len(rows):
+        raise not_finite(f"{where} ({len(rows) - applied} of {len(rows)} updates)", remedy)
+    return state, rows
+
+
+def passes(rows: int, *, count: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """`count` batches of `size` of the numbers below `rows`, in passes of random order that follow each other."""
+    order = np.zeros(0, int)
+    for _ in range(count):
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(rows)])
+        yield order[:size]
+        order = order[size:]
+
+
+def averaged(rows: list[Metrics]) -> dict[str, float]:
+    """Means of the metrics of several updates."""
+    rows = processes.fetch(rows)
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def not_finite(where: str, remedy: str) -> InputError:
+    """The error of an update that is not finite."""
+    return InputError(f"loss or gradient is not finite {where}: {remedy}, in a new workdir")

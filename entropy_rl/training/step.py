@@ -1,0 +1,271 @@
+"""One step of RL: `collect.Collector` samples a rollout, `Learner` takes the state to the next, `Change` measures it.
+
+Plain keyword arguments, no config: docs/training_step.md has a step of GRPO in twenty lines.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from entropy_rl.advantages import at_last_token, shape_by_entropy
+from entropy_rl.entropy import record as entropy
+from entropy_rl.entropy.controllers import Controller, constant
+from entropy_rl.errors import InputError, lookup
+from entropy_rl.losses.kl import KL
+from entropy_rl.masking import masked_mean
+from entropy_rl.models.logprobs import choice_logits
+from entropy_rl.models.scoring import Score
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.parallel import processes, sharding
+from entropy_rl.training import learner, objectives
+from entropy_rl.training.rollouts import Rollout, Weight, minibatches
+from entropy_rl.training.state import Critic, State
+
+
+class Learner:
+    """The learning half of a step: scores, advantages, the entropy record, coefficients, updates.
+
+    Attributes:
+      control: states of the controllers, by the name of their coefficient ("entropy", "kl"); json, to be put into
+        checkpoints and back.
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        tx: optax.GradientTransformation,
+        *,
+        loss: Callable,
+        weight: Weight,
+        key: jax.Array,
+        advantage: Callable | None = None,
+        critic: Critic | None = None,
+        mesh: jax.sharding.Mesh | None = None,
+        seed: int = 0,
+        schedule: optax.Schedule | None = None,
+        updates: int = 1,
+        epochs: int = 1,
+        microbatches: int = 1,
+        together: int = 1,
+        entropy_coef: Controller | None = None,
+        kl_coef: Controller | None = None,
+        kl_estimator: str = "k3",
+        kl_place: str = "loss",
+        reference: bool = False,
+        reference_every: int = 0,
+        importance_cap: float = 0.0,
+        current_weight: bool = False,
+        entropy_alpha: float = 0.0,
+        entropy_kappa: float = 2.0,
+        decisions: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
+    ):
+        """Binds the algorithm; nothing is compiled before the first step.
+
+        Args:
+          score: of the policy's tokens (models/scoring.token_scores).
+          tx: the policy's optimiser.
+          loss: a row of losses/policy.POLICY_LOSSES with its hyper-parameters bound.
+          weight: of tokens in a mini-batch (losses/weights.compose).
+          key: random key of losses that draw.
+          advantage: a row of advantages.ADVANTAGES with its hyper-parameters bound, (reward f32[B], group i32[B]) ->
+            f32[B] or f32[B, T]; it gets `mask` where its signature names it. None: the critic's.
+          critic: a value model and what makes advantages of its values.
+          mesh: over which rows are spread; None: all devices.
+          seed: of the order of mini-batches.
+          schedule: learning rate by number of updates; only logged.
+          updates: mini-batches that a rollout is split into; divides the number of prompts.
+          epochs: passes over a rollout.
+          microbatches: of a mini-batch; less memory, same result.
+          together: rows that stay in one micro-batch, as in learner.make_update.
+          entropy_coef: controller of the coefficient of the entropy bonus; None: 0.
+          kl_coef: controller of the coefficient of the KL to the reference; None: 0.
+          kl_estimator: a row of losses/kl.KL.
+          kl_place: "loss", or "reward": the KL is subtracted from the rewards.
+          reference: whether the state has a reference policy.
+          reference_every: steps after which the reference becomes the policy; 0: never.
+          importance_cap: upper limit of pi_learner / pi_sampler, by which tokens are weighted; 0: no such weights.
+          current_weight: `weight` sees the entropy of the current policy, not of the one that sampled.
+          entropy_alpha, entropy_kappa: of advantages.shape_by_entropy; alpha = 0: no shaping.
+          decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
+
+        Raises:
+          InputError: there is no such estimator or place, or neither or both of advantage and critic are given.
+        """
+        if (advantage is None) == (critic is None):
+            raise InputError("a Learner needs either an advantage or a critic: give one of them")
+        if kl_place not in ("loss", "reward"):
+            raise InputError(f"kl_place={kl_place!r}: give 'loss' or 'reward'")
+        self._kl = lookup(KL, kl_estimator, "KL estimator")
+        mesh = sharding.make_mesh() if mesh is None else mesh
+        self._controllers = {
+            "entropy": entropy_coef or constant(value=0.0),
+            "kl": kl_coef or constant(value=0.0),
+        }
+        self.control = {name: controller.init() for name, controller in self._controllers.items()}
+        self._critic, self._key, self._seed, self._schedule = critic, key, seed, schedule
+        self._updates, self._epochs, self._microbatches = updates, epochs, microbatches
+        self._reference, self._reference_every = reference, reference_every
+        self._in_reward, self._importance_cap, self._decisions = kl_place == "reward", importance_cap, decisions
+        cut = {"microbatches": microbatches, "together": together}
+        self._update = learner.make_update(
+            objectives.policy(score, loss, kl=kl_estimator, weight=weight if current_weight else None),
+            tx,
+            record=objectives.policy_record,
+            **cut,
+        )
+        if critic:
+            self._update_critic = learner.make_update(
+                objectives.value(critic.score, clip=critic.clip),
+                critic.tx,
+                record=objectives.value_record,
+                **cut,
+            )
+            self._value = jax.jit(critic.score)
+            self._gae = jax.jit(critic.advantage)
+        else:
+            self._advantage = jax.jit(given(advantage, "mask"))
+        self._weight = jax.jit(weight)
+        self._score = jax.jit(score)
+        self._shape = None
+        if entropy_alpha:
+            self._shape = jax.jit(partial(shape_by_entropy, alpha=entropy_alpha, kappa=entropy_kappa))
+        self._record = jax.jit(entropy.record)
+        self._place = partial(processes.place, sharding=sharding.rows(mesh))
+
+    def __call__(self, state: State, rollout: Rollout, step: int) -> tuple[State, list[dict], dict, np.ndarray]:
+        """Step number `step`.
+
+        Args:
+          state: its policy, critic and optimisers' arrays are donated.
+          rollout: of collect.Collector, or rollouts.pack.
+          step: counts from 0; the order of mini-batches follows from it.
+
+        Returns:
+          (state after the updates, their metrics, what is logged once a step, advantages f32[B, T]).
+        """
+        fields, row = self._scores(state, rollout)
+        distance = np.zeros_like(rollout.sampler_logp)
+        kl_coef = self._coefficient("kl", row.get("policy/ref_kl_rollout", 0.0))
+        if self._reference:
+            row["update/kl_coef"] = kl_coef
+            if self._in_reward:
+                old, ref = rollout.sampler_logp, fields.pop("ref_logp")
+                distance = np.where(rollout.mask, self._kl(old, ref), 0.0)
+        advantage = self._credit(rollout, fields, kl_coef * distance)
+        advantage = (advantage[:, None] if advantage.ndim == 1 else advantage) * rollout.mask
+        if self._shape:
+            advantage = np.asarray(self._shape(advantage, rollout.entropy))
+        decisions = self._decisions and self._decisions(rollout.tokens, rollout.mask)  # None: not known by rule
+        # the law's H is that of own samples; refinements have an entry of their own
+        refined = np.zeros_like(rollout.mask) if rollout.refined is None else rollout.mask & rollout.refined[:, None]
+        own = rollout.mask & ~refined
+        decisions = None if decisions is None else decisions & own
+        row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, own, decisions, rollout.group)
+        if refined.any():
+            row["policy/entropy_refined"] = masked_mean(rollout.entropy, refined)
+        entropy_coef = self._coefficient("entropy", float(row["policy/entropy_sequence"]))
+        coefs = {"entropy": jnp.float32(entropy_coef), "kl": jnp.float32(kl_coef)}
+        row["update/entropy_coef"] = entropy_coef
+        if self._schedule:
+            row["update/learning_rate"] = self._schedule(step * self._updates * self._epochs)
+        policy, critic, updates = state.policy, state.critic, []
+        warm = self._critic and step < self._critic.warmup
+        split = self._updates > 1 or self._epochs > 1
+        for epoch in range(self._epochs):
+            rng = np.random.default_rng((self._seed, step, epoch)) if split else None
+            for batch in minibatches(rollout, advantage, self._weight, count=self._updates, rng=rng, **fields):
+                batch = jax.tree.map(self._place, batch)
+                metrics = {"update/finite": 1.0, "update/loss": 0.0}
+                if not warm:
+                    policy, metrics = self._update(policy, batch, self._key, coefs)
+                if self._critic:
+                    critic, of_critic = self._update_critic(critic, batch, self._key, coefs)
+                    metrics = join(metrics, of_critic)
+                updates.append(metrics)
+        state = State(policy, critic, state.reference)
+        every = self._reference_every
+        if self._reference and every and (step + 1) % every == 0:
+            state = state.replace(reference=jax.tree.map(jnp.copy, policy.params))
+        return state, updates, row, advantage
+
+    def _scores(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays that the algorithm needs besides the sampler's, and what is logged of them."""
+        mask, fields, row = rollout.mask, {}, {}
+        if self._importance_cap:
+            old = self._each(self._score, state.policy.params, rollout)["logp"]
+            gap = np.where(mask, old - rollout.sampler_logp, 0.0)
+            fields |= {"old_logp": old, "importance": np.minimum(np.exp(gap), self._importance_cap)}
+            row["policy/sampler_gap"] = masked_mean(np.abs(gap), mask)
+            row["policy/sampler_gap_max"] = np.abs(gap).max()
+        if self._reference:
+            fields["ref_logp"] = self._each(self._score, state.reference, rollout)["logp"]
+            estimate = KL["k3"](rollout.sampler_logp, fields["ref_logp"])
+            row["policy/ref_kl_rollout"] = float(masked_mean(estimate, mask))
+        if self._critic:
+            fields["value"] = self._each(self._value, state.critic.params, rollout)["value"]
+        return fields, row
+
+    def _each(self, score, params, rollout: Rollout) -> dict[str, np.ndarray]:
+        """Scores of all rows, a micro-batch at a time."""
+        parts = self._updates * self._microbatches
+        rows = [np.split(x, parts) for x in (rollout.tokens, rollout.mask)]
+        done = [processes.fetch(score(params, self._place(t), self._place(m))) for t, m in zip(*rows)]
+        return {k: np.concatenate([d[k] for d in done]) for k in done[0]}
+
+    def _credit(self, rollout: Rollout, fields: dict, penalty: np.ndarray) -> np.ndarray:
+        """Advantages from rewards less a penalty f32[B, T]; a critic's returns are added to `fields`."""
+        if not self._critic:
+            reward = rollout.reward - penalty.sum(axis=1)
+            return np.asarray(self._advantage(reward, rollout.group, rollout.mask))
+        reward = np.asarray(at_last_token(rollout.reward, rollout.mask)) - penalty
+        advantage, target = self._gae(reward, fields["value"], rollout.mask)
+        fields["target"] = np.asarray(target)
+        return np.asarray(advantage)
+
+    def _coefficient(self, name: str, observed: float) -> float:
+        coefficient, self.control[name] = self._controllers[name].step(self.control[name], observed)
+        return coefficient
+
+
+class Change:
+    """What the updates of a step did to the entropy, at the states of some rows, and what theory says of it.
+
+    Args:
+      model: the policy's.
+      rows: at most so many of a rollout's first rows are measured.
+    """
+
+    def __init__(self, model: Transformer, *, rows: int):
+        self._some = slice(0, rows)
+        self._logits = jax.jit(lambda params, tokens: choice_logits(model.apply(params, tokens)[0]))
+        self._measure = jax.jit(entropy.measured_change)
+
+    def before(self, params: Any, rollout: Rollout) -> jax.Array:
+        """To be called before the updates, and what it gives to be given after them."""
+        return self._logits(params, rollout.tokens[self._some])
+
+    def __call__(self, before: jax.Array, params: Any, rollout: Rollout, advantage: np.ndarray) -> dict[str, jax.Array]:
+        """What is logged of the change; `advantage` f32[B, T]."""
+        tokens, mask, advantage = (x[self._some] for x in (rollout.tokens, rollout.mask, advantage))
+        return self._measure(before, self._logits(params, tokens), mask, tokens, advantage)
+
+
+def join(metrics: dict, of_critic: dict) -> dict:
+    """Metrics of an update of the policy and one of the critic; the critic's own update under `critic/`."""
+    renamed = {k.replace("update/", "critic/"): v for k, v in of_critic.items()}
+    return metrics | renamed | {"update/finite": metrics["update/finite"] * of_critic["update/finite"]}
+
+
+def given(function: Callable, name: str) -> Callable:
+    """A function that takes one more argument, and gives it to `function` as `name` if that has such a parameter."""
+    if name in inspect.signature(function).parameters:
+        return lambda *args: function(*args[:-1], **{name: args[-1]})
+    return lambda *args: function(*args[:-1])

@@ -1,0 +1,136 @@
+"""The training loop with a step that only counts: what it calls when, what it saves, what stops it."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entropy_rl import metrics
+from entropy_rl.errors import InputError
+from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.loop import averaged, loop, passes, taught
+
+START = {"count": jnp.zeros((), jnp.int32)}
+
+
+class Run:
+    """A state that counts steps. It logs two updates a step, and notes what it was asked for in `calls`."""
+
+    def __init__(self, folder, bad=None, dead=None, two=False, **how):
+        self.calls, self._bad, self._dead = [], bad, dead
+        more = {"collect": self.collect} if two else {}
+        given = {"steps": 5, "checkpoint_every": 2, "eval_every": 3, "keep": 9} | more | how
+        self.go = lambda: loop(folder, self.learn, evaluate=self.evaluate, abstract=START, first=self.first, **given)
+
+    def first(self):
+        return {"count": jnp.zeros((), jnp.int32)}
+
+    def collect(self, writer, step, state):
+        self.calls.append(f"collect {step}")
+        if step == self._dead:
+            raise InputError("nothing to learn")
+        return step
+
+    def learn(self, writer, step, state, data):
+        assert int(state["count"]) == step
+        self.calls.append(f"learn {step}")
+        finite = jnp.float32(step != self._bad)
+        row = {"update/finite": [1.0, finite], "update/loss": [jnp.float32(step), 0.0], "count": step}
+        return {"count": state["count"] + 1}, row
+
+    def evaluate(self, writer, step, state, last):
+        self.calls.append(f"{'last' if last else 'eval'} {step}")
+
+
+def rows(folder):
+    return [(row["step"], row["update/loss"]) for row in metrics.read(folder).metrics]
+
+
+def saved(folder):
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_what_it_calls_writes_and_saves(tmp_path, two):
+    """Mutations: no checkpoint at the end; an evaluation after the step; the sum of a row's list."""
+    run = Run(tmp_path, two=two)
+    run.go()
+    each = [[f"collect {i}"] * two + [f"learn {i}"] for i in range(5)]
+    assert run.calls == ["eval 0", *each[0], *each[1], *each[2], "eval 3", *each[3], *each[4], "last 5"]
+    assert rows(tmp_path) == [(i, i / 2) for i in range(5)] and saved(tmp_path) == [2, 4, 5]
+    again = Run(tmp_path, two=two)
+    again.go()
+    assert again.calls == [], "it is done"
+
+
+@pytest.mark.parametrize("two, bad", [(False, 3), (True, 3), (True, 4)])
+def test_it_goes_on_and_a_loss_that_is_not_finite_stops_it(tmp_path, two, bad):
+    """Mutations: the bad row written; a start at step 0; no save where a step is one update."""
+    with pytest.raises(InputError, match=rf"^loss or gradient is not finite at step {bad} \(loss .*\): do this, in a"):
+        Run(tmp_path, bad=bad, two=two, remedy="do this").go()
+    good = 2 if bad == 3 else 4
+    assert [step for step, _ in rows(tmp_path)] == list(range(bad)) and max(saved(tmp_path)) == good
+    run = Run(tmp_path, two=two)
+    run.go()
+    assert f"learn {good - 1}" not in run.calls and f"learn {good}" in run.calls
+    assert [step for step, _ in rows(tmp_path)] == list(range(5))
+
+
+def test_a_step_of_one_update_is_saved_before_it_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at step 3"):
+        Run(tmp_path, bad=3, single_update=True).go()
+    assert 3 in saved(tmp_path)
+
+
+def test_data_that_are_not_there_cost_no_step(tmp_path):
+    """Mutation: no save before the error."""
+    with pytest.raises(InputError, match="nothing to learn"):
+        Run(tmp_path, dead=3, two=True, eval_every=None).go()
+    assert len(rows(tmp_path)) == 3 and max(saved(tmp_path)) == 3
+
+
+def test_rounds_are_saved_under_their_own_number(tmp_path):
+    """Checkpoint t is that after round t, and the last evaluation is of the last round."""
+    how = {"steps": 3, "numbered_from": 1, "checkpoint_every": 1, "eval_every": None}
+    run = Run(tmp_path, **how)
+    run.go()
+    assert run.calls == ["learn 0", "learn 1", "learn 2", "last 2"] and saved(tmp_path) == [0, 1, 2]
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        step, state, _ = checkpoints.restore_latest(START)
+    assert step == 2 and int(state["count"]) == 3
+    again = Run(tmp_path, **how | {"steps": 4})
+    again.go()
+    assert again.calls == ["learn 3", "last 3"]
+
+
+def test_rows_are_written_now_and_then_and_checked_always(tmp_path):
+    seen = []
+    Run(tmp_path / "a", log_every=2, observe=lambda step, row: seen.append((step, row["count"]))).go()
+    assert [step for step, _ in rows(tmp_path / "a")] == [1, 3, 4] and seen == [(i, i) for i in range(5)]
+    with pytest.raises(InputError, match="at step 2"):
+        Run(tmp_path / "b", bad=2, log_every=5).go()
+
+
+def test_passes_have_each_row_once():
+    """Mutation: rows drawn with replacement; a pass's rest thrown away."""
+    picks = list(passes(5, count=4, size=3, rng=np.random.default_rng(0)))
+    every = np.concatenate(picks)
+    assert [len(p) for p in picks] == [3] * 4 and sorted(every[:5]) == sorted(every[5:10]) == list(range(5))
+
+
+def test_updates_that_were_not_applied_are_an_error():
+    """Mutation: the number of updates not compared."""
+
+    class Counted:
+        step = 7
+
+    def update(state, batch, key, coefs):
+        new = Counted()
+        new.step = state.step + batch
+        return new, {"x": np.float32(batch)}
+
+    state, logged = taught(update, Counted(), [1, 1, 1], None, where="in round 2")
+    assert state.step == 10 and averaged([*logged, {"x": np.float32(3)}]) == {"x": 1.5}
+    with pytest.raises(
+        InputError, match=r"not finite in round 2 \(1 of 3 updates\): lower optimizer.learning_rate, in"
+    ):
+        taught(update, Counted(), [1, 0, 1], None, where="in round 2")
