@@ -8,8 +8,9 @@ import importlib
 MODULES = {
     "checkpoints": "Checkpoints",
     "collect": "Collector Group",
-    "learner": "TrainState abstract_state init_state make_optimizer make_schedule make_update",
+    "learner": "TrainState abstract_state init_state make_update",
     "loop": "taught",
+    "optimizer": "make_optimizer make_schedule",
     "rollouts": "Batch Rollout minibatches pack",
     "state": "Critic State first_state",
     "step": "Change Learner",
