@@ -31,10 +31,10 @@ from entropy_rl.methods.confidence import calibration
 from entropy_rl.methods.confidence.cot_decoding import Branch, aggregate, branch, most_confident, read
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate
-from entropy_rl.training import learner, optimizer
 from entropy_rl.training.collect import verify_all
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import BATCH
+from experiments.lib.policies import load_policy
 
 ROWS, SUMMARY = "calibration.jsonl", "calibration.json"
 
@@ -48,9 +48,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "k", "bins")
     checks.seed(config)
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
-    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
-    state = learner.init_state(model, optimizer.make_optimizer(lambda _: 0.0), mesh, jax.random.key(config.seed))
-    params = build.initial_params(config.init, state) if config.init is not None else state.params
+    mesh = build.mesh(config)
+    model, params = load_policy(config, config.init, mesh, task.tokenizer.vocab_size)
     folder = launch.open_workdir(config, workdir)
     look = Look(config, task, model, params, mesh)
     rows: list[dict[str, Any]] = []

@@ -10,9 +10,7 @@ that it is (Qwen3, Qwen2 or Llama), without a tokenizer.
 
 from __future__ import annotations
 
-import json
 import os
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,10 +18,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import families, hf, lora
-from entropy_rl.training import learner
-from entropy_rl.training.checkpoints import restore_params
-from experiments.lib import build, checks, launch
+from entropy_rl.models import families, hf
+from experiments.lib import build, checks, launch, policies
+from experiments.lib.policies import load_policy
 
 FOLDER = "model"
 
@@ -57,23 +54,18 @@ def once(source: str | os.PathLike, folder: Path, config: ConfigDict) -> None:
 
 def trained(source: str | os.PathLike) -> ConfigDict:
     """The config of the run in the workdir `source`."""
-    try:
-        return ConfigDict(json.loads((Path(source) / "config.json").read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"config.source={source} holds no readable config.json: give the --workdir of a run") from e
+    config = policies.trained(source, "source")
+    if config is None:
+        raise InputError(f"config.source={source} holds no readable config.json: give the --workdir of a run")
+    return config
 
 
 def export(source: str | os.PathLike, folder: Path, *, dtype: str | None, shard_bytes: int) -> Path:
     """Writes the policy of the run in the workdir `source` to `folder`; see hf.save."""
     config = trained(source)
     like = config.model.get("path")
-    model = build.model(config, build.tokenizer(like).vocab_size if like else build.task(config).tokenizer.vocab_size)
-    adaptation, mesh = build.adaptation(config, model), build.mesh(config)
-    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
-    abstract = learner.abstract_state(model, tx, mesh, adaptation.adapt).params
-    params = restore_params(source, abstract)
-    if adaptation.scale is not None:
-        params = jax.jit(partial(lora.merge, scale=adaptation.scale))(params)
+    vocab_size = (build.tokenizer(like) if like else build.task(config).tokenizer).vocab_size
+    model, params = load_policy(config, source, build.mesh(config), vocab_size, key="source")
     if dtype is not None:
         params = jax.tree.map(lambda x: x.astype(jnp.dtype(families.DTYPES[dtype])), params)
     hf.save(folder, model, params, like=like, shard_bytes=shard_bytes)

@@ -24,8 +24,8 @@ from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods.critique import oracle, refine
 from entropy_rl.methods.critique.sentences import Critique, ask_refinement, limit, write
 from entropy_rl.sampling import warp
-from entropy_rl.training import learner
 from experiments.lib import build, checks, launch
+from experiments.lib.policies import load_policy
 from experiments.rl import critique
 
 
@@ -38,11 +38,9 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
-    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
-    state = learner.init_state(model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
-    params = build.initial_params(config.init, state) if config.init is not None else state.params
-    path = config.critique.model
-    judge = critique.critique_model(config, path, task, mesh) if path is not None else None
+    mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
+    model, params = load_policy(config, config.init, mesh, vocab_size)
+    judge = load_policy(config, path, mesh, vocab_size, key="critique.model") if path is not None else None
     workdir = launch.open_workdir(config, workdir)
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "mesh": mesh}
@@ -63,7 +61,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     said = None
     if judge is not None:
-        ask = critique.judging(config, task, judge[0], mesh)
+        ask = critique.critique_sampler(config, task, judge[0], mesh)
         said, completions = ask(judge[1], tried, next(keys))
         out["critique"] = {k: bounds(v) for k, v in agreement(said, truth).items()}
         out["critique"]["tokens"] = float(np.mean([len(c.tokens) for c in completions]))

@@ -39,10 +39,12 @@ from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.methods.budget import budget
 from entropy_rl.methods.critique import test_time
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from entropy_rl.training import checkpoints, learner
+from entropy_rl.training import checkpoints
 from experiments.lib import build, checks, launch
+from experiments.lib.policies import load_policy
 from experiments.studies import dual_matrix, dual_page
 
 START = "start"  # the name of the policy of config.init
@@ -50,7 +52,7 @@ NEAR = 5  # steps before a checkpoint over which its training entropy is a mean
 
 
 class Meter:
-    """Parameters -> what budgets do; making it finds what is wrong with the config."""
+    """A policy -> what budgets do; making it finds what is wrong with the config."""
 
     def __init__(self, config: ConfigDict):
         checks.positive(config, "eval.problems", "rollout.slots", "rollout.temperature", "rounds")
@@ -60,29 +62,23 @@ class Meter:
         checks.one_of(config, "vote", ("solution", "answer"))
         self.config = config
         self.task = build.task(config, split=config.eval.split, size=config.eval.problems)
-        self._model, self._mesh = build.model(config, self.task.tokenizer.vocab_size), build.mesh(config)
+        self._mesh = build.mesh(config)
         self._word = self.task.tokenizer.encode(config.word)
         self._exact = tuple(config.exact)
         if not self._word or not all(isinstance(n, int) and n > 0 for n in self._exact):
             raise InputError(
                 f"config.word={config.word!r}, config.exact={self._exact}: give a word, and budgets above 0"
             )
-        tx = build.optimizer(config, 1)[0]
-        self.state = learner.init_state(self._model, tx, self._mesh, jax.random.key(config.seed))
+        vocab_size = self.task.tokenizer.vocab_size
+        self.policy = partial(load_policy, config, mesh=self._mesh, vocab_size=vocab_size)  # (path, step=, key=)
 
-    def restored(self, path: str | None, step: int | None) -> Any:
-        """Parameters of a checkpoint; of the latest without a step, random ones without a path."""
-        if path is None:
-            return self.state.params
-        return build.initial_params(path, self.state, "runs", step)
-
-    def __call__(self, params: Any) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    def __call__(self, model: Transformer, params: Any) -> dict[str, dict[str, dict[str, np.ndarray]]]:
         """{way: {budget: {measure: f[P]}}}."""
         c, task = self.config, self.task
         how = {"slots": c.rollout.slots, "mesh": self._mesh}
         begin, *keys = jax.random.split(jax.random.key(c.seed), 2 + len(self._exact))
         groups = attempt_all(
-            *(self._model, params, task, begin),
+            *(model, params, task, begin),
             samples=c.chains,
             max_new=task.response_length,
             prompt_length=task.prompt_length,
@@ -92,7 +88,7 @@ class Meter:
         prompts = [g.prompt for g in groups for _ in g.texts]
         first = [done for g in groups for done in g.completions]
         eos = task.tokenizer.eos_ids
-        say = budget.sampler(self._model, params, eos, temperature=c.rollout.temperature, **how)
+        say = budget.sampler(model, params, eos, temperature=c.rollout.temperature, **how)
         sizes = {"prompt_length": task.prompt_length, "response_length": task.response_length}
         problems = [g.problem for g in groups for _ in g.texts]
         lengths = lambda done: np.array([len(d.tokens) for d in done], float)  # noqa: E731
@@ -194,7 +190,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     for name, step, path, at in todo:
         file = points / f"{name},step={step}.json"
         if not file.exists():
-            ways = meter(meter.restored(path, at))
+            ways = meter(*meter.policy(path, step=at, key="init" if name == START else "runs"))
             row = {"run": name, "step": step, "ways": plain(ways)}
             files.write(file, json.dumps(row))
             print(f"{file.stem}: accuracy {np.mean(row['ways']['plain']['0']['accuracy']):.3f}", flush=True)

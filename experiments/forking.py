@@ -32,7 +32,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from entropy_rl import files
@@ -42,11 +41,12 @@ from entropy_rl.laws import paired
 from entropy_rl.losses.weights import top_entropy
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.sampling import warp
-from entropy_rl.training import checkpoints, collect, learner
+from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.rollouts import Rollout
 from experiments import compare
 from experiments.lib import build, checks, launch
 from experiments.lib.markdown import span
+from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
 FILE = "forking"
@@ -136,9 +136,14 @@ def table(
 def policies(paths: list[Path], look) -> dict[str, dict[str, Any]]:
     """{step: means over the runs of what `look(path, step)` says}, of the checkpoints that all runs have."""
     there = sorted(set.intersection(*(set(checkpoints.steps(path)) for path in paths))) if paths else []
-    if there and all(json.loads((path / "config.json").read_text())["config"].get("init") for path in paths):
+    if there and all(began(json.loads((path / "config.json").read_text())["config"]) for path in paths):
         there = [0, *there]
     return {str(step): mean([look(path, step) for path in paths]) for step in there}
+
+
+def began(config: dict[str, Any]) -> bool:
+    """Whether a run started from another's policy or from a folder's, and not from random weights."""
+    return bool(config.get("init") or config["model"].get("path"))
 
 
 def policy(
@@ -158,18 +163,17 @@ def policy(
     `known` keeps what was said of starts, which runs of one seed share.
     """
     config = ConfigDict(json.loads((path / "config.json").read_text())["config"])
-    about = (config.init, config.seed)
+    about = (config.init, config.model.get("path"), config.seed)
     if step == 0 and known is not None:
         if about not in known:
             more = {"samples": samples, "shares": shares, "top": top, "seed": seed}
             known[about] = policy(path, 0, split=split, problems=problems, **more)
         return known[about]
     task = build.task(config, split=split, size=problems)
-    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
-    key = jax.random.key(seed)
-    state = learner.init_state(model, optax.identity(), mesh, key)
-    start = build.initial_params(config.init, state) if config.init else state.params
-    params = build.initial_params(path, state, "runs", step) if step else start
+    mesh, key = build.mesh(config), jax.random.key(seed)
+    load = functools.partial(load_policy, config, mesh=mesh, vocab_size=task.tokenizer.vocab_size)
+    start = load(config.init or None)
+    model, params = load(path, step=step, key="runs") if step else start
     groups = attempt_all(
         model,
         params,
@@ -185,7 +189,7 @@ def policy(
     )
     length = task.prompt_length + task.response_length
     rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
-    base = scores(model, start, rollout, BATCH * samples) if step else rollout.entropy
+    base = scores(*start, rollout, BATCH * samples) if step else rollout.entropy
     decisions = task.decisions(rollout.tokens, rollout.mask)
     level = np.repeat([g.problem.level for g in groups], samples)
     return describe(rollout.mask, rollout.entropy, base, decisions, level, shares, top)

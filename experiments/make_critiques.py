@@ -33,9 +33,9 @@ from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import dataset, flaws, oracle, refine
 from entropy_rl.methods.critique.sentences import LEVELS, ask_refinement, limit, parse, write
 from entropy_rl.sampling import warp
-from entropy_rl.training import learner
 from entropy_rl.training.collect import Group, attempt
 from experiments.lib import build, checks, launch
+from experiments.lib.policies import Policy, load_policy
 from experiments.rl import critique
 
 Flawed = tuple[Problem, str, str]  # problem, attempt, stage
@@ -71,20 +71,17 @@ class Maker:
             raise InputError("config.annotators is empty: name at least one, such as 'oracle'")
         self.counts: collections.Counter[str] = collections.Counter()
         self._config, self._task = config, build.task(config, split="train")
-        self._model, mesh = build.model(config, self._task.tokenizer.vocab_size), build.mesh(config)
-        state = learner.init_state(self._model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
-        self._params = build.initial_params(config.init, state) if config.init is not None else state.params
-        others = [build.initial_params(path, state, key="generators") for path in config.generators]
-        self._policies = [self._params, *others]
+        mesh = build.mesh(config)
+        load = partial(load_policy, config, mesh=mesh, vocab_size=self._task.tokenizer.vocab_size)
+        self._policy = load(config.init)
+        self._policies = [self._policy, *(load(path, key="generators") for path in config.generators)]
         self._annotators: dict[str, Any] = {}
         for name in config.annotators:
             if name == "oracle":
                 self._annotators[name] = None
                 continue
-            judge, params = self._model, self._params
-            if name != "self":
-                judge, params = critique.critique_model(config, name, self._task, mesh, key="annotators")
-            self._annotators[name] = partial(critique.judging(config, self._task, judge, mesh), params)
+            judge, params = self._policy if name == "self" else load(name, key="annotators")
+            self._annotators[name] = partial(critique.critique_sampler(config, self._task, judge, mesh), params)
         self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
 
@@ -93,8 +90,8 @@ class Maker:
         c = self._config
         problems = [self._task[c.first + i] for i in range(c.problems)]
         seen: dict[tuple[str, str], Flawed] = {}
-        for params in self._policies:
-            for found in self._flawed(params, problems):
+        for policy in self._policies:
+            for found in self._flawed(policy, problems):
                 self.counts[f"{found[2]}/attempts"] += 1
                 seen.setdefault((found[0].id, found[1]), found)
         rows = self._annotate(list(seen.values()))
@@ -104,11 +101,11 @@ class Maker:
             rows = [rows[i] for i in np.sort(self._rng.permutation(len(rows))[: c.most])]
         return rows
 
-    def _flawed(self, params: Any, problems: list[Problem]) -> Iterator[Flawed]:
+    def _flawed(self, policy: Policy, problems: list[Problem]) -> Iterator[Flawed]:
         """Stage 1 with one policy."""
         c, task = self._config, self._task
         groups = attempt(
-            *(self._model, params, task, problems, self._next()),
+            *(*policy, task, problems, self._next()),
             samples=c.samples,
             max_new=task.response_length,
             prompt_length=task.prompt_length,
@@ -120,7 +117,7 @@ class Maker:
         for stage, temperature in (("rg2", c.resample.temperature), ("rg3", c.rollout.temperature)):
             some = [(p, prefix + " ;" * bool(prefix)) for s, p, prefix in starts if s == stage]
             texts, _ = refine.respond(
-                *(self._model, params, task.tokenizer, [f"{p.prompt} {prefix}" for p, prefix in some], self._next()),
+                *(*policy, task.tokenizer, [f"{p.prompt} {prefix}" for p, prefix in some], self._next()),
                 max_new=task.response_length,
                 prompt_length=task.prompt_length + task.response_length,
                 warp=partial(warp.temperature, value=temperature),
@@ -177,7 +174,7 @@ class Maker:
             for _ in range(c.filter.tries)
         ]
         texts, _ = refine.respond(
-            *(self._model, self._params, task.tokenizer, prompts, self._next()),
+            *(*self._policy, task.tokenizer, prompts, self._next()),
             max_new=task.response_length,
             prompt_length=None,
             **self._how,

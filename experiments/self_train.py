@@ -83,7 +83,7 @@ class SelfTraining:
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the rows of an update (batch)", config.batch)
         tx, _ = build.optimizer(config, config.updates)
-        self._talk = critique.talk(config, task, self._model, mesh, config.temperature)
+        self._critique = critique.critique_step(config, task, self._model, mesh, config.temperature)
         self._pool = [task[i] for i in range(config.pool)]
         self._original = critique.make_lessons(config, task) if config.lessons.path is not None else task
         self.evaluator = Evaluator(config, self._model, mesh)
@@ -131,14 +131,15 @@ class SelfTraining:
             "rollout/tokens": float(sum(len(a.tokens) for a in attempts)),
             "rollout/truncated": float(np.mean([a.truncated for a in attempts])),
         }
-        if self._talk and tried:
-            said, logged = self._talk.criticise(params, tried, np.random.default_rng((c.seed, number)), to_criticise)
+        if self._critique and tried:
+            rng = np.random.default_rng((c.seed, number))
+            said, logged = self._critique.criticise(params, tried, rng, to_criticise)
             asked = [
                 t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
                 for t, s in zip(tried, said)
             ]
             repeated = [prompt for prompt in asked for _ in range(c.refine.samples)]
-            texts, completions = self._talk.answer(params, repeated, to_refine)
+            texts, completions = self._critique.answer(params, repeated, to_refine)
             rewards = [
                 0.0 if made.truncated else self._task.verify(tried[i // c.refine.samples].problem, text)
                 for i, (text, made) in enumerate(zip(texts, completions))

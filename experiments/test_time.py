@@ -38,8 +38,8 @@ from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods.critique import refine, test_time
 from entropy_rl.methods.critique.sentences import ask_refinement, limit, parse, write
 from entropy_rl.sampling import warp
-from entropy_rl.training import learner
 from experiments.lib import build, checks, launch
+from experiments.lib.policies import load_policy
 from experiments.rl import critique
 
 SOURCES = ("learned", "self", "oracle", "random", "none")
@@ -88,14 +88,13 @@ class Tester:
         checks.one_of(config, "vote", ("solution", "answer"))
         self.config, self.source = config, config.critique.source
         self.task = build.task(config, split=config.eval.split, size=config.eval.problems)
-        self._model, mesh = build.model(config, self.task.tokenizer.vocab_size), build.mesh(config)
         critique.check(config, self.task)
-        state = learner.init_state(self._model, build.optimizer(config, 1)[0], mesh, jax.random.key(config.seed))
-        self._params = build.initial_params(config.init, state) if config.init is not None else state.params
-        judge, params = self._model, self._params
+        mesh = build.mesh(config)
+        load = partial(load_policy, config, mesh=mesh, vocab_size=self.task.tokenizer.vocab_size)
+        judge, params = self._model, self._params = load(config.init)
         if self.source == "learned":
-            judge, params = critique.critique_model(config, config.critique.model, self.task, mesh)
-        self._ask = partial(critique.judging(config, self.task, judge, mesh), params)
+            judge, params = load(config.critique.model, key="critique.model")
+        self._ask = partial(critique.critique_sampler(config, self.task, judge, mesh), params)
         self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._how |= {"warp": partial(warp.temperature, value=config.rollout.temperature)}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)

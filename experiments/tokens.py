@@ -36,7 +36,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from entropy_rl import files
@@ -46,10 +45,11 @@ from entropy_rl.entropy import record as entropy
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.losses.weights import top_entropy
 from entropy_rl.sampling import warp
-from entropy_rl.training import collect, learner
+from entropy_rl.training import collect
 from entropy_rl.training.rollouts import Rollout
 from entropy_rl.training.step import given
 from experiments.lib import build, checks, launch
+from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time
 FILE = "tokens.json"
@@ -70,7 +70,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     checks.require(config, "a share of the tokens, from 0.0001 to 1", lambda x: 1e-4 <= x <= 1, "top")
     checks.seed(config)
     task = build.task(config, split=config.split, size=r.prompts)
-    model, mesh = build.model(config, task.tokenizer.vocab_size), build.mesh(config)
+    mesh = build.mesh(config)
     for size in {min(r.prompts, BATCH), r.prompts % BATCH or BATCH}:
         checks.rows(mesh, "the slots (rollout.slots, or prompts * samples)", min(r.slots, size * r.samples))
     row = np.zeros(2, np.float32)
@@ -79,8 +79,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data={"mask": mask})
     advantage = jax.jit(given(advantage, "mask"))
     key = jax.random.key(config.seed)
-    state = learner.init_state(model, optax.identity(), mesh, key)
-    params = state.params if config.init is None else build.initial_params(config.init, state)
+    model, params = load_policy(config, config.init, mesh, task.tokenizer.vocab_size)
     workdir = launch.open_workdir(config, workdir)
 
     groups = attempt_all(

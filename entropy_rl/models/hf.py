@@ -15,7 +15,7 @@ import math
 import mmap
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,12 @@ def load_config(path: str | os.PathLike, **changes: Any) -> Config:
     return dataclasses.replace(config, **changes)
 
 
-def abstract_params(model: Transformer, mesh: jax.sharding.Mesh | None = None) -> Any:
-    """Shapes, types and shardings of a model's parameters."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+def abstract_params(model: Transformer, mesh: jax.sharding.Mesh | None = None, adapt: Callable | None = None) -> Any:
+    """Shapes, types and shardings of a model's parameters; with the adapters that `adapt` adds (models/lora.add)."""
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(model.init, key, jnp.zeros((1, 2), jnp.int32))
+    if adapt is not None:
+        shapes = jax.eval_shape(adapt, shapes, key)
     if mesh is None:
         where = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), shapes)
     else:

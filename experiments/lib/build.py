@@ -125,7 +125,7 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
         are longer than the model's context.
     """
     made = tasks.get(config.task.name, **{**plain(config.task.args), **overrides})
-    if "prompt" not in config:
+    if "prompt" not in config or not from_folder(config):
         if not hasattr(made, "tokenizer"):
             raise InputError(
                 f"task {config.task.name!r} is text and needs a model with a tokenizer: start from configs/rl/hf.py"
@@ -139,6 +139,11 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
             f"{context}: lower them"
         )
     return Posed(made, tokenizer(path), **config.prompt)
+
+
+def from_folder(config: ConfigDict) -> bool:
+    """Whether the model is that of a Hugging Face folder: config.model has a `path`, and no preset where it is None."""
+    return config.model.get("path") is not None or "name" not in config.model
 
 
 def folder(config: ConfigDict) -> str:
@@ -168,7 +173,7 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
     for key, words in (("remat", REMAT), ("attention", ATTENTION)):
         if key in config.model.args:
             checks.one_of(config, f"model.args.{key}", words)
-    if "path" not in config.model:
+    if not from_folder(config):
         return presets.make(config.model.name, vocab_size, **config.model.args)
     path = folder(config)
     shape = hf.load_config(path, **config.model.args)
@@ -249,7 +254,7 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
 def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
     """A policy before its first update: of the run `config.init`, or of the model's folder, or random."""
     key, adapt = jax.random.key(config.seed), adaptation(config, shape).adapt
-    if config.init is None and "path" in config.model:
+    if config.init is None and from_folder(config):
         params = hf.load_params(folder(config), hf.abstract_params(shape, mesh))
         return learner.state_of(shape, tx, mesh, params, key, adapt)
     state = learner.init_state(shape, tx, mesh, key, adapt)
@@ -258,15 +263,20 @@ def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.shar
     return state
 
 
-def initial_params(path: str | Path, state: learner.TrainState, key: str = "init", step: int | None = None) -> Any:
-    """Parameters of the latest checkpoint of the workdir `path`, or of that of `step`, on the shards of `state`.
+def initial_params(path: str | Path, state: learner.TrainState) -> Any:
+    """Parameters of the latest checkpoint of the workdir `path` on the shards of `state`, adapters and all.
 
     Raises:
       InputError: there is none, or it is of another model.
     """
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
+    return restored(path, abstract)
+
+
+def restored(path: str | Path, abstract: Any, key: str = "init", step: int | None = None) -> Any:
+    """checkpoints.restore_params of the workdir `path`, whose messages name `key` of the config."""
     if not (Path(path) / "checkpoints").is_dir():
         raise InputError(f"config.{key}={path} holds no checkpoints: give the --workdir of a finished run, or none")
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
     try:
         return restore_params(path, abstract, step=step)
     except InputError as e:

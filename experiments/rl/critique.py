@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,14 +21,14 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from entropy_rl.training import learner
-from experiments.lib import build, checks
+from experiments.lib import checks
+from experiments.lib.policies import load_policy
 
 WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
 
 
 @dataclasses.dataclass(frozen=True)
-class Talk:
+class CritiqueStep:
     """How failed attempts are criticised and retried.
 
     Attributes:
@@ -42,9 +40,9 @@ class Talk:
     answer: Callable[..., tuple[list[str], list[Completion]]]
 
 
-def talk(
+def critique_step(
     config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, temperature: float
-) -> Talk | None:
+) -> CritiqueStep | None:
     """What `config.critique` says of source, level, model and reference; None where the source is "off".
 
     Raises:
@@ -61,8 +59,10 @@ def talk(
     words = max(WORDS[level] + attempt * (level == "answer"), refine.SENTENCE * (c.source in refine.MODELS))
     width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
     how = {"slots": config.rollout.slots, "mesh": mesh}
-    judge, judge_params = critique_model(config, c.model, task, mesh) if c.source == "learned" else (model, None)
-    ask = judging(config, task, judge, mesh, reference=c.reference)
+    critic, critic_params = model, None  # None: the policy's own, of the moment
+    if c.source == "learned":
+        critic, critic_params = load_policy(config, c.model, mesh, task.tokenizer.vocab_size, key="critique.model")
+    ask = critique_sampler(config, task, critic, mesh, reference=c.reference)
 
     def answer(params, prompts, key):
         return refine.respond(
@@ -77,10 +77,10 @@ def talk(
         if c.source in refine.SOURCES:
             return refine.SOURCES[c.source](tried, rng, level=c.level), {}
 
-        said, completions = ask(params if judge_params is None else judge_params, tried, key)
+        said, completions = ask(params if critic_params is None else critic_params, tried, key)
         return refine.by_model(said, completions, tried, c.level)
 
-    return Talk(criticise, answer)
+    return CritiqueStep(criticise, answer)
 
 
 def check(config: ConfigDict, task: Task) -> None:
@@ -100,7 +100,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
     """The refiner of an RL run; None where critique.source is "off".
 
     Raises:
-      InputError: as of `talk`, k >= n, or a loss without a place for refinements.
+      InputError: as of `critique_step`, k >= n, or a loss without a place for refinements.
     """
     c, r = SimpleNamespace(**config.critique), config.rollout
     checks.positive(config, "critique.refined", "critique.attempts")
@@ -115,7 +115,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
             f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
             "prompt: start from configs/rl/critique_grpo.py, or give shaped"
         )
-    how = talk(config, task, model, mesh, r.temperature)
+    how = critique_step(config, task, model, mesh, r.temperature)
     return how and refine.Refiner(
         task=task,
         criticise=how.criticise,
@@ -153,7 +153,7 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
     return made
 
 
-def judging(
+def critique_sampler(
     config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, *, reference: bool = False
 ) -> Callable[..., tuple[list[Critique | None], list[Completion]]]:
     """Parameters of a critique model, tried attempts, key -> what `refine.judge` gives; the most likely critiques."""
@@ -172,26 +172,3 @@ def judging(
         return refine.judge(answer, tried, reference=reference)
 
     return ask
-
-
-def critique_model(
-    config: ConfigDict, path: str, task: Task, mesh: jax.sharding.Mesh, key: str = "critique.model"
-) -> tuple[Transformer, Any]:
-    """The critique model of the workdir `path` and its parameters; `key` names it in messages.
-
-    It has the shape that the config.json of its workdir tells, which need not be the policy's.
-
-    Raises:
-      InputError: there is no checkpoint, or it is of another shape or vocabulary.
-    """
-    about = Path(path) / "config.json"
-    shape = config.copy_and_resolve_references()
-    if about.is_file():
-        try:
-            shape.model = ConfigDict(json.loads(about.read_text())["config"]["model"])
-        except (ValueError, KeyError, TypeError) as e:
-            raise InputError(f"config.{key}: {about} is damaged and does not tell the model's shape") from e
-    model = build.model(shape, task.tokenizer.vocab_size)
-    tx, _ = build.optimizer(config, config.optimizer.warmup + 1)  # any will do: its state is not read
-    state = learner.init_state(model, tx, mesh, jax.random.key(config.seed))
-    return model, build.initial_params(path, state, key=key)

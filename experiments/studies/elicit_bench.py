@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from entropy_rl.data.problem import Task
@@ -16,9 +15,10 @@ from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, per_problem
 from entropy_rl.methods.elicit import activations, sae
 from entropy_rl.sampling import warp
-from entropy_rl.training import collect, learner
+from entropy_rl.training import collect
 from entropy_rl.training.collect import Group
 from experiments.lib import build, checks
+from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time
 
@@ -33,9 +33,9 @@ class Bench:
         self.test = make(split=config.eval.split, size=config.eval.problems)
         self.chosen_on = make(split=config.choose.split, size=config.choose.problems)
         self.training = make(split="train", size=config.text.problems)
-        self.model, self.mesh = build.model(config, self.test.tokenizer.vocab_size), build.mesh(config)
-        self._state = learner.init_state(self.model, optax.identity(), self.mesh, jax.random.key(config.seed))
-        self.base = self._state.params if config.init is None else self.restore(config.init, "init")
+        self.mesh = build.mesh(config)
+        self._load = partial(load_policy, config, mesh=self.mesh, vocab_size=self.test.tokenizer.vocab_size)
+        self.model, self.base = self._load(config.init)
         self.seeds = max(len(config.rl), 1)
         for key in ("rl", "cft"):
             for path in config[key]:
@@ -43,7 +43,7 @@ class Bench:
 
     def restore(self, path: str, key: str) -> Any:
         """Parameters of the last checkpoint of a workdir; `key` of the config, for messages."""
-        return build.initial_params(path, self._state, key)
+        return self._load(path, key=key, model=self.model)[1]
 
     def rl(self, seed: int) -> Any:
         """The policy of reinforcement learning; without any the base with other random weights, for trying out."""

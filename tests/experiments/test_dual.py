@@ -101,11 +101,11 @@ def test_votes_at_equal_tokens():
 def runs(tmp_path_factory):
     """Runs with checkpoints of an untrained policy, and a row of metrics for each step."""
     folder, config = tmp_path_factory.mktemp("runs"), launch.load_config("configs/dual.py:smoke")
-    state = dual.Meter(config).state
+    _, start = dual.Meter(config).policy(None)
     for run in ("grpo,seed=0", "grpo,seed=1"):
         with Checkpoints(folder / run / "checkpoints", keep=3) as made:
             for step in (2, 4):
-                params = jax.tree.map(lambda x, scale=1 + step: x * scale, state.params)
+                params = jax.tree.map(lambda x, scale=1 + step: x * scale, start)
                 made.save(step, {"params": params}, {})
         rows = [{"step": i, "policy/entropy": 1.0 - 0.1 * i} for i in range(4)]
         files.rewrite(folder / run / "metrics.jsonl", rows)

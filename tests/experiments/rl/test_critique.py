@@ -58,7 +58,7 @@ def test_generators_and_annotators(said, tmp_path, monkeypatch):
     """Two policies attempt one problem, the solver and a model criticise; what the model gets wrong is left out."""
     asked = []
 
-    def judging(config, task, model, mesh):
+    def sampler(config, task, model, mesh):
         def ask(params, tried, key):
             asked.append([t.text for t in tried])
             # right about every other attempt, silent about every third
@@ -66,7 +66,7 @@ def test_generators_and_annotators(said, tmp_path, monkeypatch):
 
         return ask
 
-    monkeypatch.setattr(make_critiques.critique, "judging", judging)
+    monkeypatch.setattr(make_critiques.critique, "critique_sampler", sampler)
     one = {"first": 3, "problems": 1, "samples": 8, "planted": 0, "filter__tries": 0}
     writers = {"annotators": ("oracle", str(said / "start"))}
     counts = make_critiques.run(config("critique/make", **one, **writers), tmp_path / "alone")

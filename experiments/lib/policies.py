@@ -1,0 +1,124 @@
+"""A policy from wherever it lies, parameters alone: of a run, of one of its checkpoints, of a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from entropy_rl.errors import InputError
+from entropy_rl.models import hf, lora
+from entropy_rl.models.transformer import Transformer
+from experiments.lib import build
+
+Policy = tuple[Transformer, Any]  # model, parameters
+HOW = ("dtype", "param_dtype", "remat", "attention")  # how a model computes, whatever its shape
+
+
+def load_policy(
+    config: ConfigDict,
+    path: str | Path | None,
+    mesh: jax.sharding.Mesh,
+    vocab_size: int,
+    *,
+    step: int | None = None,
+    key: str = "init",
+    model: Transformer | None = None,
+) -> Policy:
+    """A model and its parameters on their shards; no optimiser's state is made.
+
+    Of a workdir it is the shape that its config.json tells, and that of `config.model` where there is none; how it
+    computes (HOW) is said by `config.model.args` first. Adapters (models/lora.py) are merged onto their base.
+
+    Args:
+      config: with `model`, `seed`, and the run's `lora` where the workdir `path` has no config.json.
+      path: a run's workdir or a Hugging Face folder; None: the folder `config.model.path`, else random weights.
+      mesh: where the parameters go.
+      vocab_size: of the task's tokenizer.
+      step: of a workdir's checkpoint; None: the latest.
+      key: of `path` in the config, for messages.
+      model: another shape than this one is refused.
+
+    Raises:
+      InputError: nothing is there; it is of another shape or vocabulary, or of a folder whose tokens the task does not
+        speak; a damaged config.json.
+    """
+    if path is None:
+        model = model or build.model(config, vocab_size)
+        if build.from_folder(config):
+            return model, hf.load_params(build.folder(config), hf.abstract_params(model, mesh))
+        return model, random_params(model, mesh, config.seed)
+    about = trained(path, key)
+    if about is None and not (Path(path) / "checkpoints").is_dir() and (Path(path) / "config.json").is_file():
+        return _of_folder(config, path, mesh, vocab_size, step, key, model)
+    run = config if about is None else about
+    if model is None:
+        shape = config.copy_and_resolve_references()
+        shape.model = _as_asked(run.model, config)
+        if build.from_folder(shape):
+            _same_tokens(config, shape.model.path, f"config.{key}={path} began with the folder {shape.model.path}")
+        model = build.model(shape, vocab_size)
+    adaptation = build.adaptation(run, model)
+    params = build.restored(path, hf.abstract_params(model, mesh, adaptation.adapt), key, step)
+    if adaptation.scale is not None:
+        where = jax.tree.map(lambda x: x.sharding, {"params": params["params"]})
+        params = jax.jit(partial(lora.merge, scale=adaptation.scale), out_shardings=where)(params)
+    return model, params
+
+
+def random_params(model: Transformer, mesh: jax.sharding.Mesh, seed: int) -> Any:
+    """Parameters before any training, made on their shards: those that a run of this seed starts from."""
+    where = jax.tree.map(lambda x: x.sharding, hf.abstract_params(model, mesh))
+    return jax.jit(model.init, out_shardings=where)(jax.random.key(seed), jnp.zeros((1, 2), jnp.int32))
+
+
+def trained(path: str | Path, key: str) -> ConfigDict | None:
+    """The config of the run in the workdir `path`; None where it has no config.json, or that of a Hugging Face model.
+
+    Raises:
+      InputError: it cannot be read, or tells no model.
+    """
+    about = Path(path) / "config.json"
+    if not about.is_file():
+        return None
+    try:
+        read = json.loads(about.read_text())
+        if "config" not in read and "model_type" in read:
+            return None
+        config = ConfigDict(read["config"])
+        config.model  # noqa: B018
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(
+            f"config.{key}: {about} is damaged and does not tell the model's shape: give the --workdir of a run"
+        ) from e
+    return config
+
+
+def _of_folder(config, path, mesh, vocab_size, step, key, model) -> Policy:
+    """The policy of a Hugging Face folder."""
+    if step is not None:
+        raise InputError(f"config.{key}={path} is the folder of a model and has no checkpoint {step}: give a workdir")
+    _same_tokens(config, path, f"config.{key}={path} is the folder of a Hugging Face model")
+    shape = config.copy_and_resolve_references()
+    shape.model = _as_asked(ConfigDict({"path": str(path), "args": {}}), config)
+    there = build.model(shape, vocab_size)
+    if model is not None and model != there:
+        raise InputError(f"config.{key}={path} is of another shape than config.model: give a policy of the same shape")
+    return there, hf.load_params(path, hf.abstract_params(there, mesh))
+
+
+def _as_asked(model: ConfigDict, config: ConfigDict) -> ConfigDict:
+    """`model` of a config, computed as `config.model.args` says."""
+    how = {k: v for k, v in config.model.args.items() if k in HOW and v is not None}
+    return ConfigDict({**model, "args": {**model.get("args", {}), **how}})
+
+
+def _same_tokens(config: ConfigDict, folder: Any, what: str) -> None:
+    """InputError where the task speaks its own words and not those of a folder's tokenizer."""
+    if not build.from_folder(config):
+        raise InputError(f"{what}, and the task has words of its own: add --config.model.path={folder}")
