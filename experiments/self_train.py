@@ -29,6 +29,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl import files
+from entropy_rl.data.packing import pack_texts
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.methods.critique import refine, self_train
@@ -196,9 +197,9 @@ class SelfTraining:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)
             width = max(width, first.shape[1])
         pad = lambda x, value: np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=value)  # noqa: E731
-        more = self_train.to_rows([(i.prompt, i.response) for i in items], task.tokenizer, width)
-        tokens = np.concatenate([pad(first, task.tokenizer.pad_id), more["tokens"]])
-        return tokens, np.concatenate([pad(mask, False), more["mask"]])
+        more, more_mask = pack_texts([(i.prompt, i.response) for i in items], task.tokenizer, width)
+        tokens = np.concatenate([pad(first, task.tokenizer.pad_id), more])
+        return tokens, np.concatenate([pad(mask, False), more_mask])
 
 
 if __name__ == "__main__":

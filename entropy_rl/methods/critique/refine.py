@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.methods.critique import oracle
@@ -266,13 +267,9 @@ class Refiner:
             order = sorted(rng.permutation(len(retries)), key=lambda i: retries[i][0] < 1)  # right ones first
             chosen[g] = [retries[i] for i in order[: self.count]]
         flat = [(g, *retry) for g, retries in chosen.items() for retry in retries]
-        tokens = np.full((self.rows, self.length), self.task.tokenizer.pad_id, np.int32)
-        mask = np.zeros(tokens.shape, bool)
-        for row, (g, _, _, c) in enumerate(flat):
-            start = len(groups[g].prompt)
-            tokens[row, :start] = groups[g].prompt
-            tokens[row, start : start + len(c.tokens)] = c.tokens
-            mask[row, start : start + len(c.tokens)] = True
+        spare = [[]] * (self.rows - len(flat))
+        prompts, responses = [groups[g].prompt for g, *_ in flat], [c.tokens for *_, c in flat]
+        tokens, mask = pack_rows(prompts + spare, responses + spare, self.length, self.task.tokenizer.pad_id)
         scores = processes.fetch(self.score(params, tokens, mask)) if flat else {}
         out = [
             dataclasses.replace(g, completions=[*g.completions], texts=[*g.texts], rewards=[*g.rewards]) for g in groups
