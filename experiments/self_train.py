@@ -33,7 +33,6 @@ from entropy_rl.data.packing import pack_texts
 from entropy_rl.errors import InputError
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.methods.critique import refine, self_train
-from entropy_rl.methods.critique.sentences import ask_refinement
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
@@ -132,22 +131,15 @@ class SelfTraining:
         }
         if self._talk and tried:
             said, logged = self._talk.criticise(params, tried, np.random.default_rng((c.seed, number)), to_criticise)
-            asked = [
-                t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
-                for t, s in zip(tried, said)
-            ]
-            repeated = [prompt for prompt in asked for _ in range(c.refine.samples)]
-            texts, completions = self._talk.answer(params, repeated, to_refine)
-            rewards = [
-                0.0 if made.truncated else self._task.verify(tried[i // c.refine.samples].problem, text)
-                for i, (text, made) in enumerate(zip(texts, completions))
-            ]
-            each = list(zip(texts, rewards))
-            retries = [each[i : i + c.refine.samples] for i in range(0, len(each), c.refine.samples)]
+            answer = lambda prompts: self._talk.answer(params, prompts, to_refine)  # noqa: E731
+            n = c.refine.samples
+            again = refine.retry(self._task, answer, tried, said, samples=n)
+            each = list(zip(again.texts, again.rewards))
+            retries = [each[i : i + n] for i in range(0, len(each), n)]
             how = {"reserved": c.refine.reserved, "slack": c.refine.slack, "revisions": c.refine.revisions}
-            kept, of_kept = self_train.refined_items(tried, asked, retries, **how)
+            kept, of_kept = self_train.refined_items(tried, again.asked[::n], retries, **how)
             items += kept
-            tokens = float(sum(len(made.tokens) for made in completions))
+            tokens = float(sum(len(made.tokens) for made in again.completions))
             row |= logged | of_kept | {"critique/leak": refine.leak(said), "refine/tokens": tokens}
         row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
         return items, row

@@ -24,7 +24,7 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
-from entropy_rl.training.collect import Group
+from entropy_rl.training.collect import Group, verify_completions
 
 GREEDY = partial(warp.temperature, value=1e-4)
 MOST = 1024  # prompts served together: bounds the memory
@@ -172,6 +172,43 @@ def by_model(
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Retries:
+    """What `retry` gives: parallel lists, the retries of attempt i at places i * samples to (i + 1) * samples - 1."""
+
+    asked: list[str]  # the prompt that each retry follows
+    texts: list[str]
+    completions: list[Completion]
+    rewards: list[float]
+
+
+def retry(
+    task: Task,
+    answer: Callable[[list[str]], tuple[list[str], list[Completion]]],
+    tried: Sequence[Tried],
+    said: Sequence[str | None],
+    *,
+    samples: int = 1,
+) -> Retries:
+    """Retries of attempts after their critiques, verified; in several processes each verifies its part.
+
+    Args:
+      task: verifies.
+      answer: prompts -> (texts, completions), e.g. `respond` with the policy bound.
+      tried: attempts.
+      said: a critique of each; "": none, the request to try again alone; None: the question alone (SOURCES, `fresh`).
+      samples: retries of each attempt.
+    """
+    asked = [
+        t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
+        for t, s in zip(tried, said, strict=True)
+        for _ in range(samples)
+    ]
+    texts, completions = answer(asked)
+    problems = [t.problem for t in tried for _ in range(samples)]
+    return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions))
+
+
 def leak(said: Sequence[str | None]) -> float:
     """How much critiques give away: 0 nothing, then 1 to 5 in the order of LEVELS, verdict to answer; their mean."""
     read = [parse(sentence or "") for sentence in said]
@@ -231,25 +268,17 @@ class Refiner:
             tried = [t for _, t in places]
             to_criticise, to_refine = jax.random.split(key)
             said, logged = self.criticise(params, tried, rng, to_criticise)
-            prompts = [
-                t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
-                for t, s in zip(tried, said)
-            ]
-            texts, completions = self.answer(params, prompts, to_refine)
-            rewards = [
-                0.0 if c.truncated else self.task.verify(t.problem, text)
-                for t, text, c in zip(tried, texts, completions)
-            ]
-            for (g, t), reward, text, c in zip(places, rewards, texts, completions):
+            again = retry(self.task, lambda prompts: self.answer(params, prompts, to_refine), tried, said)
+            for (g, t), reward, text, c in zip(places, again.rewards, again.texts, again.completions):
                 new = self.repeats or text != t.text
                 if new and len(groups[g].prompt) + len(c.tokens) <= self.length:
                     made.setdefault(g, []).append((reward, text, c))
             row |= logged | {
                 "critique/leak": leak(said),
-                "refine/tokens": float(sum(len(c.tokens) for c in completions)),
-                "refine/repaired": float(np.mean(np.array(rewards) >= 1)),
-                "refine/repeated": float(np.mean([text == t.text for t, text in zip(tried, texts)])),
-                "refine/truncated": float(np.mean([c.truncated for c in completions])),
+                "refine/tokens": float(sum(len(c.tokens) for c in again.completions)),
+                "refine/repaired": float(np.mean(np.array(again.rewards) >= 1)),
+                "refine/repeated": float(np.mean([text == t.text for t, text in zip(tried, again.texts)])),
+                "refine/truncated": float(np.mean([c.truncated for c in again.completions])),
             }
         out, taken = self._join(params, groups, made, rng, fresh=bool(places) and said[0] is None)
         solved = np.array([max(g.rewards) >= 1 for g in groups])
