@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods.critique import oracle, refine
-from entropy_rl.methods.critique.sentences import Critique, ask_refinement, limit, write
+from entropy_rl.methods.critique.sentences import Critique, limit, write
 from entropy_rl.sampling import warp
 from experiments.lib import build, checks, launch
 from experiments.lib.policies import load_policy
@@ -80,19 +80,17 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
     repaired = {}
     for way, sentences in ways.items():
-        prompts = [
-            tried[i].problem.prompt if s is None else ask_refinement(tried[i].problem.prompt, tried[i].text, s)
-            for i, s in zip(wrong, sentences)
-        ]
-        texts, ended = refine.respond(
-            *(model, params, task.tokenizer, prompts, next(keys)),
+        answer = partial(
+            refine.respond,
+            *(model, params, task.tokenizer),
+            key=next(keys),
             max_new=task.response_length,
             prompt_length=None,
             warp=own,
             **how,
         )
-        right = [not c.truncated and task.verify(tried[i].problem, t) >= 1 for i, t, c in zip(wrong, texts, ended)]
-        repaired[way] = np.array(right, float)
+        again = refine.retry(task, answer, [tried[i] for i in wrong], sentences)
+        repaired[way] = (np.array(again.rewards) >= 1).astype(float)
     out["repaired"] = {k: bounds((v, np.ones(len(v)))) for k, v in repaired.items()}
     out["repaired, less no critique"] = {
         k: bounds((v - repaired["no critique"], np.ones(len(v)))) for k, v in repaired.items() if k != "no critique"

@@ -43,6 +43,7 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.training import checkpoints
+from entropy_rl.training.collect import verify_completions
 from experiments.lib import build, checks, launch
 from experiments.lib.policies import load_policy
 from experiments.studies import dual_matrix, dual_page
@@ -113,8 +114,7 @@ class Meter:
     def _read(self, problems, done: list[Completion]) -> tuple[list[str], np.ndarray]:
         """(answers, whether they are right); what was cut off is wrong."""
         texts = [self.task.tokenizer.decode(budget.answer(d.tokens, self._word)) for d in done]
-        pairs = zip(problems, texts, done, strict=True)
-        return texts, np.array([not d.truncated and self.task.verify(p, text) >= 1 for p, text, d in pairs])
+        return texts, np.array(verify_completions(self.task, problems, texts, done)) >= 1
 
     def _topics(self, texts: list[str]) -> list[str]:
         of = self.task.solution if self.config.vote == "solution" else self.task.final_answer

@@ -29,9 +29,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl import files
+from entropy_rl.data.packing import pack_texts
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.methods.critique import refine, self_train
-from entropy_rl.methods.critique.sentences import ask_refinement
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
@@ -134,22 +134,15 @@ class SelfTraining:
         if self._critique and tried:
             rng = np.random.default_rng((c.seed, number))
             said, logged = self._critique.criticise(params, tried, rng, to_criticise)
-            asked = [
-                t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
-                for t, s in zip(tried, said)
-            ]
-            repeated = [prompt for prompt in asked for _ in range(c.refine.samples)]
-            texts, completions = self._critique.answer(params, repeated, to_refine)
-            rewards = [
-                0.0 if made.truncated else self._task.verify(tried[i // c.refine.samples].problem, text)
-                for i, (text, made) in enumerate(zip(texts, completions))
-            ]
-            each = list(zip(texts, rewards))
-            retries = [each[i : i + c.refine.samples] for i in range(0, len(each), c.refine.samples)]
+            answer = lambda prompts: self._critique.answer(params, prompts, to_refine)  # noqa: E731
+            n = c.refine.samples
+            again = refine.retry(self._task, answer, tried, said, samples=n)
+            each = list(zip(again.texts, again.rewards))
+            retries = [each[i : i + n] for i in range(0, len(each), n)]
             how = {"reserved": c.refine.reserved, "slack": c.refine.slack, "revisions": c.refine.revisions}
-            kept, of_kept = self_train.refined_items(tried, asked, retries, **how)
+            kept, of_kept = self_train.refined_items(tried, again.asked[::n], retries, **how)
             items += kept
-            tokens = float(sum(len(made.tokens) for made in completions))
+            tokens = float(sum(len(made.tokens) for made in again.completions))
             row |= logged | of_kept | {"critique/leak": refine.leak(said), "refine/tokens": tokens}
         row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
         return items, row
@@ -194,9 +187,9 @@ class SelfTraining:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)
             width = max(width, first.shape[1])
         pad = lambda x, value: np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=value)  # noqa: E731
-        more = self_train.to_rows([(i.prompt, i.response) for i in items], task.tokenizer, width)
-        tokens = np.concatenate([pad(first, task.tokenizer.pad_id), more["tokens"]])
-        return tokens, np.concatenate([pad(mask, False), more["mask"]])
+        more, more_mask = pack_texts([(i.prompt, i.response) for i in items], task.tokenizer, width)
+        tokens = np.concatenate([pad(first, task.tokenizer.pad_id), more])
+        return tokens, np.concatenate([pad(mask, False), more_mask])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.methods.critique import refine, test_time
-from entropy_rl.methods.critique.sentences import ask_refinement, limit, parse, write
+from entropy_rl.methods.critique.sentences import limit, parse, write
 from entropy_rl.sampling import warp
 from experiments.lib import build, checks, launch
 from experiments.lib.policies import load_policy
@@ -144,17 +144,18 @@ class Tester:
         """The answers after the tokens of their critiques, the doubtful ones replaced by their refinements."""
         out = answers.spent(judged.tokens).at(np.arange(len(answers.texts)))
         places = np.flatnonzero(self.doubtful(judged))
-        texts, done = refine.respond(
+        answer = partial(
+            refine.respond,
             *(self._model, self._params, self.task.tokenizer),
-            [ask_refinement(out.problems[i].prompt, out.texts[i], judged.sentences[i]) for i in places],
-            self._next(),
+            key=self._next(),
             max_new=self.task.response_length,
             prompt_length=None,
             **self._how,
         )
-        for i, text, made in zip(places, texts, done):
-            out.texts[i] = text
-            out.right[i] = not made.truncated and self.task.verify(out.problems[i], text) >= 1
+        tried = [refine.Tried(out.problems[i], out.texts[i], bool(out.right[i])) for i in places]
+        again = refine.retry(self.task, answer, tried, [judged.sentences[i] for i in places])
+        for i, text, made, reward in zip(places, again.texts, again.completions, again.rewards):
+            out.texts[i], out.right[i] = text, reward >= 1
             out.tokens[i] += len(made.tokens)
         return out
 

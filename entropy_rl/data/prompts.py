@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from entropy_rl.data.order import problem_at
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem, Task, TextTask
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError, lookup
@@ -146,18 +147,15 @@ class Posed:
         Raises:
           InputError: a response that is longer than `response_length`.
         """
-        tokens = np.full((count, self.prompt_length + self.response_length), self.tokenizer.pad_id, np.int32)
-        mask = np.zeros(tokens.shape, bool)
+        prompts, responses = [], []
         for row in range(count):
             problem: Any = problem_at(self, seed, step * count + row)
-            start = self.tokenizer.encode(problem.prompt)
             text = [*self.tokenizer.encode(problem.demonstration or problem.answer), self.tokenizer.eos_id]
             if len(text) > self.response_length:
                 raise InputError(
                     f"the demonstration of {problem.id} has {len(text)} tokens and prompt.response_length is "
                     f"{self.response_length}: raise it"
                 )
-            end = len(start) + len(text)
-            tokens[row, :end] = [*start, *text]
-            mask[row, len(start) : end] = True
-        return tokens, mask
+            prompts.append(self.tokenizer.encode(problem.prompt))
+            responses.append(text)
+        return pack_rows(prompts, responses, self.prompt_length + self.response_length, self.tokenizer.pad_id)

@@ -24,6 +24,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem
 from entropy_rl.data.tokenizers import WordTokenizer
 from entropy_rl.errors import InputError, lookup
@@ -195,8 +196,7 @@ class Countdown:
         keys = rng.random((count, widest)) + (np.arange(widest) >= n[:, None])  # unused places stay last
         pool = np.take_along_axis(pool, np.argsort(keys, axis=1), axis=1)
 
-        tokens = np.zeros((count, self.prompt_length + self.response_length), np.int32)
-        tokens[:, :widest] = np.where(np.arange(widest) < n[:, None], pool + ZERO, TOKENIZER.pad_id)
+        numbers, response = pool + ZERO, np.zeros((count, 6 * (widest - 1)), np.int32)
         row = np.arange(count)
         for m in range(widest, 1, -1):
             k = int(np.searchsorted(-n, -m, side="right"))
@@ -213,19 +213,18 @@ class Countdown:
             a, b = np.where(swap, b, a), np.where(swap, a, b)
             c = np.where(minus, a - b, np.where(plus, total, product))
             op = np.where(minus, MINUS, np.where(plus, PLUS, TIMES))
-            first = n[:k] + 3 + 6 * (n[:k] - m)
+            first = 6 * (n[:k] - m)
             end = np.full(k, THEN if m > 2 else TOKENIZER.eos_id)
             text = np.stack([a + ZERO, op, b + ZERO, np.full(k, EQUALS), c + ZERO, end], axis=1)
-            tokens[r[:, None], first[:, None] + np.arange(6)] = text
+            response[r[:, None], first[:, None] + np.arange(6)] = text
             low, high = np.minimum(i, j), np.maximum(i, j)
             pool[r, high] = pool[r, m - 1]
             pool[r, low] = c
-        tokens[row, n], tokens[row, n + 1], tokens[row, n + 2] = ARROW, pool[:, 0] + ZERO, COLON
 
-        place = np.arange(tokens.shape[1])
-        mask = (place >= n[:, None] + 3) & (place < 7 * n[:, None] - 3)
         back = np.argsort(order)
-        return tokens[back], mask[back]
+        prompts = [[*numbers[r, : n[r]], ARROW, pool[r, 0] + ZERO, COLON] for r in back]
+        responses = [response[r, : 6 * (n[r] - 1)] for r in back]
+        return pack_rows(prompts, responses, self.prompt_length + self.response_length, TOKENIZER.pad_id)
 
     def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """bool[B, T]: the response tokens that are decisions, that is operands and operators.

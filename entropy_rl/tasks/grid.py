@@ -24,6 +24,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS, digest, split_of
 from entropy_rl.data.tokenizers import WordTokenizer
@@ -131,17 +132,11 @@ class Grid:
                 found.append(_layouts(rng, "train", level))
             layout[rows] = np.concatenate(found)[: len(rows)]
         cells = walk(rng, layout, levels + SLACK)
-        length = (cells >= 0).sum(axis=1)
-        tokens = np.full((count, self.prompt_length + self.response_length), TOKENIZER.pad_id, np.int32)
         arrow, walls, colon = TOKENIZER.encode("-> walls :")
-        tokens[:, [1, 3, self.prompt_length - 1]] = arrow, walls, colon
-        tokens[:, 0], tokens[:, 2] = layout[:, WALLS] + FIRST, layout[:, WALLS + 1] + FIRST
-        tokens[:, 4 : 4 + WALLS] = np.sort(layout[:, :WALLS], axis=1) + FIRST
-        response = tokens[:, self.prompt_length :]
-        response[:, : cells.shape[1]][cells >= 0] = cells[cells >= 0] + FIRST
-        response[np.arange(count), length] = TOKENIZER.eos_id
-        place = np.arange(tokens.shape[1]) - self.prompt_length
-        return tokens, (place >= 0) & (place <= length[:, None])
+        layout = np.concatenate([layout[:, WALLS:], np.sort(layout[:, :WALLS], axis=1)], axis=1) + FIRST
+        prompts = [[start, arrow, goal, walls, *blocked, colon] for start, goal, *blocked in layout.tolist()]
+        responses = [[*(way[way >= 0] + FIRST), TOKENIZER.eos_id] for way in cells]
+        return pack_rows(prompts, responses, self.prompt_length + self.response_length, TOKENIZER.pad_id)
 
     def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """bool[B, T]: the response tokens that are cells. The others are format: `<eos>`, and words of prompts.

@@ -140,13 +140,27 @@ def attempt(
     prompts = [tokenizer.encode(p.prompt) for p in problems]
     completions = generate(model, params, prompts, key, max_new=max_new, eos=tokenizer.eos_ids, **sampling)
     texts = [[tokenizer.decode(c.tokens) for c in group] for group in completions]
-    # A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it.
-    whole = [(i, j) for i, group in enumerate(completions) for j, c in enumerate(group) if not c.truncated]
-    pairs = [(problems[i], texts[i][j]) for i, j in whole]
-    rewards = [[0.0] * len(group) for group in completions]
-    for (i, j), reward in zip(whole, shared_out(pairs, partial(verify_all, task))):
-        rewards[i][j] = reward
+    flat = [(p, text, c) for p, *group in zip(problems, texts, completions) for text, c in zip(*group)]
+    made = iter(verify_completions(task, *map(list, zip(*flat)))) if flat else iter(())
+    rewards = [[next(made) for _ in group] for group in completions]
     return [Group(*parts) for parts in zip(problems, prompts, completions, texts, rewards)]
+
+
+def verify_completions(
+    task: Task, problems: Sequence[Problem], texts: Sequence[str], completions: Sequence[Completion]
+) -> list[float]:
+    """Rewards of responses, each to its problem; 0 for one that is truncated, whatever its text says.
+
+    A response that ran out of room is wrong even where its text happens to reach the answer: nothing ended it. The
+    others are verified together (`verify_all`), and of several processes each verifies its part.
+    """
+    rewards = [0.0] * len(texts)
+    whole = [i for i, c in enumerate(completions) if not c.truncated]
+    if whole:
+        pairs = [(problems[i], texts[i]) for i in whole]
+        for i, reward in zip(whole, shared_out(pairs, partial(verify_all, task)), strict=True):
+            rewards[i] = reward
+    return rewards
 
 
 def verify_all(task: Task, pairs: Sequence[tuple[Problem, str]]) -> list[float]:

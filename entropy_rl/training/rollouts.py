@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import struct
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.errors import InputError
 from entropy_rl.sampling.engine import Completion
 
@@ -69,30 +70,22 @@ def pack(
     Raises:
       InputError: a prompt and its response are longer than `length`.
     """
-    rows = sum(map(len, completions))
+    flat = [c for group in completions for c in group]
+    repeated = [prompt for prompt, group in zip(prompts, completions) for _ in group]
+    tokens, mask = pack_rows(repeated, [c.tokens for c in flat], length, pad_id)
     out = Rollout(
-        tokens=np.full((rows, length), pad_id, np.int32),
-        mask=np.zeros((rows, length), bool),
-        sampler_logp=np.zeros((rows, length), np.float32),
-        entropy=np.zeros((rows, length), np.float32),
+        tokens=tokens,
+        mask=mask,
+        sampler_logp=np.zeros(mask.shape, np.float32),
+        entropy=np.zeros(mask.shape, np.float32),
         reward=np.array([r for group in rewards for r in group], np.float32),
         group=np.repeat(np.arange(len(prompts), dtype=np.int32), [len(g) for g in completions]),
-        truncated=np.array([c.truncated for group in completions for c in group], bool),
-        refined=np.zeros(rows, bool),
+        truncated=np.array([c.truncated for c in flat], bool),
+        refined=np.zeros(len(flat), bool),
     )
-    row = 0
-    for prompt, group in zip(prompts, completions):
-        start = len(prompt)
-        for c in group:
-            end = start + len(c.tokens)
-            if end > length:
-                raise InputError(f"prompt {start} + response {len(c.tokens)} tokens exceed the batch length {length}")
-            out.tokens[row, :start] = prompt
-            out.tokens[row, start:end] = c.tokens
-            out.mask[row, start:end] = True
-            out.sampler_logp[row, start:end] = c.logp
-            out.entropy[row, start:end] = c.entropy
-            row += 1
+    for row, c in enumerate(flat):
+        out.sampler_logp[row, mask[row]] = c.logp
+        out.entropy[row, mask[row]] = c.entropy
     return out
 
 

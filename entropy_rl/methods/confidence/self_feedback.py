@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.methods.confidence.cot_decoding import Branch
 
 
@@ -63,13 +64,6 @@ def to_rows(
     """
     listed = [(prompt, group[at], pair.margin) for prompt, group, some in zip(prompts, branches, chosen)
               for pair in some for at in (pair.better, pair.worse)]  # fmt: skip
-    out = {
-        "tokens": np.full((len(listed), length), pad_id, np.int32),
-        "mask": np.zeros((len(listed), length), bool),
-        "margin": np.array([margin for _, _, margin in listed], np.float32),
-    }
-    for row, (prompt, branch, _) in enumerate(listed):
-        end = len(prompt) + len(branch.completion.tokens)
-        out["tokens"][row, :end] = [*prompt, *branch.completion.tokens]
-        out["mask"][row, len(prompt) : end] = True
-    return out
+    responses = [branch.completion.tokens for _, branch, _ in listed]
+    tokens, mask = pack_rows([prompt for prompt, *_ in listed], responses, length, pad_id)
+    return {"tokens": tokens, "mask": mask, "margin": np.array([margin for *_, margin in listed], np.float32)}

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from entropy_rl.data.packing import pack_texts
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique.dataset import Row, readable
@@ -69,8 +70,8 @@ class Lessons:
                 continue
             rng = np.random.default_rng((seed, step, k))
             rows = self.rows[kind]
-            for row, i in zip(where, rng.integers(len(rows), size=where.size)):
-                self._put(tokens[row], mask[row], *self._pair(kind, *rows[i], rng))
+            pairs = [self._pair(kind, *rows[i], rng) for i in rng.integers(len(rows), size=where.size)]
+            tokens[where], mask[where] = pack_texts(pairs, self.task.tokenizer, tokens.shape[1])
         return tokens, mask
 
     def _pair(self, kind: str, row: Row, critique: Critique, rng: np.random.Generator) -> tuple[str, str]:
@@ -81,13 +82,6 @@ class Lessons:
         level = self.refine_levels[rng.integers(len(self.refine_levels))]
         said = "" if level == SILENT else write(limit(critique, level))
         return ask_refinement(row.question, row.attempt, said), row.refinement
-
-    def _put(self, tokens: np.ndarray, mask: np.ndarray, prompt: str, response: str) -> None:
-        tokenizer = self.task.tokenizer
-        start, text = tokenizer.encode(prompt), tokenizer.encode(response)
-        end = len(start) + len(text) + 1
-        tokens[:end] = [*start, *text, tokenizer.eos_id]
-        mask[len(start) : end] = True
 
 
 def make(

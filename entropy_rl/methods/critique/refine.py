@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.methods.critique import oracle
@@ -23,7 +24,7 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
-from entropy_rl.training.collect import Group
+from entropy_rl.training.collect import Group, verify_completions
 
 GREEDY = partial(warp.temperature, value=1e-4)
 MOST = 1024  # prompts served together: bounds the memory
@@ -171,6 +172,43 @@ def by_model(
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Retries:
+    """What `retry` gives: parallel lists, the retries of attempt i at places i * samples to (i + 1) * samples - 1."""
+
+    asked: list[str]  # the prompt that each retry follows
+    texts: list[str]
+    completions: list[Completion]
+    rewards: list[float]
+
+
+def retry(
+    task: Task,
+    answer: Callable[[list[str]], tuple[list[str], list[Completion]]],
+    tried: Sequence[Tried],
+    said: Sequence[str | None],
+    *,
+    samples: int = 1,
+) -> Retries:
+    """Retries of attempts after their critiques, verified; in several processes each verifies its part.
+
+    Args:
+      task: verifies.
+      answer: prompts -> (texts, completions), e.g. `respond` with the policy bound.
+      tried: attempts.
+      said: a critique of each; "": none, the request to try again alone; None: the question alone (SOURCES, `fresh`).
+      samples: retries of each attempt.
+    """
+    asked = [
+        t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
+        for t, s in zip(tried, said, strict=True)
+        for _ in range(samples)
+    ]
+    texts, completions = answer(asked)
+    problems = [t.problem for t in tried for _ in range(samples)]
+    return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions))
+
+
 def leak(said: Sequence[str | None]) -> float:
     """How much critiques give away: 0 nothing, then 1 to 5 in the order of LEVELS, verdict to answer; their mean."""
     read = [parse(sentence or "") for sentence in said]
@@ -230,25 +268,17 @@ class Refiner:
             tried = [t for _, t in places]
             to_criticise, to_refine = jax.random.split(key)
             said, logged = self.criticise(params, tried, rng, to_criticise)
-            prompts = [
-                t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
-                for t, s in zip(tried, said)
-            ]
-            texts, completions = self.answer(params, prompts, to_refine)
-            rewards = [
-                0.0 if c.truncated else self.task.verify(t.problem, text)
-                for t, text, c in zip(tried, texts, completions)
-            ]
-            for (g, t), reward, text, c in zip(places, rewards, texts, completions):
+            again = retry(self.task, lambda prompts: self.answer(params, prompts, to_refine), tried, said)
+            for (g, t), reward, text, c in zip(places, again.rewards, again.texts, again.completions):
                 new = self.repeats or text != t.text
                 if new and len(groups[g].prompt) + len(c.tokens) <= self.length:
                     made.setdefault(g, []).append((reward, text, c))
             row |= logged | {
                 "critique/leak": leak(said),
-                "refine/tokens": float(sum(len(c.tokens) for c in completions)),
-                "refine/repaired": float(np.mean(np.array(rewards) >= 1)),
-                "refine/repeated": float(np.mean([text == t.text for t, text in zip(tried, texts)])),
-                "refine/truncated": float(np.mean([c.truncated for c in completions])),
+                "refine/tokens": float(sum(len(c.tokens) for c in again.completions)),
+                "refine/repaired": float(np.mean(np.array(again.rewards) >= 1)),
+                "refine/repeated": float(np.mean([text == t.text for t, text in zip(tried, again.texts)])),
+                "refine/truncated": float(np.mean([c.truncated for c in again.completions])),
             }
         out, taken = self._join(params, groups, made, rng, fresh=bool(places) and said[0] is None)
         solved = np.array([max(g.rewards) >= 1 for g in groups])
@@ -266,13 +296,9 @@ class Refiner:
             order = sorted(rng.permutation(len(retries)), key=lambda i: retries[i][0] < 1)  # right ones first
             chosen[g] = [retries[i] for i in order[: self.count]]
         flat = [(g, *retry) for g, retries in chosen.items() for retry in retries]
-        tokens = np.full((self.rows, self.length), self.task.tokenizer.pad_id, np.int32)
-        mask = np.zeros(tokens.shape, bool)
-        for row, (g, _, _, c) in enumerate(flat):
-            start = len(groups[g].prompt)
-            tokens[row, :start] = groups[g].prompt
-            tokens[row, start : start + len(c.tokens)] = c.tokens
-            mask[row, start : start + len(c.tokens)] = True
+        spare = [[]] * (self.rows - len(flat))
+        prompts, responses = [groups[g].prompt for g, *_ in flat], [c.tokens for *_, c in flat]
+        tokens, mask = pack_rows(prompts + spare, responses + spare, self.length, self.task.tokenizer.pad_id)
         scores = processes.fetch(self.score(params, tokens, mask)) if flat else {}
         out = [
             dataclasses.replace(g, completions=[*g.completions], texts=[*g.texts], rewards=[*g.rewards]) for g in groups

@@ -13,12 +13,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from entropy_rl.data.problem import Problem
-from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.methods.critique.refine import Tried
 from entropy_rl.training.collect import Group
 
@@ -130,19 +129,3 @@ def narrowing(items: Iterable[Item], pool: Iterable[Problem]) -> dict[str, float
         out[f"data/coverage/level{level}"] = solved[level] / there[level]
         out[f"data/distinct/level{level}"] = unique[level] / count[level] if count[level] else np.nan
     return out
-
-
-def to_rows(pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer, length: int) -> Mapping[str, np.ndarray]:
-    """Pairs of prompt and response as {"tokens": i32[N, length], "mask": bool[N, length]}, the mask True on responses.
-
-    Raises:
-      ValueError: a pair is longer than `length`.
-    """
-    tokens = np.full((len(pairs), length), tokenizer.pad_id, np.int32)
-    mask = np.zeros(tokens.shape, bool)
-    for i, (prompt, response) in enumerate(pairs):
-        start, text = tokenizer.encode(prompt), tokenizer.encode(response)
-        end = len(start) + len(text) + 1
-        tokens[i, :end] = [*start, *text, tokenizer.eos_id]
-        mask[i, len(start) : end] = True
-    return {"tokens": tokens, "mask": mask}

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from entropy_rl.data.packing import pack_rows
 from entropy_rl.models.scoring import Score
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling.engine import Completion, generate
@@ -132,12 +133,7 @@ def log_likelihood(
     place: Place = jnp.asarray,
 ) -> np.ndarray:
     """log p(token | context) f32[N], nats, of one token after each context, in rows of `length` columns."""
-    tokens = np.zeros((len(contexts), length), np.int32)
-    at = np.array([len(context) for context in contexts])
-    for row, context in zip(tokens, contexts):
-        row[: len(context)] = context
-    tokens[np.arange(len(tokens)), at] = following
-    mask = np.arange(length) == at[:, None]
+    tokens, mask = pack_rows(contexts, [[token] for token in following], length, pad_id=0)
     logp = np.asarray(jax.device_get(score(params, place(tokens), place(mask))["logp"]))
     return logp[mask]
 

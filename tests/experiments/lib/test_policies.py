@@ -12,6 +12,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import Checkpoints
+from entropy_rl.training.optimizer import make_optimizer
 from experiments import convert_hf
 from experiments.lib import build, launch
 from experiments.lib.policies import load_policy, random_params
@@ -99,7 +100,7 @@ def test_random_weights_are_those_that_a_run_starts_from(monkeypatch):
     model, params = load_policy(c, None, build.mesh(c), WORDS)
     assert model == build.model(c, WORDS)
     monkeypatch.undo()
-    tx = learner.make_optimizer(lambda _: 1.0)
+    tx = make_optimizer(lambda _: 1.0)
     equal(params, learner.init_state(model, tx, build.mesh(c), jax.random.key(4)).params)
 
 

@@ -71,6 +71,35 @@ def test_a_right_retry_takes_the_last_place():
     assert rollout.tokens[3].tolist()[: len(out.prompt)] == out.prompt  # on the question alone
 
 
+class Together:
+    """Countdown that can only verify many at once, and remembers how often it was asked."""
+
+    def __init__(self):
+        self.calls = []
+
+    def verify_all(self, problems, responses):
+        self.calls.append(list(responses))
+        return [TASK.verify(p, r) for p, r in zip(problems, responses, strict=True)]
+
+
+def test_retries_are_verified_together_and_cut_off_ones_not_at_all():
+    """Mutations: verifying one by one; what is truncated verified too; samples of an attempt not side by side."""
+    other = dataclasses.replace(PROBLEM, prompt="4 6 7 9 -> 26 :", answer="4 + 6 = 10 ; 7 + 9 = 16 ; 10 + 16 = 26")
+    tried = [refine.Tried(PROBLEM, BAD[0], False), refine.Tried(other, BAD[1], False)]
+    said = [PROBLEM.answer, PROBLEM.answer, PROBLEM.answer, other.answer]
+
+    def answer(prompts):
+        assert prompts == [f"{PROBLEM.prompt} {BAD[0]} wrong again"] * 2 + [other.prompt] * 2
+        made = [completion(text) for text in said]
+        return said, [dataclasses.replace(made[0], truncated=True), *made[1:]]
+
+    task = Together()
+    out = refine.retry(task, answer, tried, ["wrong", None], samples=2)
+    assert out.rewards == [0, 1, 0, 1] and out.texts == said and task.calls == [said[1:]]
+    nothing = refine.retry(task, lambda prompts: ([], []), [], [])
+    assert nothing.rewards == nothing.asked == [] and len(task.calls) == 1
+
+
 def test_right_retries_before_wrong_ones():
     answers = {BAD[0]: BAD[1], BAD[1]: PROBLEM.answer}
     made, _ = refiner(lambda p: next(a for b, a in answers.items() if f": {b} wrong" in p))

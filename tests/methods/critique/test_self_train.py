@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from entropy_rl.data.problem import Problem
 from entropy_rl.methods.critique import self_train
 from entropy_rl.methods.critique.refine import Tried
 from entropy_rl.methods.critique.self_train import Item
-from entropy_rl.tasks.countdown import TOKENIZER
 from entropy_rl.training.collect import Group
 
 EASY, HARD = Problem("3 5 -> 8 :", "3 + 5 = 8", "a", 3), Problem("2 3 4 -> 24 :", "2 * 3 = 6 ; 6 * 4 = 24", "b", 4)
@@ -81,12 +79,3 @@ def test_narrowing():
     assert [row[f"data/coverage/level{n}"] for n in (3, 4, 5)] == [1, 1 / 2, 0]
     assert row["data/distinct/level3"] == 2 / 3 and math.isnan(row["data/distinct/level5"])
     assert math.isnan(self_train.narrowing([], pool)["data/share/level3"])
-
-
-def test_rows():
-    rows = self_train.to_rows([("3 5 -> 8 :", "3 + 5 = 8")], TOKENIZER, 13)
-    want = [*TOKENIZER.encode("3 5 -> 8 : 3 + 5 = 8"), TOKENIZER.eos_id, TOKENIZER.pad_id, TOKENIZER.pad_id]
-    assert rows["tokens"].tolist() == [want]
-    assert np.flatnonzero(rows["mask"][0]).tolist() == [5, 6, 7, 8, 9, 10]
-    with pytest.raises(ValueError):
-        self_train.to_rows([("3 5 -> 8 :", "3 + 5 = 8")], TOKENIZER, 10)
