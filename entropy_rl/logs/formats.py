@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.logs import text_formats, tracker_formats, wire
+from entropy_rl.logs import archive, text_formats, tracker_formats, wire
 from entropy_rl.logs.columns import some
 from entropy_rl.logs.tables import Run
 
@@ -57,10 +57,18 @@ def find(logs: Logs) -> list[Path]:
 
 
 def _existing(text: str) -> list[Path]:
-    """The path, or those of a pattern."""
+    """The path, or those of a pattern; of an archive its runs, unpacked."""
     if not text or "\0" in text:
         return []
-    return [Path(text)] if os.path.exists(text) else [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+    if os.path.isdir(text) and archive.is_archive(text):
+        unpacked = archive.unpack(text)
+        return [unpacked / row["run"] for row in archive.read(text, archive.CONFIGS)]
+    if os.path.exists(text):
+        return [Path(text)]
+    found = glob.glob(text, recursive=True)
+    if not found and (inside := archive.within(text)):
+        found = glob.glob(str(inside), recursive=True)
+    return [Path(p) for p in sorted(found)]
 
 
 def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], list[InputError]]:
