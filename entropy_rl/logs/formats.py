@@ -60,15 +60,16 @@ def _existing(text: str) -> list[Path]:
     """The path, or those of a pattern; of an archive its runs, unpacked."""
     if not text or "\0" in text:
         return []
-    if os.path.isdir(text) and archive.is_archive(text):
-        unpacked = archive.unpack(text)
-        return [unpacked / row["run"] for row in archive.read(text, archive.CONFIGS)]
     if os.path.exists(text):
-        return [Path(text)]
-    found = glob.glob(text, recursive=True)
-    if not found and (inside := archive.within(text)):
-        found = glob.glob(str(inside), recursive=True)
-    return [Path(p) for p in sorted(found)]
+        found = [text]
+    else:
+        found = sorted(glob.glob(str(archive.within(text) or text), recursive=True))
+    return [path for one in found for path in (_runs(Path(one)) if archive.is_archive(one) else [Path(one)])]
+
+
+def _runs(study: Path) -> list[Path]:
+    unpacked = archive.unpack(study)
+    return [unpacked / row["run"] for row in archive.read(study, archive.CONFIGS)]
 
 
 def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], list[InputError]]:

@@ -125,12 +125,13 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 def test_logs_are_found_in_archives():
-    """`fit_laws --config.logs=notebooks/data/laws/heated*`, a whole study, and a run of it."""
+    """Patterns, a study, a run of it. Mutation: a pattern finds the tables that stand where runs stood."""
     names = lambda path: [run.name for run in logs.read(path, score="eval/countdown/pass@1").runs]  # noqa: E731
     heated = names(f"{DATA}/laws/heated*")
     assert len(heated) == 3 and all(name.startswith("heated") for name in heated)
     assert len(names(DATA / "laws")) == 23
     assert names(f"{DATA}/laws/{heated[0]}") == heated[:1]
+    assert len(names(f"{DATA}/laws/*")) == len(names(f"{DATA}/law[s]")) == 23
     assert len(names(f"{DATA}/laws/heated*,{DATA}/seeds/*/rl")) == 6
     with pytest.raises(InputError, match="no such file or directory"):
         names(f"{DATA}/laws/cooled*")
