@@ -5,7 +5,8 @@
 
 Without config.runs the curated runs of notebooks/data are tested. Folders, and archives of entropy_rl/logs/archive.py,
 are searched to any depth for runs of train_rl, self_train and the like, and for json results (test_time.json, dual.json
-and such); what a run is, its config.json says, and never its name. experiments/claims/table.py lists the claims, and claims/judge.py has the rule.
+and such); what a run is, its config.json says, and never its name. experiments/claims/table.py lists the claims, and
+claims/judge.py has the rule.
 
 Writes OUT/retest.md, OUT/retest.json (every test with its interval, every run and file behind a verdict) and
 OUT/figures/retest_*.png. A claim for which there are too few runs is undecided, and the page says what is missing;
