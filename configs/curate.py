@@ -18,9 +18,9 @@ python -m experiments.curate --config=configs/curate.py:darling --config.runs=ru
 and for RLP, its reading and what comes after:
 python -m experiments.curate --config=configs/curate.py:rlp --config.runs=runs/rlp --workdir=notebooks/data/rlp
 and for those of the sweep of shares of forking tokens:
-python -m experiments.curate --config=configs/curate.py:forking --config.runs=runs/forking/grid --workdir=notebooks/data/forking/grid
+python -m experiments.curate --config=configs/curate.py:forking --config.runs=runs/forking --workdir=notebooks/data/forking
 
-Time: a second. Expect a folder a run, some tens of kB each; about 10 kB with `controls` and `changes`.
+Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
 """  # noqa: E501  commands on one line, to be copied
 
 from ml_collections import ConfigDict

@@ -2,9 +2,9 @@
 
     python -m experiments.curate --config=configs/curate.py --config.runs=runs/seeds --workdir=notebooks/data/seeds
 
-Every run below `runs` that has evaluations becomes a folder of its own with metrics.jsonl and evals.jsonl, thinned
-out, and config.json, which holds its command, commit, versions and device. Of a run of experiments.tokens, tokens.json
-is kept as it is.
+Of every run below `runs` that has evaluations, metrics.jsonl and evals.jsonl, thinned out, and config.json, which holds
+its command, commit, versions and device, go to the tables of the workdir (entropy_rl/logs/archive.py), where they
+replace the same run's. Of a run of experiments.tokens, tokens.json is kept as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fnmatch
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import files, metrics
 from entropy_rl.errors import InputError
+from entropy_rl.logs import archive
 from experiments.lib import checks, launch
 
 TOKENS = "tokens.json"  # of experiments.tokens, which need not be loaded for its name
@@ -39,15 +41,17 @@ def run(config: ConfigDict, workdir: str) -> None:
     found = [path for path in found if fnmatch.fnmatch(str(path.relative_to(config.runs)), config.match)]
     if not found:
         raise InputError(f"no {' or '.join(made)} below {config.runs} in a folder that matches {config.match!r}")
-    for path in found:
-        out = Path(workdir) / path.relative_to(config.runs)
-        out.mkdir(parents=True, exist_ok=True)
-        if (path / metrics.EVALS).exists():
-            thin(path, out, config)
-        if (path / TOKENS).exists():
-            shutil.copyfile(path / TOKENS, out / TOKENS)
-        (out / "config.json").write_text(about(path))
-        print(f"{path} -> {out}")
+    with tempfile.TemporaryDirectory() as new:
+        for path in found:
+            out = Path(new) / path.relative_to(config.runs)
+            out.mkdir(parents=True, exist_ok=True)
+            if (path / metrics.EVALS).exists():
+                thin(path, out, config)
+            if (path / TOKENS).exists():
+                shutil.copyfile(path / TOKENS, out / TOKENS)
+            (out / "config.json").write_text(about(path))
+            print(f"{path} -> {workdir}")
+        archive.pack(new, workdir)
 
 
 def thin(path: Path, out: Path, config: ConfigDict) -> None:

@@ -3,9 +3,10 @@
     python -m experiments.retest --config=configs/retest.py --workdir=OUT
     python -m experiments.retest --config=configs/retest.py --config.runs=runs/mine,runs/others --workdir=OUT
 
-Without config.runs the curated runs of notebooks/data are tested. Folders are searched to any depth for runs of
-train_rl, self_train and the like, and for json results (test_time.json, dual.json and such); what a run is, its
-config.json says, and never its name. experiments/claims/table.py lists the claims, and claims/judge.py has the rule.
+Without config.runs the curated runs of notebooks/data are tested. Folders, and archives of entropy_rl/logs/archive.py,
+are searched to any depth for runs of train_rl, self_train and the like, and for json results (test_time.json, dual.json
+and such); what a run is, its config.json says, and never its name. experiments/claims/table.py lists the claims, and
+claims/judge.py has the rule.
 
 Writes OUT/retest.md, OUT/retest.json (every test with its interval, every run and file behind a verdict) and
 OUT/figures/retest_*.png. A claim for which there are too few runs is undecided, and the page says what is missing;
@@ -25,6 +26,7 @@ from ml_collections import ConfigDict
 from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.laws.analyse import plain
+from entropy_rl.logs import archive
 from experiments.claims import arms, data, drawings, page
 from experiments.claims.judge import UNDECIDED, How
 from experiments.claims.table import CLAIMS
@@ -45,7 +47,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "margin")
     checks.seed(config)
     how = How(config.level, config.draws, config.seed, config.margin, config.least)
-    found = data.read(_folders(config.runs))
+    places = {archive.unpack(folder): folder for folder in _folders(config.runs)}
+    names = {str(place): page.shown(folder) for place, folder in places.items() if place != folder}
+    found = data.read(list(places))
     studies = arms.studies(found.runs)
     judged = [(claim, claim.test(found, studies, how)) for claim in CLAIMS]
     for _, verdict in judged:
@@ -54,9 +58,10 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 
     folder, commit = Path(workdir), launch.git_commit() or page.UNKNOWN
     command = _command()
-    content = plain(page.as_json(judged, found, studies, how, command, commit))
+    content = _renamed(plain(page.as_json(judged, found, studies, how, command, commit)), names)
     pictures = _draw(judged, folder)
-    files.write(folder / "retest.md", page.page(judged, found, studies, how, pictures, command, commit))
+    text = page.page(judged, found, studies, how, pictures, command, commit)
+    files.write(folder / "retest.md", _renamed(text, names))
     files.write(folder / "retest.json", page.dumps(content))
     for claim, verdict in judged:
         if claim.id != page.QUESTION:
@@ -78,6 +83,18 @@ def _folders(runs: str | None) -> list[Path]:
     if inside:
         raise InputError(f"{inside[0][1]} is in {inside[0][0]}: its runs would count twice; give one of them")
     return list(dict.fromkeys(folders))
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """`value` with parts of its strings replaced: the folders that were given, for those of unpacked archives."""
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(old, new)
+    elif isinstance(value, dict):
+        return {_renamed(k, names): _renamed(v, names) for k, v in value.items()}
+    elif isinstance(value, list):
+        return [_renamed(v, names) for v in value]
+    return value
 
 
 def _draw(judged: page.Judged, folder: Path) -> dict[str, str]:

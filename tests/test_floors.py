@@ -17,7 +17,8 @@ ORDER = """
     losses.selection losses.policy losses.weights losses.kl losses.value losses.preference
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
-    logs.columns logs.tables logs.records logs.wire logs.text_formats logs.tracker_formats logs.formats logs.read
+    logs.archive logs.columns logs.tables logs.records logs.wire logs.text_formats logs.tracker_formats
+    logs.formats logs.read
     parallel.processes parallel.sharding data.tokenizers data.subwords data.packing
     answers.extract answers.units answers.latex answers.numbers answers.exact
     answers.workers answers.symbolic answers.grade

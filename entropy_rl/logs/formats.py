@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.logs import text_formats, tracker_formats, wire
+from entropy_rl.logs import archive, text_formats, tracker_formats, wire
 from entropy_rl.logs.columns import some
 from entropy_rl.logs.tables import Run
 
@@ -57,10 +57,19 @@ def find(logs: Logs) -> list[Path]:
 
 
 def _existing(text: str) -> list[Path]:
-    """The path, or those of a pattern."""
+    """The path, or those of a pattern; of an archive its runs, unpacked."""
     if not text or "\0" in text:
         return []
-    return [Path(text)] if os.path.exists(text) else [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+    if os.path.exists(text):
+        found = [text]
+    else:
+        found = sorted(glob.glob(str(archive.within(text) or text), recursive=True))
+    return [path for one in found for path in (_runs(Path(one)) if archive.is_archive(one) else [Path(one)])]
+
+
+def _runs(study: Path) -> list[Path]:
+    unpacked = archive.unpack(study)
+    return [unpacked / row["run"] for row in archive.read(study, archive.CONFIGS)]
 
 
 def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], list[InputError]]:

@@ -91,7 +91,8 @@ def read(
 
     Args:
       logs: a path, a glob pattern, several of these between commas, or a sequence of such, of formats in
-        `readers.READERS`. Several files are several runs; one file may hold several.
+        `readers.READERS`. Several files are several runs; one file may hold several. Runs of an archive
+        (logs/archive.py) are found as if they were folders in it.
       entropy, score, step: columns; None chooses by the tables in `names` (no step: line number).
         In a workdir the rows of evals.jsonl make columns called eval/<task>/<metric>.
       run: column whose values tell runs apart.

@@ -6,6 +6,7 @@ import pytest
 from configs import curate as config
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
+from entropy_rl.logs import archive
 from experiments import curate
 
 
@@ -18,12 +19,13 @@ def test_keeps_the_chosen_keys_of_the_chosen_runs(tmp_path):
     c = config.get_config()
     c.runs = str(tmp_path / "runs")
     curate.run(c, str(tmp_path / "out"))
-    assert sorted(p.parent.name for p in (tmp_path / "out").glob("*/rl")) == ["seed0", "seed1"]
-    assert not (tmp_path / "out" / "seed0" / "sft").exists()
-    data = metrics.read(tmp_path / "out" / "seed0" / "rl")
+    out = archive.unpack(tmp_path / "out")
+    assert sorted(p.parent.name for p in out.glob("*/rl")) == ["seed0", "seed1"]
+    assert not (out / "seed0" / "sft").exists()
+    data = metrics.read(out / "seed0" / "rl")
     assert data.metrics == [{"step": 0, "policy/entropy": 0.5, "policy/cov": 0.1}]
     assert [row["metric"] for row in data.evals] == ["pass@1"]
-    assert json.loads((tmp_path / "out" / "seed1" / "rl" / "config.json").read_text()) == {"command": ["x.py"]}
+    assert json.loads((out / "seed1" / "rl" / "config.json").read_text()) == {"command": ["x.py"]}
 
 
 def test_nothing_there_is_said(tmp_path):
@@ -52,6 +54,7 @@ def curated(folder, variant, out):
     c = config.get_config(variant)
     c.runs = str(folder)
     curate.run(c, str(out))
+    out = archive.unpack(out)
     return {path.name: metrics.read(path) for path in out.iterdir() if (path / metrics.METRICS).exists()}
 
 
@@ -70,7 +73,7 @@ def test_a_study_becomes_thin_curves(tmp_path):
         ("pass@1", 0.33333, 20),
         ("pass@8", 0.5, 20),
     ]
-    about = json.loads((tmp_path / "out" / "kl_cov,seed=0" / "config.json").read_text())
+    about, _ = archive.read(tmp_path / "out", "configs")
     # as one would type it, whatever tree and interpreter it ran with
     assert about["command"] == ["python", "-m", "experiments.train_rl", "--workdir=runs/a"]
     assert about["config"] == {"steps": 40}
@@ -80,7 +83,7 @@ def test_entropy_changes_are_kept_for_seed_0(tmp_path):
     runs = curated(study(tmp_path / "runs"), "changes", tmp_path / "out")
     assert sorted(runs) == ["kl_cov,seed=0"]
     assert runs["kl_cov,seed=0"].metrics == [{"step": s, "entropy/change_measured": 0.1} for s in (0, 20)]
-    assert not (tmp_path / "out" / "kl_cov,seed=0" / metrics.EVALS).exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["configs.jsonl.gz", "metrics.jsonl.gz"]
 
 
 @pytest.mark.parametrize(("variant", "kept"), [("critique", "solved"), ("self_train", "problems"), ("cft", "problems")])
@@ -99,7 +102,7 @@ def test_the_default_keeps_every_bit(tmp_path):
     c = config.get_config()
     c.update(runs=str(study(tmp_path / "runs")), match="start")
     curate.run(c, str(tmp_path / "out"))
-    data = metrics.read(tmp_path / "out" / "start")
+    data = metrics.read(archive.unpack(tmp_path / "out") / "start")
     assert [row["policy/entropy_sequence"] for row in data.metrics] == [1 / 3 + step for step in range(40)]
 
 
@@ -110,8 +113,9 @@ def test_a_microscope_is_kept_as_it_is(tmp_path):
     (folder / "tokens.json").write_text('{"reward": 0.123456789}\n')
     (folder / "config.json").write_text(json.dumps({"command": ["a"]}))
     assert not curated(tmp_path / "runs", "tokens", tmp_path / "out")
-    assert (tmp_path / "out" / "start" / "tokens.json").read_text() == '{"reward": 0.123456789}\n'
-    assert json.loads((tmp_path / "out" / "start" / "config.json").read_text()) == {"command": ["a"]}
+    (row,) = archive.read(tmp_path / "out", "documents")
+    assert row == {"file": "start/tokens.json", "content": {"reward": 0.123456789}}
+    assert archive.read(tmp_path / "out", "configs") == [{"run": "start", "command": ["a"]}]
 
 
 @pytest.mark.parametrize("key, value", [("every", 0), ("digits", 2.5)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
+from entropy_rl.logs import archive
 from experiments import retest
 from experiments.claims.table import CLAIMS
 from experiments.lib import launch
@@ -59,6 +60,16 @@ def test_junk(tmp_path):
     check_undecided(content)
     assert sum("config.json is not that of a run" in note for note in content["notes"]) == 3
     assert "seed is 'x'" in text and "other.json: left out" in text and ".hidden" not in text
+
+
+def test_an_archive_is_as_good_as_its_folders(tmp_path):
+    """The same page and json, under the name of the folder that was given. Mutation: no renaming in `retest.run`."""
+    live, packed = curves(tmp_path / "live" / "study", lambda H: 1 - np.exp(H - 2)), tmp_path / "packed" / "study"
+    archive.pack(live, packed)
+    here, there = (report(folder.parent, tmp_path / f"out_{folder.parent.name}") for folder in (live, packed))
+    assert "packed/study" in there[1]
+    assert here[1].replace("live", "packed") == there[1]
+    assert json.dumps(here[0]).replace("live", "packed") == json.dumps(there[0])
 
 
 def test_one_run(tmp_path):
