@@ -4,9 +4,10 @@ Each is a fresh interpreter that speaks length-prefixed JSON over pipes: a fork 
 hang, and `multiprocessing`'s spawn imports the user's `__main__` again. A limit is kept by SIGKILL from outside, since
 a loop in C (a power of two big integers) sees no signal handler and no exception.
 
-Why not pebble's ProcessPool (5.2.3, spawn; 2 shared cores): 512 answers by math-verify take it 3.0 s in one process and
-2.4 s in two, here 3.7 and 1.9 s, and its start 10 and 19 s, here 8 and 8 s; a caller's script without a `__main__` guard
-is run again in each process and ends the pool, and an item that fails for want of memory cannot have a fresh process.
+Why not pebble's ProcessPool (5.2.3, spawn; 2 shared cores): 512 answers by math-verify take it 3.0 s in one process
+and 2.4 s in two, here 3.7 and 1.9 s, and its start 10 and 19 s, here 8 and 8 s; a caller's script without a `__main__`
+guard is run again in each process and ends the pool; and nothing says whether an item that ran out of memory had a
+fresh process.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SCRIPT = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started pytest in the background
 from entropy_rl.errors import InputError
-from experiments import launch
+from experiments.lib import launch
 
 def run(config, workdir):
     how = config.loss.name
