@@ -1,5 +1,6 @@
-"""A GRPO step of this project, of tunix and of TRL: one checkpoint folder, the same prompts, reward, batch, lengths and
-optimiser, on the CPU, in turns.
+"""A GRPO step of this project, of tunix and of TRL, timed side by side on the same work.
+
+One checkpoint folder, the same prompts, reward, batch, lengths and optimiser, on the CPU, in turns:
 
     make bench-peers
 

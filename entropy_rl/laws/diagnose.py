@@ -11,7 +11,6 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from entropy_rl.laws import bootstrap
 
@@ -38,7 +37,7 @@ def signs(
     - "drift": R moves with time at equal entropy, by more than a tenth of its range. To be kept in mind.
     """
     H_first, H_last = ends(H)
-    if H_last > H_first and spearmanr(step, H).statistic > 0.3:
+    if H_last > H_first and _rank_correlation(step, H) > 0.3:
         text = f"entropy rises from {H_first:.3g} to {H_last:.3g} nats, and the law is about entropy that is spent"
         return [Sign("rising entropy", text, True)]
 
@@ -96,3 +95,10 @@ def _changes(H: NDArray, R: NDArray, rng: np.random.Generator, level: float, dra
     whole = bootstrap.resample(X, R, wanted.sum(0, keepdims=True), rng, level=level, draws=draws)
     low, high = whole.interval()
     return np.r_[pieces_low, low], np.r_[pieces_high, high]
+
+
+def _rank_correlation(x: NDArray, y: NDArray) -> float:
+    """Spearman's; scipy.stats is imported for the few runs that need it, as its import takes a second."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(x, y).statistic)

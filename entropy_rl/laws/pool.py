@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc  # chi2.sf without scipy.stats, whose import takes a second
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws import bootstrap, paired
@@ -115,7 +115,7 @@ def agreement(curve: Curve, runs: Sequence[Run], rng: np.random.Generator, *, dr
     H = np.concatenate([x for x, _, _ in parts])
     heights = [curve.predict(H.mean(), *c) for c in coefficients]
     return Agreement(
-        float(chi2.sf(Q, 2 * (len(runs) - 1))),
+        float(chdtrc(2 * (len(runs) - 1), Q)),
         float(np.sqrt(squares / len(H))),
         pooled(curve, runs).rmse,
         float(np.std(heights, ddof=1)),

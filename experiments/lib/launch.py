@@ -1,4 +1,4 @@
-"""The door: flags to config, one workdir per config, and one line for whatever a user gets wrong."""
+"""The command-line entry point: flags to config, a workdir per config, and one line for whatever a user gets wrong."""
 
 from __future__ import annotations
 

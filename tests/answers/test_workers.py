@@ -158,8 +158,9 @@ def test_they_start_with_the_first_item_and_end_with_close(start):
 
 def test_they_end_with_their_object():
     """Mutation: no finalizer; Popen then warns, which is an error here."""
+    gc.collect()  # what other tests left behind has warnings of its own
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", ResourceWarning)
         workers = Workers("os:getpgid", seconds=5)
         workers.map([0])
         pid = workers._workers[0].process.pid
@@ -170,7 +171,9 @@ def test_they_end_with_their_object():
 
 
 SCRIPT = """
-    import sys
+    import signal, sys
+    # a shell that starts pytest in the background ignores SIGINT, and this process would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from entropy_rl.answers.workers import Workers
     print("main", flush=True)
     workers = Workers("time:sleep", count=2, seconds=30)

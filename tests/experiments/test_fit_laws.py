@@ -173,6 +173,20 @@ def test_command(logs, tmp_path):
     assert (tmp_path / "out/law.json").exists() and "held-out" in done.stdout
 
 
+def test_the_command_loads_no_jax(tmp_path):
+    """Nor scipy.stats, whose import takes a second. Mutation: `import jax` anywhere that it reaches."""
+    table = tmp_path / "run.csv"
+    H = np.geomspace(0.3, 0.03, 60)
+    table.write_text("step,entropy,reward\n" + "".join(f"{i},{h},{1.8 - 1.2 * np.exp(h)}\n" for i, h in enumerate(H)))
+    call = [sys.executable, "-X", "importtime", "-m", "experiments.fit_laws", f"--config={CONFIG}:smoke"]
+    call += [f"--config.logs={table}", f"--workdir={tmp_path / 'out'}"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"numpy", "matplotlib.figure"} <= imported
+    assert not imported & {"jax", "jaxlib", "flax", "scipy.stats", "matplotlib.pyplot", "tensorflow"}
+
+
 def test_command_with_a_bad_column_is_one_line_and_status_2(logs, tmp_path):
     done = command(f"--config.logs={logs}", "--config.entropy=policy/entropi", f"--workdir={tmp_path / 'out'}")
     assert done.returncode == 2

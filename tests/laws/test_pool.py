@@ -63,7 +63,7 @@ def test_agreement_of_equal_runs_is_uniform_and_of_others_small():
 
 def test_degrees_of_freedom_of_agreement(monkeypatch):
     """2 coefficients of 3 runs, less those of their mean."""
-    monkeypatch.setattr(pool.chi2, "sf", lambda Q, freedom: freedom)
+    monkeypatch.setattr(pool, "chdtrc", lambda freedom, Q: freedom)
     assert agreement(EXP, runs_of(np.random.default_rng(5), 3), np.random.default_rng(6), draws=100).p == 4
 
 

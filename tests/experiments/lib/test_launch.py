@@ -29,7 +29,8 @@ def get_config(arg=""):
 """
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started pytest in the background
 from entropy_rl.errors import InputError
 from experiments.lib import launch
 
