@@ -67,7 +67,8 @@ RL = (
     (
         "Controls of the entropy, by token",
         "They decide over the whole optimiser mini-batch, whatever the micro-batches and devices;\n"
-        "`--config.loss.args.scope=microbatch` does what the reference code does, its minimum of one token included.",
+        "`'scope': 'microbatch'` among the loss's `args` does what the reference code does, its minimum of one token\n"
+        "included: `--config.loss=\"{'name': 'clip_cov', 'args': {'frac': 0.02, 'scope': 'microbatch'}}\"`.",
         {
             "clip_cov": "Cov_i = (log π_i - mean)(A_i - mean);   l = 0 on floor(frac N) random tokens with lower < Cov < upper",
             "kl_cov": "l = -A r + coef |log r| on the floor(frac N) tokens of highest Cov, -A r on the others",
