@@ -1,4 +1,4 @@
-"""The example in CONTRIBUTING.md: one function, one row, one config, and it runs."""
+"""The example in docs/design.md: one function, one row, one config, and it runs."""
 
 import pathlib
 import re
@@ -13,7 +13,7 @@ from entropy_rl.losses import policy
 from experiments import train_rl
 from experiments.lib import launch
 
-TEXT = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+TEXT = (pathlib.Path(__file__).parents[1] / "docs" / "design.md").read_text()
 
 
 @pytest.fixture
