@@ -21,7 +21,7 @@ release = "0.1.0"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "notebooks/**.md", "notebooks/*.ipynb", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+include_patterns = ["*.md", "docs/**.md", "notebooks/**.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "docs/_build", "runs", "tests", "build", "*.egg-info", "**/__pycache__"]
 
 nb_execution_mode = "off"

@@ -32,7 +32,7 @@ else at this scale. Losses, weights, advantages and controllers are rows of tabl
 `--config.weight="{'name': 'sequence_mean', 'args': {}}"`.
 
 In the formulas r = π(y_t) / π_old(y_t) is the token's ratio, A its advantage, H the entropy of its state in nats, sg
-stops the gradient, m and s are mean and standard deviation of the rewards R of a group, and N counts tokens of the mask.
+stops the gradient, m and s are mean and standard deviation of the rewards R of a group, N counts tokens of the mask.
 The loss of an update is the sum of weight · l over tokens, and the weight is 1 / N where nothing else is said.
 """
 
@@ -47,7 +47,7 @@ RL = (
             "rloo": "A = (R - m) n / (n - 1), n responses a group,   l = -A log π",
             "reinforce_pp": "A = (R - mean) / std over all tokens of the batch, without groups",
             "reinforce_pp_baseline": "A = R - m, then (A - mean) / std over all tokens of the batch",
-            "ppo": "δ_t = r_t + V_{t+1} - V_t,   A_t = δ_t + A_{t+1}   (γ = λ = 1), whitened; V a critic with clipped loss",
+            "ppo": "δ_t = r_t + V_{t+1} - V_t,   A_t = δ_t + A_{t+1}   (γ = λ = 1), whitened; V the critic",
             "qae": "A = (R - Q_k) / (s + eps), Q_k the k-quantile of the group's rewards",
             "nsr": "weight = (0.1 where A > 0, 1 where A < 0) / N",
         },
@@ -58,10 +58,13 @@ RL = (
         {
             "clip_higher": "l = max(-A r, -A clip(r, 1 - 0.2, 1 + 0.28))",
             "dapo": "as clip_higher, in groups whose rewards differ: sampled until there are enough",
-            "gspo": "r = exp(mean_t log π / π_old) of the whole response, clipped as PPO's; weight = mean of response means",
+            "gspo": "r = exp(mean_t log π / π_old) of the response, clipped as PPO's; weight: mean of response means",
             "cispo": "l = -sg(clip(r, 1 - clip_low, 1 + clip_high)) A log π",
-            "gppo": "l = -A F π / sg(π),   F = r clipped to [1 - 0.2, 1 + 0.28]: beyond it the gradient is kept, bounded",
-            "ce_gppo": "l = -A F π / sg(π),   F = beta_low · 0.8 below the clip (A < 0), beta_high · 1.2 above it (A > 0), else r",
+            "gppo": "l = -A F π / sg(π),   F = r clipped to [1 - 0.2, 1 + 0.28]: the gradient is kept beyond it",
+            "ce_gppo": (
+                "l = -A F π / sg(π),   F = beta_low · 0.8 where A < 0 and r < 0.8, beta_high · 1.2 where A > 0 and\n"
+                "r > 1.2, and r elsewhere"
+            ),
         },
     ),
     (
@@ -70,7 +73,10 @@ RL = (
         "`'scope': 'microbatch'` among the loss's `args` does what the reference code does, its minimum of one token\n"
         "included: `--config.loss=\"{'name': 'clip_cov', 'args': {'frac': 0.02, 'scope': 'microbatch'}}\"`.",
         {
-            "clip_cov": "Cov_i = (log π_i - mean)(A_i - mean);   l = 0 on floor(frac N) random tokens with lower < Cov < upper",
+            "clip_cov": (
+                "Cov_i = (log π_i - mean)(A_i - mean);   l = 0 on floor(frac N) random tokens with\n"
+                "lower < Cov_i < upper, PPO's on the others"
+            ),
             "kl_cov": "l = -A r + coef |log r| on the floor(frac N) tokens of highest Cov, -A r on the others",
             "random_clip": "l = 0 on as many tokens as Clip-Cov would take, drawn from those with A > 0",
             "steer": (
@@ -85,8 +91,8 @@ RL = (
     ),
     (
         "Controls of the entropy, by a coefficient",
-        "A controller (`entropy_rl/entropy/controllers.py`) gives the coefficient c_n of step n: `constant`, `schedule`,\n"
-        "`adaptive` or `target`; the same rows serve `config.entropy_coef` and `config.kl.coef`.",
+        "A controller (`entropy_rl/entropy/controllers.py`) gives the coefficient c_n of step n: `constant`,\n"
+        "`schedule`, `adaptive` or `target`; the same rows serve `config.entropy_coef` and `config.kl.coef`.",
         {
             "entropy_bonus": "loss - c H,   c constant",
             "entropy_adaptive": "c_n = α_n if H_n < target else 0,   α_{n+1} = clip(α_n ± delta, 0, high)",
@@ -98,7 +104,7 @@ RL = (
         "Rows from elsewhere: critiques and diversity",
         "",
         {
-            "critique_grpo": "own samples: PPO's; refinements: l = -A f(π), f(p) = p / (p + gamma); A = R - m over both",
+            "critique_grpo": "own samples: PPO's; refinements: l = -A f(π), f(p) = p / (p + gamma);   A = R - m of all",
             "critique_clip_cov": "as critique_grpo, with Clip-Cov on own samples",
             "critique_forks": "as critique_grpo, refinements learnt on the frac of their tokens with the highest H",
             "darling": "R ← R · max(0.1, (n - |class|) / (n - 1)),   A = R - m",
