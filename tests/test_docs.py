@@ -212,7 +212,7 @@ def explained() -> set[str]:
 
 def matches(key: str, pattern: str) -> bool:
     """Whether the `*` of the one or the other can stand for what the other has there."""
-    as_pattern = lambda p: re.escape(p).replace(r"\*", "[a-z_0-9*]+")  # noqa: E731
+    as_pattern = lambda p: re.escape(p).replace(r"\*", "[a-z_0-9.*]+")  # noqa: E731
     return bool(re.fullmatch(as_pattern(pattern), key) or re.fullmatch(as_pattern(key), pattern))
 
 
