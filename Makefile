@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow parity plan bench bench-peers lint clean
+.PHONY: quickstart test test-slow docs parity plan bench bench-peers lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -16,6 +16,10 @@ SIDE_BY_SIDE := tests/test_configs.py tests/test_notebooks.py
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
+
+# The site, in docs/_build/html; whatever Sphinx warns of, such as a dead link, is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -q -b html -W --keep-going -c docs . docs/_build/html
 
 # Against transformers on torch, which nothing else needs: an environment of its own, gigabytes where torch is for GPUs.
 parity: $(VENV)-parity/installed
@@ -37,7 +41,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -50,6 +54,11 @@ $(VENV)/installed: setup.cfg pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo "installing what the documents need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[docs]'
 	@touch $@
 
 # Apart, because where libtpu is installed jax looks for a TPU in every process.

@@ -4,7 +4,7 @@ make bench-peers
 python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
 
 Time: five minutes on 2 idle CPU cores, and as long before for the two environments (1.5 GB each). Expect both to take
-more than twice the CPU-seconds of a step here, at both sizes; the README has the table.
+more than twice the CPU-seconds of a step here, at both sizes; docs/speed.md has the table.
 """
 
 from ml_collections import ConfigDict

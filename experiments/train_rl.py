@@ -9,7 +9,7 @@ temperature 1), coefficients, updates. Which problems, which noise, which order 
 step), so a killed run that is started again with the same command gives the same rows and parameters, bit for bit on a
 CPU. What of the papers' setting it leaves out: rollouts that go on while the learner learns.
 
-On several hosts it is the same command on each, with --distributed: launching.md.
+On several hosts it is the same command on each, with --distributed: docs/large_runs.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The example in CONTRIBUTING.md: one function, one row, one config, and it runs."""
+"""The example in docs/design.md: one function, one row, one config, and it runs."""
 
 import pathlib
 import re
@@ -12,8 +12,9 @@ from entropy_rl import metrics
 from entropy_rl.losses import policy
 from experiments import train_rl
 from experiments.lib import launch
+from tests import test_docs
 
-TEXT = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+TEXT = (pathlib.Path(__file__).parents[1] / "docs" / "design.md").read_text()
 
 
 @pytest.fixture
@@ -47,3 +48,6 @@ def test_the_config_runs(blocks, tmp_path):
     train_rl.run(config, str(tmp_path / "run"))
     rows = metrics.read(tmp_path / "run").metrics
     assert len(rows) == 2 and "policy/strong_fraction" in rows[0] and "policy/strong_entropy" in rows[0]
+    evals = {row["metric"] for row in metrics.read(tmp_path / "run").evals}
+    there = test_docs.explained()  # docs/instruments.md has what a run really logs
+    assert not {k for k in {*rows[0], *evals} - {"step"} if not any(test_docs.matches(k, p) for p in there)}

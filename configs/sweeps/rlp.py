@@ -14,7 +14,8 @@ alike: a few demonstrations, and GRPO.
 another number than the result, and predict it worse than no thought does.
 
 Outcome: from base, RLP takes the cross-entropy of results after a thought from 1.5 to 0.7 nats, reading on leaves it;
-after post-training no difference to base. With `:early` thoughts become short instead of right. Numbers in the README.
+after post-training no difference to base. With `:early` thoughts become short instead of right. Numbers:
+notebooks/field.md.
 
 Time: about half a minute a run on a core of a shared 2-core CPU, 26 runs; 5 with `:early`.
 """
