@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -27,3 +29,40 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     if name not in table:
         raise InputError(f"unknown {kind} {name!r}{nearest(name, table)}: one of {', '.join(sorted(table))}")
     return table[name]
+
+
+def bind(
+    table: Mapping[str, Callable],
+    name: str,
+    args: Mapping[str, Any],
+    kind: str,
+    *,
+    first: int = 0,
+    given: Collection[str] = (),
+    missing: str = "add it to its args",
+) -> partial:
+    """`table[name]` with the hyper-parameters `args` as keywords.
+
+    Args:
+      table: of functions; whatever parameters `first` and `given` leave over are hyper-parameters.
+      name: of a row.
+      args: its hyper-parameters; those with a default may be left out.
+      kind: what messages call a row.
+      first: number of leading parameters that are no hyper-parameters, such as arrays.
+      given: names of further ones.
+      missing: what messages advise where a hyper-parameter is missing.
+
+    Raises:
+      InputError: there is no such row, or it has no such hyper-parameter or needs another.
+    """
+    function = lookup(table, name, kind)
+    parameters = list(inspect.signature(function).parameters.items())[first:]
+    known = {k: p.default for k, p in parameters if k not in given}
+    for key in args:
+        if key not in known:
+            there = f"it has {', '.join(known) or 'none'}"
+            raise InputError(f"{kind} {name!r} has no hyper-parameter {key!r}{nearest(key, known)}: {there}")
+    for key, default in known.items():
+        if default is inspect.Parameter.empty and key not in args:
+            raise InputError(f"{kind} {name!r} needs a hyper-parameter {key!r}: {missing}")
+    return partial(function, **args)

@@ -21,7 +21,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.errors import InputError, bind
 from entropy_rl.losses.selection import highest
 
 DATA = ("entropy", "advantage", "truncated", "refined")  # keywords that are arrays, not hyper-parameters
@@ -179,17 +179,9 @@ def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array
       InputError: a name that WEIGHTS does not have, a hyper-parameter that its row does not have or lacks, or a base
         of another form.
     """
-    row = lookup(WEIGHTS, name, "weight")
-    keywords = {k: p.default for k, p in inspect.signature(row).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    known = [k for k in keywords if k not in DATA]
-    for key in hparams:
-        if key not in known:
-            there = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"weight {name!r} has no hyper-parameter {key!r}{nearest(key, known)}: {there}")
-    for key in known:
-        if keywords[key] is inspect.Parameter.empty and key not in hparams:
-            raise InputError(f"weight {name!r} needs a hyper-parameter {key!r}: add it to its args")
-    base = hparams.pop("base", None)
+    row = bind(WEIGHTS, name, hparams, "weight", first=1, given=DATA)
+    arrays = [k for k in DATA if k in inspect.signature(row.func).parameters]
+    base = hparams.get("base")
     if isinstance(base, str):
         base = {"name": base}
     if isinstance(base, Mapping):
@@ -201,7 +193,7 @@ def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array
 
     def weight(mask: jax.Array, data: Mapping[str, jax.Array]) -> jax.Array:
         inner = {"base": partial(base, data=data)} if base else {}
-        return row(mask, **{k: data[k] for k in keywords if k in DATA}, **hparams, **inner)
+        return row(mask, **{k: data[k] for k in arrays}, **inner)
 
     return weight
 

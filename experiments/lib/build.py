@@ -15,10 +15,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import errors
 from entropy_rl.data.prompts import Posed
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.entropy import controllers
-from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.errors import InputError, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
@@ -40,7 +41,7 @@ def bind(
     data: Mapping[str, Any] | None = None,
     **named,
 ) -> Callable:
-    """`table[choice.name]` with `choice.args` as keywords.
+    """`table[choice.name]` with `choice.args` as keywords (errors.bind), tried out.
 
     Args:
       table: of functions whose hyper-parameters are keywords.
@@ -52,25 +53,16 @@ def bind(
     Raises:
       InputError: there is no such row; it has no such hyper-parameter, needs another, or refuses a value.
     """
-    function = lookup(table, choice.name, kind)
-    what = f"{kind} {choice.name!r}"
-    parameters = inspect.signature(function).parameters
-    rest = list(parameters)[len(example) :]
-    named |= {k: v for k, v in (data or {}).items() if k in rest}
-    known = {k: parameters[k].default for k in rest if k not in named}
-    there = f"it has {', '.join(known)}" if known else "it has none"
+    data, first, what = data or {}, len(example), f"{kind} {choice.name!r}"
+    bound = errors.bind(table, choice.name, choice.args, kind, first=first, given={*named, *data})
+    parameters = inspect.signature(bound.func).parameters
+    named |= {k: data[k] for k in list(parameters)[first:] if k in data}
     for key, value in choice.args.items():
-        if key not in known:
-            raise InputError(f"{what} has no hyper-parameter {key!r}{nearest(key, known)}: {there}")
-        default = known[key]
+        default = parameters[key].default
         numeric = default in (None, inspect.Parameter.empty) or isinstance(default, int | float)
         number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
         if numeric and not number and value is not default:
             raise InputError(f"{what} has {key}={value!r}: give a finite number of 0 or more")
-    for key, default in known.items():
-        if default is inspect.Parameter.empty and key not in choice.args:
-            raise InputError(f"{what} needs a hyper-parameter {key!r}: add it to its args")
-    bound = partial(function, **choice.args)
     try:
         out = jax.jit(bound)(*example, **named)
     except ValueError as e:
@@ -104,16 +96,16 @@ def controller(choice: ConfigDict, key: str) -> controllers.Controller:
     Raises:
       InputError: there is no such controller, or it refuses its hyper-parameters.
     """
-    make = lookup(controllers.CONTROLLERS, choice.name, "controller")
-    known = inspect.signature(make).parameters
+    try:
+        make = errors.bind(controllers.CONTROLLERS, choice.name, choice.args, "controller")
+    except InputError as e:
+        raise InputError(f"{key}: {e}") from e
     for name, value in choice.args.items():
-        if name not in known:
-            raise InputError(f"{key}: {choice.name!r} has no hyper-parameter {name!r}{nearest(name, known)}")
         if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
             raise InputError(f"{key}: {name}={value!r} must be a finite number")
     try:
-        return make(**choice.args)
-    except (TypeError, ValueError) as e:
+        return make()
+    except ValueError as e:
         raise InputError(f"{key}: {choice.name!r}: {e}") from e
 
 

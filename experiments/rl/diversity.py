@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl.data.problem import Task
-from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.errors import InputError, bind
 from entropy_rl.methods.diversity import predicates
 from entropy_rl.methods.diversity.darling import Diversity
 from experiments.lib import build, checks
@@ -28,7 +25,7 @@ def shaping(config: ConfigDict, task: Task) -> Diversity | None:
     d = config.diversity
     name, args = d.predicate.name, build.plain(d.predicate.args)
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "diversity.floor")
-    combine = bind(predicates.COMBINE, d.combine.name, build.plain(d.combine.args), "combination", 2)
+    combine = bind(predicates.COMBINE, d.combine.name, build.plain(d.combine.args), "combination of diversity", first=2)
     how: dict[str, Any] = {"combine": combine, "floor": float(d.floor), "correct_only": d.correct_only}
     if name == "off":
         return None
@@ -36,22 +33,17 @@ def shaping(config: ConfigDict, task: Task) -> Diversity | None:
         raise InputError(f"config.rollout.samples={config.rollout.samples}: diversity needs groups of 2 or more")
     texts = ["", "a b c d e"]
     combine(np.array([0.0, 1.0]), np.array([d.floor, 1.0]))
+    kind = "predicate of diversity"
     if name == NGRAM:
-        bind({NGRAM: predicates.ngram_diversity}, name, args, "predicate", 1)(texts)
+        bind({NGRAM: predicates.ngram_diversity}, name, args, kind, first=1)(texts)
         return Diversity(task, None, **how, **args)
-    predicate = bind(predicates.PREDICATES | {NGRAM: None}, name, args, "predicate", 3)
+    predicate = bind(
+        predicates.PREDICATES | {NGRAM: None},
+        name,
+        args,
+        kind,
+        first=3,
+        missing="a config cannot hold it, give it in Python",
+    )
     predicate(task, "", texts)(0, 1)
     return Diversity(task, predicate, **how)
-
-
-def bind(table: Mapping[str, Callable], name: str, args: dict[str, Any], kind: str, arrays: int) -> Callable:
-    """`table[name]` with `args` as keywords, after its first `arrays` arguments; InputError where they do not fit."""
-    function = lookup(table, name, f"{kind} of diversity")
-    known = dict(list(inspect.signature(function).parameters.items())[arrays:])
-    for key in args:
-        if key not in known:
-            raise InputError(f"diversity: {name!r} has no hyper-parameter {key!r}{nearest(key, known)}")
-    for key, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and key not in args:
-            raise InputError(f"diversity: {name!r} needs {key!r}, which a config cannot hold: give it in Python")
-    return partial(function, **args)

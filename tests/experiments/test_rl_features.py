@@ -212,7 +212,7 @@ def test_diversity_shapes_what_is_learnt_and_nothing_else(monkeypatch):
     "name, changes, message",
     [
         ("diversity", {"diversity.predicate.name": "graph"}, "unknown predicate of diversity 'graph'.*: one of"),
-        ("diversity", {"diversity.predicate.name": "judge"}, "'judge' needs 'judge', which a config cannot hold"),
+        ("diversity", {"diversity.predicate.name": "judge"}, "hyper-parameter 'judge': a config cannot hold it"),
         ("diversity", {"diversity.predicate.args": {"n": 3}}, "'solution_graph' has no hyper-parameter 'n'"),
         ("diversity", {"diversity.combine.name": "add"}, r"unknown combination of diversity 'add'.*: one of additive"),
         ("diversity", {"diversity.floor": 2.0}, r"config\.diversity\.floor=2\.0: must be a number from 0 to 1"),
@@ -224,7 +224,7 @@ def test_diversity_shapes_what_is_learnt_and_nothing_else(monkeypatch):
         ("importance", {"overlong_cache": 99}, r"config\.overlong_cache=99: must be below the longest response"),
         ("importance", {"entropy_advantage.kappa": 1.0}, r"config\.entropy_advantage\.kappa=1\.0: must be a number"),
         ("importance", {"entropy_coef": {"name": "tagret", "args": {}}}, r"unknown controller 'tagret' \(did you mean"),
-        ("controller", {"entropy_coef.args.delat": 1.0}, r"config\.entropy_coef: 'adaptive' has no .* 'delat'"),
+        ("controller", {"entropy_coef.args.delat": 1.0}, r"config\.entropy_coef: controller .* has no .* 'delat'"),
         ("importance", {"advantage": {"name": "gae", "args": {}}}, "advantage 'gae' needs a critic"),
         ("critic", {"advantage": {"name": "grpo", "args": {}}}, "config has a critic, which advantage 'grpo' does"),
         ("critic", {"critic.optimizer.learning_rate": 0.0}, r"config\.critic\.optimizer\.learning_rate=0\.0: must be"),
