@@ -183,7 +183,7 @@ class SelfTraining:
         attempt_length = task.prompt_length + task.response_length
         width = attempt_length
         if c.refine.revisions:  # question, attempt, critique and "again" before the response
-            width += task.response_length + refine.SENTENCE + task.response_length
+            width += task.response_length + refine.MAX_CRITIQUE_TOKENS + task.response_length
         first, mask = np.zeros((0, width), np.int32), np.zeros((0, width), bool)
         if c.original:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)

@@ -58,7 +58,7 @@ def talk(
     attempt = task.response_length
     level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
     # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
-    words = max(WORDS[level] + attempt * (level == "answer"), refine.SENTENCE * (c.source in refine.MODELS))
+    words = max(WORDS[level] + attempt * (level == "answer"), refine.MAX_CRITIQUE_TOKENS * (c.source in refine.MODELS))
     width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
     how = {"slots": config.rollout.slots, "mesh": mesh}
     judge, judge_params = critique_model(config, c.model, task, mesh) if c.source == "learned" else (model, None)
@@ -162,7 +162,7 @@ def judging(
         def answer(prompts):
             return refine.respond(
                 *(model, params, task.tokenizer, prompts, key),
-                max_new=refine.SENTENCE,
+                max_new=refine.MAX_CRITIQUE_TOKENS,
                 prompt_length=task.prompt_length + task.response_length * (2 if reference else 1) + 2,
                 warp=refine.GREEDY,
                 slots=config.rollout.slots,

@@ -28,7 +28,7 @@ from entropy_rl.training.collect import Group, verify_completions
 
 GREEDY = partial(warp.temperature, value=1e-4)
 MOST = 1024  # prompts served together: bounds the memory
-SENTENCE = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
+MAX_CRITIQUE_TOKENS = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 
 
 @dataclasses.dataclass(frozen=True)
