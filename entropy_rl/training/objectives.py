@@ -20,7 +20,7 @@ from entropy_rl.entropy.record import covariance
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import sees_whole
 from entropy_rl.losses.value import clipped_value, explained_variance
-from entropy_rl.masking import keep, masked_mean, masked_sum
+from entropy_rl.masking import mask_out, masked_mean, masked_sum
 from entropy_rl.models.scoring import Score
 from entropy_rl.training.rollouts import Batch
 
@@ -81,7 +81,7 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
         corrected = w if batch.importance is None else w * batch.importance
         total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
         if batch.ref_logp is not None:
-            distance = KL[kl](keep(logp, batch.mask), keep(batch.ref_logp, batch.mask))
+            distance = KL[kl](mask_out(logp, batch.mask), mask_out(batch.ref_logp, batch.mask))
             total += coefs["kl"] * masked_sum(w * distance, batch.mask)
         return total, {"logp": logp, "entropy": entropy, **marks}
 
