@@ -183,7 +183,7 @@ def _serve(
         if waiting == len(requests) and fewer and (serving >= 0).sum() <= fewer:
             # the live ones first; the rest is free
             kept = np.argsort(serving < 0, kind="stable")[:fewer].astype(np.int32)
-            state, serving = _placed(slots_.keep(state, kept), mesh), serving[kept]
+            state, serving = _placed(slots_.compact(state, kept), mesh), serving[kept]
             fewer = _fewer(fewer, max_new, devices, fewest)
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         until = len(serving) - max(len(serving) // 8, 1) if waiting < len(requests) else fewer
