@@ -176,11 +176,11 @@ def build(
         seen.add(key)
         worked = finish(example.worked, example.gold, judge.form)
         problems.append(Problem(example.prompt, answer, f"{name}/{split}/{number}", example.level, worked))
-    problems = keep(name, split, problems, size=size, levels=levels, seed=seed)
+    problems = select(name, split, problems, size=size, levels=levels, seed=seed)
     return Records(name, split, problems, judge, tuple(sorted({p.level for p in problems})), duplicates)
 
 
-def keep(
+def select(
     name: str, split: str, problems: Sequence[Problem], *, size: int | None, levels: Iterable[int] | None, seed: int
 ) -> tuple[Problem, ...]:
     """The problems of some levels, and `size` of them.

@@ -78,6 +78,6 @@ def make(
         if not judge.knows(problem):
             made = ", ".join(f"{k} {v}" for k, v in sorted(about.get("versions", {}).items()))
             raise InputError(f"{data_dir}/{name}: its task makes other problems here than with {made}: install these")
-    kept = records.keep(name, split, read.problems, size=size, levels=levels, seed=seed)
+    kept = records.select(name, split, read.problems, size=size, levels=levels, seed=seed)
     present = tuple(sorted({p.level for p in kept}))
     return Frozen(name, split, kept, judge, present, about=about, version=read.version)
