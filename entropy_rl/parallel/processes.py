@@ -60,7 +60,7 @@ def place(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
-def moved(tree: Any, shardings: Any) -> Any:
+def reshard(tree: Any, shardings: Any) -> Any:
     """Arrays that are on devices, as `shardings` would have them."""
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)

@@ -153,7 +153,7 @@ def _streams(mesh: Mesh | None) -> int:
 def _placed(state: decode.State, mesh: Mesh | None) -> decode.State:
     if mesh is None:
         return state
-    return processes.moved(state, infer_sharding(state, decode.RULES, mesh))
+    return processes.reshard(state, infer_sharding(state, decode.RULES, mesh))
 
 
 def _serve(
