@@ -52,7 +52,7 @@ def lost(error: BaseException) -> bool:
     return of_others and any(sign in str(error).lower() for sign in signs)
 
 
-def place(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+def put_global(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     """An array of the host, the same in every process, on devices."""
     if jax.process_count() == 1:
         return jax.device_put(x, sharding)
