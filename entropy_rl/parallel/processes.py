@@ -92,7 +92,7 @@ def agree(value: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
-def on_first(f: Callable[[], Any]) -> None:
+def run_on_primary(f: Callable[[], Any]) -> None:
     """Process 0 calls f, and the others wait for its end.
 
     Raises:
