@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     """
     p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
-    state = None if processes.agree((Path(workdir) / "config.json").exists()) else states.first(config, p)
+    state = None if processes.broadcast((Path(workdir) / "config.json").exists()) else states.first(config, p)
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
     collect_step, learn = (collector or Collector)(config, p, key), Learner(config, p, key)

@@ -85,7 +85,7 @@ def say(message: str) -> None:
         print(message, flush=True)
 
 
-def agree(value: bool) -> bool:
+def broadcast(value: bool) -> bool:
     """What process 0 says: it may see a file before or after the others do."""
     if jax.process_count() == 1:
         return value
