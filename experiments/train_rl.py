@@ -89,7 +89,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
             bar.note({"entropy": row["policy/entropy_sequence"], "reward": row["rollout/reward"]})
             bar.update()
             if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):
-                processes.say(message)
+                processes.log(message)
 
         with Writer.resume(workdir, start) as writer, progress(config.steps, start, "RL") as bar:
             pending = None

@@ -79,7 +79,7 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(get, tree)
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Prints, once for all processes."""
     if jax.process_index() == 0:
         print(message, flush=True)
