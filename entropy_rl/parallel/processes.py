@@ -45,7 +45,7 @@ def initialize(coordinator: str | None = None, count: int | None = None, index: 
         ) from e
 
 
-def lost(error: BaseException) -> bool:
+def is_peer_failure(error: BaseException) -> bool:
     """Whether an error says that another process has gone: one of the runtime or of the network, not a bug's."""
     signs = ("gloo", "connection", "heartbeat", "coordination", "unavailable", "deadline_exceeded", "barrier")
     of_others = jax.process_count() > 1 and isinstance(error, RuntimeError | OSError)
