@@ -106,7 +106,7 @@ class Trainer:
         checks.rows(self._mesh, "the held-out documents (eval.problems)", c.eval.problems)
         checks.rows(self._mesh, "the documents of a mini-batch (documents / updates)", c.documents // c.updates)
         self._tx, self._schedule = build.optimizer(c, c.steps * c.updates)
-        self._place = partial(processes.put_global, sharding=sharding.rows(self._mesh))
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(self._mesh))
         self._score = jax.jit(token_scores(self._model, mesh=self._mesh))
         self._key = jax.random.key(c.seed)
         policy = learner.abstract_state(self._model, self._tx, self._mesh)

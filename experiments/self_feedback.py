@@ -108,7 +108,7 @@ class Preference:
             record=objectives.preference_record,
         )
         self._score = jax.jit(lambda *args: score(*args)["logp"])
-        self._place = partial(processes.put_global, sharding=sharding.rows(mesh))
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
         self._state = self._first()  # a bad config.init is found before there is a workdir
 
     def round(self, number: int, state: learner.TrainState | None, writer: Writer) -> learner.TrainState:

@@ -96,7 +96,7 @@ class SelfTraining:
             record=objectives.nll_record,
         )
         self._weight = jax.jit(token_mean)
-        self._place = partial(jax.device_put, device=sharding.rows(mesh))
+        self._place = partial(jax.device_put, device=sharding.batch_sharding(mesh))
 
     def round(self, number: int, state: learner.TrainState | None, writer: Writer, workdir: Path) -> learner.TrainState:
         """The state after round `number`, from the state after the one before; rows are written."""

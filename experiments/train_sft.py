@@ -47,7 +47,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         record=objectives.nll_record,
     )
     weight = jax.jit(token_mean)
-    place = partial(processes.put_global, sharding=sharding.rows(mesh))
+    place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
     key = jax.random.key(config.seed)
 
     with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:

@@ -56,7 +56,7 @@ class Learner:
         self._score = jax.jit(p.score)
         self._shape = jax.jit(partial(shape_by_entropy, **config.entropy_advantage))
         self._record = jax.jit(entropy.record)
-        self._place = partial(processes.put_global, sharding=sharding.rows(p.mesh))
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(p.mesh))
 
     def __call__(self, state: State, rollout: Rollout, step: int) -> tuple[State, list[dict], dict, np.ndarray]:
         """(state after the updates of this step, their metrics, what is logged once a step, advantages f32[B, T])."""

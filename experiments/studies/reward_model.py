@@ -93,7 +93,7 @@ class Judge(Collector):
             objective = objectives.preference(score, loss, "reward")
             how = {"microbatches": c.microbatches, "together": 2, "record": objectives.preference_record}
             update = learner.make_update(objective, tx, **how)
-            place, said = partial(processes.put_global, sharding=sharding.rows(p.mesh)), []
+            place, said = partial(processes.put_global, sharding=sharding.batch_sharding(p.mesh)), []
             for some in batches(taught, c.updates, c.batch, np.random.default_rng((config.seed, 1))):
                 batch = jax.tree.map(place, Batch(**some, weight=pair_weight(some["mask"])))
                 state, logged = update(state, batch, jax.random.key(config.seed), {})
