@@ -101,7 +101,7 @@ def state_of(
     if adapt is not None:
         made = jax.jit(lambda p, k: adapt(p, k)[lora.LORA], out_shardings=wanted.params[lora.LORA])
         params = {**params, lora.LORA: made(params, key)}
-    opt_state = jax.jit(tx.init, out_shardings=wanted.opt_state)(lora.trained(params))
+    opt_state = jax.jit(tx.init, out_shardings=wanted.opt_state)(lora.trainable(params))
     return TrainState(jax.device_put(jnp.zeros((), jnp.int32), wanted.step), params, opt_state)
 
 
@@ -110,7 +110,7 @@ def with_params(state: TrainState, params: Any) -> TrainState:
     copy = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=_shardings(state.params))
     opt_state = state.opt_state
     if isinstance(opt_state, Masters):
-        to_masters = jax.jit(lambda p: float32(lora.trained(p)), out_shardings=_shardings(opt_state.masters))
+        to_masters = jax.jit(lambda p: float32(lora.trainable(p)), out_shardings=_shardings(opt_state.masters))
         opt_state = opt_state.replace(masters=to_masters(params))
     return state.replace(params=copy(params), opt_state=opt_state)
 
@@ -123,7 +123,7 @@ def _init(model, tx, adapt, key):
     params = model.init(key, jnp.zeros((1, 2), jnp.int32))
     if adapt is not None:
         params = adapt(params, jax.random.fold_in(key, 1))
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(lora.trained(params)))
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(lora.trainable(params)))
 
 
 def make_update(
@@ -195,7 +195,7 @@ def make_update(
     gradient = at_once if microbatches == 1 else in_two_passes if objective.whole else in_parts
 
     def update(state, batch, key, coefs):
-        params = lora.trained(state.params)
+        params = lora.trainable(state.params)
         score = lambda part, batch: objective.score(lora.joined(state.params, part), batch)  # noqa: E731
         bound = dataclasses.replace(objective, score=score)
         loss, out, grads = gradient(bound, params, batch, jax.random.fold_in(key, state.step), coefs)
