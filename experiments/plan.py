@@ -165,7 +165,7 @@ def update(model, tx, state, mesh, work: Work):
         objectives.policy(score, POLICY_LOSSES["ppo"]),
         tx,
         microbatches=work.microbatches,
-        together=shared["samples"],
+        group_size=shared["samples"],
         record=objectives.policy_record,
     )
     array = lambda kind: jax.ShapeDtypeStruct((work.rows, work.length), kind, sharding=batch_sharding(mesh))  # noqa: E731

@@ -187,7 +187,7 @@ class Rlp(Trainer):
         shared = build.shared_prompts(self._mesh, groups, c.rollout.samples, 1, text.context_length + 1)
         score = token_scores(self._model, temperature=c.rollout.temperature, mesh=self._mesh, **shared)
         self._update = learner.make_update(
-            objectives.policy(score, loss), self._tx, together=shared["samples"], record=objectives.policy_record
+            objectives.policy(score, loss), self._tx, group_size=shared["samples"], record=objectives.policy_record
         )
         self._follow = jax.jit(partial(rlp.follow, tau=c.tau))
 

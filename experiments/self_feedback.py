@@ -104,7 +104,7 @@ class Preference:
             objectives.preference(score, loss),
             tx,
             microbatches=config.microbatches,
-            together=2,
+            group_size=2,
             record=objectives.preference_record,
         )
         self._score = jax.jit(lambda *args: score(*args)["logp"])

@@ -131,7 +131,7 @@ def make_update(
     tx: optax.GradientTransformation,
     *,
     microbatches: int = 1,
-    together: int = 1,
+    group_size: int = 1,
     record: Callable[[Batch, dict], Metrics] | None = None,
 ) -> Update:
     """One optimiser step on one mini-batch.
@@ -148,7 +148,7 @@ def make_update(
       objective: of objectives.py.
       tx: optimiser.
       microbatches: divides the rows of the batch; less memory, same result.
-      together: rows next to each other that stay in one micro-batch: those that share a prompt.
+      group_size: rows next to each other that stay in one micro-batch: those that share a prompt.
       record: (batch, out of the loss on all rows) -> scalars to be logged.
 
     Returns:
@@ -158,11 +158,11 @@ def make_update(
 
     # Every microbatches-th row (or `together` rows), not a block of rows: each part then has rows from every device.
     def cut(x):
-        parts = x.reshape(-1, microbatches, together, *x.shape[1:]).swapaxes(0, 1)
+        parts = x.reshape(-1, microbatches, group_size, *x.shape[1:]).swapaxes(0, 1)
         return parts.reshape(microbatches, -1, *x.shape[1:])
 
     def join(x):
-        rows = x.reshape(microbatches, -1, together, *x.shape[2:]).swapaxes(0, 1)
+        rows = x.reshape(microbatches, -1, group_size, *x.shape[2:]).swapaxes(0, 1)
         return rows.reshape(-1, *x.shape[2:])
 
     def at_once(objective, params, batch, key, coefs):

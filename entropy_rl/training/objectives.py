@@ -173,7 +173,7 @@ def preference(score: Score, pair_loss: Callable, name: str = "logp") -> Objecti
 
     A response's number is the sum of its scores over the mask, less that of `batch.ref_logp` where there is one. A
     pair's weight is that of its better row's tokens, which are to be equal. Pairs must stay together where a batch is
-    cut (`together=2` of learner.make_update).
+    cut (`group_size=2` of learner.make_update).
 
     Args:
       score: models/scoring.token_scores for a policy, last_values for a reward model.

@@ -32,7 +32,7 @@ class Learner:
     def __init__(self, config: ConfigDict, p: Parts, key: jax.Array):
         self._config, self._p, self._key = config, p, key
         self.control = {"entropy": p.entropy.init(), "kl": p.kl.init()}
-        cut = {"microbatches": config.microbatches, "together": p.together}
+        cut = {"microbatches": config.microbatches, "group_size": p.group_size}
         current = config.weight_policy == "current"
         self._in_reward = config.kl.place == "reward"
         self._update = learner.make_update(

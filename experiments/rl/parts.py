@@ -53,7 +53,7 @@ class Parts:
     evaluator: Evaluator
     adaptation: build.Adaptation  # of the policy: which parameters are trained, and sampled with
     score: Score  # of the policy's tokens
-    together: int  # rows that are scored and cut together
+    group_size: int  # rows that are scored and cut together
     loss: Callable
     weight: Weight
     advantage: Callable | None  # (reward, group, mask) -> f32[B] or f32[B, T]; None: the critic's
@@ -111,7 +111,7 @@ def make(config: ConfigDict) -> Parts:
         evaluator=Evaluator(config, model, mesh),
         adaptation=adaptation,
         score=adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
-        together=shared["samples"],
+        group_size=shared["samples"],
         loss=loss,
         weight=build.weight(config.weight, mask, tokens),
         advantage=advantage,

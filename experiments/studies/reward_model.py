@@ -91,7 +91,7 @@ class Judge(Collector):
                 )
             loss = build.bind(PREFERENCE_LOSSES, c.loss, "preference loss", *np.zeros((3, 2), np.float32))
             objective = objectives.preference(score, loss, "reward")
-            how = {"microbatches": c.microbatches, "together": 2, "record": objectives.preference_record}
+            how = {"microbatches": c.microbatches, "group_size": 2, "record": objectives.preference_record}
             update = learner.make_update(objective, tx, **how)
             place, said = partial(processes.put_global, sharding=sharding.batch_sharding(p.mesh)), []
             for some in batches(taught, c.updates, c.batch, np.random.default_rng((config.seed, 1))):

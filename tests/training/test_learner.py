@@ -69,7 +69,7 @@ def test_rows_that_share_a_prompt_stay_together():
         state = learner.init_state(model, tx, mesh, jax.random.key(0))
         objective = objectives.policy(token_scores(model, samples=samples, prompt_length=2), POLICY_LOSSES["ppo"])
         update = learner.make_update(
-            objective, tx, microbatches=parts, together=samples, record=objectives.policy_record
+            objective, tx, microbatches=parts, group_size=samples, record=objectives.policy_record
         )
         state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
         done.append(jax.device_get((state.params, metrics)))
