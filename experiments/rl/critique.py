@@ -156,7 +156,7 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
 def judging(
     config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, *, reference: bool = False
 ) -> Callable[..., tuple[list[Critique | None], list[Completion]]]:
-    """Parameters of a critique model, tried attempts, key -> what `refine.judge` gives; the most likely critiques."""
+    """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily."""
 
     def ask(params, tried, key):
         def answer(prompts):
@@ -169,7 +169,7 @@ def judging(
                 mesh=mesh,
             )
 
-        return refine.judge(answer, tried, reference=reference)
+        return refine.ask_critic(answer, tried, reference=reference)
 
     return ask
 

@@ -90,7 +90,7 @@ SOURCES: dict[str, Callable[..., list[str | None]]] = {
     "oracle": _oracle,
     "random": _random,
 }
-MODELS = ("learned", "self")  # critiques by a language model: `judge`, `by_model`
+MODELS = ("learned", "self")  # critiques by a language model: `ask_critic`, `by_model`
 
 
 def respond(
@@ -127,7 +127,7 @@ def respond(
     return [tokenizer.decode(c.tokens) for c in done], done
 
 
-def judge(
+def ask_critic(
     answer: Callable[[Sequence[str]], tuple[list[str], list[Completion]]],
     tried: Sequence[Attempt],
     *,
@@ -157,7 +157,7 @@ def usable(critique: Critique | None, tried: Attempt) -> bool:
 def by_model(
     said: Sequence[Critique | None], completions: Sequence[Completion], tried: Sequence[Attempt], level: str
 ) -> tuple[list[str], dict[str, float]]:
-    """Sentences for a refiner out of what `judge` gave, cut to `level`, and what is logged of them.
+    """Sentences for a refiner out of what `ask_critic` gave, cut to `level`, and what is logged of them.
 
     The verifier's verdict stands in for a critique that is not usable, as in the released code (critique_prompts.py,
     its fallback).

@@ -185,11 +185,11 @@ def test_critiques_by_a_model():
         asked.extend(prompts)
         return texts, [completion(t) for t in ("wrong", "right", "wrong wrong", "")]
 
-    said, row = refine.by_model(*refine.judge(answer, tried), tried, "reason")
+    said, row = refine.by_model(*refine.ask_critic(answer, tried), tried, "reason")
     assert said == ["wrong step 1 because operand", "wrong", "wrong", "wrong"]
     assert row["critique/malformed"] == 0.5 and row["critique/usable"] == 0.25 and row["critique/tokens"] == 8
     assert asked[0] == f"{PROBLEM.prompt} {BAD[0]} critique"
-    refine.judge(answer, tried, reference=True)
+    refine.ask_critic(answer, tried, reference=True)
     assert asked[4] == f"{PROBLEM.prompt} {BAD[0]} answer {PROBLEM.answer} critique"
 
 
