@@ -137,7 +137,7 @@ def make_update(
     """One optimiser step on one mini-batch.
 
     Gradients of micro-batches are added: the batch's weights are those of the whole mini-batch, so their number changes
-    neither the gradient nor the metrics. Where the loss must see all rows at once (`objective.whole`), the scores of
+    neither the gradient nor the metrics. Where the loss must see all rows at once (`needs_full_batch`), the scores of
     all micro-batches are made first; the loss is then differentiated with respect to them, on the whole, and these
     derivatives are pulled back through the model, a micro-batch at a time (the chain rule; as in GradCache,
     arXiv:2101.06983). That costs a second forward pass, only with several micro-batches. A gradient that is not finite
@@ -156,7 +156,7 @@ def make_update(
       the update.
     """
 
-    # Every microbatches-th row (or `together` rows), not a block of rows: each part then has rows from every device.
+    # Every microbatches-th row (or `group_size` rows), not a block of rows: each part then has rows from every device.
     def cut(x):
         parts = x.reshape(-1, microbatches, group_size, *x.shape[1:]).swapaxes(0, 1)
         return parts.reshape(microbatches, -1, *x.shape[1:])
@@ -192,7 +192,7 @@ def make_update(
         grads, _ = jax.lax.scan(add, _zeros(params), (parts, jax.tree.map(cut, slopes)))
         return loss, out, grads
 
-    gradient = at_once if microbatches == 1 else in_two_passes if objective.whole else in_parts
+    gradient = at_once if microbatches == 1 else in_two_passes if objective.needs_full_batch else in_parts
 
     def update(state, batch, key, coefs):
         params = lora.trainable(state.params)

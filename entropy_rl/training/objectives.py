@@ -35,12 +35,12 @@ class Objective:
     Attributes:
       score: (params, batch) -> scores [B, T].
       loss: (scores, batch, key, coefs) -> (scalar, out).
-      whole: whether the loss must see all rows of the mini-batch at once; if not it is a sum over rows.
+      needs_full_batch: whether the loss must see all rows of the mini-batch at once; if not it is a sum over rows.
     """
 
     score: Callable[[Any, Batch], Scores]
     loss: Callable[[Scores, Batch, jax.Array, Coefs], tuple[jax.Array, dict[str, jax.Array]]]
-    whole: bool = False
+    needs_full_batch: bool = False
 
     def __call__(self, params, batch: Batch, key: jax.Array, coefs: Coefs) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(loss, out) of all rows at once."""
@@ -85,7 +85,7 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
             total += coefs["kl"] * masked_sum(w * distance, batch.mask)
         return total, {"logp": logp, "entropy": entropy, **marks}
 
-    return Objective(_of_tokens(score), loss, whole=sees_whole(token_loss) or weight is not None)
+    return Objective(_of_tokens(score), loss, needs_full_batch=sees_whole(token_loss) or weight is not None)
 
 
 def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
