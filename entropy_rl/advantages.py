@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from entropy_rl.errors import InputError
-from entropy_rl.masking import group_mean_std, group_quantile, keep, whiten
+from entropy_rl.masking import group_mean_std, group_quantile, mask_out, whiten
 
 
 def grpo(reward: jax.Array, group: jax.Array, *, eps: float = 1e-6) -> jax.Array:
@@ -150,7 +150,7 @@ def gae(
     Returns:
       (advantage, returns), f32[B, T], 0 outside the mask.
     """
-    reward, value = (keep(jax.lax.stop_gradient(x), mask) for x in (reward, value))
+    reward, value = (mask_out(jax.lax.stop_gradient(x), mask) for x in (reward, value))
 
     def back(after, now):
         next_value, next_advantage = after
@@ -160,7 +160,7 @@ def gae(
 
     none = jnp.zeros_like(value[:, 0])
     _, advantage = jax.lax.scan(back, (none, none), (reward.T, value.T, mask.T), reverse=True)
-    advantage = keep(advantage.T, mask)
+    advantage = mask_out(advantage.T, mask)
     return (whiten(advantage, mask) if whitened else advantage), advantage + value
 
 

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 
 
-def keep(x: jax.Array, mask: jax.Array) -> jax.Array:
+def mask_out(x: jax.Array, mask: jax.Array) -> jax.Array:
     """x where the mask holds, 0 elsewhere: whatever stands in a masked place, NaN included, is gone."""
     return jnp.where(mask, x, 0.0)
 
 
 def masked_sum(x: jax.Array, mask: jax.Array, axis=None) -> jax.Array:
     """Sum of x[mask]."""
-    return jnp.sum(keep(x, mask), axis=axis)
+    return jnp.sum(mask_out(x, mask), axis=axis)
 
 
 def masked_mean(x: jax.Array, mask: jax.Array, axis=None) -> jax.Array:
@@ -39,7 +39,7 @@ def whiten(x: jax.Array, mask: jax.Array, *, eps: float = 1e-8) -> jax.Array:
     Returns:
       f32[...], 0 outside the mask and where it holds but once.
     """
-    centred = keep(x - masked_mean(x, mask), mask)
+    centred = mask_out(x - masked_mean(x, mask), mask)
     variance = jnp.sum(jnp.square(centred)) / jnp.maximum(jnp.sum(mask) - 1, 1)
     return centred * jax.lax.rsqrt(variance + eps)
 
@@ -62,7 +62,7 @@ def masked_ranks(x: jax.Array, mask: jax.Array) -> jax.Array:
     """
     ordered = ascending(x, mask)
     below, upto = (jnp.searchsorted(ordered, x, side=side) for side in ("left", "right"))
-    return keep((below + upto - 1) / 2, mask)
+    return mask_out((below + upto - 1) / 2, mask)
 
 
 def rank_correlation(x: jax.Array, y: jax.Array, mask: jax.Array) -> jax.Array:
@@ -72,7 +72,7 @@ def rank_correlation(x: jax.Array, y: jax.Array, mask: jax.Array) -> jax.Array:
     """
     n = jnp.maximum(jnp.sum(mask), 1)
     # shares of the largest rank, so that products of millions do not meet in a sum
-    x, y = (keep((masked_ranks(v, mask) - (n - 1) / 2) / n, mask) for v in (x, y))
+    x, y = (mask_out((masked_ranks(v, mask) - (n - 1) / 2) / n, mask) for v in (x, y))
     square = jnp.sum(jnp.square(x)) * jnp.sum(jnp.square(y))
     return jnp.sum(x * y) / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 

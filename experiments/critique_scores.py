@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         warp=own,
         **how,
     )
-    tried = [refine.Tried(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
+    tried = [refine.Attempt(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
     truth = [oracle.critique(t.problem.prompt, t.text, rng) for t in tried]
     problem = np.repeat(np.arange(len(groups)), config.eval.samples)
     bounds = partial(interval, problem=problem, rng=rng, draws=config.draws, level=config.interval)

@@ -152,7 +152,7 @@ class Maker:
         truths = [oracle.critique(p.prompt, text, self._rng) for p, text, _ in found]
         for (_, _, stage), truth in zip(found, truths):
             self.counts[f"{stage}/{truth.reason or 'right'}"] += 1
-        tried = [refine.Tried(p, text, truth.right) for (p, text, _), truth in zip(found, truths)]
+        tried = [refine.Attempt(p, text, truth.right) for (p, text, _), truth in zip(found, truths)]
         rows = []
         for name, ask in self._annotators.items():
             said = truths if ask is None else ask(tried, self._next())[0]

@@ -30,7 +30,7 @@ from entropy_rl.models import hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import REMAT, Config, Transformer
-from entropy_rl.parallel.sharding import infer_sharding, make_mesh, replicated, rows
+from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated
 from entropy_rl.sampling import decode as slots_
 from entropy_rl.sampling import warp
 from entropy_rl.training import learner, objectives, optimizer
@@ -165,10 +165,10 @@ def update(model, tx, state, mesh, work: Work):
         objectives.policy(score, POLICY_LOSSES["ppo"]),
         tx,
         microbatches=work.microbatches,
-        together=shared["samples"],
+        group_size=shared["samples"],
         record=objectives.policy_record,
     )
-    array = lambda kind: jax.ShapeDtypeStruct((work.rows, work.length), kind, sharding=rows(mesh))  # noqa: E731
+    array = lambda kind: jax.ShapeDtypeStruct((work.rows, work.length), kind, sharding=batch_sharding(mesh))  # noqa: E731
     kinds = {"tokens": "i4", "mask": "?", "weight": "f4", "old_logp": "f4", "advantage": "f4"}
     batch = Batch(**{name: array(kind) for name, kind in kinds.items()})
     scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))

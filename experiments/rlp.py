@@ -103,7 +103,7 @@ class Trainer:
         checks.rows(self._mesh, "the held-out documents (eval.problems)", c.eval.problems)
         checks.rows(self._mesh, "the documents of a mini-batch (documents / updates)", c.documents // c.updates)
         self._tx, self._schedule = build.optimizer(c, c.steps * c.updates)
-        self._place = partial(processes.place, sharding=sharding.rows(self._mesh))
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(self._mesh))
         self._score = jax.jit(token_scores(self._model, mesh=self._mesh))
         self._key = jax.random.key(c.seed)
         policy = learner.abstract_state(self._model, self._tx, self._mesh)
@@ -184,7 +184,7 @@ class Rlp(Trainer):
         shared = build.shared_prompts(self._mesh, groups, c.rollout.samples, 1, text.context_length + 1)
         score = token_scores(self._model, temperature=c.rollout.temperature, mesh=self._mesh, **shared)
         self._update = learner.make_update(
-            objectives.policy(score, loss), self._tx, together=shared["samples"], record=objectives.policy_record
+            objectives.policy(score, loss), self._tx, group_size=shared["samples"], record=objectives.policy_record
         )
         self._follow = jax.jit(partial(rlp.follow, tau=c.tau))
 

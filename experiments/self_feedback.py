@@ -100,11 +100,11 @@ class Preference:
             objectives.preference(score, loss),
             tx,
             microbatches=config.microbatches,
-            together=2,
+            group_size=2,
             record=objectives.preference_record,
         )
         self._score = jax.jit(lambda *args: score(*args)["logp"])
-        self._place = partial(processes.place, sharding=sharding.rows(mesh))
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
         # before there is a workdir: a bad config.init leaves none behind
         self._state = build.first_policy(config, self._model, tx, mesh)
 

@@ -97,7 +97,7 @@ class SelfTraining:
             record=objectives.nll_record,
         )
         self._weight = jax.jit(token_mean)
-        self._place = partial(jax.device_put, device=sharding.rows(mesh))
+        self._place = partial(jax.device_put, device=sharding.batch_sharding(mesh))
 
     def round(
         self, number: int, state: learner.TrainState | None, writer: Writer, workdir: Path
@@ -181,7 +181,7 @@ class SelfTraining:
         attempt_length = task.prompt_length + task.response_length
         width = attempt_length
         if c.refine.revisions:  # question, attempt, critique and "again" before the response
-            width += task.response_length + refine.SENTENCE + task.response_length
+            width += task.response_length + refine.MAX_CRITIQUE_TOKENS + task.response_length
         first, mask = np.zeros((0, width), np.int32), np.zeros((0, width), bool)
         if c.original:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)

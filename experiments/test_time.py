@@ -121,7 +121,7 @@ class Tester:
 
     def judge(self, answers: Answers) -> Judged:
         """Critiques of answers."""
-        tried = [refine.Tried(*of) for of in zip(answers.problems, answers.texts, answers.right.tolist())]
+        tried = [refine.Attempt(*of) for of in zip(answers.problems, answers.texts, answers.right.tolist())]
         level, free = self.config.critique.level, np.zeros(len(tried))
         if not tried or self.source == "none":
             return Judged([None] * len(tried), [""] * len(tried), free)
@@ -152,7 +152,7 @@ class Tester:
             prompt_length=None,
             **self._how,
         )
-        tried = [refine.Tried(out.problems[i], out.texts[i], bool(out.right[i])) for i in places]
+        tried = [refine.Attempt(out.problems[i], out.texts[i], bool(out.right[i])) for i in places]
         again = refine.retry(self.task, answer, tried, [judged.sentences[i] for i in places])
         for i, text, made, reward in zip(places, again.texts, again.completions, again.rewards):
             out.texts[i], out.right[i] = text, reward >= 1

@@ -49,7 +49,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     """
     p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
-    made = [] if processes.agree((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
+    made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
     collect_step = collector(p, key) if collector else Collector(**p.sampling, key=key)
@@ -92,7 +92,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
 
     def observe(step, row):
         if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):
-            processes.say(message)
+            processes.log(message)
 
     loop(
         workdir,

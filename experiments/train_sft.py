@@ -46,7 +46,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         record=objectives.nll_record,
     )
     weight = jax.jit(token_mean)
-    place = partial(processes.place, sharding=sharding.rows(mesh))
+    place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
     key = jax.random.key(config.seed)
 
     clock = None

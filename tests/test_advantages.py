@@ -126,7 +126,7 @@ class TestGae:
         np.testing.assert_allclose(white, (plain - plain.mean()) / plain.std(ddof=1), rtol=1e-4, atol=1e-5)
 
     def test_masked_junk_is_invisible(self):
-        """Mutation: no `keep`."""
+        """Mutation: no `mask_out`."""
         junk = [jnp.where(MASK, x, jnp.nan) for x in (TOKEN_REWARD, VALUE)]
         clean, dirty = gae(TOKEN_REWARD, VALUE, MASK, 0.9, 0.8), gae(*junk, MASK, 0.9, 0.8)
         jax.tree.map(np.testing.assert_array_equal, clean, dirty)

@@ -72,7 +72,7 @@ def load(
     Raises:
       InputError: no file, a broken line, a missing column, an answer that cannot be checked, a value out of range.
     """
-    judge = records.Judge(form, symbolic, seconds, workers)
+    verifier = records.Verifier(form, symbolic, seconds, workers)
     columns = {
         "prompt": prompt_column,
         "answer": answer_column,
@@ -84,7 +84,7 @@ def load(
     kept = {subjects} if isinstance(subjects, str) else None if subjects is None else set(subjects)
     found = read(rows.read(pool.files), columns, kept)
     how = {"shares": shares, "size": size, "levels": levels, "seed": seed, "skip": skip}
-    return records.build(task, split, found, judge, shared=pool.shared, **how)
+    return records.build(task, split, found, verifier, shared=pool.shared, **how)
 
 
 def read(

@@ -35,7 +35,7 @@ class Example(NamedTuple):
     where: str
 
 
-class Judge:
+class Verifier:
     """How responses to questions with one gold answer are checked; the half of a task that needs no problems.
 
     Args:
@@ -68,36 +68,36 @@ class Judge:
         return " ".join(response.split())
 
 
-class Judged:
-    """The half of a task that is its judge's."""
+class WithVerifier:
+    """The half of a task that its verifier does."""
 
-    judge: Any
+    verifier: Any
 
     def verify(self, problem: Problem, response: str) -> float:
         """Reward of any string; never raises."""
-        return self.judge.verify(problem, response)
+        return self.verifier.verify(problem, response)
 
     def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
         """`verify` of each pair."""
-        return self.judge.verify_all(problems, responses)
+        return self.verifier.verify_all(problems, responses)
 
     def final_answer(self, response: str) -> str:
         """What a response commits to; "" for none."""
-        return self.judge.final_answer(response)
+        return self.verifier.final_answer(response)
 
     def solution(self, response: str) -> str:
         """The response in the form in which equal ones are the same."""
-        return self.judge.solution(response)
+        return self.verifier.solution(response)
 
 
 @dataclasses.dataclass(frozen=True)
-class Records(Judged):
+class Records(WithVerifier):
     """Problems of one split; made by `build`.
 
     Attributes:
       name, split: of the task.
       problems: all of them.
-      judge: checks responses.
+      verifier: checks responses.
       levels: those that there are.
       duplicates: rows that were left out because their question had been there before.
     """
@@ -105,7 +105,7 @@ class Records(Judged):
     name: str
     split: str
     problems: tuple[Problem, ...] = dataclasses.field(repr=False)
-    judge: Any = dataclasses.field(repr=False)
+    verifier: Any = dataclasses.field(repr=False)
     levels: tuple[int, ...]
     duplicates: int = 0
     stream = False  # a finite set, shuffled anew each epoch
@@ -126,7 +126,7 @@ def build(
     name: str,
     split: str,
     examples: Iterable[Example],
-    judge: Judge,
+    verifier: Verifier,
     *,
     shared: Iterable[str] = (),
     shares: Sequence[float] = splits.SHARES,
@@ -140,7 +140,7 @@ def build(
     Args:
       name, split: of the task; problem ids are `name/split/number of the row`.
       examples: in the order of the file.
-      judge: checks answers.
+      verifier: checks answers.
       shared: the splits that have no examples of their own: they take their share of these, and train has the rest.
       shares: of train, validation and test.
       size: how many problems are kept, drawn by `seed`; None: all, in the order of the file.
@@ -164,23 +164,23 @@ def build(
         if key in seen:
             duplicates += 1
             continue
-        answer = commit(example.gold, judge.form)
+        answer = commit(example.gold, verifier.form)
         if not answer:
             unchecked += 1
             if not skip:
                 raise InputError(
-                    f"{example.where}: the answer {example.gold[:60]!r} cannot be checked in form {judge.form!r}: "
+                    f"{example.where}: the answer {example.gold[:60]!r} cannot be checked in form {verifier.form!r}: "
                     "give another form, mend it, or set skip=True to leave such rows out"
                 )
             continue
         seen.add(key)
-        worked = finish(example.worked, example.gold, judge.form)
+        worked = finish(example.worked, example.gold, verifier.form)
         problems.append(Problem(example.prompt, answer, f"{name}/{split}/{number}", example.level, worked))
-    problems = keep(name, split, problems, size=size, levels=levels, seed=seed)
-    return Records(name, split, problems, judge, tuple(sorted({p.level for p in problems})), duplicates)
+    problems = select(name, split, problems, size=size, levels=levels, seed=seed)
+    return Records(name, split, problems, verifier, tuple(sorted({p.level for p in problems})), duplicates)
 
 
-def keep(
+def select(
     name: str, split: str, problems: Sequence[Problem], *, size: int | None, levels: Iterable[int] | None, seed: int
 ) -> tuple[Problem, ...]:
     """The problems of some levels, and `size` of them.
@@ -243,6 +243,6 @@ def gold_of(answer: str, form: str) -> str:
     return final_answer(answer, form) or answer
 
 
-def judging(**args: Any) -> Judge:
-    """The judge of a task's arguments, of which it takes its own: for frozen data, whose files may be gone."""
-    return Judge(**{k: v for k, v in args.items() if k in ("form", "symbolic", "seconds", "workers")})
+def verifier(**args: Any) -> Verifier:
+    """The verifier of a task's arguments, of which it takes its own: for frozen data, whose files may be gone."""
+    return Verifier(**{k: v for k, v in args.items() if k in ("form", "symbolic", "seconds", "workers")})

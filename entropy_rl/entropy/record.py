@@ -22,7 +22,7 @@ from entropy_rl.entropy.theory import change_first_order, change_second_order, c
 from entropy_rl.masking import (
     ascending,
     group_mean_std,
-    keep,
+    mask_out,
     masked_mean,
     masked_quantiles,
     masked_std,
@@ -179,7 +179,7 @@ def sequence_covariance(
     group = jnp.where(some, group, jnp.max(group) + 1)
     mean, _, size = jax.vmap(group_mean_std, in_axes=(0, None))(values, group)
     log_pi, a, pi_a = values - mean
-    share = keep(1.0 / size[0], some)  # a prompt's rows add up to 1
+    share = mask_out(1.0 / size[0], some)  # a prompt's rows add up to 1
     prompts = jnp.maximum(jnp.round(jnp.sum(share)), 1.0)
     return {
         "policy/cov_sequence": masked_sum(log_pi * pi_a * share, some) / prompts,

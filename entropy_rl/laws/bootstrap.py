@@ -1,4 +1,4 @@
-"""Intervals for the coefficients of a law, right for residuals that remember their neighbours.
+"""Intervals for the coefficients of a law, right for autocorrelated residuals.
 
 Points of a training curve are not independent: an evaluation that came out high is followed by high ones.
 With a residual autocorrelation of 0.8 an interval that ignores this is about 3 times too narrow. What is done

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from entropy_rl.entropy.record import covariance
 from entropy_rl.losses import selection
-from entropy_rl.masking import keep, masked_mean
+from entropy_rl.masking import mask_out, masked_mean
 
 MAX_LOG_RATIO = 20.0  # as in verl: beyond it exp overflows and the gradient carries nothing
 
@@ -74,7 +74,7 @@ def reinforce(logp, old_logp, advantage, mask, *, key=None):
     Returns:
       (f32[B, T], {}).
     """
-    logp, advantage = keep(logp, mask), keep(advantage, mask)
+    logp, advantage = mask_out(logp, mask), mask_out(advantage, mask)
     return -advantage * logp, {}
 
 
@@ -94,7 +94,7 @@ def ppo(logp, old_logp, advantage, mask, *, key=None, clip_low=0.2, clip_high=0.
       (f32[B, T], {"clip": tokens whose gradient the upper or lower clip stopped, "dual_clip": those of
       the dual clip}).
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     loss, clip = _clipped(ratio(logp, old_logp), advantage, clip_low, clip_high)
     loss, dual = _dual_clipped(loss, advantage, mask, dual_clip)
     return loss, {"clip": mask & clip, **dual}
@@ -108,7 +108,7 @@ def gspo(logp, old_logp, advantage, mask, *, key=None, clip_low=3e-4, clip_high=
 
     Args and marks as in `ppo`; there is no dual clip.
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     mean = sg(masked_mean(logp - old_logp, mask, axis=1))
     s = jnp.exp(jnp.clip(mean, -MAX_LOG_RATIO, MAX_LOG_RATIO))[:, None] * _one(logp)
     loss, clip = _clipped(s, advantage, clip_low, clip_high)
@@ -123,7 +123,7 @@ def cispo(logp, old_logp, advantage, mask, *, key=None, clip_low=10.0, clip_high
 
     Args as in `ppo`; the mark "clip" is of the tokens whose weight was bounded, on either side, whatever the sign of A.
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     r = sg(ratio(logp, old_logp))
     weight = jnp.clip(r, 1.0 - clip_low, 1.0 + clip_high)
     return -weight * advantage * logp, {"clip": mask & (weight != r)}
@@ -147,7 +147,7 @@ def ce_gppo(
     Returns:
       (f32[B, T], {"clip": the tokens beyond the clip, "dual_clip": as in `ppo`}).
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     r = ratio(logp, old_logp)
     low = (advantage < 0) & (r < 1.0 - clip_low)
     high = (advantage > 0) & (r > 1.0 + clip_high)
@@ -199,7 +199,7 @@ def clip_cov(
     Returns:
       (f32[B, T], {"clip": as in `ppo`, "selected": the dropped tokens}).
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     loss, clip = _clipped(ratio(logp, old_logp), advantage, clip_low, clip_high)
     candidates = _by_covariance(logp, advantage, mask, clip, lower, upper)
     selected = selection.at_random(key, candidates, selection.count(mask, frac, scope))
@@ -217,7 +217,7 @@ def random_clip(
 
     Args and marks as in `clip_cov`; the covariance decides about the number of tokens and nothing else.
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     loss, clip = _clipped(ratio(logp, old_logp), advantage, clip_low, clip_high)
     candidates = _by_covariance(logp, advantage, mask, clip, lower, upper)
     n = jnp.minimum(selection.count(mask, frac, scope), jnp.sum(candidates))
@@ -242,7 +242,7 @@ def kl_cov(logp, old_logp, advantage, mask, *, key=None, frac=2e-3, coef=1.0, sc
     Returns:
       (f32[B, T], {"selected": the tokens with the penalty}).
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     loss = -advantage * ratio(logp, old_logp)
     cov = covariance(sg(logp), advantage, mask)
     selected = selection.highest(cov, mask, selection.count(mask, frac, scope))
@@ -277,7 +277,7 @@ def steer(
       (f32[B, T], marks as in `ppo`).
     """
     selection.check_scope(scope)
-    logp, old_logp, advantage, entropy = (keep(x, mask) for x in (logp, old_logp, advantage, entropy))
+    logp, old_logp, advantage, entropy = (mask_out(x, mask) for x in (logp, old_logp, advantage, entropy))
     r = ratio(logp, old_logp)
     log_pi = sg(jnp.minimum(logp, 0.0))
     omega = jnp.abs(advantage * sg(r) * (1.0 - jnp.exp(log_pi)) * (log_pi + sg(entropy)))
@@ -317,7 +317,7 @@ def shaped(
     Returns:
       (f32[B, T], {"clip", "dual_clip": as in `ppo`, "refined": tokens of refinements}).
     """
-    logp, old_logp, advantage = (keep(x, mask) for x in (logp, old_logp, advantage))
+    logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     rows, f = _shape(logp, mask, refined, gamma)
     r = jnp.where(rows, f, ratio(logp, old_logp))
     loss, clip = _clipped(r, advantage, clip_low, clip_high)
@@ -343,14 +343,14 @@ def shaped_clip_cov(
 
     Covariance is that of own samples alone, as refinements are off-policy. Ours; arguments and marks as in the two.
     """
-    rows, f = _shape(keep(logp, mask), mask, refined, gamma)
+    rows, f = _shape(mask_out(logp, mask), mask, refined, gamma)
     own = mask & ~rows
     loss, marks = clip_cov(
         *(logp, old_logp, advantage, own),
         **{"key": key, "frac": frac, "lower": lower, "upper": upper},
         **{"clip_low": clip_low, "clip_high": clip_high, "scope": scope},
     )
-    return jnp.where(rows, -keep(advantage, mask) * f, loss), {**marks, "refined": rows}
+    return jnp.where(rows, -mask_out(advantage, mask) * f, loss), {**marks, "refined": rows}
 
 
 POLICY_LOSSES = {

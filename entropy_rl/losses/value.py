@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from entropy_rl.errors import InputError
-from entropy_rl.masking import keep, masked_mean
+from entropy_rl.masking import mask_out, masked_mean
 
 
 def clipped_value(
@@ -30,7 +30,7 @@ def clipped_value(
     """
     if not clip > 0:
         raise InputError(f"clip={clip}: how far values may move must be above 0")
-    value, old_value, returns = (keep(x, mask) for x in (value, old_value, returns))
+    value, old_value, returns = (mask_out(x, mask) for x in (value, old_value, returns))
     free = jnp.square(value - returns)
     held = jnp.square(jnp.clip(value, old_value - clip, old_value + clip) - returns)
     return 0.5 * jnp.maximum(free, held), {"clip": mask & (held > free)}

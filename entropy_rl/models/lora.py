@@ -69,7 +69,7 @@ def over(score: Callable, scale: float) -> Callable:
     return lambda params, *args: score(merge(params, scale), *args)
 
 
-def trained(params: Any) -> Any:
+def trainable(params: Any) -> Any:
     """What an optimiser changes: the adapters, or all there is."""
     return {LORA: params[LORA]} if LORA in params else params
 

@@ -45,14 +45,14 @@ def initialize(coordinator: str | None = None, count: int | None = None, index: 
         ) from e
 
 
-def lost(error: BaseException) -> bool:
+def is_peer_failure(error: BaseException) -> bool:
     """Whether an error says that another process has gone: one of the runtime or of the network, not a bug's."""
     signs = ("gloo", "connection", "heartbeat", "coordination", "unavailable", "deadline_exceeded", "barrier")
     of_others = jax.process_count() > 1 and isinstance(error, RuntimeError | OSError)
     return of_others and any(sign in str(error).lower() for sign in signs)
 
 
-def place(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+def put_global(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     """An array of the host, the same in every process, on devices."""
     if jax.process_count() == 1:
         return jax.device_put(x, sharding)
@@ -60,7 +60,7 @@ def place(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
-def moved(tree: Any, shardings: Any) -> Any:
+def reshard(tree: Any, shardings: Any) -> Any:
     """Arrays that are on devices, as `shardings` would have them."""
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
@@ -79,20 +79,20 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(get, tree)
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Prints, once for all processes."""
     if jax.process_index() == 0:
         print(message, flush=True)
 
 
-def agree(value: bool) -> bool:
+def broadcast(value: bool) -> bool:
     """What process 0 says: it may see a file before or after the others do."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
-def on_first(f: Callable[[], Any]) -> None:
+def run_on_primary(f: Callable[[], Any]) -> None:
     """Process 0 calls f, and the others wait for its end.
 
     Raises:

@@ -43,7 +43,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def rows(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Batches, slots and everything else with rows: the first axis over data and fsdp together."""
     return NamedSharding(mesh, PartitionSpec(ROWS))
 

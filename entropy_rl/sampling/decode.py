@@ -152,7 +152,7 @@ def _search(p, target):
 
 
 @jax.jit
-def keep(state: State, slots: jax.Array) -> State:
+def compact(state: State, slots: jax.Array) -> State:
     """A state of these slots alone: i32[n], numbers of slots."""
     return jax.tree.map(lambda x: x[slots] if x.ndim else x, state)
 

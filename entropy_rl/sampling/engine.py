@@ -18,7 +18,7 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import infer_sharding
-from entropy_rl.sampling import decode as slots_
+from entropy_rl.sampling import decode
 from entropy_rl.sampling import warp as warps
 
 LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
@@ -45,7 +45,7 @@ def generate(
     slots: int | None = None,
     max_new: int,
     eos: int | Sequence[int],
-    warp: slots_.Warp = warps.temperature,
+    warp: decode.Warp = warps.temperature,
     prompt_length: int | None = None,
     chunk: int = 32,
     mesh: Mesh | None = None,
@@ -97,7 +97,7 @@ def generate(
     requests = len(prompts) * samples
     slots = min(slots or requests, requests)
     streams = min(streams or _streams(mesh), slots)
-    prefix = slots_.prefill(model, params, jnp.asarray(padded))
+    prefix = decode.prefill(model, params, jnp.asarray(padded))
     serve = partial(
         _serve,
         model,
@@ -126,7 +126,7 @@ def generate(
     return [done[i : i + samples] for i in range(0, requests, samples)]
 
 
-def _one(warp: slots_.Warp) -> slots_.Warp:
+def _one(warp: decode.Warp) -> decode.Warp:
     """The same object for equal partials: jax tells static arguments apart by ==, and no partial equals another.
 
     One that binds what has no hash, such as an array, stays a warp of its own.
@@ -150,10 +150,10 @@ def _streams(mesh: Mesh | None) -> int:
     return 2 if one and device.platform == "cpu" else 1
 
 
-def _placed(state: slots_.State, mesh: Mesh | None) -> slots_.State:
+def _placed(state: decode.State, mesh: Mesh | None) -> decode.State:
     if mesh is None:
         return state
-    return processes.moved(state, infer_sharding(state, slots_.RULES, mesh))
+    return processes.reshard(state, infer_sharding(state, decode.RULES, mesh))
 
 
 def _serve(
@@ -162,7 +162,7 @@ def _serve(
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered)."""
     width = padded.shape[1]
     devices = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
-    state = _placed(slots_.empty(prefix, slots=slots, columns=width + max_new), mesh)
+    state = _placed(decode.empty(prefix, slots=slots, columns=width + max_new), mesh)
     serving = np.full(slots, -1)  # request of each slot, by its place in `requests`
     pieces: list[list[tuple]] = [[] for _ in requests]
     waiting = 0  # the next request to be served
@@ -178,16 +178,16 @@ def _serve(
             length = lengths[prompt]
             last = padded[prompt, length - 1]
             left = np.full(len(serving), max_new, np.int32)
-            state = slots_.insert(state, prefix, take, prompt, request, last, length, left)
+            state = decode.insert(state, prefix, take, prompt, request, last, length, left)
         fewer = _fewer(len(serving), max_new, devices, fewest)
         if waiting == len(requests) and fewer and (serving >= 0).sum() <= fewer:
             # the live ones first; the rest is free
             kept = np.argsort(serving < 0, kind="stable")[:fewer].astype(np.int32)
-            state, serving = _placed(slots_.keep(state, kept), mesh), serving[kept]
+            state, serving = _placed(decode.compact(state, kept), mesh), serving[kept]
             fewer = _fewer(fewer, max_new, devices, fewest)
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         until = len(serving) - max(len(serving) // 8, 1) if waiting < len(requests) else fewer
-        state, out = slots_.decode(
+        state, out = decode.decode(
             model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width, until=until
         )
         token, logp, entropy, live, left, steered = processes.fetch(

@@ -27,7 +27,7 @@ SHARES = (0.9, 0.1, 0.0)  # of train: train and validation
 COLUMNS = {"prompt": "question", "answer": "answer", "demonstration": "answer"}
 FILES = {"train": "train.jsonl", "test": "test.jsonl"}
 
-verifier = records.judging  # what checks responses to the problems of make(**args), without its files
+verifier = records.verifier  # what checks responses to the problems of make(**args), without its files
 
 
 def make(
@@ -62,7 +62,7 @@ def make(
     """
     if split not in SPLITS:
         raise InputError(f"unknown gsm8k split {split!r}{nearest(split, SPLITS)}: one of {', '.join(SPLITS)}")
-    judge = records.Judge(form, symbolic, seconds, workers)
+    verifier = records.Verifier(form, symbolic, seconds, workers)
     place = _prepare(path, data_dir) if path else _prepared(data_dir, download)
     stored = "test" if split == "test" else "train"
     table = (
@@ -71,7 +71,7 @@ def make(
     )
     shared = ("validation",) if stored == "train" else ()
     how: dict[str, Any] = {"shared": shared, "shares": SHARES, "size": size, "levels": levels, "seed": seed}
-    return records.build("gsm8k", split, examples.read(table, COLUMNS), judge, **how)
+    return records.build("gsm8k", split, examples.read(table, COLUMNS), verifier, **how)
 
 
 def _folder(data_dir: str | None) -> Path:

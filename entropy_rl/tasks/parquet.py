@@ -14,4 +14,4 @@ import functools
 from entropy_rl.data import examples, records, rows
 
 make = functools.partial(examples.load, "parquet", rows.PARQUET)
-verifier = records.judging  # what checks responses to the problems of make(**args), without their file
+verifier = records.verifier  # what checks responses to the problems of make(**args), without their file

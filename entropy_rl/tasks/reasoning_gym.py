@@ -35,7 +35,7 @@ SHARES = (0.5, 0.25, 0.25)  # of questions: draws cost little, and none of a spl
 TRIES = 1000  # draws until a question is of the split, and new in it
 
 
-class Judge:
+class Scorer:
     """How responses are scored, and which problem an id stands for; the half of the task that makes no problems.
 
     Args:
@@ -136,19 +136,19 @@ class Judge:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gym(records.Judged):
+class Gym(records.WithVerifier):
     """Problems of one split; made by `make`.
 
     Attributes:
       name, split: of the task.
       size: number of problems.
-      judge: scores responses.
+      verifier: scores responses.
     """
 
     name: str
     split: str
     size: int
-    judge: Judge = dataclasses.field(repr=False)
+    verifier: Scorer = dataclasses.field(repr=False)
     _shares: tuple[float, float, float] = dataclasses.field(repr=False)
     _distinct: list[Problem] = dataclasses.field(default_factory=list, repr=False)
     _seen: set[str] = dataclasses.field(default_factory=set, repr=False)
@@ -157,7 +157,7 @@ class Gym(records.Judged):
     @property
     def levels(self) -> tuple[int, ...]:
         """Those of its problems, which take turns; (0,) where none were asked for."""
-        return tuple(level or 0 for level in self.judge.levels)
+        return tuple(level or 0 for level in self.verifier.levels)
 
     def __len__(self) -> int:
         """Number of problems."""
@@ -177,10 +177,10 @@ class Gym(records.Judged):
         return self._distinct[i]
 
     def _draw(self, i: int, seen: Iterable[str] = ()) -> Problem:
-        level, why = self.judge.levels[i % len(self.judge.levels)], ""
+        level, why = self.verifier.levels[i % len(self.verifier.levels)], ""
         for number in _numbers(self.name, self.split, i):
             try:
-                question, answer = self.judge.pose(level, number)
+                question, answer = self.verifier.pose(level, number)
             except Exception as error:  # some generators give up on some draws
                 why = f" (the generator: {' '.join(str(error).split()) or type(error).__name__})"
                 continue
@@ -253,10 +253,10 @@ def make(
     size = size if size is not None else 1 << 20 if split == "train" else 1024
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise InputError(f"reasoning_gym size={size!r}: give a whole number above 0")
-    judge = Judge(name, seed, settings, levels, form, partial, seconds, workers, megabytes)
-    return Gym(name, split, size, judge, check_shares(shares, "reasoning_gym"))
+    verifier = Scorer(name, seed, settings, levels, form, partial, seconds, workers, megabytes)
+    return Gym(name, split, size, verifier, check_shares(shares, "reasoning_gym"))
 
 
-def verifier(**args: Any) -> Judge:
+def verifier(**args: Any) -> Scorer:
     """What scores responses to the problems of make(**args)."""
-    return Judge(**{k: v for k, v in args.items() if k in inspect.signature(Judge).parameters})
+    return Scorer(**{k: v for k, v in args.items() if k in inspect.signature(Scorer).parameters})

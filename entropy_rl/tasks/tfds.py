@@ -31,15 +31,15 @@ class Frozen(records.Records):
 
     def __getattr__(self, name: str) -> Any:
         """An attribute of the task that the problems come from."""
-        if name.startswith("_") or name == "judge":
+        if name.startswith("_") or name == "verifier":
             raise AttributeError(name)
-        return getattr(self.judge, name)
+        return getattr(self.verifier, name)
 
     def verify_all(self, problems, responses) -> list[float]:
         """`verify` of each pair."""
-        if hasattr(self.judge, "verify_all"):
-            return self.judge.verify_all(problems, responses)
-        return [self.judge.verify(p, r) for p, r in zip(problems, responses)]
+        if hasattr(self.verifier, "verify_all"):
+            return self.verifier.verify_all(problems, responses)
+        return [self.verifier.verify(p, r) for p, r in zip(problems, responses)]
 
 
 def make(
@@ -73,11 +73,11 @@ def make(
     read = frozen.read(data_dir, name, version, split)
     about = read.about
     args = dict(about["args"]) | ({} if workers is None else {"workers": workers})
-    judge = base.verifier(about["task"], **args)
-    for problem in read.problems[:3] if hasattr(judge, "knows") else ():
-        if not judge.knows(problem):
+    verifier = base.verifier(about["task"], **args)
+    for problem in read.problems[:3] if hasattr(verifier, "knows") else ():
+        if not verifier.knows(problem):
             made = ", ".join(f"{k} {v}" for k, v in sorted(about.get("versions", {}).items()))
             raise InputError(f"{data_dir}/{name}: its task makes other problems here than with {made}: install these")
-    kept = records.keep(name, split, read.problems, size=size, levels=levels, seed=seed)
+    kept = records.select(name, split, read.problems, size=size, levels=levels, seed=seed)
     present = tuple(sorted({p.level for p in kept}))
-    return Frozen(name, split, kept, judge, present, about=about, version=read.version)
+    return Frozen(name, split, kept, verifier, present, about=about, version=read.version)

@@ -66,7 +66,7 @@ def state_of(
     if adapt is not None:
         made = jax.jit(lambda p, k: adapt(p, k)[lora.LORA], out_shardings=wanted.params[lora.LORA])
         params = {**params, lora.LORA: made(params, key)}
-    opt_state = jax.jit(tx.init, out_shardings=wanted.opt_state)(lora.trained(params))
+    opt_state = jax.jit(tx.init, out_shardings=wanted.opt_state)(lora.trainable(params))
     return TrainState(jax.device_put(jnp.zeros((), jnp.int32), wanted.step), params, opt_state)
 
 
@@ -75,7 +75,7 @@ def with_params(state: TrainState, params: Any) -> TrainState:
     copy = jax.jit(lambda p: jax.tree.map(jnp.copy, p), out_shardings=_shardings(state.params))
     opt_state = state.opt_state
     if isinstance(opt_state, Masters):
-        to_masters = jax.jit(lambda p: float32(lora.trained(p)), out_shardings=_shardings(opt_state.masters))
+        to_masters = jax.jit(lambda p: float32(lora.trainable(p)), out_shardings=_shardings(opt_state.masters))
         opt_state = opt_state.replace(masters=to_masters(params))
     return state.replace(params=copy(params), opt_state=opt_state)
 
@@ -88,7 +88,7 @@ def _init(model, tx, adapt, key):
     params = model.init(key, jnp.zeros((1, 2), jnp.int32))
     if adapt is not None:
         params = adapt(params, jax.random.fold_in(key, 1))
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(lora.trained(params)))
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(lora.trainable(params)))
 
 
 def make_update(
@@ -96,13 +96,13 @@ def make_update(
     tx: optax.GradientTransformation,
     *,
     microbatches: int = 1,
-    together: int = 1,
+    group_size: int = 1,
     record: Callable[[Batch, dict], Metrics] | None = None,
 ) -> Update:
     """One optimiser step on one mini-batch.
 
     Gradients of micro-batches are added: the batch's weights are those of the whole mini-batch, so their number changes
-    neither the gradient nor the metrics. Where the loss must see all rows at once (`objective.whole`), the scores of
+    neither the gradient nor the metrics. Where the loss must see all rows at once (`needs_full_batch`), the scores of
     all micro-batches are made first; the loss is then differentiated with respect to them, on the whole, and these
     derivatives are pulled back through the model, a micro-batch at a time (the chain rule; as in GradCache,
     arXiv:2101.06983). That costs a second forward pass, only with several micro-batches. A gradient that is not finite
@@ -113,7 +113,7 @@ def make_update(
       objective: of objectives.py.
       tx: optimiser.
       microbatches: divides the rows of the batch; less memory, same result.
-      together: rows next to each other that stay in one micro-batch: those that share a prompt.
+      group_size: rows next to each other that stay in one micro-batch: those that share a prompt.
       record: (batch, out of the loss on all rows) -> scalars to be logged.
 
     Returns:
@@ -121,13 +121,13 @@ def make_update(
       the update.
     """
 
-    # Every microbatches-th row (or `together` rows), not a block of rows: each part then has rows from every device.
+    # Every microbatches-th row (or `group_size` rows), not a block of rows: each part then has rows from every device.
     def cut(x):
-        parts = x.reshape(-1, microbatches, together, *x.shape[1:]).swapaxes(0, 1)
+        parts = x.reshape(-1, microbatches, group_size, *x.shape[1:]).swapaxes(0, 1)
         return parts.reshape(microbatches, -1, *x.shape[1:])
 
     def join(x):
-        rows = x.reshape(microbatches, -1, together, *x.shape[2:]).swapaxes(0, 1)
+        rows = x.reshape(microbatches, -1, group_size, *x.shape[2:]).swapaxes(0, 1)
         return rows.reshape(-1, *x.shape[2:])
 
     def at_once(objective, params, batch, key, coefs):
@@ -157,10 +157,10 @@ def make_update(
         grads, _ = jax.lax.scan(add, _zeros(params), (parts, jax.tree.map(cut, slopes)))
         return loss, out, grads
 
-    gradient = at_once if microbatches == 1 else in_two_passes if objective.whole else in_parts
+    gradient = at_once if microbatches == 1 else in_two_passes if objective.needs_full_batch else in_parts
 
     def update(state, batch, key, coefs):
-        params = lora.trained(state.params)
+        params = lora.trainable(state.params)
         score = lambda part, batch: objective.score(lora.joined(state.params, part), batch)  # noqa: E731
         bound = dataclasses.replace(objective, score=score)
         loss, out, grads = gradient(bound, params, batch, jax.random.fold_in(key, state.step), coefs)

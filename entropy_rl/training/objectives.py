@@ -20,7 +20,7 @@ from entropy_rl.entropy.record import covariance
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import sees_whole
 from entropy_rl.losses.value import clipped_value, explained_variance
-from entropy_rl.masking import keep, masked_mean, masked_sum
+from entropy_rl.masking import mask_out, masked_mean, masked_sum
 from entropy_rl.models.scoring import Score
 from entropy_rl.training.rollouts import Batch
 
@@ -35,12 +35,12 @@ class Objective:
     Attributes:
       score: (params, batch) -> scores [B, T].
       loss: (scores, batch, key, coefs) -> (scalar, out).
-      whole: whether the loss must see all rows of the mini-batch at once; if not it is a sum over rows.
+      needs_full_batch: whether the loss must see all rows of the mini-batch at once; if not it is a sum over rows.
     """
 
     score: Callable[[Any, Batch], Scores]
     loss: Callable[[Scores, Batch, jax.Array, Coefs], tuple[jax.Array, dict[str, jax.Array]]]
-    whole: bool = False
+    needs_full_batch: bool = False
 
     def __call__(self, params, batch: Batch, key: jax.Array, coefs: Coefs) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(loss, out) of all rows at once."""
@@ -81,11 +81,11 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
         corrected = w if batch.importance is None else w * batch.importance
         total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
         if batch.ref_logp is not None:
-            distance = KL[kl](keep(logp, batch.mask), keep(batch.ref_logp, batch.mask))
+            distance = KL[kl](mask_out(logp, batch.mask), mask_out(batch.ref_logp, batch.mask))
             total += coefs["kl"] * masked_sum(w * distance, batch.mask)
         return total, {"logp": logp, "entropy": entropy, **marks}
 
-    return Objective(_of_tokens(score), loss, whole=sees_whole(token_loss) or weight is not None)
+    return Objective(_of_tokens(score), loss, needs_full_batch=sees_whole(token_loss) or weight is not None)
 
 
 def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -173,7 +173,7 @@ def preference(score: Score, pair_loss: Callable, name: str = "logp") -> Objecti
 
     A response's number is the sum of its scores over the mask, less that of `batch.ref_logp` where there is one. A
     pair's weight is that of its better row's tokens, which are to be equal. Pairs must stay together where a batch is
-    cut (`together=2` of learner.make_update).
+    cut (`group_size=2` of learner.make_update).
 
     Args:
       score: models/scoring.token_scores for a policy, last_values for a reward model.

@@ -54,7 +54,7 @@ class Learner:
         updates: int = 1,
         epochs: int = 1,
         microbatches: int = 1,
-        together: int = 1,
+        group_size: int = 1,
         entropy_coef: Controller | None = None,
         kl_coef: Controller | None = None,
         kl_estimator: str = "k3",
@@ -84,7 +84,7 @@ class Learner:
           updates: mini-batches that a rollout is split into; divides the number of prompts.
           epochs: passes over a rollout.
           microbatches: of a mini-batch; less memory, same result.
-          together: rows that stay in one micro-batch, as in learner.make_update.
+          group_size: rows that stay in one micro-batch, as in learner.make_update.
           entropy_coef: controller of the coefficient of the entropy bonus; None: 0.
           kl_coef: controller of the coefficient of the KL to the reference; None: 0.
           kl_estimator: a row of losses/kl.KL.
@@ -114,7 +114,7 @@ class Learner:
         self._updates, self._epochs, self._microbatches = updates, epochs, microbatches
         self._reference, self._reference_every = reference, reference_every
         self._in_reward, self._importance_cap, self._decisions = kl_place == "reward", importance_cap, decisions
-        cut = {"microbatches": microbatches, "together": together}
+        cut = {"microbatches": microbatches, "group_size": group_size}
         self._update = learner.make_update(
             objectives.policy(score, loss, kl=kl_estimator, weight=weight if current_weight else None),
             tx,
@@ -138,7 +138,7 @@ class Learner:
         if entropy_alpha:
             self._shape = jax.jit(partial(shape_by_entropy, alpha=entropy_alpha, kappa=entropy_kappa))
         self._record = jax.jit(entropy.record)
-        self._place = partial(processes.place, sharding=sharding.rows(mesh))
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
 
     def __call__(self, state: State, rollout: Rollout, step: int) -> tuple[State, list[dict], dict, np.ndarray]:
         """Step number `step`.

@@ -243,7 +243,7 @@ def open_workdir(config: ConfigDict, workdir: str | os.PathLike, ignore: Collect
         except (KeyError, TypeError, json.JSONDecodeError) as e:
             raise InputError(f"{path} is damaged: give another --workdir, or remove that file") from e
 
-    processes.on_first(claimed)
+    processes.run_on_primary(claimed)
     return workdir
 
 

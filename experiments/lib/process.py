@@ -150,4 +150,4 @@ def left_alone(error: Exception) -> bool:
     """Whether it says that another process of this run has gone; jax is asked only if it is there already."""
     if "jax" not in sys.modules or "entropy_rl.parallel.processes" not in sys.modules:
         return False
-    return sys.modules["entropy_rl.parallel.processes"].lost(error)
+    return sys.modules["entropy_rl.parallel.processes"].is_peer_failure(error)

@@ -56,7 +56,7 @@ def critique_step(
     attempt = task.response_length
     level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
     # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
-    words = max(WORDS[level] + attempt * (level == "answer"), refine.SENTENCE * (c.source in refine.MODELS))
+    words = max(WORDS[level] + attempt * (level == "answer"), refine.MAX_CRITIQUE_TOKENS * (c.source in refine.MODELS))
     width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
     how = {"slots": config.rollout.slots, "mesh": mesh}
     critic, critic_params = model, None  # None: the policy's own, of the moment
@@ -156,19 +156,19 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
 def critique_sampler(
     config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, *, reference: bool = False
 ) -> Callable[..., tuple[list[Critique | None], list[Completion]]]:
-    """Parameters of a critique model, tried attempts, key -> what `refine.judge` gives; the most likely critiques."""
+    """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily."""
 
     def ask(params, tried, key):
         def answer(prompts):
             return refine.respond(
                 *(model, params, task.tokenizer, prompts, key),
-                max_new=refine.SENTENCE,
+                max_new=refine.MAX_CRITIQUE_TOKENS,
                 prompt_length=task.prompt_length + task.response_length * (2 if reference else 1) + 2,
                 warp=refine.GREEDY,
                 slots=config.rollout.slots,
                 mesh=mesh,
             )
 
-        return refine.judge(answer, tried, reference=reference)
+        return refine.ask_critic(answer, tried, reference=reference)
 
     return ask

@@ -91,7 +91,7 @@ def make(config: ConfigDict) -> Parts:
         "updates": config.updates,
         "epochs": config.epochs,
         "microbatches": config.microbatches,
-        "together": shared["samples"],
+        "group_size": shared["samples"],
         "entropy_coef": build.controller(config.entropy_coef, "config.entropy_coef"),
         "kl_coef": build.controller(config.kl.coef, "config.kl.coef"),
         "kl_estimator": config.kl.estimator,

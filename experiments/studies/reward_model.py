@@ -91,9 +91,9 @@ class Judge(collect.Collector):
                 )
             loss = build.bind(PREFERENCE_LOSSES, c.loss, "preference loss", *np.zeros((3, 2), np.float32))
             objective = objectives.preference(score, loss, "reward")
-            how = {"microbatches": c.microbatches, "together": 2, "record": objectives.preference_record}
+            how = {"microbatches": c.microbatches, "group_size": 2, "record": objectives.preference_record}
             update = learner.make_update(objective, tx, **how)
-            place = partial(processes.place, sharding=sharding.rows(p.mesh))
+            place = partial(processes.put_global, sharding=sharding.batch_sharding(p.mesh))
             lessons = (
                 jax.tree.map(place, Batch(**some, weight=pair_weight(some["mask"])))
                 for some in batches(train, c.updates, c.batch, np.random.default_rng((config.seed, 1)))

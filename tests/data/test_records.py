@@ -15,7 +15,7 @@ def examples(count=200, **fields):
 
 
 def build(found=None, split="train", **given):
-    return records.build("mine", split, examples() if found is None else found, records.Judge(), **given)
+    return records.build("mine", split, examples() if found is None else found, records.Verifier(), **given)
 
 
 def test_problems_as_they_stand_in_the_file():
@@ -68,7 +68,7 @@ def test_a_part_is_a_fair_sample():
 def test_answers_and_demonstrations_are_in_the_form(form, answer, worked):
     """A demonstration that ends otherwise gets another last line."""
     found = [records.Example("7 + 1?", "8", "7 and 1.\n#### 8", 0, "f line 1")]
-    task = records.build("mine", "train", found, records.Judge(form))
+    task = records.build("mine", "train", found, records.Verifier(form))
     assert (task[0].answer, task[0].demonstration) == (answer, worked)
     assert task.verify(task[0], answer) == task.verify(task[0], worked) == 1.0
 

@@ -53,7 +53,7 @@ def test_the_head_without_logits_over_a_mesh(name, vocab, words):
     for axis, path in enumerate(("embed/embedding", "lm_head/kernel")):
         placed = head if axis == 0 else head.T
         rule = sharding.infer_sharding({path: placed}, RULES, m)[path]
-        (gx, gh), stats = gradient(*jax.device_put((x, placed), (sharding.rows(m), rule)), mesh=m, axis=axis)
+        (gx, gh), stats = gradient(*jax.device_put((x, placed), (sharding.batch_sharding(m), rule)), mesh=m, axis=axis)
         assert_close(((gx, gh if axis == 0 else gh.T), stats), want)
 
 
@@ -150,7 +150,7 @@ def test_adapters_learn_the_same_on_eight_devices():
         state = learner.state_of(model, tx, m, params, jax.random.key(0), adapt)
         score = lora.over(token_scores(model), 2.0)
         update = learner.make_update(objectives.nll(score), tx)
-        data = jax.device_put(batch(), sharding.rows(m))
+        data = jax.device_put(batch(), sharding.batch_sharding(m))
         for step in range(2):
             state, metrics = update(state, data, jax.random.key(step), {})
         results.append(jax.device_get((state.params, metrics)))

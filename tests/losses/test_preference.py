@@ -76,7 +76,7 @@ def test_the_objective_by_hand():
 
 @pytest.mark.parametrize("head", ["lm", pytest.param("value", marks=pytest.mark.slow)])
 def test_microbatches_keep_pairs_together(head):
-    """The same parameters and metrics of a real model in one part and in two. Mutation: together=1."""
+    """The same parameters and metrics of a real model in one part and in two. Mutation: group_size=1."""
     model = presets.make("test", 24, head=head)
     assert isinstance(model, Transformer)
     score, name = (token_scores(model), "logp") if head == "lm" else (last_values(model), "reward")
@@ -88,7 +88,7 @@ def test_microbatches_keep_pairs_together(head):
             objectives.preference(score, bradley_terry, name),
             tx,
             microbatches=microbatches,
-            together=2,
+            group_size=2,
             record=objectives.preference_record,
         )
         done.append(update(state, rows(), jax.random.key(0), {}))

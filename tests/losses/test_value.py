@@ -38,7 +38,7 @@ def test_by_hand():
 
 
 def test_masked_junk_is_invisible():
-    """Mutation: no `keep`."""
+    """Mutation: no `mask_out`."""
     junk = [jnp.where(MASK, x, jnp.nan) for x in (VALUE, OLD, RETURNS)]
     clean, dirty = (jax.value_and_grad(total)(*args) for args in ((VALUE, OLD, RETURNS), junk))
     jax.tree.map(np.testing.assert_array_equal, clean, dirty)

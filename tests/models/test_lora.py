@@ -88,7 +88,7 @@ def test_merged_in_low_precision_it_is_rounded_once():
 @pytest.mark.parametrize("microbatches", [1, 4])
 @pytest.mark.parametrize("selects", [False, True])
 def test_only_adapters_are_trained(microbatches, selects):
-    """The optimiser has no state of the base. Mutation: `trained` gives everything; no stop_gradient."""
+    """The optimiser has no state of the base. Mutation: `trainable` gives everything; no stop_gradient."""
     loss, hparams = ("clip_cov", {"frac": 0.15, "lower": 0.1, "upper": 1.5}) if selects else ("ppo", {})
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-2), weight_decay=0.1)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
@@ -116,7 +116,7 @@ def test_its_gradient_is_that_of_the_kernels():
     score = token_scores(MODEL)
     loss = lambda p: (score(p, data.tokens, data.mask)["logp"] * data.weight).sum()  # noqa: E731
     whole = flat(jax.grad(loss)(lora.merge(params, scale))["params"])
-    got = flat(jax.grad(lambda part: loss(lora.merge(lora.joined(params, part), scale)))(lora.trained(params)))
+    got = flat(jax.grad(lambda part: loss(lora.merge(lora.joined(params, part), scale)))(lora.trainable(params)))
     for name in NAMES:
         a, b = (flat(params[lora.LORA])[f"{name}/{x}"] for x in "ab")
         np.testing.assert_allclose(got[f"lora/{name}/b"], scale * a.T @ whole[name], rtol=1e-3, atol=1e-6)

@@ -52,8 +52,8 @@ def test_neither_do_slots_that_are_left_out(policy, monkeypatch, slots, streams)
     """Half of the slots go on when so few requests are left. Mutation: the first half of the slots, live or not."""
     want, sizes = tokens(sample(policy)), []
     monkeypatch.setattr(engine, "LONG", 11)
-    keep = decode.keep
-    monkeypatch.setattr(decode, "keep", lambda state, kept: sizes.append(len(kept)) or keep(state, kept))
+    keep = decode.compact
+    monkeypatch.setattr(decode, "compact", lambda state, kept: sizes.append(len(kept)) or keep(state, kept))
     assert tokens(sample(policy, slots=slots, streams=streams, fewest=4)) == want
     assert sizes[0] == (slots or len(want)) // streams // 2
 

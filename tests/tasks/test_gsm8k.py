@@ -75,8 +75,8 @@ def test_validation_is_a_tenth_of_train(prepared):
 
 def test_a_verifier_needs_no_files(prepared):
     problem = get(prepared, split="test", form="hash")[0]
-    judge = base.verifier("gsm8k", path="gone", form="hash")
-    assert judge.verify(problem, problem.answer) == 1.0 and judge.verify(problem, "\\boxed{3}") == 0.0
+    verifier = base.verifier("gsm8k", path="gone", form="hash")
+    assert verifier.verify(problem, problem.answer) == 1.0 and verifier.verify(problem, "\\boxed{3}") == 0.0
 
 
 def test_other_files_than_those_that_were_prepared(prepared, release, tmp_path):

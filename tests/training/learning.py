@@ -65,7 +65,7 @@ def make_updated(loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparam
         token_scores(model, mesh=mesh), partial(POLICY_LOSSES[loss], **hparams), weight=weight
     )
     update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
-    data = jax.tree.map(partial(jax.device_put, device=sharding.rows(mesh)), data or batch(vocab=vocab))
+    data = jax.tree.map(partial(jax.device_put, device=sharding.batch_sharding(mesh)), data or batch(vocab=vocab))
     state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
     return jax.device_get(state.params), jax.device_get(metrics)
 

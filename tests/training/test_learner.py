@@ -26,7 +26,7 @@ def test_micro_batches_change_nothing(loss):
 def test_selections_are_of_the_whole_mini_batch(loss):
     """The same tokens, whatever the number of micro-batches; in the reference code's scope each has its own.
 
-    Mutation: `whole` False in objectives.policy.
+    Mutation: `needs_full_batch` False in objectives.policy.
     """
     _, one = updated(loss)
     _, four = updated(loss, microbatches=4)
@@ -59,7 +59,7 @@ def test_weights_of_the_current_entropy_are_of_the_whole_mini_batch(name):
 def test_rows_that_share_a_prompt_stay_together():
     """Four groups of four in two micro-batches, each prompt run once: the update of all rows on their own.
 
-    Mutation: `together` left out of `cut` or `join`.
+    Mutation: `group_size` left out of `cut` or `join`.
     """
     model, tx = presets.make("test", 24), optax.sgd(1.0)
     data, mesh = batch(), sharding.make_mesh(devices=jax.devices()[:1])
@@ -69,7 +69,7 @@ def test_rows_that_share_a_prompt_stay_together():
         state = learner.init_state(model, tx, mesh, jax.random.key(0))
         objective = objectives.policy(token_scores(model, samples=samples, prompt_length=2), POLICY_LOSSES["ppo"])
         update = learner.make_update(
-            objective, tx, microbatches=parts, together=samples, record=objectives.policy_record
+            objective, tx, microbatches=parts, group_size=samples, record=objectives.policy_record
         )
         state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
         done.append(jax.device_get((state.params, metrics)))
@@ -245,7 +245,7 @@ def test_micro_batches_of_low_precision_add_up_in_float32():
     objective = objectives.Objective(
         score=lambda params, batch: {"x": params["w"].astype(jnp.float32) * jnp.ones_like(batch.weight)},
         loss=lambda scores, batch, key, coefs: ((scores["x"] * batch.weight).sum(), {}),
-        whole=False,
+        needs_full_batch=False,
     )
     tx = optimizer.with_masters(optax.sgd(1.0))
     params = {"w": jnp.zeros((1, 1), jnp.bfloat16)}

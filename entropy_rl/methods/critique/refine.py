@@ -28,11 +28,11 @@ from entropy_rl.training.collect import Group, verify_completions
 
 GREEDY = partial(warp.temperature, value=1e-4)
 MOST = 1024  # prompts served together: bounds the memory
-SENTENCE = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
+MAX_CRITIQUE_TOKENS = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 
 
 @dataclasses.dataclass(frozen=True)
-class Tried:
+class Attempt:
     """An attempt that is to be criticised."""
 
     problem: Problem
@@ -40,8 +40,8 @@ class Tried:
     right: bool
 
 
-# Tried attempts and a generator -> a sentence each; None asks for a fresh solution, the question alone.
-Source = Callable[[Sequence[Tried], np.random.Generator], list[str | None]]
+# Attempts and a generator -> a sentence each; None asks for a fresh solution, the question alone.
+Source = Callable[[Sequence[Attempt], np.random.Generator], list[str | None]]
 
 
 def _oracle(tried, rng, *, level):
@@ -90,7 +90,7 @@ SOURCES: dict[str, Callable[..., list[str | None]]] = {
     "oracle": _oracle,
     "random": _random,
 }
-MODELS = ("learned", "self")  # critiques by a language model: `judge`, `by_model`
+MODELS = ("learned", "self")  # critiques by a language model: `ask_critic`, `by_model`
 
 
 def respond(
@@ -127,9 +127,9 @@ def respond(
     return [tokenizer.decode(c.tokens) for c in done], done
 
 
-def judge(
+def ask_critic(
     answer: Callable[[Sequence[str]], tuple[list[str], list[Completion]]],
-    tried: Sequence[Tried],
+    tried: Sequence[Attempt],
     *,
     reference: bool = False,
 ) -> tuple[list[Critique | None], list[Completion]]:
@@ -141,7 +141,7 @@ def judge(
       reference: whether the model sees the reference solution too. The best-known implementation shows it.
     """
 
-    def prompt(t: Tried) -> str:
+    def prompt(t: Attempt) -> str:
         seen = f"{t.text} answer {t.problem.answer}" if reference else t.text
         return ask_critique(t.problem.prompt, seen)
 
@@ -149,15 +149,15 @@ def judge(
     return [parse(text) for text in texts], completions
 
 
-def usable(critique: Critique | None, tried: Tried) -> bool:
+def usable(critique: Critique | None, tried: Attempt) -> bool:
     """Whether a critique can be read and its verdict is the verifier's (arXiv:2506.03106 keeps no others)."""
     return critique is not None and critique.right == tried.right
 
 
 def by_model(
-    said: Sequence[Critique | None], completions: Sequence[Completion], tried: Sequence[Tried], level: str
+    said: Sequence[Critique | None], completions: Sequence[Completion], tried: Sequence[Attempt], level: str
 ) -> tuple[list[str], dict[str, float]]:
-    """Sentences for a refiner out of what `judge` gave, cut to `level`, and what is logged of them.
+    """Sentences for a refiner out of what `ask_critic` gave, cut to `level`, and what is logged of them.
 
     The verifier's verdict stands in for a critique that is not usable, as in the released code (critique_prompts.py,
     its fallback).
@@ -185,7 +185,7 @@ class Retries:
 def retry(
     task: Task,
     answer: Callable[[list[str]], tuple[list[str], list[Completion]]],
-    tried: Sequence[Tried],
+    tried: Sequence[Attempt],
     said: Sequence[str | None],
     *,
     samples: int = 1,
@@ -255,13 +255,13 @@ class Refiner:
         stay.
         """
         clock = time.perf_counter()
-        places: list[tuple[int, Tried]] = []  # group, attempt
+        places: list[tuple[int, Attempt]] = []  # group, attempt
         for g, group in enumerate(groups):
             own = len(group.texts) - self.count
             if self.unsolved and max(group.rewards) >= 1:
                 continue
             wrong = [i for i in range(own) if group.rewards[i] < 1]
-            places += [(g, Tried(group.problem, group.texts[i], False)) for i in wrong[: self.attempts]]
+            places += [(g, Attempt(group.problem, group.texts[i], False)) for i in wrong[: self.attempts]]
         row = {"critique/attempts": float(len(places)), "critique/tokens": 0.0, "refine/tokens": 0.0}
         made: dict[int, list[tuple[float, str, Completion]]] = {}
         if places:

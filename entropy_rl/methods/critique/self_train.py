@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from entropy_rl.data.problem import Problem
-from entropy_rl.methods.critique.refine import Tried
+from entropy_rl.methods.critique.refine import Attempt
 from entropy_rl.training.collect import Group
 
 KINDS = ("right", "refined", "revision")
@@ -45,15 +45,15 @@ def right_items(groups: Iterable[Group]) -> list[Item]:
     ]
 
 
-def failed(groups: Iterable[Group]) -> list[Tried]:
+def failed(groups: Iterable[Group]) -> list[Attempt]:
     """The wrong attempts, in order."""
     return [
-        Tried(g.problem, text, False) for g in groups for text, reward in zip(g.texts, g.rewards) if not reward >= 1
+        Attempt(g.problem, text, False) for g in groups for text, reward in zip(g.texts, g.rewards) if not reward >= 1
     ]
 
 
 def refined_items(
-    tried: Sequence[Tried],
+    tried: Sequence[Attempt],
     asked: Sequence[str],
     retries: Sequence[Sequence[tuple[str, float]]],
     *,

@@ -85,7 +85,7 @@ class Together:
 def test_retries_are_verified_together_and_cut_off_ones_not_at_all():
     """Mutations: verifying one by one; what is truncated verified too; samples of an attempt not side by side."""
     other = dataclasses.replace(PROBLEM, prompt="4 6 7 9 -> 26 :", answer="4 + 6 = 10 ; 7 + 9 = 16 ; 10 + 16 = 26")
-    tried = [refine.Tried(PROBLEM, BAD[0], False), refine.Tried(other, BAD[1], False)]
+    tried = [refine.Attempt(PROBLEM, BAD[0], False), refine.Attempt(other, BAD[1], False)]
     said = [PROBLEM.answer, PROBLEM.answer, PROBLEM.answer, other.answer]
 
     def answer(prompts):
@@ -154,7 +154,7 @@ def test_fresh_samples_are_the_policys_own():
 
 @pytest.mark.parametrize("source", sorted(refine.SOURCES))
 def test_sources(source):
-    tried = [refine.Tried(PROBLEM, t, t == PROBLEM.answer) for t in (*BAD, PROBLEM.answer)]
+    tried = [refine.Attempt(PROBLEM, t, t == PROBLEM.answer) for t in (*BAD, PROBLEM.answer)]
     said = refine.SOURCES[source](tried, np.random.default_rng(0), level="reason")
     truth = refine.SOURCES["oracle"](tried, np.random.default_rng(0), level="reason")
     assert len(said) == 4
@@ -177,7 +177,7 @@ def test_what_critiques_give_away():
 
 
 def test_critiques_by_a_model():
-    tried = [refine.Tried(PROBLEM, BAD[0], False)] * 4
+    tried = [refine.Attempt(PROBLEM, BAD[0], False)] * 4
     texts = ["wrong step 1 because operand hint 3 + 5 = 8", "right", "gibberish", ""]
     asked = []
 
@@ -185,11 +185,11 @@ def test_critiques_by_a_model():
         asked.extend(prompts)
         return texts, [completion(t) for t in ("wrong", "right", "wrong wrong", "")]
 
-    said, row = refine.by_model(*refine.judge(answer, tried), tried, "reason")
+    said, row = refine.by_model(*refine.ask_critic(answer, tried), tried, "reason")
     assert said == ["wrong step 1 because operand", "wrong", "wrong", "wrong"]
     assert row["critique/malformed"] == 0.5 and row["critique/usable"] == 0.25 and row["critique/tokens"] == 8
     assert asked[0] == f"{PROBLEM.prompt} {BAD[0]} critique"
-    refine.judge(answer, tried, reference=True)
+    refine.ask_critic(answer, tried, reference=True)
     assert asked[4] == f"{PROBLEM.prompt} {BAD[0]} answer {PROBLEM.answer} critique"
 
 

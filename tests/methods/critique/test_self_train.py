@@ -6,7 +6,7 @@ import pytest
 
 from entropy_rl.data.problem import Problem
 from entropy_rl.methods.critique import self_train
-from entropy_rl.methods.critique.refine import Tried
+from entropy_rl.methods.critique.refine import Attempt
 from entropy_rl.methods.critique.self_train import Item
 from entropy_rl.training.collect import Group
 
@@ -20,7 +20,11 @@ def group(problem, texts, rewards):
 def test_right_and_failed_attempts_part():
     groups = [group(EASY, ["x", "y", "x"], [1.0, 0.0, 1.0]), group(HARD, ["z", "w"], [0.0, 0.5])]
     assert self_train.right_items(groups) == [Item("a", 3, EASY.prompt, "x", "right")] * 2
-    assert self_train.failed(groups) == [Tried(EASY, "y", False), Tried(HARD, "z", False), Tried(HARD, "w", False)]
+    assert self_train.failed(groups) == [
+        Attempt(EASY, "y", False),
+        Attempt(HARD, "z", False),
+        Attempt(HARD, "w", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,11 @@ def test_the_barrier_against_shortcuts(reference, attempt, refinement, is_short)
 
 
 def test_refinements_that_are_kept():
-    tried = [Tried(EASY, "3 + 5 = 9", False), Tried(HARD, "2 + 3 = 5 ; 5 * 4 = 20", False), Tried(HARD, "?", False)]
+    tried = [
+        Attempt(EASY, "3 + 5 = 9", False),
+        Attempt(HARD, "2 + 3 = 5 ; 5 * 4 = 20", False),
+        Attempt(HARD, "?", False),
+    ]
     asked = ["ask a", "ask b", HARD.prompt]
     retries = [
         [("bad", 0.0), ("3 + 5 = 8", 1.0), ("5 + 3 = 8", 1.0)],
