@@ -1,15 +1,27 @@
 """A strict session: rank promotion raises, warnings are errors (pyproject.toml), and compiled programs are kept."""
 
+import contextlib
+import ctypes
 import os
 import pathlib
+import signal
+import sys
+import threading
 
+import hypothesis
 import pytest
 
 # A cache of its own: compiling is most of the suite's time, and a second run skips it.
 CACHE = pathlib.Path.home() / ".cache" / "entropy_rl" / "tests"
-# Without LLVM's optimiser XLA compiles two to three times as fast, and no law is about the speed of the code. The slow
-# suite is compiled as users' runs are, and so are all tests with XLA_FLAGS=--xla_backend_optimization_level=3.
-QUICK = "--xla_backend_optimization_level"
+# Without LLVM's optimiser and XLA's own emitters of fused loops, programs compile three to four times as fast, and no
+# law is about the speed of the code. The slow suite is compiled as users' runs are, and so are all tests with
+# XLA_FLAGS=--xla_backend_optimization_level=3.
+QUICK = {"--xla_backend_optimization_level": "0", "--xla_cpu_use_fusion_emitters": "false"}
+# Compiled programs are dropped between two tests where a process has grown by so much since the last time.
+FEWEST, GROWTH = 1_200_000_000, 400_000_000
+
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config):
@@ -18,12 +30,38 @@ def pytest_configure(config):
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     flags = os.environ.get("XLA_FLAGS", "")
-    if config.option.markexpr != "slow" and QUICK not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {QUICK}=0".strip()
+    if config.option.markexpr != "slow" and "--xla_backend_optimization_level" not in flags:
+        os.environ["XLA_FLAGS"] = " ".join([flags, *(f"{name}={value}" for name, value in QUICK.items())]).strip()
+    if threading.current_thread() is threading.main_thread():
+        # In the background of a script SIGINT is ignored, and so it would be in what tests start to be interrupted.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     import jax
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _resident():
+    """Bytes of this process in memory; 0 where Linux's /proc is not there."""
+    with contextlib.suppress(OSError):
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+_after = 0  # what was left the last time
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown():
+    """Gives memory back between two tests. Compiled programs are in the cache's folder, so this costs little."""
+    global _after
+    result = yield
+    if "jax" in sys.modules and _resident() > max(FEWEST, _after + GROWTH):
+        sys.modules["jax"].clear_caches()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        _after = _resident()
+    return result
 
 
 def pytest_ignore_collect(collection_path):

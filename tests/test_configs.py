@@ -9,12 +9,16 @@ import pathlib
 import re
 import shutil
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict, FieldReference
 
 from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import dataset
+from entropy_rl.training import objectives
+from entropy_rl.training.rollouts import Batch
 from experiments import rlp_table, tiny_model, train_sft
 from experiments.lib import checks, launch
 from experiments.rl import parts
@@ -26,12 +30,8 @@ CONFIGS = sorted(
     if path.name not in ("common.py", "base.py", "__init__.py") and path.parent.name != "sweeps"
 )
 NO_SMOKE = {"configs/curate.py"}  # it copies files, in a second
-# quickstart has a test of its own, and its parts are here; of the RL recipes, which differ in a few values
-# of one base, the fast suite runs those that take another way through the script
-FAST_RECIPES = {"grpo", "ppo", "kl_cov", "high_entropy_tokens"}
-SLOW = {"configs/bench.py", "configs/elicit.py", "configs/quickstart.py"} | {
-    path for path in CONFIGS if path.startswith("configs/rl/") and pathlib.Path(path).stem not in FAST_RECIPES
-}
+# The fast suite trains these two and builds the parts of all recipes; the slow one runs every config.
+FAST = {"configs/rl/grpo.py", "configs/sft/countdown.py"}
 
 
 def docstring(path):
@@ -43,6 +43,9 @@ def script(path):
     found = re.search(rf"python -m (experiments\.\w+) --config={re.escape(path)}\b", docstring(path))
     assert found, f"{path}: no `python -m experiments.<script> --config={path}` in its docstring"
     return found[1]
+
+
+RECIPES = [path for path in CONFIGS if script(path) == "experiments.train_rl"]
 
 
 def leaves(config, prefix=""):
@@ -190,7 +193,7 @@ GIVEN = {
     "source": lambda get: get("trained"),
     "path": lambda get: get("folder"),
 }
-SMOKE = [pytest.param(path, marks=pytest.mark.slow if path in SLOW else ()) for path in CONFIGS]
+SMOKE = [pytest.param(path, marks=() if path in FAST else pytest.mark.slow) for path in CONFIGS]
 
 
 @pytest.mark.parametrize("path", SMOKE)
@@ -205,6 +208,35 @@ def test_every_knob_is_read(path, request, tmp_path, monkeypatch, capsys):
     reads = Reads(monkeypatch, config)
     importlib.import_module(script(path)).run(config, str(tmp_path / "run"))
     assert not reads.missing(), f"{path}: nobody reads {', '.join(reads.missing())}"
+
+
+@pytest.mark.parametrize("path", RECIPES)
+def test_the_update_of_a_recipe_can_be_built(path, request):
+    """All parts are made of the config, and shapes go through score, loss and gradient: nothing is compiled or run.
+
+    Mutation: a hyper-parameter that the recipe's loss has not, or a loss that gives rows where tokens are expected.
+    """
+    config = launch.load_config(f"{ROOT / path}:smoke")
+    for key, given in GIVEN.items():
+        if key in config and config[key] is None:
+            config[key] = str(given(request.getfixturevalue))
+    p = parts.make(config)
+    rows, columns = config.rollout.samples * max(1, config.rollout.prompts // config.updates), p.task.prompt_length + 4
+    place = np.arange(columns) >= p.task.prompt_length
+    x, mask = np.zeros((rows, columns), np.float32), np.tile(place, (rows, 1))
+    batch = Batch(tokens=x.astype(np.int32), mask=mask, weight=x, old_logp=x, advantage=x)
+    batch = batch.replace(ref_logp=x if p.reference else None, refined=np.zeros(rows, bool))
+    weight = p.weight if config.weight_policy == "current" else None
+    objective = objectives.policy(p.score, p.loss, kl=config.kl.estimator, weight=weight)
+    coefs = {"entropy": np.float32(0), "kl": np.float32(0)}
+
+    def gradient(key):
+        params = p.model.init(key, batch.tokens)
+        params = p.adaptation.adapt(params, key) if p.adaptation.adapt else params
+        return params, jax.grad(lambda q: objective(q, batch, key, coefs)[0])(params)
+
+    params, grads = jax.eval_shape(gradient, jax.random.key(0))
+    assert jax.tree.map(lambda a: a.shape, grads) == jax.tree.map(lambda a: a.shape, params)
 
 
 def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):

@@ -34,6 +34,8 @@ def start(command: list[str], log: str, cores: set[int] | None = None, cwd: str 
 
 def _prepare(cores: set[int] | None) -> None:
     """In the child, before its program."""
+    # where the sweep itself was started in the background of a script, SIGINT is ignored, and children inherit that
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if cores:
         os.sched_setaffinity(0, cores)
     if sys.platform == "linux":

@@ -9,6 +9,7 @@ from experiments import bench
 from experiments.hardware import bench_work, chips
 
 
+@pytest.mark.slow
 def test_every_row_against_the_peak(tmp_path, capsys):
     c = config.get_config("smoke")
     result = bench.run(c, tmp_path)

@@ -17,6 +17,7 @@ def get(**changes):
     return config
 
 
+@pytest.mark.slow
 def test_what_is_measured(tmp_path, capsys):
     found = check_verifiers.run(get(), str(tmp_path))
     assert json.loads((tmp_path / "verifiers.json").read_text()) == json.loads(json.dumps(found))

@@ -56,6 +56,7 @@ def test_law_json_and_png(config, tmp_path, capsys):
         assert said in page
 
 
+@pytest.mark.slow
 def test_every_knob_is_read(config, tmp_path):
     base = fit_laws.run(config, tmp_path)
 

@@ -97,6 +97,7 @@ def test_started_again_it_changes_nothing(done, folder):
     assert texts(done) == before
 
 
+@pytest.mark.slow
 def test_without_imitation_rl_begins_with_the_folders_weights(folder, tmp_path, monkeypatch):
     """Mutation: random weights where there is no init."""
     seen = {}
@@ -115,7 +116,7 @@ def test_without_imitation_rl_begins_with_the_folders_weights(folder, tmp_path, 
     jax.tree.map(np.testing.assert_array_equal, state(tmp_path / "rl", folder, rank=0), first)
 
 
-@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("dtype", [None, pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_run_in_bfloat16_is_saved_in_it_bit_for_bit(folder, tmp_path, dtype):
     """Trained with float32 masters; asked for another type, it is rounded. Mutation: float32 files."""
     run = tmp_path / "sft"

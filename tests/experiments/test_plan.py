@@ -135,6 +135,7 @@ def run(tmp_path, *flags, python=sys.executable):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_on_eight_devices_of_the_host(tmp_path):
     """Mesh of all axes: state, cache and peak on one device, collectives of all micro-batches."""
     done = run(tmp_path, "--config=configs/plan.py:smoke,h100:8", *CUT)

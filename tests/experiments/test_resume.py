@@ -173,6 +173,7 @@ def test_a_killed_rl_run_goes_on_bitwise(rl, tmp_path):
     assert "metrics.jsonl: line " in log(workdir) and "is broken, set aside in" in log(workdir)
 
 
+@pytest.mark.slow
 def test_a_killed_imitation_run_goes_on_bitwise(tmp_path):
     _, want = straight(SFT, tmp_path)
     assert [row["step"] for row in want[0]] == list(range(1, 40, 2)) and want[3][0] == 40

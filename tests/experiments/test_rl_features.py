@@ -33,13 +33,10 @@ FEATURES = {
         "task.args.talk": True,
     },
 }
-# Features that keep nothing from step to step: the fast suite resumes them in one run, the slow one each by itself too.
+# Features that keep nothing from step to step. The fast suite resumes one that keeps much, the slow one all.
 STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection", "diversity")
 FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
-RESUMED = [
-    pytest.param(name, marks=pytest.mark.slow if name in (*STATELESS, "reference_in_reward") else ())
-    for name in FEATURES
-]
+RESUMED = [pytest.param(name, marks=() if name == "reference_in_loss" else pytest.mark.slow) for name in FEATURES]
 
 
 @pytest.fixture(autouse=True)

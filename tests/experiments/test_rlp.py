@@ -43,7 +43,8 @@ def test_the_average_begins_at_the_first_step_and_follows_each_update():
     assert any((np.abs(a - b) > 1e-3).any() for a, b in zip(*map(jax.tree.leaves, (seen[0], seen[2]))))
 
 
-@pytest.mark.parametrize("arg", ["smoke", pytest.param("cpt", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("arg", ["smoke", "cpt"])
+@pytest.mark.slow
 def test_a_killed_run_goes_on(arg, tmp_path, monkeypatch):
     """The same rows, evaluations and arrays, the average among them."""
     c = config(arg, optimizer__learning_rate=0.01)

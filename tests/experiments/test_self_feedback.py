@@ -68,6 +68,7 @@ def test_no_gold_answer_is_read_in_training(variant, poisoned, tmp_path):
     assert metrics.read(tmp_path / "clean").metrics[-1]["update/finite"] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same(tmp_path, monkeypatch):
     """Rounds of DPO of one update each, before which policy and reference are the same: loss log 2. Mutations: the
     first policy as the reference of all rounds; the same questions in all rounds."""

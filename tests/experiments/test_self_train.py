@@ -64,6 +64,7 @@ def test_every_round_starts_from_the_base(lucky, tmp_path, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, params, seen[0])
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same(lucky, tmp_path, monkeypatch):
     self_train.run(config(rounds=2), tmp_path / "whole")
     save = Checkpoints.save
@@ -92,6 +93,7 @@ def test_no_round_evaluates_the_base(lucky, tmp_path):
     assert {row["step"] for row in run.evals} == {0} and len(run.problems) == 4 and not run.metrics
 
 
+@pytest.mark.slow
 def test_arms_can_be_compared(lucky, tmp_path):
     for arm, source in (("vanilla", "off"), ("random", "random")):
         self_train.run(config(critique__source=source), tmp_path / f"{arm},seed=0")

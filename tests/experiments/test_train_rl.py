@@ -111,6 +111,7 @@ def test_what_it_saves(three):
     assert meta["alarm"]["raised"] == ["collapse"]
 
 
+@pytest.mark.slow
 def test_micro_batches_change_nothing(three, tmp_path, easy):
     """Mutation: a mean over micro-batches instead of a sum, or weights made for each of them."""
     one, two = metrics.read(three), run(tmp_path, **THREE, microbatches=2)
@@ -136,6 +137,7 @@ def test_several_updates_a_rollout(tmp_path, easy):
     np.testing.assert_allclose([row["update/learning_rate"] for row in out.metrics], [0, 0.02], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_entropy_bonus_holds_the_entropy(tmp_path):
     """No reward, so nothing but the bonus moves the policy. Mutation: its sign."""
     changes = {**BASE, "optimizer.learning_rate": 1e-3}
@@ -181,7 +183,7 @@ def poisoned(monkeypatch, at):
     monkeypatch.setattr(rl_step, "minibatches", minibatches)
 
 
-@pytest.mark.parametrize("updates, at, saved", [(1, 3, 3), (1, 0, 0), (2, 7, 2)])
+@pytest.mark.parametrize("updates, at, saved", [(1, 3, 3), (1, 0, 0), pytest.param(2, 7, 2, marks=pytest.mark.slow)])
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy, monkeypatch, updates, at, saved):
     """Rows and state are those before it. Mutations: its row written, or the state after it saved."""
     changes = {**BASE, "steps": 6, "updates": updates, "checkpoint.every": 2, "eval.every": 4}

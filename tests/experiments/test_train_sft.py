@@ -61,6 +61,7 @@ def test_it_learns(thirty):
     assert nll[0] < np.log(40) + 0.1 and nll[-1] < nll[0] - 0.5
 
 
+@pytest.mark.slow
 def test_micro_batches_change_nothing(thirty, tmp_path):
     out = run(tmp_path, **THIRTY, microbatches=4)
     for a, b in zip(thirty[1].metrics[:2], out.metrics[:2], strict=True):
@@ -68,7 +69,7 @@ def test_micro_batches_change_nothing(thirty, tmp_path):
             np.testing.assert_allclose(a[key], b[key], atol=1e-4, rtol=1e-4, err_msg=key)
 
 
-@pytest.mark.parametrize("log_every", [1, 3])
+@pytest.mark.parametrize("log_every", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, log_every):
     """At step 4, whose update is left out, and not at the steps after. Mutation: only the last update looked at."""
     whole = countdown.Countdown.demonstrations

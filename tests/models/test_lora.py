@@ -85,8 +85,13 @@ def test_merged_in_low_precision_it_is_rounded_once():
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("microbatches", [1, 4])
-@pytest.mark.parametrize("selects", [False, True])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "selects, microbatches",
+    [(True, 4), *(pytest.param(*x, marks=SLOW) for x in ((False, 1), (False, 4), (True, 1)))],
+)
 def test_only_adapters_are_trained(microbatches, selects):
     """The optimiser has no state of the base. Mutation: `trainable` gives everything; no stop_gradient."""
     loss, hparams = ("clip_cov", {"frac": 0.15, "lower": 0.1, "upper": 1.5}) if selects else ("ppo", {})

@@ -78,7 +78,7 @@ def test_prompt_padding_does_not_change_what_is_sampled(policy):
     assert tokens(sample(policy, prompt_length=9)) == tokens(sample(policy))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("temperature", [pytest.param(1.0, marks=pytest.mark.slow), 0.7])
 def test_alignment_with_the_learner(policy, temperature):
     """The sampler's log-probs and entropies are those of the learner on the same tokens. Mutation: a shift by one."""
     model, params, prompts = policy

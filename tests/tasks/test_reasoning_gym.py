@@ -137,7 +137,7 @@ def fails(how):
     return score
 
 
-@pytest.mark.parametrize("how", ["hang", "grow", "raise"])
+@pytest.mark.parametrize("how", ["hang", pytest.param("grow", marks=pytest.mark.slow), pytest.param("raise", marks=pytest.mark.slow)])
 def test_a_scorer_that_fails_gives_nothing(how):
     """And the next one is scored all the same. Mutation: the scorer called in this process."""
     task = get(seconds=1.0)
@@ -210,6 +210,7 @@ def test_bad_values_are_named(given, message):
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.slow
 def test_problems_are_the_same_in_every_process():
     """Of a task that goes through sets, whose order is another one in each. Mutation: drawn in this process."""
     code = "from entropy_rl.tasks import base; print(base.get('reasoning_gym', name='ransom_note')[0])"

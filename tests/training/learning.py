@@ -23,10 +23,18 @@ SELECTING = {
     "random_clip": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
     "kl_cov": {"frac": 0.15},
 }
-# Sums over rows that differ in a token's formula alone: the fast suite has one of them in the tests of additivity, the
-# slow one all. A new row is in the fast suite until it is written here.
+# Sums over rows that differ in a token's formula alone, and selections that differ in what they sort by: the fast suite
+# has one of each in the tests of additivity, the slow one all. A new row is in the fast suite until it is written here.
 LIKE_PPO = {"ce_gppo", "cispo", "gppo", "gspo", "reinforce", "shaped"}
-LOSSES = [pytest.param(name, marks=pytest.mark.slow if name in LIKE_PPO else ()) for name in POLICY_LOSSES]
+LIKE_CLIP_COV = {"shaped_clip_cov", "random_clip", "kl_cov"}
+
+
+def _rarely(names, of):
+    return [pytest.param(name, marks=pytest.mark.slow if name in of else ()) for name in names]
+
+
+LOSSES = _rarely(POLICY_LOSSES, LIKE_PPO | LIKE_CLIP_COV)
+SELECTIONS = _rarely(SELECTING, LIKE_CLIP_COV)
 
 
 def batch(rows=16, columns=12, vocab=24, weight="token_mean"):

@@ -13,7 +13,7 @@ from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import sharding
 from entropy_rl.training import learner, objectives, optimizer
-from tests.training.learning import LOSSES, SELECTING, assert_close, batch, updated
+from tests.training.learning import LOSSES, SELECTIONS, assert_close, batch, updated
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -22,7 +22,7 @@ def test_micro_batches_change_nothing(loss):
     assert_close(updated(loss, microbatches=1), updated(loss, microbatches=4))
 
 
-@pytest.mark.parametrize("loss", SELECTING)
+@pytest.mark.parametrize("loss", SELECTIONS)
 def test_selections_are_of_the_whole_mini_batch(loss):
     """The same tokens, whatever the number of micro-batches; in the reference code's scope each has its own.
 
@@ -41,7 +41,7 @@ def test_selections_are_of_the_whole_mini_batch(loss):
     assert gap > 1e-4, "each micro-batch selects for itself"
 
 
-@pytest.mark.parametrize("name", ["top_entropy", "refined_forks"])
+@pytest.mark.parametrize("name", [pytest.param("top_entropy", marks=pytest.mark.slow), "refined_forks"])
 def test_weights_of_the_current_entropy_are_of_the_whole_mini_batch(name):
     """80/20 with the current policy's entropies, in 1 and 4 micro-batches; the batch's own weights are not read.
 
