@@ -137,7 +137,9 @@ def fails(how):
     return score
 
 
-@pytest.mark.parametrize("how", ["hang", pytest.param("grow", marks=pytest.mark.slow), pytest.param("raise", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", ["hang", *(pytest.param(how, marks=pytest.mark.slow) for how in ("grow", "raise"))]
+)
 def test_a_scorer_that_fails_gives_nothing(how):
     """And the next one is scored all the same. Mutation: the scorer called in this process."""
     task = get(seconds=1.0)
