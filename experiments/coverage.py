@@ -1,4 +1,4 @@
-"""How often the law's intervals hold the truth: curves planted with noise that remembers, fitted, and counted.
+"""How often the law's intervals hold the truth: curves planted with autocorrelated noise, fitted, and counted.
 
     python -m experiments.coverage --config=configs/laws/coverage.py --workdir=OUT
 

@@ -3,7 +3,7 @@
 Paper: Cui et al. 2025, arXiv:2505.22617, Eq. 6, gives the planted curve; it reports no intervals.
 Command: python -m experiments.coverage --config=configs/laws/coverage.py --workdir=OUT
 Time: about 8 minutes on one CPU core. Expect 88 to 93 % in every row, and 39 to 67 % for naive intervals where noise
-  remembers.
+  is autocorrelated.
 ":smoke" plants fewer curves.
 """
 

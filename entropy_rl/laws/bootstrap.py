@@ -214,7 +214,7 @@ def check(level: float, draws: int) -> None:
 
 
 def autocorrelation(residual: NDArray, p: int) -> float:
-    """How long residuals [n] of a fit with p coefficients remember, as rho of an AR(1) series, -0.5 to 0.97.
+    """Autocorrelation of the residuals [n] of a fit with p coefficients, as rho of an AR(1) series, -0.5 to 0.97.
 
     (n r_1 + p) / (n - p - 2), the inverse of the bias in the module's text, plus one standard error. Slow
     noise under white noise has a low r_1 and a long memory: where some r_k stands out (above 2 / sqrt(n), k

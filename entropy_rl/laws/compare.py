@@ -83,7 +83,7 @@ def blocked_rmse(
 
     Args:
       folds: number of stretches; of short runs half as many as there are points.
-      gap: points on either side of the stretch that are not fitted either, as noise that remembers would tell them.
+      gap: points on either side of the stretch that are not fitted either, as autocorrelated noise would tell them.
 
     Raises:
       InputError: what `fit` refuses, fewer than 3 folds, a gap that leaves too few points.

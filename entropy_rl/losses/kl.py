@@ -13,7 +13,7 @@ The gradients are those on-policy: with a ~ pi_old they hold after weighting by 
 flows. The sum of k1 over a response, subtracted from its reward, has the gradient of the KL of whole responses.
 
 To add one: a function `(logp f32[B, T], ref_logp f32[B, T]) -> f32[B, T]` and a row in KL. There is no mask: what
-stands outside of it goes through, so clean the arguments first (`masking.keep`).
+stands outside of it goes through, so clean the arguments first (`masking.mask_out`).
 """
 
 from __future__ import annotations
