@@ -32,7 +32,6 @@ def get_config(arg=""):
     c.interval = 0.9
     c.draws = 2000  # of the bootstraps
     c.rollout = common.rollout()
-    c.optimizer = common.optimizer(1e-3)  # a policy is restored with one
     if common.variant(arg, "smoke"):
         c.model.name = "test"
         c.eval.problems = 6

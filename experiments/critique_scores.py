@@ -41,7 +41,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
     judge = load_policy(config, path, mesh, vocab_size, key="critique.model") if path is not None else None
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, ignore=("optimizer",))
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "mesh": mesh}
     own = partial(warp.temperature, value=config.rollout.temperature)

@@ -185,7 +185,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.require(config, "a whole number of 100 or more", lambda x: x >= 100, "draws")
     meter, (start, *others) = Meter(config), policies(config)
     todo = [start, *sorted(others, key=lambda at: -at[1])]  # the last checkpoints first: the matrix is made of them
-    points = Path(launch.open_workdir(config, workdir)) / "points"
+    points = Path(launch.open_workdir(config, workdir, ignore=("optimizer",))) / "points"
     read = []
     for name, step, path, at in todo:
         file = points / f"{name},step={step}.json"

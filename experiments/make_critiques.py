@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
       InputError: a bad value, or a policy or critique model that is not there.
     """
     maker = Maker(config)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, ignore=("optimizer",))
     rows = maker.rows()
     counts = maker.counts
     counts["kept"] = len(rows)

@@ -171,7 +171,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
       InputError: a bad value, or a policy or critique model that is not there.
     """
     t = Tester(config)
-    workdir = Path(launch.open_workdir(config, workdir))
+    workdir = Path(launch.open_workdir(config, workdir, ignore=("optimizer",)))
     first = t.attempts()
     judged = t.judge(first)
     ways = parallel(t, first, judged) | sequential(t, first, judged)

@@ -34,7 +34,6 @@ def get_config(arg=""):
     )  # soft filter: kept if `least` of `tries` mend it
     c.most = 0  # rows, drawn at random; 0: all
     c.rollout = common.rollout()
-    c.optimizer = common.optimizer(1e-3)  # a policy is restored with one
     if common.variant(arg, "smoke"):
         c.model.name = "test"
         c.update(problems=8, samples=2, planted=8)

@@ -26,7 +26,6 @@ def get_config(arg=""):
     c.interval = 0.9
     c.draws = 1000  # of the bootstrap
     c.rollout = common.rollout()
-    c.optimizer = common.optimizer(1e-3)
     if common.variant(arg, "smoke"):
         c.model.name = "test"
         c.eval.update(problems=6, samples=2)
