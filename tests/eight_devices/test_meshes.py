@@ -58,7 +58,9 @@ def test_the_head_without_logits_over_a_mesh(name, vocab, words):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("how", [pytest.param({"microbatches": 2}, marks=pytest.mark.slow), {"remat": "block"}, {"tiled": True}])
+@pytest.mark.parametrize(
+    "how", [pytest.param({"microbatches": 2}, marks=pytest.mark.slow), {"remat": "block"}, {"tiled": True}]
+)
 def test_ways_to_save_memory_on_a_mesh(name, how, monkeypatch):
     want = updated("ppo", kv_heads=4)
     if how.get("tiled"):

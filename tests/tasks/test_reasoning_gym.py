@@ -137,7 +137,7 @@ def fails(how):
     return score
 
 
-@pytest.mark.parametrize("how", ["hang", pytest.param("grow", marks=pytest.mark.slow), pytest.param("raise", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["hang", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grow", "raise"))])
 def test_a_scorer_that_fails_gives_nothing(how):
     """And the next one is scored all the same. Mutation: the scorer called in this process."""
     task = get(seconds=1.0)

@@ -97,7 +97,9 @@ def test_bad_makers(tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("source", [pytest.param("learned", marks=pytest.mark.slow), "self", "oracle", pytest.param("fresh", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "source", ["self", "oracle", *(pytest.param(name, marks=pytest.mark.slow) for name in ("learned", "fresh"))]
+)
 def test_critique_grpo_runs(said, tmp_path, source):
     model = {"critique__model": str(said / "start")} if source == "learned" else {}
     c = config("rl/critique_grpo", init=str(said / "start"), critique__source=source, steps=1, **model)
