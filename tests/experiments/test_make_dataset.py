@@ -39,7 +39,7 @@ def all_of(task):
 
 @pytest.mark.parametrize(
     "split, count",
-    [("validation", 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("train", 20), ("test", 5)))],
+    [("validation", 5), *(pytest.param(*x, marks=pytest.mark.slow) for x in (("train", 20), ("test", 5)))],
 )
 def test_the_same_problems_come_back(sums, split, count):
     """In their order, scored as the task scores. Mutation: TFDS's own shuffle of the rows."""

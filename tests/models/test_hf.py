@@ -48,7 +48,7 @@ def test_logits_log_probabilities_and_entropies_are_those_of_transformers(loaded
     """Mutation: no bias, another norm_eps, heads grouped otherwise, theta of the other spelling, no yarn factor."""
     model, params, said = loaded
     tokens = said[f"{rows}_tokens"]
-    logits, _ = model.apply(params, tokens)
+    logits, _ = jax.jit(model.apply)(params, tokens)
     want = said[f"{rows}_logits"]
     np.testing.assert_allclose(logits[:, -want.shape[1] :], want, atol=TOLERANCE, rtol=0)
     assert np.ptp(want) > 3  # these are no flat distributions
@@ -57,7 +57,7 @@ def test_logits_log_probabilities_and_entropies_are_those_of_transformers(loaded
     np.testing.assert_allclose(entropy[:, 1:], said[f"{rows}_entropy"], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("rows", ["short", "long"])
+@pytest.mark.parametrize("rows", [pytest.param("short", marks=pytest.mark.slow), "long"])
 def test_greedy_continuations_are_those_of_transformers(loaded, rows):
     """Mutation: positions off by one in the cache, or rope scaling without it."""
     model, params, said = loaded
@@ -111,7 +111,7 @@ def tensors(folder):
 def test_presets_can_be_saved(name, tmp_path):
     """A model of ours, which no folder was there for, comes back the same: config.json says it all."""
     model = presets.make(name, 40, qkv_bias=name == "embedded")
-    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     hf.save(tmp_path / "new", model, params)
     again, loaded = hf.load(tmp_path / "new")
     assert again.config == model.config
@@ -129,7 +129,7 @@ def test_types_on_demand(dtype):
     path = FOLDERS[NAMES.index("qwen3")]
     model, params = hf.load(path, param_dtype=dtype)
     assert {str(x.dtype) for x in jax.tree.leaves(params)} == {dtype} == {jnp.dtype(model.config.dtype).name}
-    logits, _ = model.apply(params, np.zeros((1, 3), np.int32))
+    logits, _ = jax.jit(model.apply)(params, np.zeros((1, 3), np.int32))
     assert logits.dtype == jnp.float32
     model, params = hf.load(path, dtype=dtype)
     assert {str(x.dtype) for x in jax.tree.leaves(params)} == {"float32"}

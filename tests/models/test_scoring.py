@@ -30,7 +30,7 @@ def both(head, make):
     """Masked scores and the gradient of a function of them: each row on its own, and prompts shared."""
     config = presets.make("test", 24, head=head).config
     model = Transformer(config)
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
 
     def f(params, score):
@@ -40,7 +40,8 @@ def both(head, make):
         return sum(jnp.sum(jnp.sin(s)) for s in kept.values()), kept
 
     for shared in ({}, {"samples": SAMPLES, "prompt_length": PROMPT}):
-        (_, scores), grads = jax.value_and_grad(f, has_aux=True)(params, make(model, **shared))
+        gradient = jax.jit(jax.value_and_grad(f, has_aux=True), static_argnums=1)
+        (_, scores), grads = gradient(params, make(model, **shared))
         yield scores, grads
 
 
@@ -59,11 +60,11 @@ def test_a_shared_prompt_changes_nothing(head, make):
 def test_values_are_of_the_state_before_the_token():
     """The value at column t does not see token t, and does see the one before. Mutation: no shift."""
     model = Transformer(dataclasses.replace(presets.make("test", 24).config, head="value"))
-    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     tokens, mask = rollout()
     other = tokens.copy()
     other[:, 6] = (other[:, 6] + 1) % 24
-    a, b = (values(model)(params, t, mask)["value"] for t in (tokens, other))
+    a, b = (jax.jit(values(model))(params, t, mask)["value"] for t in (tokens, other))
     np.testing.assert_array_equal(a[:, :7], b[:, :7])
     assert np.all(a[:, 7] != b[:, 7]) and not np.any(a[:, 0])
 
@@ -71,12 +72,12 @@ def test_values_are_of_the_state_before_the_token():
 def test_blocks_of_queries_see_the_prompt(monkeypatch):
     """Responses of 7 tokens on a shared prompt, a token at a time. Mutation: queries cut and not what they see."""
     model = presets.make("test", 24)
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
     monkeypatch.setattr(attention_ways, "BLOCK", 4)
     for attention in ("own", "blocks"):
         model = Transformer(dataclasses.replace(model.config, attention=attention))
-        scores = token_scores(model, samples=SAMPLES, prompt_length=PROMPT)(params, tokens, mask)
+        scores = jax.jit(token_scores(model, samples=SAMPLES, prompt_length=PROMPT))(params, tokens, mask)
         if attention == "own":
             want = scores
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), want, scores)
@@ -87,7 +88,7 @@ def test_blocks_of_queries_see_the_prompt(monkeypatch):
 def test_scores_without_logits_are_those_with_them(monkeypatch, shared, tied):
     """Values and gradients, where logits are too many. Mutations: no shift, the head's axis the other way round."""
     model = Transformer(dataclasses.replace(presets.make("test", 24).config, tied=tied))
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
 
     def f(params):
@@ -95,12 +96,12 @@ def test_scores_without_logits_are_those_with_them(monkeypatch, shared, tied):
         kept = {k: jnp.where(mask, s, 0.0) for k, s in scores.items()}
         return sum(jnp.sum(jnp.sin(s)) for s in kept.values()), kept
 
-    grads, scores = jax.grad(f, has_aux=True)(params)
+    grads, scores = jax.jit(jax.grad(f, has_aux=True))(params)
     logits = f"f32[12,{RESPONSE if shared else PROMPT + RESPONSE},24]"
     assert logits in str(jax.make_jaxpr(f)(params))
     monkeypatch.setattr(tiled_head, "ELEMENTS", 100)
     assert logits not in str(jax.make_jaxpr(lambda p: f(p))(params))  # another function, or jax has its program still
-    grads_tiled, scores_tiled = jax.grad(f, has_aux=True)(params)
+    grads_tiled, scores_tiled = jax.jit(jax.grad(lambda p: f(p), has_aux=True))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), scores, scores_tiled)
     scale = max(np.abs(g).max() for g in jax.tree.leaves(grads))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), grads, grads_tiled)
@@ -110,7 +111,7 @@ def test_a_reward_is_read_after_the_last_token():
     """The value of the whole response: what comes after it does not matter, its last token does; an empty one has 0.
     Mutation: `shifted`, a critic's value before that token."""
     model = presets.make("test", 24, head="value")
-    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     tokens, mask = rollout()
     own, _ = model.apply(params, tokens)
     reward = last_values(model)(params, tokens, mask)["reward"]

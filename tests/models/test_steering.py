@@ -18,7 +18,7 @@ PROMPTS = [[3, 4, 5], [6, 7, 8, 9]]
 @pytest.fixture(scope="module")
 def policy():
     model = presets.make("test", 12, remat="linear")
-    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     return model, jax.tree.map(lambda x: x * 3, params)
 
 
@@ -31,14 +31,15 @@ def test_after_which_block_and_where_by_hand(policy):
     tokens = jnp.array([[3, 4, 5]])
     gate = jnp.array([[False, True, False]])
     only = VECTORS * jnp.array([[1.0], [0.0]])
-    _, was = model.apply(params, tokens)
-    _, out = model.apply(steering.steer(params, only, 2.0), tokens, gate=gate)
+    apply = jax.jit(model.apply)
+    _, was = apply(params, tokens)
+    _, out = apply(steering.steer(params, only, 2.0), tokens, gate=gate)
     moved = out["layer_0"] - was["layer_0"]
     np.testing.assert_allclose(moved[0, 1], 2 * VECTORS[0], atol=1e-4)
     np.testing.assert_array_equal(moved[0, [0, 2]], 0.0)
     later = jnp.abs(out["layer_1"] - was["layer_1"]).max(axis=-1)[0]
     assert later[0] == 0 and later[1] > 0.1 and later[2] > 1e-4
-    _, all_ = model.apply(steering.steer(params, only, 2.0), tokens)
+    _, all_ = apply(steering.steer(params, only, 2.0), tokens)
     np.testing.assert_allclose((all_["layer_0"] - was["layer_0"])[0], np.tile(2 * VECTORS[0], (3, 1)), atol=1e-4)
 
 
@@ -78,11 +79,12 @@ def test_what_is_decoded_is_what_is_scored(policy, where):
     else:
         assert 0.1 < on.sum() / mask.sum() < 0.9
     logp = np.concatenate([c.logp for group in done for c in group])
-    scored = token_scores(model)(steered, jnp.asarray(tokens), jnp.asarray(on if where == "above" else mask))["logp"]
+    score = jax.jit(token_scores(model))
+    scored = score(steered, jnp.asarray(tokens), jnp.asarray(on if where == "above" else mask))["logp"]
     np.testing.assert_allclose(logp, np.asarray(scored)[mask], atol=2e-4)
-    off = token_scores(model)(params, jnp.asarray(tokens), jnp.asarray(mask))["logp"]
+    off = score(params, jnp.asarray(tokens), jnp.asarray(mask))["logp"]
     assert np.abs(logp - np.asarray(off)[mask]).max() > 0.01
-    shared = token_scores(model, samples=4, prompt_length=4)
+    shared = jax.jit(token_scores(model, samples=4, prompt_length=4))
     if where == "above":
         with pytest.raises(InputError, match="score rows one by one"):
             shared(steered, jnp.asarray(tokens), jnp.asarray(mask))

@@ -24,7 +24,7 @@ def make(**overrides):
     """A model with random weights, biases and norms, and tokens for it."""
     model = presets.make("test", 17, **overrides)
     tokens = jax.random.randint(jax.random.key(1), (3, 10), 0, 17)
-    params = model.init(jax.random.key(0), tokens)
+    params = jax.jit(model.init)(jax.random.key(0), tokens)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     noise = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)]
@@ -36,18 +36,21 @@ def test_causality_by_gradient(variant):
     """Position t depends on tokens 0 .. t and on no later one. Mutation: tril -> ones."""
     model, params, tokens = make(**VARIANTS[variant])
 
+    @jax.jit
+    @jax.grad
     def at(embedding, t):
         p = {"params": params["params"] | {"embed": {"embedding": embedding}}}
         return model.apply(p, jnp.arange(10)[None])[0][0, t].sum()
 
     # each position has a token of its own, so the gradient on an embedding row is that on a position
     for t in (0, 4, 9):
-        grad = jax.grad(lambda e: at(e, t))(params["params"]["embed"]["embedding"])  # noqa: B023
+        grad = at(params["params"]["embed"]["embedding"], t)
         if not model.config.tied:
             assert np.abs(grad[: t + 1]).sum(axis=1).all()
             np.testing.assert_array_equal(grad[t + 1 : 10], 0.0)
-    a, _ = model.apply(params, tokens)
-    b, _ = model.apply(params, tokens.at[:, 6:].set(0))
+    apply = jax.jit(model.apply)
+    a, _ = apply(params, tokens)
+    b, _ = apply(params, tokens.at[:, 6:].set(0))
     np.testing.assert_array_equal(a[:, :6], b[:, :6])
     assert np.any(a[:, 6] != b[:, 6])
 
@@ -56,14 +59,15 @@ def test_causality_by_gradient(variant):
 def test_cache_parity(variant):
     """Token by token through a cache, at scattered columns, gives the logits of the whole sequence."""
     model, params, tokens = make(**VARIANTS[variant])
-    whole, out = model.apply(params, tokens)
+    apply = jax.jit(model.apply)
+    whole, out = apply(params, tokens)
     c = model.config
     blank = tuple(jnp.zeros((3, c.kv_heads, 12, c.head_dim)) for _ in range(c.layers))
     cache, valid = Cache(blank, blank), jnp.zeros((3, 12), bool)
     for t, column in enumerate([7, 2, 11, 0, 5, 1, 9, 3, 10, 4]):
         valid = valid.at[:, column].set(True)
         position = jnp.full((3, 1), t)
-        one, out = model.apply(params, tokens[:, t : t + 1], position, cache=cache, column=column, valid=valid)
+        one, out = apply(params, tokens[:, t : t + 1], position, cache=cache, column=column, valid=valid)
         cache = out["cache"]
         np.testing.assert_allclose(one[:, 0], whole[:, t], atol=2e-5)
 
@@ -124,8 +128,8 @@ def test_ways_to_compute_do_not_change_what_is_computed(rng, change, monkeypatch
     results = []
     for c in (config, dataclasses.replace(config, **change)):
         model = Transformer(c)
-        params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
-        results.append(jax.value_and_grad(lambda p, m=model: jnp.sum(jnp.sin(m.apply(p, tokens)[0])))(params))
+        params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+        results.append(jax.jit(jax.value_and_grad(lambda p, m=model: jnp.sum(jnp.sin(m.apply(p, tokens)[0]))))(params))
     scale = max(np.abs(g).max() for g in jax.tree.leaves(results[0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), *results)
 
