@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 project = "entropy_rl"
 author = "the entropy_rl authors"
 copyright = "the entropy_rl authors, Apache-2.0"
-release = "0.1.0"
+release = "0.2.0"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
