@@ -226,8 +226,9 @@ def test_the_update_of_a_recipe_can_be_built(path, request):
     x, mask = np.zeros((rows, columns), np.float32), np.tile(place, (rows, 1))
     batch = Batch(tokens=x.astype(np.int32), mask=mask, weight=x, old_logp=x, advantage=x)
     batch = batch.replace(ref_logp=x if p.reference else None, refined=np.zeros(rows, bool))
-    weight = p.weight if config.weight_policy == "current" else None
-    objective = objectives.policy(p.score, p.loss, kl=config.kl.estimator, weight=weight)
+    score, loss, weight = (p.learning[name] for name in ("score", "loss", "weight"))
+    current = weight if config.weight_policy == "current" else None
+    objective = objectives.policy(score, loss, kl=config.kl.estimator, weight=current)
     coefs = {"entropy": np.float32(0), "kl": np.float32(0)}
 
     def gradient(key):

@@ -91,7 +91,7 @@ def test_order_and_values(start):
         workers.map([["echo", x] for x in (None, [1, {"a": "\u00e9\ud800\x00"}], 1.5, "x" * 300_000)])[3]
         == "x" * 300_000
     )
-    assert len({*workers.map([["pid", 0], ["sleep", 0.1]] * 6)[::2]}) == 2
+    assert len({*workers.map([["pid", 0], ["sleep", 0.4]] * 6)[::2]}) == 2
     assert workers.map([]) == [] and workers.map(iter([["echo", 1]])) == [1]
 
 
