@@ -46,6 +46,11 @@ def act(item):
         return {1}
     if kind == "pid":
         return os.getpid()
+    if kind == "meet":  # returns once a second process is here
+        open(os.path.join(x, str(os.getpid())), "w").close()
+        while len(os.listdir(x)) < 2:
+            time.sleep(0.01)
+        return os.getpid()
     if kind == "served":
         return served
     if kind == "late memory":
@@ -82,16 +87,17 @@ def alive(pid):
     return True
 
 
-def test_order_and_values(start):
-    """Mutation: results in the order in which they come."""
-    workers = start(count=2, seconds=5)
+def test_order_and_values(start, tmp_path):
+    """Mutation: results in the order in which they come; one worker whatever `count` is."""
+    (tmp_path / "met").mkdir()
+    workers = start(count=2, seconds=60)
     items = [["sleep", 0.02 * (i % 3)] for i in range(12)]
     assert workers.map(items) == [x for _, x in items]
     assert (
         workers.map([["echo", x] for x in (None, [1, {"a": "\u00e9\ud800\x00"}], 1.5, "x" * 300_000)])[3]
         == "x" * 300_000
     )
-    assert len({*workers.map([["pid", 0], ["sleep", 0.4]] * 6)[::2]}) == 2
+    assert len({*workers.map([["meet", str(tmp_path / "met")]] * 2)}) == 2
     assert workers.map([]) == [] and workers.map(iter([["echo", 1]])) == [1]
 
 
