@@ -142,12 +142,12 @@ def test_a_scorer_that_fails_gives_nothing(how):
     """And the next one is scored all the same. Mutation: the scorer called in this process."""
     task = get(seconds=1.0)
     problem = task[0]
-    good, task.judge._workers = task.judge._workers, Workers(f"{__name__}:fails", setup={"how": how}, seconds=1.0)
+    good, task.verifier._workers = task.verifier._workers, Workers(f"{__name__}:fails", setup={"how": how}, seconds=1.0)
     try:
         assert task.verify(problem, problem.answer) == 0.0
     finally:
-        task.judge._workers.close()
-    task.judge._workers = good
+        task.verifier._workers.close()
+    task.verifier._workers = good
     assert task.verify(problem, problem.answer) == 1.0
 
 
@@ -272,16 +272,16 @@ def test_every_task():
 def one_task(name):
     parts = {split: base.get("reasoning_gym", name=name, split=split, size=3, seconds=60.0) for split in SPLITS}
     problems = {split: [task[i] for i in range(3)] for split, task in parts.items()}
-    judge, every = parts["train"].judge, [p for found in problems.values() for p in found]
-    # the id says which problem it is, so one judge will do for all splits: each has a process of its own to start
-    assert judge.verify_all(every, [p.answer for p in every]) == [1.0] * 9
-    assert (judge.verify(every[0], "\\boxed{no answer at all}") == 1) == (name in ANYTHING_IS_RIGHT)
-    assert all(judge.knows(p) for p in every)
+    verifier, every = parts["train"].verifier, [p for found in problems.values() for p in found]
+    # the id says which problem it is, so one verifier will do for all splits: each has a process of its own to start
+    assert verifier.verify_all(every, [p.answer for p in every]) == [1.0] * 9
+    assert (verifier.verify(every[0], "\\boxed{no answer at all}") == 1) == (name in ANYTHING_IS_RIGHT)
+    assert all(verifier.knows(p) for p in every)
     questions = {split: {p.prompt for p in found} for split, found in problems.items()}
     assert len(questions["validation"] | questions["test"]) == 6
     assert not questions["train"] & (questions["validation"] | questions["test"])
     for task in parts.values():
-        task.judge.close()
+        task.verifier.close()
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_ANSWERS))
