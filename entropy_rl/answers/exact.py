@@ -4,8 +4,10 @@ What is read (everything else is None):
 
   numbers     72, +72, -72, 1,000, 1\,000, 72.0, .5, 1e3, 3 \times 10^{3}, 3/4, \frac{3}{4}, \frac34, 1 1/2, 1\frac12
   marks       \$5, 50%, 90^\circ, 5 cm, 5 \text{ cm}, $...$, \(...\), \boxed{...}, \text{...}, \left ( ... \right )
-  sets        {1, 2}, \{1, 2\}, 1, 2: order does not count; \emptyset
+  sets        {1, 2}, \{1, 2\}, 1, 2, "1 and 2", "x = 1 or x = 2": order does not count; \emptyset
   sequences   (1, 2), [1, 2), (-\infty, 3]: order and brackets count, a pair is written as an open interval is
+  expressions \sqrt{2}, 2x + 3, \frac{\pi}{2}, 5!, 14 - i: see algebra
+  unions      (-\infty, 2) \cup (2, \infty); matrices; equations, up to a rational factor; 3 \pm \sqrt{2}: a set
   words       yes, no, true, false, and a choice A to J, also (B) and \text{(b)}
   of one name x = 5, x \in (1, 2): its value
 
@@ -16,7 +18,7 @@ Rules that a reader might expect otherwise:
   50, 5 cm is 5. 50% is not 0.5, as it would then be both: that is undecided, and so are 0.5% and 0.5 (up to 1 a number
   may be a share) and two different units.
 - Only ASCII digits are digits, and only decimal: no 0x10, 1_000, ² or Arabic-Indic digits, which `int` would take.
-- A comma before three digits groups thousands in a number that stands alone, and separates in brackets.
+- A comma or a space before three digits groups thousands in a number that stands alone; in brackets a comma separates.
 - 5m is a product; metres need two letters or \text{m}.
 """
 
@@ -26,7 +28,8 @@ import functools
 import re
 from typing import Any, NamedTuple
 
-from entropy_rl.answers.latex import CLOSE, MAX_CHARACTERS, OPEN, clean, normal
+from entropy_rl.answers.algebra import Expression, expression, same_equation
+from entropy_rl.answers.latex import BREAK, CLOSE, MAX_CHARACTERS, OPEN, clean, normal
 from entropy_rl.answers.numbers import number
 from entropy_rl.answers.units import UNITS
 
@@ -37,8 +40,9 @@ class Value(NamedTuple):
     """An exact value; equal values have equal fields but for `unit` and `name` (see `equal`).
 
     Attributes:
-      kind: number, infinity, word, set, list (a set with repetitions), sequence.
-      data: an int, or a Fraction that is none; a sign; a string; a frozenset; a sorted tuple; (open, items, close).
+      kind: number, infinity, word, set, list (a set with repetitions), sequence, expression, union, matrix, equation.
+      data: an int, or a Fraction that is none; a sign; a string; a frozenset; a sorted tuple; (open, items, close); an
+        algebra.Expression; a frozenset of sequences; a tuple of rows; the Expression that is 0.
       unit: canonical name of a unit, or "".
       name: the variable that was given this value, or "".
     """
@@ -58,13 +62,17 @@ _NAMED = re.compile(
     r"\s?(?:=|\\in(?![A-Za-z]))\s?(?P<rest>[^=]+)"
 )
 _UNIT = re.compile(r"(?<![\\A-Za-z])[A-Za-z%]")
+_AND = re.compile(r"\s*,?\s(?:and|or)\s(?![^({\[\x02]*[)}\]\x03])\s*")  # between items of a list, not in a bracket
+_MATRIX = re.compile(r"\\begin\{([pb]?)matrix\}(.*)\\end\{\1matrix\}")
+_FUNCTION = re.compile(r"[A-Za-z]\([A-Za-z]\)")
 
 
 def equal(gold: str, answer: str) -> bool | None:
     """Whether two answers are the same: True or False where that is certain, None where exactness cannot decide.
 
     True where both have a value (see the module) and the values agree, or where the texts are the same up to space and
-    ways of writing LaTeX. False only between values. None is neither: sqrt(2), polynomials, prose, units that differ.
+    ways of writing LaTeX. False only between values. None is neither: functions such as sin, expressions in different
+    letters, equations that differ (x = 1 and 2^x = 2), prose, units that differ.
 
     Departs from math-verify: nothing is rounded (its 6 digits), (1, 2) and [1, 2] are no sets, 12 or 13 is not 13,
     50% is not 0.5, and a word is a word, not a product of letters.
@@ -93,9 +101,9 @@ def _value(text: str) -> Value | None:
     plain = clean(text)
     if plain is None:
         return None
-    found = _answer(plain, MAX_DEPTH)
+    found = _answer(plain, MAX_DEPTH, top=True)
     if found is None and plain[-1:] in ".,;":
-        found = _answer(plain[:-1].rstrip(), MAX_DEPTH)
+        found = _answer(plain[:-1].rstrip(), MAX_DEPTH, top=True)
     return found
 
 
@@ -110,20 +118,30 @@ def show(found: Value) -> str:
         return ", ".join(sorted(map(show, data)))
     if kind == "sequence":
         return data[0] + ", ".join(map(show, data[1])) + data[2]
+    if kind == "union":
+        return "\\cup".join(sorted(map(show, data)))
+    if kind == "matrix":
+        return "\\begin{matrix}" + "\\\\".join("&".join(map(show, row)) for row in data) + "\\end{matrix}"
+    if kind == "equation":
+        return f"{data}=0"
     return str(data)
 
 
-def _answer(text: str, depth: int) -> Value | None:
+def _answer(text: str, depth: int, top: bool = False) -> Value | None:
     named = _NAMED.fullmatch(text)
     if named:
         found = _answer(named["rest"].strip(), 0 if depth == 0 else depth - 1)
         ok = found and found.kind not in ("word",) and not found.name
         return found._replace(name=named["name"].replace("{", "").replace("}", "")) if ok else None
     found = _item(text, depth)
-    if found is not None or "," not in text or depth <= 0:
+    if found is not None or depth <= 0:
         return found
-    parts = _split(text)
-    return _collection("list", parts, depth) if parts and len(parts) > 1 else None
+    if top and (" and " in text or " or " in text):
+        text = _AND.sub(",", text)
+    if "," in text:
+        parts = _split(text)
+        return _collection("list", parts, depth) if parts and len(parts) > 1 else None
+    return _equation(text) if top and "=" in text else None
 
 
 def _item(text: str, depth: int) -> Value | None:
@@ -140,14 +158,58 @@ def _item(text: str, depth: int) -> Value | None:
     if "infty" in text or "infinity" in text:
         sign = -1 if first == "-" else 1
         name = (text[1:] if first in "+-" else text).strip()
-        return Value("infinity", sign) if name in ("\\infty", "infinity") else None
+        if name in ("\\infty", "infinity"):
+            return Value("infinity", sign)
+        return _union(text, depth) if "\\cup" in text else None
     if text.casefold() in WORDS:
         return Value("word", text.casefold())
     if text in CHOICES:
         return Value("word", text.upper())
     if text in ("\\emptyset", "\\varnothing"):
         return Value("set", frozenset())
-    return _measured(text, depth)
+    if "\\cup" in text:
+        return _union(text, depth)
+    if text.startswith("\\begin"):
+        return _matrix(text, depth)
+    if "\\pm" in text or "\u00b1" in text:
+        return _plus_minus(text)
+    return _measured(text, depth) or _expressed(text)
+
+
+def _expressed(text: str, unit: str = "") -> Value | None:
+    found = expression(text)
+    if found is None:
+        return None
+    exact = found.rational()
+    return Value("expression", found, unit) if exact is None else Value("number", exact, unit)
+
+
+def _union(text: str, depth: int) -> Value | None:
+    parts = [_item(part.strip(), depth - 1) for part in text.split("\\cup")]
+    return Value("union", frozenset(parts)) if all(p and p.kind in ("sequence", "set") for p in parts) else None
+
+
+def _matrix(text: str, depth: int) -> Value | None:
+    match = _MATRIX.fullmatch(text)
+    if not match:
+        return None
+    rows = match[2].strip().removesuffix(BREAK).split(BREAK)
+    cells = tuple(tuple(_item(cell.strip(), depth - 1) for cell in row.split("&")) for row in rows)
+    return Value("matrix", cells) if all(cell and not cell.unit for row in cells for cell in row) else None
+
+
+def _plus_minus(text: str) -> Value | None:
+    parts = re.split(r"\\pm(?![A-Za-z])|\u00b1", text)
+    if len(parts) != 2 or parts[0] and "," in parts[0]:
+        return None
+    both = [_expressed(parts[0] + sign + parts[1]) for sign in "+-"]
+    return Value("set", frozenset(both)) if all(both) else None
+
+
+def _equation(text: str) -> Value | None:
+    sides = [expression("y" if _FUNCTION.fullmatch(side.strip()) else side) for side in text.split("=")]
+    zero = sides[0].minus(sides[1]) if len(sides) == 2 and None not in sides else None
+    return zero and Value("equation", zero)
 
 
 def _bracketed(text: str, depth: int) -> Value | None:
@@ -220,22 +282,35 @@ def _measured(text: str, depth: int) -> Value | None:
     if not start:
         return None
     unit = UNITS.get(text[start.start() :].rstrip(".").casefold())
-    found = number(text[: start.start()].strip(), depth) if unit else None
-    return None if found is None else Value("number", found, unit)
+    if not unit:
+        return None
+    found = number(text[: start.start()].strip(), depth)
+    return _expressed(text[: start.start()].strip(), unit) if found is None else Value("number", found, unit)
 
 
 def _same(a: Value, b: Value) -> bool | None:
     if a.name and b.name and a.name != b.name:
         return None
+    if "equation" in (a.kind, b.kind):
+        a, b = _as_equation(a), _as_equation(b)
+        return True if a and b and same_equation(a, b) else None
     if a.kind != b.kind:
         kinds = {a.kind, b.kind}
+        if "expression" in kinds:
+            return False if kinds == {"expression", "number"} and not (a.unit or b.unit) else None
+        if kinds & {"union", "matrix"}:
+            return None
         if "word" in kinds or kinds == {"number", "infinity"}:
             return False
         # a number is no pair; but 1,200 may be a list, and {5} may stand for 5
         pair = a if a.kind == "sequence" else b
         return False if kinds == {"number", "sequence"} and len(pair.data[1]) > 1 else None
+    if a.kind == "expression":
+        if a.data == b.data:
+            return True if a.unit == b.unit or "" in (a.unit, b.unit) else None
+        return False if a.data.names == b.data.names and not (a.unit or b.unit) else None
     if a.kind != "number" or a.unit == b.unit:
-        return a.data == b.data
+        return a.data == b.data or (None if a.kind == "union" or _has_expression(a, b) else False)
     if a.unit and b.unit:
         return None
     if "%" not in (a.unit, b.unit):
@@ -244,3 +319,20 @@ def _same(a: Value, b: Value) -> bool | None:
     if percent.data == other.data:
         return True if abs(other.data) > 1 else None  # 0.5 and 0.5%: a share, or a sign left out
     return None if percent.data == other.data * 100 else False
+
+
+def _as_equation(a: Value) -> Expression | None:
+    if a.kind == "equation":
+        return a.data
+    right = expression(str(a.data)) if a.kind in ("number", "expression") and a.name else None
+    return right and expression(a.name).minus(right)
+
+
+def _has_expression(*values: Any) -> bool:
+    """Whether there is an expression somewhere inside."""
+    return any(
+        v.kind == "expression" or isinstance(v.data, frozenset | tuple) and _has_expression(*v.data)
+        if isinstance(v, Value)
+        else isinstance(v, tuple) and _has_expression(*v)
+        for v in values
+    )

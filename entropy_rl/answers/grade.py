@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable
 
 from entropy_rl.answers import exact
 from entropy_rl.answers.extract import FORMS, final_answer
+from entropy_rl.answers.latex import clean
 from entropy_rl.answers.symbolic import Symbolic
 from entropy_rl.answers.workers import Failure
 from entropy_rl.errors import lookup
+
+MAX_QUANTITY = 200  # characters of a number with its words
+_CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J])[.:)]\s*)(\S.*)")
+_QUANTITY = re.compile(r"([^A-Za-z]*?(?:\\frac[^A-Za-z]*)?)\s+([A-Za-z][A-Za-z ,'-]*(?:\bfor [0-9]+ [A-Za-z ]+)?)")
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred hundreds "
+    "thousand thousands million millions billion billions trillion dozen dozens half halves third thirds quarter "
+    "quarters percent percentage pi k"
+)
+_CHANGES = (
+    "or nor not no plus minus times over than squared cubed factorial divided multiplied mod modulo "
+    "remainder to but wait if is was isn wrong incorrect unless except between because since then hence power root "
+    "every by"
+)
+# A second quantity, another number, or a word that takes the first one back; a letter alone is a variable.
+_NO_NOUN = re.compile(
+    rf"\b(?:{'|'.join((_NUMBERS + ' ' + _CHANGES).split())})\b|\b[B-Zb-z]\b|\bout of\b|\band a\b", re.IGNORECASE
+)
 
 
 class Grader:
@@ -90,8 +110,41 @@ class Grader:
 
 
 def equal(gold: str, answer: str) -> bool | None:
-    """`exact.equal`, where `gold` may also be a reference solution that ends in a box or in `#### 72`."""
-    return exact.equal(reference(gold), answer)
+    """`exact.equal`, where `gold` may also be a reference solution that ends in a box or in `#### 72`.
+
+    Equal are also a number and that number with words behind it that are no quantity ("18 eggs", "$460 for the week":
+    see `quantity`), and a choice or its value and both together ("B. 12", "(B) 12").
+    """
+    gold = reference(gold)
+    decided = exact.equal(gold, answer)
+    if not decided and (choice := _CHOICE.fullmatch(_plain(answer))):
+        asked = exact.Value("word", choice[1] or choice[2])  # one of the two is what was asked for
+        decided = True if exact.value(gold) == asked or exact.equal(gold, choice[3]) else None
+    if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]):
+        return exact.equal(a[0], b[0])
+    return decided
+
+
+def quantity(text: str) -> tuple[str, str] | None:
+    """(number, words behind it) of "18 eggs", (number, "") of a number alone, else None.
+
+    The words are at most twelve, without a digit (but in "for 3 more reasons"), an operator, a single letter but a, or
+    a word that makes another number of it or takes it back: 5 dozen, 12 or 13, 2 less than x, 5 is wrong.
+    """
+    if not isinstance(text, str) or len(text) > MAX_QUANTITY:
+        return None
+    found = exact.value(text)
+    if found is not None:
+        return (text, "") if found.kind == "number" else None
+    match = _QUANTITY.fullmatch(_plain(text).rstrip("."))
+    if not match or len(match[2].split()) > 12 or _NO_NOUN.search(match[2]):
+        return None
+    found = exact.value(match[1].strip())
+    return (match[1].strip(), match[2]) if found is not None and found.kind == "number" else None
+
+
+def _plain(text: str) -> str:
+    return (clean(text) or "") if len(text) <= MAX_QUANTITY else ""
 
 
 def canonical(answer: str) -> str:

@@ -18,6 +18,12 @@ _SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits
 _BLANK = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|(?<!\\)~|\s+")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\ )(?=[0-9]{3}(?![0-9]))")
 _CIRCLE = re.compile(r"\s?\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\\degree(?![A-Za-z])")
+# \sqrt2 and \sqrt 2, x_{1} and x^{2}: one digit or letter needs no braces, and \sqrt gets them.
+_ROOT = re.compile(r"\\sqrt(?:\s(?=[A-Za-z])|\s?(?=[0-9]))([0-9A-Za-z])")
+_SCRIPT = re.compile(r"([_^])\s?\{\s?([0-9A-Za-z])\s?\}")
+# A command ends at a space, which only a letter behind it needs.
+_COMMAND = re.compile(r"(?<=[0-9A-Za-z)}]) (?=\\[A-Za-z])|(?<=\\pm) (?=[0-9\\])|(?<=\\pi) (?=[0-9\\])")
+_WORD = re.compile(r"[A-Za-z ]{4,}")
 # Space beside a sign, but for a point, and a comma that could group thousands without it.
 _TIGHT = re.compile(r" ?([^\w\\ .,]) ?| ?(,) ?(?![0-9]{3}(?![0-9]))|(?<![0-9]) ?(,) ?")
 _SIGNS = str.maketrans(
@@ -27,7 +33,8 @@ _SIGNS = str.maketrans(
 
 
 def normal(text: str) -> str:
-    r"""Text without what never changes its meaning: outer `$`, space, `\left`, `\,`, `\text`, kinds of fraction.
+    r"""Text without what never changes its meaning: outer `$`, space, `\left`, `\,`, `\text`, kinds of fraction, braces
+    around one letter or digit, and the case of words of four letters or more.
 
     Text over 1000 characters is only stripped. Space between letters and digits stays, 1 2 is not 12, and in 1. 2.
     """
@@ -36,9 +43,11 @@ def normal(text: str) -> str:
     if len(text) > MAX_CHARACTERS or _marked(text):
         return text.strip()
     plain = clean(text, strict=False) or ""
+    plain = _COMMAND.sub("", _SCRIPT.sub(r"\1\2", _ROOT.sub(r"\\sqrt{\1}", plain)))
     plain = _TIGHT.sub(r"\1\2\3", plain).replace(OPEN, "\\{").replace(CLOSE, "\\}").replace(SEPARATOR, ",")
     plain = plain.replace(BREAK, "\\\\")
-    return (plain[:-1] if plain.endswith(".") else plain).strip()
+    plain = (plain[:-1] if plain.endswith(".") else plain).strip()
+    return plain.casefold() if _WORD.fullmatch(plain) and re.search("[aeiouy]", plain) else plain
 
 
 def clean(text: str, strict: bool = True) -> str | None:

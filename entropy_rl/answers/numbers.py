@@ -10,7 +10,7 @@ from entropy_rl.answers.latex import SEPARATOR
 MAX_EXPONENT = 400  # of 10
 MAX_BITS = 1600  # of numerator and denominator, 481 digits: what is printed can be read again (latex.MAX_CHARACTERS)
 
-_DIGITS = rf"(?:[0-9]+|[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+|[1-9][0-9]{{0,2}}(?:{SEPARATOR}[0-9]{{3}})+)"
+_DIGITS = rf"(?:[0-9]+|[1-9][0-9]{{0,2}}(?:(?:,[0-9]{{3}})+|(?: [0-9]{{3}})+|(?:{SEPARATOR}[0-9]{{3}})+))"
 _DECIMAL = re.compile(
     rf"(?P<sign>[-+]?)\s?(?P<whole>{_DIGITS})?(?:\.(?P<part>[0-9]*))?(?:[eE](?P<e>[-+]?[0-9]{{1,4}}))?"
     r"(?:\s?(?:\\times|\\cdot|\*)\s?10\s?\^\s?(?:\{\s?(?P<p>[-+]?[0-9]{1,4})\s?\}|(?P<q>[0-9]{1,4})))?"
@@ -56,7 +56,7 @@ def _decimal(match: re.Match) -> int | Fraction | None:
     e = int(e or 0) + int(p or q or 0)
     if abs(e) > MAX_EXPONENT:
         return None
-    digits = (whole or "").replace(",", "").replace(SEPARATOR, "") + (part or "")
+    digits = (whole or "").replace(",", "").replace(" ", "").replace(SEPARATOR, "") + (part or "")
     scaled = int(digits) if sign != "-" else -int(digits)
     e -= len(part or "")
     if e >= 0:

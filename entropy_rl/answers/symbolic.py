@@ -13,6 +13,7 @@ from entropy_rl.answers import exact
 from entropy_rl.answers.workers import Failure, Workers
 from entropy_rl.errors import InputError
 
+DIGITS = 1e-6  # relative, of two numbers that are called equal
 MAX_CHARACTERS = 1000  # of an answer; sympy's time grows fast, and nobody's answer is longer
 
 
@@ -30,6 +31,7 @@ def load() -> Callable[[Sequence[str]], bool]:
     """Imports math-verify (1.3 s) and gives the function that a worker runs: (gold, answer) -> are they equal."""
     import logging
 
+    import sympy
     from math_verify import LatexExtractionConfig, parse, verify
 
     logging.disable(logging.CRITICAL)
@@ -41,7 +43,14 @@ def load() -> Callable[[Sequence[str]], bool]:
 
     def check(pair: Sequence[str]) -> bool:
         gold, answer = map(read, pair)
-        return bool(gold and answer) and bool(verify(gold, answer, timeout_seconds=None))
+        return bool(gold and answer) and bool(verify(gold, answer, timeout_seconds=None)) and near(gold[0], answer[0])
+
+    def near(gold, answer) -> bool:
+        # 1/3000! and 1/3001! are the same to 6 decimals
+        if not all(isinstance(x, sympy.Expr) and x.is_number for x in (gold, answer)):
+            return True
+        a, b = (sympy.N(x, 30) for x in (gold, answer))
+        return bool(abs(a - b) <= DIGITS * max(abs(a), abs(b)))
 
     check(("\\sqrt{2}", "2^{1/2}"))  # what sympy imports late
     return check
@@ -66,7 +75,8 @@ class Symbolic:
     def equal_all(self, pairs: Iterable[tuple[str, str]]) -> list[bool | Failure]:
         """For each (gold, answer): what `exact.equal` says, and where that is None what math-verify says.
 
-        Its rules are math-verify's: numbers agree to 6 decimals, x = 1 is 1. Equal pairs are asked about once.
+        Its rules are math-verify's: x = 1 is 1, and numbers agree to 6 decimals; here to 6 digits, too, so that small
+        numbers are told apart. Equal pairs are asked about once.
         A Failure, false in a condition, is a pair that took too long, too much memory or ended the process.
         """
         pairs = list(pairs)

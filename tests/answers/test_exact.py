@@ -51,7 +51,7 @@ def test_units():
         assert value(text) == Value("number", 5, "cm"), text
     for text in ("5 cm^2", "5 \\text{ cm}^2", "5 \\text{cm}^{2}", "5 square centimeters"):
         assert value(text) == Value("number", 5, "cm^2"), text
-    assert value("5 \\text{m}").unit == "meter" and value("5m") is None
+    assert value("5 \\text{m}").unit == "meter" and value("5m").kind == "expression"
     assert equal("5 cm", "5") and equal("5", "5 cm") and equal("5 cm", "5 centimeters")
     assert equal("5 cm", "5 m") is None and equal("5 cm", "5 km") is None and equal("5 cm", "6") is False
     assert equal("50%", "50") and equal("50", "50\\%") and equal("50%", "0.5") is None and equal("50%", "0.4") is False
@@ -108,7 +108,7 @@ def test_words_and_names():
         assert value(text) == Value("word", "B"), text
     for text in ("yes", "Yes", "YES.", "\\text{yes}"):
         assert value(text) == Value("word", "yes"), text
-    assert value("e") is None and value("i") is None and value("x") is None and value("K") is None
+    assert {value(letter).kind for letter in "eixK"} == {"expression"}
     for text in ("x = 5", "x=5", "$x = 5$", "x_1 = 5", "\\theta = 5", "x = \\frac{10}{2}"):
         assert value(text).data == 5 and value(text).name, text
     assert equal("x = 5", "5") and equal("5", "y = 5") and equal("x = 5", "x = 5.0")
@@ -119,17 +119,15 @@ def test_words_and_names():
 
 UNDECIDED = [
     *[
-        ("\\sqrt{2}", "2^{1/2}"),
-        ("x+1", "1+x"),
-        ("2^{10}", "1024"),
-        ("\\pi", "3.14159"),
+        ("\\sin(x)", "\\sin x"),
+        ("x+1", "y+1"),
+        ("2^x", "1024"),
         ("12 or 13", "12"),
         ("1/0", "0"),
     ],
     *[
-        ("Monday", "monday"),
-        ("3!", "6"),
-        ("\\frac{x}{2}", "x/2"),
+        ("Monday", "Sunday"),
+        ("x = 1", "2x = 3"),
         ("5 apples and 2 pears", "5"),
         ("[0,1]\\cup[2,3]", "[0,1]"),
     ],
@@ -152,9 +150,9 @@ def test_undecided(gold, answer):
 
 
 SAME_TEXT = [
-    *[("x + 1", "x+1"), ("\\dfrac{x}{2}", "\\frac{x}{2}"), ("$\\sqrt{2}$", "\\sqrt{2}"), ("\\text{Monday}", "Monday")],
-    *[("\\left(x, y\\right)", "(x,y)"), ("x\u22121", "x-1"), ("Monday.", "Monday"), ("1/0", "1/0"), ("a  b", "a b")],
-    *[("\\{x, y\\}", "\\{x,y\\}"), ("2\\,x", "2 x"), ("9" * 1001, "9" * 1001 + " ")],
+    *[("\\sin x + 1", "\\sin x+1"), ("\\dfrac{|x|}{2}", "\\frac{|x|}{2}"), ("\\text{Monday}", "Monday")],
+    *[("\\left(|x|, y\\right)", "(|x|,y)"), ("Monday.", "monday"), ("1/0", "1/0")],
+    *[("2^{x}", "2^x"), ("|\\sqrt 2|", "|\\sqrt{2}|"), ("2 |x|", "2 |x|"), ("9" * 1001, "9" * 1001 + " ")],
 ]
 
 
@@ -172,7 +170,7 @@ def test_the_same_text(gold, answer):
         ("a b", "ab"),
         ("x\\\\,y", "x\\\\ y"),
         ("(1. 2)", "(1.2)"),
-        ("x, 1, 200", "x, 1,200"),
+        ("|x|, 1, 200", "|x|, 1,200"),
     ],
 )
 def test_space_that_means_something(gold, answer):
