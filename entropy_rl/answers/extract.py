@@ -82,7 +82,7 @@ def final_answer(response: str, form: str = "any") -> str:
     answered = _MARK.search(text)
     if answered and (following := _NEXT.search(text, answered.end())):
         text = text[: following.start()]
-    return rule(_END.sub("", text.rstrip()))
+    return rule(_END.sub("", text.rstrip()) if text.rstrip().endswith(">") else text)
 
 
 def committed(response: str) -> str:

@@ -92,12 +92,12 @@ def test_what_is_no_text():
 
 
 def test_cheap():
-    """50,000 a second on an idle core, and a fifth of that in a busy one. Mutation: no fast path of integers."""
+    """50,000 a second on an idle core, by its own time. Mutation: no fast path of integers."""
     pairs = [(str(i), f"{STORY}\\boxed{{{i}}}") for i in range(5000)]
     grader = Grader()
-    start = time.perf_counter()
+    start = time.process_time()
     assert sum(grader.grade(*pair) for pair in pairs) == 5000
-    assert 5000 / (time.perf_counter() - start) > 10_000
+    assert 5000 / (time.process_time() - start) > 10_000
 
 
 def test_arguments():
