@@ -19,8 +19,7 @@ def table(head: Iterable[Any], rows: Iterable[Iterable[Any]], align: str = "l", 
         return "\n".join(text_line(cells, widths, align) for cells in chain([head], rows))
     head = list(head)
     rule = "|".join("---:" if side == "r" else "---" for side, _ in zip(_padded(align), head))
-    lines = [_row(head), f"|{rule}|", *map(_row, rows)]
-    return "\n".join(lines)
+    return "\n".join([_row(head).replace("|  |", "| |"), f"|{rule}|", *map(_row, rows)])
 
 
 def text_line(cells: Iterable[Any], widths: Sequence[int], align: str = "l") -> str:
