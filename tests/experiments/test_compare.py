@@ -146,9 +146,9 @@ def test_a_planted_difference_is_found(sweep, tmp_path, capsys):
         "- nsr,positive=0.1: without a finished run of seed 2, which grpo has; it is not in the differences",
     ):
         assert said in text, said
-    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert [len(t) for t in tables] == [5, 4]
-    assert all(len({line.count("|") for line in t}) == 1 for t in tables), "as many cells in every line"
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert [len(t) for t in blocks] == [5, 4]
+    assert all(len({line.count("|") for line in t}) == 1 for t in blocks), "as many cells in every line"
 
 
 def test_every_knob_is_used(sweep, tmp_path):
