@@ -41,8 +41,8 @@ from entropy_rl import files, metrics
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
+from entropy_rl.tables import span, table
 from experiments.lib import checks, launch
-from experiments.lib.markdown import line, rule, span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,16 +81,16 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     alike(runs, config.baseline)
     bootstrap = {"seed": config.seed, "level": config.level, "draws": config.draws}
     more = tuple(config.more)
-    table = compare(runs, config.baseline, k=config.k, more=more, **bootstrap) | {"runs": str(config.runs)}
-    table["notes"] = notes + unpaired(runs, config.baseline)
-    text = markdown(table)
+    out = compare(runs, config.baseline, k=config.k, more=more, **bootstrap) | {"runs": str(config.runs)}
+    out["notes"] = notes + unpaired(runs, config.baseline)
+    text = markdown(out)
 
     folder = Path(workdir)
     files.write(folder / "table.md", text)
-    files.write(folder / "table.json", json.dumps(table, indent=2, ensure_ascii=False))
+    files.write(folder / "table.json", json.dumps(out, indent=2, ensure_ascii=False))
     print(text)
     print(f"\nwrote {folder / 'table.json'} and {folder / 'table.md'}")
-    return table
+    return out
 
 
 def read(folder: str | os.PathLike) -> tuple[dict[str, dict[int, Run]], list[str]]:
@@ -328,39 +328,41 @@ def unpaired(runs: dict[str, dict[int, Run]], baseline: str) -> list[str]:
     return [f"{', '.join(who)}: {what}; it is not in the differences" for what, who in lacks.items()]
 
 
-def markdown(table: dict[str, Any]) -> str:
+def markdown(out: dict[str, Any]) -> str:
     """The two tables and what is to be known with them."""
-    k, there = table["k"], list(table["problems"])
+    k, there = out["k"], list(out["problems"])
     plain = {"pass@1": "pass@1", "peak": "peak", "area": "area", f"pass@{k}": f"pass@{k}", "distinct": "distinct"}
     plain |= {f"coverage/level{n}": f"coverage, level {n}" for n in there}
-    plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in table["more"] if key not in plain}
-    lines = [line("control", "seeds", *plain.values(), "entropy", "ms a step", "cost"), rule(len(plain) + 5)]
-    for control, row in table["controls"].items():
+    plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in out["more"] if key not in plain}
+    rows = []
+    for control, row in out["controls"].items():
         numbers = [f"{row[key]:.3f}" for key in plain]
         last = (f"{row['entropy']:.4f}", f"{row['ms']:.0f}", f"{row['cost']:.2f}")
-        lines.append(line(control, str(len(row["seeds"])), *numbers, *last))
-    differences = {c: row["difference"] for c, row in table["controls"].items() if "difference" in row}
+        rows.append([control, len(row["seeds"]), *numbers, *last])
+    lines = [table(["control", "seeds", *plain.values(), "entropy", "ms a step", "cost"], rows, "lr")]
+    differences = {c: row["difference"] for c, row in out["controls"].items() if "difference" in row}
     count = 0
     if differences:
         keys = [key for key in next(iter(differences.values())) if key != "seeds"]
-        lines += ["", f"Differences to {table['baseline']}, {table['level']:.0%} intervals:", ""]
-        lines += [line("control", "seeds", *(plain[key] for key in keys)), rule(len(keys) + 2)]
+        lines += ["", f"Differences to {out['baseline']}, {out['level']:.0%} intervals:", ""]
+        rows = []
         for control, row in differences.items():
             of = [row[key] for key in keys]
             seeds = ", ".join(map(str, row["seeds"])) + ("" if of[0]["seeds_resampled"] else " (problems only)")
-            lines.append(line(control, seeds, *map(span, of)))
+            rows.append([control, seeds, *map(span, of)])
             count += len(of)
-    problems = ", ".join(f"{number} of level {n}" for n, number in table["problems"].items())
-    lines += ["", f"{table['task']} after {table['step']} steps: {problems}, {table['attempts']} attempts at each."]
+        lines.append(table(["control", "seeds", *(plain[key] for key in keys)], rows, "lr"))
+    problems = ", ".join(f"{number} of level {n}" for n, number in out["problems"].items())
+    lines += ["", f"{out['task']} after {out['step']} steps: {problems}, {out['attempts']} attempts at each."]
     if differences:
         lines.append(
-            f"Intervals are over seeds and problems ({table['draws']} draws, laws/paired.py), each by itself: "
-            f"of these {count} about {count * (1 - table['level']):.0f} miss the truth."
+            f"Intervals are over seeds and problems ({out['draws']} draws, laws/paired.py), each by itself: "
+            f"of these {count} about {count * (1 - out['level']):.0f} miss the truth."
         )
         if any(not d["pass@1"]["seeds_resampled"] for d in differences.values()):
             lines.append("(problems only): a single seed, so the interval says nothing about other seeds.")
-    lines.append(f"Runs of commit {', '.join(table['git_commit'])} on {', '.join(table['device'])}.")
-    notes = [f"- {note}" for note in table["notes"]]
+    lines.append(f"Runs of commit {', '.join(out['git_commit'])} on {', '.join(out['device'])}.")
+    notes = [f"- {note}" for note in out["notes"]]
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 

@@ -27,10 +27,10 @@ from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
 from entropy_rl.methods.confidence import calibration
+from entropy_rl.tables import span as spelled
+from entropy_rl.tables import table
 from experiments.calibrate import ROWS, SUMMARY
 from experiments.lib import checks, launch
-from experiments.lib.markdown import line, rule
-from experiments.lib.markdown import span as spelled
 
 Looks = dict[str, dict[int, list[dict[str, Any]]]]  # arm -> seed -> rows of its problems
 
@@ -54,8 +54,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     spans = about["spans"]
     cells = {arm: {seed: columns(rows, spans) for seed, rows in seeds.items()} for arm, seeds in looks.items()}
     how = {"level": config.level, "draws": config.draws}
-    table: dict[str, Any] = {"baseline": config.baseline, "level": config.level, "draws": config.draws, **about}
-    table["arms"] = {}
+    out: dict[str, Any] = {"baseline": config.baseline, "level": config.level, "draws": config.draws, **about}
+    out["arms"] = {}
     for arm in sorted(cells, key=lambda a: (a != config.baseline, a)):
         seeds = cells[arm]
         row: dict[str, Any] = {"seeds": sorted(seeds)}
@@ -75,16 +75,16 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         for span in spans:
             every = {key: np.concatenate([c[key] for c in own]) for key in (span, "greedy")}
             row[f"reliability/{span}"] = calibration.reliability(every[span], every["greedy"], config.bins)
-        table["arms"][arm] = row
-    table["notes"] = notes
+        out["arms"][arm] = row
+    out["notes"] = notes
     folder = Path(workdir)
-    text = markdown(table)
+    text = markdown(out)
     files.write(folder / "table.md", text)
-    files.write(folder / "table.json", json.dumps(table, indent=1))
+    files.write(folder / "table.json", json.dumps(out, indent=1))
     with files.replacing(folder / "reliability.png") as new:
-        draw(table, new)
+        draw(out, new)
     print(text)
-    return table
+    return out
 
 
 def read(folder: Path) -> tuple[Looks, dict[str, Any], list[str]]:
@@ -161,29 +161,27 @@ def _difference(x: list[dict], y: list[dict], key_x: str, key_y: str, seed: int,
     return dataclasses.asdict(paired.difference(*tables, np.random.default_rng(seed), **how))
 
 
-def markdown(table: dict[str, Any]) -> str:
+def markdown(out: dict[str, Any]) -> str:
     """The tables of levels, of differences, and of CoT-decoding."""
-    arms, spans = table["arms"], table["spans"]
-    passes = ["greedy", "pass@1", f"pass@{table['samples']}", "distinct", "entropy"]
+    arms, spans = out["arms"], out["spans"]
+    passes = ["greedy", "pass@1", f"pass@{out['samples']}", "distinct", "entropy"]
     keys = list(dict.fromkeys([*passes, *(f"{what}/{span}" for span in spans for what in ("ece", "auroc"))]))
-    lines = [line("arm", "seeds", *keys), rule(len(keys) + 2)]
-    for arm, row in arms.items():
-        lines.append(line(arm, str(len(row["seeds"])), *(f"{row[key]:.3f}" for key in keys)))
-    lines += ["", f"Less {table['baseline']}, {table['level']:.0%} intervals:", ""]
-    lines += [line("arm", *keys), rule(len(keys) + 1)]
-    for arm, row in arms.items():
-        if "difference" in row:
-            lines.append(line(arm, *(spelled(row["difference"].get(key)) for key in keys)))
+    levels = [[arm, len(row["seeds"]), *(f"{row[key]:.3f}" for key in keys)] for arm, row in arms.items()]
+    less = {arm: row["difference"] for arm, row in arms.items() if "difference" in row}
     modes = list(next(iter(arms.values()))["decoding"])
-    lines += ["", f"CoT-decoding ({table['k']} branches) less the greedy response of the same policy:", ""]
-    lines += [line("arm", *modes), rule(len(modes) + 1)]
-    lines += [line(arm, *(spelled(row["decoding"][mode]) for mode in modes)) for arm, row in arms.items()]
+    lines = [
+        table(["arm", "seeds", *keys], levels, "lr"),
+        f"\nLess {out['baseline']}, {out['level']:.0%} intervals:\n",
+        table(["arm", *keys], ([arm, *(spelled(d.get(key)) for key in keys)] for arm, d in less.items()), "lr"),
+        f"\nCoT-decoding ({out['k']} branches) less the greedy response of the same policy:\n",
+        table(["arm", *modes], ([arm, *map(spelled, row["decoding"].values())] for arm, row in arms.items()), "lr"),
+    ]
     lines += [
         "",
-        f"{table['problems']} problems, {table['samples']} samples at each. ece in percent, of greedy responses;",
+        f"{out['problems']} problems, {out['samples']} samples at each. ece in percent, of greedy responses;",
     ]
     lines.append("intervals over seeds and problems (laws/paired.py), each by itself.")
-    return "\n".join([*lines, *(f"- {note}" for note in table["notes"])])
+    return "\n".join([*lines, *(f"- {note}" for note in out["notes"])])
 
 
 def draw(table: dict[str, Any], path: Path) -> None:

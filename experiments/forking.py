@@ -34,7 +34,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import files
+from entropy_rl import files, tables
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.laws import paired
@@ -45,7 +45,6 @@ from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.rollouts import Rollout
 from experiments import compare
 from experiments.lib import build, checks, launch
-from experiments.lib.markdown import span
 from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
@@ -267,27 +266,27 @@ def markdown(result: dict[str, Any]) -> str:
     """The tables of forking.json, for people."""
     rows = result["table"]
     metrics = list(next(iter(rows.values()))["all"])
-    lines = ["| arm | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
-    lines += [f"| {arm} | " + " | ".join(_cell(of["all"][m]) for m in metrics) + " |" for arm, of in rows.items()]
+    cells = [[arm, *(_cell(of["all"][m]) for m in metrics)] for arm, of in rows.items()]
+    lines = [tables.table(["arm", *metrics], cells, "lr")]
     levels = [group for group in next(iter(rows.values())) if group != "all"]
     for metric in metrics[:2] if levels else ():
-        lines += ["", f"| {metric} | " + " | ".join(levels) + " |", "|---|" + "---:|" * len(levels)]
-        lines += [f"| {arm} | " + " | ".join(_cell(of[n][metric]) for n in levels) + " |" for arm, of in rows.items()]
+        cells = [[arm, *(_cell(of[n][metric]) for n in levels)] for arm, of in rows.items()]
+        lines += ["", tables.table([metric, *levels], cells, "lr")]
     shares = [f"{x:g}" for x in result["shares"]]
     heads = ["entropy", *(f"overlap {x}" for x in shares), *(f"mass {x}" for x in shares), "effective"]
-    lines += ["", "| policy | step | " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) + 1)]
+    cells = []
     for arm, steps in result["policies"].items():
         for step, of in steps.items():
             numbers = [of["entropy"], *(of["overlap"][x] for x in shares), *(of["mass"][x] for x in shares)]
-            cells = " | ".join(f"{x:.3f}" for x in (*numbers, of["effective"]))
-            lines.append(f"| {arm} | {step} | {cells} |")
+            cells.append([arm, step, *(f"{x:.3f}" for x in (*numbers, of["effective"]))])
+    lines += ["", tables.table(["policy", "step", *heads], cells, "lr")]
     lines += ["", f"Runs of commit {', '.join(result['git_commit'])} on {', '.join(result['device'])}."]
     return "\n".join([*lines, "", *(f"- {note}" for note in result["notes"])])
 
 
 def _cell(of: dict[str, Any]) -> str:
     d = of.get("difference")
-    return f"{of['mean']:.3f}" + (f" ({span(d)})" if d else "")
+    return f"{of['mean']:.3f}" + (f" ({tables.span(d)})" if d else "")
 
 
 def rounded(x: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import metrics
+from entropy_rl import files, metrics, tables
 from entropy_rl.errors import InputError
 from entropy_rl.laws import paired
 from experiments.lib import checks, launch
@@ -61,9 +61,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     }
     text = markdown(table)
     out = Path(workdir)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "rlp.json").write_text(json.dumps(table, indent=2) + "\n")
-    (out / "rlp.md").write_text(text + "\n")
+    files.write(out / "rlp.json", json.dumps(table, indent=2) + "\n")
+    files.write(out / "rlp.md", text + "\n")
     print(text)
     return table
 
@@ -105,16 +104,15 @@ def compare(runs: list[dict], base: dict, rng: np.random.Generator, **how) -> di
 
 def markdown(table: dict[str, Any]) -> str:
     """The two tables, as text."""
-    lines = ["| arm | step | " + " | ".join(COURSE) + " |", "|---|---|" + "---|" * len(COURSE)]
-    for name, arm in table["arms"].items():
-        for step, row in arm["course"].items():
-            lines.append(f"| {name} | {step} | " + " | ".join(f"{row[k]:.3f}" for k in COURSE) + " |")
-    percent = f"{100 * table['level']:g} %"
-    lines += ["", f"Ends less the base's, {percent} intervals over seeds and documents:", ""]
-    lines += ["| arm | seeds | tokens | " + " | ".join(ENDS) + " |", "|---|---|---|" + "---|" * len(ENDS)]
-    for name, arm in table["arms"].items():
-        cells = [f"{e['difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}]" for e in arm["ends"].values()]
-        lines.append(f"| {name} | {arm['seeds']} | {arm['tokens'] / 1e6:.2f} M | " + " | ".join(cells) + " |")
+    arms = table["arms"].items()
+    course = [[name, n, *(f"{row[k]:.3f}" for k in COURSE)] for name, arm in arms for n, row in arm["course"].items()]
+    lines = [tables.table(["arm", "step", *COURSE], course)]
+    lines += ["", f"Ends less the base's, {100 * table['level']:g} % intervals over seeds and documents:", ""]
+    ends = []
+    for name, arm in arms:
+        spans = (tables.span((e["difference"], e["low"], e["high"])) for e in arm["ends"].values())
+        ends.append([name, arm["seeds"], f"{arm['tokens'] / 1e6:.2f} M", *spans])
+    lines.append(tables.table(["arm", "seeds", "tokens", *ENDS], ends))
     return "\n".join([*lines, *(f"\n{note}" for note in table["notes"])])
 
 

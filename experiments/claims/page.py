@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from entropy_rl.tables import table
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run
 from experiments.claims.judge import UNDECIDED, Claim, How, Test, Verdict, main_test, spelled
@@ -174,13 +175,6 @@ def _notes(data: Data, studies: list[Study]) -> str:
 
 def _figure(id: str, title: str, figures: dict[str, str]) -> str:
     return f"![{title}]({figures[id]})" if id in figures else ""
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    cell = lambda text: str(text).replace("|", "\\|").replace("\n", " ")  # noqa: E731
-    lines = ["| " + " | ".join(map(cell, header)) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(map(cell, row)) + " |" for row in rows])
 
 
 def shown(path: Path) -> str:
