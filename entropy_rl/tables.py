@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
@@ -28,23 +29,28 @@ def text_line(cells: Iterable[Any], widths: Sequence[int], align: str = "l") -> 
     return "".join(f"{cell!s:{'>' if side == 'r' else '<'}{width}}" for cell, width, side in places).rstrip()
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 3) -> str:
     """`+0.012`, and no -0.000."""
-    return f"{round(value, 3) + 0.0:+.3f}"
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def span(d: Mapping[str, float] | Sequence[float] | None, *, sign: bool = True, missing: str = "–") -> str:
+def span(
+    d: Mapping[str, float] | Sequence[float | None] | None, *, digits: int = 3, sign: bool = True, missing: str = "–"
+) -> str:
     """`+0.012 [-0.003, +0.027]` of (value, low, high), or of a dict of these such as a laws/paired.Difference.
 
     Args:
-      d: the number and its interval; None gives `missing`.
+      d: the number and its interval. `missing` stands for a number that is None or not finite, or for None as a whole,
+        and once for both ends of an interval of which one is missing: `+0.012 [–]`.
+      digits: after the point.
       sign: whether positive numbers get a plus, as differences do.
     """
-    if d is None:
+    one = (lambda x: signed(x, digits)) if sign else f"{{:.{digits}f}}".format
+    known = lambda x: x is not None and math.isfinite(x)  # noqa: E731
+    value, *ends = (d[k] for k in ("value", "low", "high")) if isinstance(d, Mapping) else d or [None]
+    if not known(value):
         return missing
-    value, low, high = (d[k] for k in ("value", "low", "high")) if isinstance(d, Mapping) else d
-    one = signed if sign else "{:.3f}".format
-    return f"{one(value)} [{one(low)}, {one(high)}]"
+    return f"{one(value)} [{', '.join(map(one, ends)) if all(map(known, ends)) else missing}]"
 
 
 def _row(cells: Iterable[Any]) -> str:
