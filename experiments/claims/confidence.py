@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from entropy_rl.errors import InputError
 from experiments.claims.arms import Study
 from experiments.claims.control import plain_studies
 from experiments.claims.data import Data, Run
 from experiments.claims.verdicts import Claim, How, Verdict, mean_span, of_json, spelled
+from experiments.lib.runs import identify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,10 @@ def calibrations(data: Data, out: Verdict) -> list[Calibration]:
     for document in data.documents:
         if not any(key.startswith("ece/") for key in document.content):
             continue
-        beside = document.path.with_name("config.json")
         try:
-            config = json.loads(beside.read_text(encoding="utf-8"))["config"]
-            found.append(Calibration(document.path, document.content, int(config["seed"]), Path(config["init"])))
-        except (OSError, ValueError, KeyError, TypeError):
+            run = identify(document.path.parent)
+            found.append(Calibration(document.path, document.content, run.seed, Path(run.config["init"])))
+        except (InputError, KeyError, TypeError):
             out.missing.append(f"{document.path}: no config.json beside it that says which policy it is of")
     return found
 

@@ -96,8 +96,6 @@ def test_kinds_and_arms_by_content(tmp_path):
     assert of["d"].source == "oracle" and of["e"].share == 0.2 and arms.controls(of["grpo"].first) == {"loss"}
     assert arms.differ(of["i"], plain) == {"init"}
     assert arms.controls(of["h"].first) == {"diversity"} and arms.differ(of["f"], plain) == {"optimizer.learning_rate"}
-    assert data.kind({"rounds": 5, "pool": 9}) == "self_train"
-    assert data.kind({"arm": "dpo", "branches": {}, "loss": {}, "rollout": {}}) == "self_feedback"
 
 
 def test_levels_are_believed_only_where_they_give_what_was_logged(tmp_path):

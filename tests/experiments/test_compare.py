@@ -259,7 +259,7 @@ def unfinish(sweep):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (spoil_config, r"grpo,seed=1/config\.json is not that of an RL run"),
+        (spoil_config, r"grpo,seed=1/config\.json is not that of a run"),
         (
             other_problem,
             "cannot be compared: they have different problems, as only the first has countdown/test/199 of level 4",
