@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import files
 from entropy_rl.evaluate import attempt_all
+from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import oracle, refine
 from entropy_rl.methods.critique.sentences import Critique, limit, write
 from entropy_rl.sampling import warp
@@ -133,13 +134,8 @@ def interval(
 ) -> list[float]:
     """[value, low, high] of sum(a) / sum(b); whole problems are drawn with replacement. NaN where b sums to 0."""
     a, b = (np.bincount(problem, weights=np.asarray(x, float), minlength=problem.max() + 1) for x in ratio)
-    pick = rng.integers(len(a), size=(draws, len(a)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = a[pick].sum(axis=1) / b[pick].sum(axis=1)
-        value = a.sum() / b.sum()
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(drawn, (tail, 1 - tail)) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return [float(value), float(low), float(high)]
+        return bootstrap.percentiles(lambda i: a[i].sum() / b[i].sum(), len(a), rng, level=level, draws=draws)
 
 
 def page(out: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ from ml_collections import ConfigDict
 from entropy_rl import files
 from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
+from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import refine, test_time
 from entropy_rl.methods.critique.sentences import limit, parse, write
 from entropy_rl.sampling import warp
@@ -259,13 +260,10 @@ def table(config: ConfigDict, ways: dict[str, Curve], levels: np.ndarray) -> dic
 
     Intervals are percentile bootstraps over problems, the same ones for a way and its baselines.
     """
-    pick = np.random.default_rng((config.seed, 1)).integers(len(levels), size=(config.draws, len(levels)))
-    tail = (1 - config.interval) / 2
 
     def bounds(of: Callable[[np.ndarray], float]) -> list[float]:
-        drawn = np.array([of(rows) for rows in pick])
-        low, high = np.nanquantile(drawn, (tail, 1 - tail)) if np.isfinite(drawn).any() else (np.nan, np.nan)
-        return [float(of(np.arange(len(levels)))), float(low), float(high)]
+        rng = np.random.default_rng((config.seed, 1))
+        return bootstrap.percentiles(of, len(levels), rng, level=config.interval, draws=config.draws)
 
     baselines = {
         name: tuple(np.stack(x) for x in zip(*ways[name].values()))
