@@ -10,7 +10,7 @@ USES = {
     "make": "tiny_model make_dataset make_critiques convert_hf",
     "train": "quickstart train_sft train_rl self_feedback rlp self_train",
     "measure": "tokens calibrate critique_scores test_time dual elicit forking coverage",
-    "compare": "sweep compare compare_calibration rlp_table curate fit_laws retest",
+    "compare": "sweep compare curate fit_laws retest",
     "operate": "plan bench bench_peers check_verifiers",
 }
 

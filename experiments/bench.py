@@ -23,6 +23,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import files, tables
 from experiments.hardware import bench_work, chips
 from experiments.hardware.bench_work import Work
 from experiments.lib import launch
@@ -81,7 +82,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
             row["bound"] = max(w.flops / chip.flops, (w.bytes or 0.0) / chip.bandwidth) / row["wall_s"]
         result["rows"][name] = row
     workdir = launch.open_workdir(config, workdir)
-    (Path(workdir) / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
+    files.write(Path(workdir) / "bench.json", json.dumps(result, indent=2) + "\n")
     print(table(result))
     return result
 
@@ -128,18 +129,13 @@ def table(result: dict) -> str:
             f"matrix-product peak {result['peak_gflop_per_s']:.0f} GFLOP/s, {result['peak_gflop_per_cpu_s']:.0f} "
             f"GFLOP per CPU-second; peak memory {result['peak_memory_mib']:.0f} MiB"
         )
-    lines.append(
-        f"{'':<32}{'wall s':>9}{'CPU-s':>9}{'GFLOP':>8}{'of bound':>9}{'tokens/s':>11}{'first CPU-s':>13}"
-        f"{'trace':>8}{'lower':>7}{'XLA s':>7}"
-    )
+    head = ["", "wall s", "CPU-s", "GFLOP", "of bound", "tokens/s", "first CPU-s", "trace", "lower", "XLA s"]
+    rows = []
     for name, r in result["rows"].items():
         tokens = f"{r['tokens_per_s']:,.0f}" if r["tokens_per_s"] else ""
-        lines.append(
-            f"{name:<32}{r['wall_s']:>9.3f}{r['cpu_s']:>9.3f}{r['gflop']:>8.1f}{r['bound']:>9.0%}{tokens:>11}"
-            f"{r['first_cpu_s']:>13.1f}"
-            + "".join(f"{s:>{w}.1f}" for s, w in zip(r["first_wall_s"].values(), (8, 7, 7)))
-        )
-    return "\n".join(lines)
+        cells = [name, f"{r['wall_s']:.3f}", f"{r['cpu_s']:.3f}", f"{r['gflop']:.1f}", f"{r['bound']:.0%}", tokens]
+        rows.append([*cells, *(f"{s:.1f}" for s in (r["first_cpu_s"], *r["first_wall_s"].values()))])
+    return "\n".join([*lines, tables.table(head, rows, "lr", [32, 9, 9, 8, 9, 11, 13, 8, 7])])
 
 
 def measure(f: Callable[[], object]) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import files, tables
 from entropy_rl.errors import InputError
 from experiments.lib import checks, launch
 
@@ -94,7 +95,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
             full = {name: [*command, str(spec)] for name, command in commands.items()}
             result["sizes"][size] = compare(full, config.repeats, Path(folder))
     workdir = launch.open_workdir(config, workdir)
-    (Path(workdir) / "bench_peers.json").write_text(json.dumps(result, indent=2) + "\n")
+    files.write(Path(workdir) / "bench_peers.json", json.dumps(result, indent=2) + "\n")
     print(table(result))
     return result
 
@@ -169,18 +170,16 @@ def table(result: dict[str, Any]) -> str:
                 f"  {made['gflop']:.1f} GFLOP are {made['bound_cpu_s']:.3f} CPU-s at the matrix-product peak, "
                 f"{made['peak_gflop_per_cpu_s']:.0f} GFLOP per CPU-second"
             )
-        lines.append(
-            f"  {'':<12}{'CPU-s':>8}{'quartiles':>16}{'wall s':>8}{'times ours':>12}{'x bound':>9}{'first CPU-s':>13}"
-        )
+        rows = []
         for name, r in made["rows"].items():
             if "failed" in r:
-                lines.append(f"  {name:<12}failed: {r['failed']}")
+                rows.append([f"  {name}", f"failed: {r['failed']}"])
                 continue
             low, high = r["cpu_s_quartiles"]
-            lines.append(
-                f"  {name:<12}{r['cpu_s']:>8.3f}{f'{low:.3f} {high:.3f}':>16}{r['wall_s']:>8.3f}{r['ratio']:>12.2f}"
-                f"{r['of_bound']:>9.2f}{r['first_cpu_s']:>13.1f}"
-            )
+            cells = [f"  {name}", f"{r['cpu_s']:.3f}", f"{low:.3f} {high:.3f}", f"{r['wall_s']:.3f}"]
+            rows.append([*cells, f"{r['ratio']:.2f}", f"{r['of_bound']:.2f}", f"{r['first_cpu_s']:.1f}"])
+        head = ["", "CPU-s", "quartiles", "wall s", "times ours", "x bound", "first CPU-s"]
+        lines.append(tables.table(head, rows, "lr", [14, 8, 16, 8, 12, 9, 13]))
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.calibrate --config=configs/calibrate.py --config.init=runs/sft --workdir=runs/calibration
 
-Three looks at each problem: the greedy response, `eval.samples` sampled ones, and `k` branches of CoT-decoding, all
+Of each problem: the greedy response, `eval.samples` sampled ones, and `k` branches of CoT-decoding, all
 with the confidence of methods/cot_decoding.py in both spans, that of the final answer and that of all decisions (where
 the task knows them). Writes
 
@@ -51,22 +51,22 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     mesh = build.mesh(config)
     model, params = load_policy(config, config.init, mesh, task.tokenizer.vocab_size)
     folder = launch.open_workdir(config, workdir)
-    look = Look(config, task, model, params, mesh)
+    evaluator = CalibrationEvaluator(config, task, model, params, mesh)
     rows: list[dict[str, Any]] = []
     sampled: list[dict[str, Any]] = []
     for start in range(0, config.eval.problems, BATCH):
         problems = [task[i] for i in range(start, min(start + BATCH, config.eval.problems))]
-        new, more = look(problems, jax.random.fold_in(jax.random.key(config.seed), start))
+        new, more = evaluator(problems, jax.random.fold_in(jax.random.key(config.seed), start))
         rows, sampled = rows + new, sampled + more
-    out = summary(rows, sampled, look.spans, config)
+    out = summary(rows, sampled, evaluator.spans, config)
     files.rewrite(folder / ROWS, rows)
     files.write(folder / SUMMARY, json.dumps(out, indent=1))
-    shown = ("greedy", "pass@1", "entropy", *(f"{m}/{s}" for s in look.spans for m in ("ece", "auroc")))
+    shown = ("greedy", "pass@1", "entropy", *(f"{m}/{s}" for s in evaluator.spans for m in ("ece", "auroc")))
     print(", ".join(f"{key} {out[key]:.3f}" for key in shown))
     return out
 
 
-class Look:
+class CalibrationEvaluator:
     """Problems -> rows of each problem, and of each sample."""
 
     def __init__(self, config: ConfigDict, task: Task, model, params, mesh):

@@ -18,6 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from entropy_rl import files, tables
 from entropy_rl.answers import exact
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.grade import Grader
@@ -57,9 +58,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     limits["seconds"] = config.gym.seconds
     found["gym"] = gym(config.gym.problems, config.seed, limits)
     print(_table(found["gym"]), flush=True)
-    workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "verifiers.json").write_text(json.dumps(found, indent=2) + "\n")
+    files.write(Path(workdir) / "verifiers.json", json.dumps(found, indent=2) + "\n")
     return found
 
 
@@ -184,8 +183,7 @@ def gym(problems: int, seed: int, limits: dict[str, Any]) -> list[dict[str, Any]
 
 def _table(rows: list[dict[str, Any]]) -> str:
     heads = list(dict.fromkeys(key for row in rows for key in row if key != "example"))
-    cells = [heads, ["---"] * len(heads), *([row.get(key, "") for key in heads] for row in rows)]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in cells) + "\n"
+    return tables.table(heads, ([row.get(key, "") for key in heads] for row in rows)) + "\n"
 
 
 # where the two differ, and why

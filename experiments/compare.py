@@ -1,12 +1,19 @@
-"""A table of the runs of a sweep: what each control ends with, and its difference to a baseline with intervals.
+"""A table of the runs of a sweep: what each arm ends with, and its difference to a baseline with intervals.
 
     python -m experiments.compare --config=configs/compare.py --config.runs=FOLDER --workdir=OUT
 
-FOLDER holds runs of train_rl, or of self_train, whose steps are rounds, in folders `<control>,seed=<k>`, such as
-`clip_cov,seed=1`, with `eval.last` on. Writes OUT/table.json and OUT/table.md, and prints the latter. A run that is not
-there or not finished is named, and left out.
+config.kind says what the runs are, and with it which columns there are:
 
-Per control, means over its seeds:
+    attempts     runs of train_rl, or of self_train, whose steps are rounds, in folders `<control>,seed=<k>`, such as
+                 `clip_cov,seed=1`, with `eval.last` on (this file)
+    calibration  of experiments.calibrate, `calibration,<arm>,seed=<k>` (experiments/studies/compare_calibration.py)
+    text         of experiments.rlp, `<arm>_text.<k>` and `base` (experiments/studies/compare_text.py)
+
+Writes table.json and table.md in OUT (of texts rlp.json and rlp.md), and prints the latter. A run that is not there or
+not finished is named, and left out. Differences to the baseline are over the seeds that both have; laws/paired.py says
+what their intervals can say. There are no stars: of many 90 % intervals around nothing, one in ten leaves out 0.
+
+Of attempts, per control, means over its seeds:
 
     pass@1, pass@k   of the last evaluation, unbiased; k is config.k, or all attempts where there are fewer
     peak, area       of the pass@1 curve of evals.jsonl: its maximum, which is high by the noise of an evaluation, and
@@ -20,9 +27,6 @@ Per control, means over its seeds:
 
 config.more has further ones, of all levels or one: pass@32 pass@1/level5 coverage classes distinct/level3; or a key of
 metrics.jsonl, such as rollout/length: its mean over the last tenth of the steps, with intervals over seeds alone.
-
-Differences to the baseline are over the seeds that both have; laws/paired.py says what their intervals can say. There
-are no stars: of many 90 % intervals around nothing, one in ten leaves out 0.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +45,10 @@ from ml_collections import ConfigDict
 from entropy_rl import files, metrics
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.evaluate import pass_at_k
-from entropy_rl.laws import paired
-from experiments.lib import checks, launch
-from experiments.lib.markdown import line, rule, span
+from entropy_rl.tables import span, table
+from experiments.lib import checks, launch, runs
+from experiments.lib.runs import first, less
+from experiments.studies import compare_calibration, compare_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,88 +68,77 @@ class Run:
     made_by: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Runs of a script, read and compared.
+
+    read: folder -> (runs, notes). compare: (runs, config) -> what the file in json says. markdown: of that, the page.
+    draw: (that, path) -> a figure. positive: knobs that must be above 0. file: its name, without an ending.
+    """
+
+    read: Callable[[Any], tuple[runs.Runs, list[str]]]
+    compare: Callable[[runs.Runs, ConfigDict], dict[str, Any]]
+    markdown: Callable[[dict[str, Any]], str]
+    draw: Callable[[dict[str, Any], Path], None] | None = None
+    positive: tuple[str, ...] = ()
+    file: str = "table"
+
+
 def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Compares, writes table.json and table.md, prints the latter; returns what is in table.json.
+    """Compares, writes both files, prints the page; returns what is in the one in json.
 
     Raises:
-      InputError: no runs given or found, none of the baseline's is finished, runs of different lengths or problems,
-        the same seed twice, a value out of range.
+      InputError: no runs given or found, none of the baseline's is finished, runs that cannot be compared, the same
+        seed twice, a value out of range.
     """
-    if config.runs is None:
-        raise InputError("no runs given: add --config.runs=FOLDER (with folders such as grpo,seed=0 in it)")
-    checks.positive(config, "k")
+    checks.one_of(config, "kind", KINDS)
+    kind = KINDS[config.kind]
+    checks.positive(config, *kind.positive)
     checks.seed(config)
-    runs, notes = read(config.runs)
-    if config.baseline not in runs:
-        there = f"{nearest(config.baseline, runs)}: of {', '.join(runs)} there are" if runs else ": there are none"
-        why = [f" ({note})" for note in notes if note.startswith(f"{config.baseline},seed=")][:1]
+    found, notes = kind.read(config.runs)
+    if config.baseline not in found:
+        there = f"{nearest(config.baseline, found)}: of {', '.join(found)} there are" if found else ": there are none"
+        of = re.compile(rf"(calibration,)?{re.escape(config.baseline)}[,:]")
+        why = [f" ({note})" for note in notes if of.match(note)][:1]
         raise InputError(f"{config.runs} has no finished run of baseline {config.baseline!r}{there}{''.join(why)}")
-    alike(runs, config.baseline)
-    bootstrap = {"seed": config.seed, "level": config.level, "draws": config.draws}
-    more = tuple(config.more)
-    table = compare(runs, config.baseline, k=config.k, more=more, **bootstrap) | {"runs": str(config.runs)}
-    table["notes"] = notes + unpaired(runs, config.baseline)
-    text = markdown(table)
-
-    folder = Path(workdir)
-    files.write(folder / "table.md", text)
-    files.write(folder / "table.json", json.dumps(table, indent=2, ensure_ascii=False))
+    out = kind.compare(found, config)
+    out["notes"] = notes + out.get("notes", [])
+    text, file = kind.markdown(out), Path(workdir) / kind.file
+    files.write(file.with_suffix(".md"), text)
+    files.write(file.with_suffix(".json"), json.dumps(out, indent=2, ensure_ascii=False))
+    if kind.draw:
+        with files.replacing(file.with_name("reliability.png")) as new:
+            kind.draw(out, new)
     print(text)
-    print(f"\nwrote {folder / 'table.json'} and {folder / 'table.md'}")
-    return table
+    print(f"\nwrote {file}.json and {file}.md")
+    return out
 
 
-def read(folder: str | os.PathLike) -> tuple[dict[str, dict[int, Run]], list[str]]:
+def read(folder: str | os.PathLike | None) -> tuple[dict[str, dict[int, Run]], list[str]]:
     """({control: {seed: run}} of the finished runs, a line for each other folder), by name and seed.
 
     Raises:
       InputError: no folder, no run in it, the same seed twice, or a run whose files are not what they should be.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"no folder {folder}: give --config.runs=FOLDER, the --workdir of a sweep")
-    found: dict[str, dict[int, Path]] = {}
-    notes, others = [], []
-    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-        if not (match := re.fullmatch(r"(.+),seed=(\d+)", path.name)):
-            others.append(path.name)
-            continue
-        seeds = found.setdefault(match[1], {})
-        if int(match[2]) in seeds:
-            raise InputError(f"{path} has the seed of {seeds[int(match[2])].name}: remove one of them")
-        seeds[int(match[2])] = path
-    if not found:
-        raise InputError(f"no runs in {folder}: it needs folders with names such as grpo,seed=0")
+    found, others = runs.find(folder)
+    notes = []
     if others:
         some = " ".join(others[:3]) + (f" and {len(others) - 3} others" if len(others) > 3 else "")
         notes.append(f"{some}: not compared, as the name is not <control>,seed=<k>")
-    runs: dict[str, dict[int, Run]] = {}
-    for control in sorted(found):
-        for seed, path in sorted(found[control].items()):
-            one = read_run(path, seed, notes.append)
-            if one:
-                runs.setdefault(control, {})[seed] = one
-    return runs, notes
+    return runs.finished(found, lambda path, seed: read_run(path, seed, notes.append)), notes
 
 
-def read_run(path: Path, seed: int, say) -> Run | None:
+def read_run(path: Path, seed: int, say: Callable[[str], None]) -> Run | None:
     """The run in the folder `path`; None where it is not finished, which `say` is told.
 
     Raises:
       InputError: its files are not those of a run with this seed.
     """
-    if not ((path / "config.json").exists() and (path / metrics.METRICS).exists()):
+    if not ((path / runs.CONFIG).exists() and (path / metrics.METRICS).exists()):
         say(f"{path.name}: not started")
         return None
-    try:
-        about = json.loads((path / "config.json").read_text())
-        config = about["config"]
-        steps = config["rounds" if "rounds" in config else "steps"]
-        ran, wanted = config["seed"], config["eval"].get("last", {}).get("problems", 0)
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise InputError(f"{path / 'config.json'} is not that of an RL run: remove {path}, or repair it") from e
-    if ran != seed:
-        raise InputError(f"{path} ran with seed {ran}, as its config.json says: give it that name")
+    about = runs.identify(path, seed)
+    steps, wanted = about.get("rounds", about.get("steps")), about.get("eval.last.problems", 0)
     data = metrics.read(path, say=say)
     if not wanted:
         say(f"{path.name}: left out, as it ran without a last evaluation (config.eval.last.problems)")
@@ -153,14 +148,14 @@ def read_run(path: Path, seed: int, say) -> Run | None:
         say(f"{path.name}: not finished, {len(data.metrics)} of {steps} steps and {evaluated}")
         return None
     try:
-        return _run(path, data, about)
+        return _run(about, data)
     except KeyError as e:
         raise InputError(f"{path / metrics.PROBLEMS} has a row without {e}: repair or remove that run") from e
     except InputError as e:
         raise InputError(f"{path}: {e}") from e
 
 
-def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
+def _run(about: runs.Run, data: metrics.Run) -> Run:
     rows = sorted(data.problems, key=lambda row: str(row["id"]))
     same = {(row["step"], row["task"], row["n"]) for row in rows}
     if len(same) > 1 or len({row["id"] for row in rows}) < len(rows):
@@ -176,7 +171,7 @@ def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
         "ms": 1e3 * (seconds[1:] if len(seconds) > 1 else seconds).mean(),
     }
     return Run(
-        path=path,
+        path=about.path,
         task=task,
         step=step,
         attempts=attempts,
@@ -186,10 +181,7 @@ def _run(path: Path, data: metrics.Run, about: dict[str, Any]) -> Run:
         classes=np.array([row["classes"] for row in rows]) if "classes" in rows[0] else None,
         course={k: float(v) for k, v in course.items()},
         logged=last_logged(data.metrics),
-        made_by={
-            "git_commit": about.get("git_commit") or "unknown",
-            "device": about.get("device", {}).get("kind", "unknown"),
-        },
+        made_by=about.made_by,
     )
 
 
@@ -205,9 +197,9 @@ def last_logged(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in last if key in row])) for key in sorted(keys)}
 
 
-def alike(runs: dict[str, dict[int, Run]], baseline: str) -> None:
+def alike(found: dict[str, dict[int, Run]], baseline: str) -> None:
     """InputError unless all runs made the same number of attempts at the same problems after the same step."""
-    first, *rest = [one for seeds in (runs[baseline], *runs.values()) for one in seeds.values()]
+    first, *rest = [one for seeds in (found[baseline], *found.values()) for one in seeds.values()]
     for other in rest:
         for what, a, b in (
             ("task", first.task, other.task),
@@ -227,20 +219,16 @@ def alike(runs: dict[str, dict[int, Run]], baseline: str) -> None:
             )
 
 
-def compare(
-    runs: dict[str, dict[int, Run]],
-    baseline: str,
-    *,
-    k: int,
-    seed: int,
-    level: float,
-    draws: int,
-    more: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """What table.json says, as plain Python numbers; `seed`, `level` and `draws` are of the intervals, `more` are
-    further columns (`column`)."""
-    one = next(iter(runs[baseline].values()))
-    k = min(k, one.attempts)
+def compare(found: dict[str, dict[int, Run]], config: ConfigDict) -> dict[str, Any]:
+    """What table.json says, as plain Python numbers.
+
+    Raises:
+      InputError: runs of other problems, attempts or steps; a column of config.more that is none.
+    """
+    baseline, more = config.baseline, tuple(config.more)
+    alike(found, baseline)
+    one = next(iter(found[baseline].values()))
+    k = min(config.k, one.attempts)
     levels = np.array([n for _, n in one.problems])
     there = np.unique(levels).tolist()
     hardest = f"coverage/level{there[-1]}"
@@ -252,25 +240,22 @@ def compare(
         values |= {f"coverage/level{n}": (run.right > 0)[levels == n] for n in there}
         return values | {key: column(run, key) for key in more}
 
-    values = {c: {s: cells(run) for s, run in seeds.items()} for c, seeds in runs.items()}
-    cost = np.mean([run.course["ms"] for run in runs[baseline].values()])
+    values = {c: {s: cells(run) for s, run in seeds.items()} for c, seeds in found.items()}
+    cost = np.mean([run.course["ms"] for run in found[baseline].values()])
     controls = {}
-    for control in sorted(runs, key=lambda c: (c != baseline, c)):
+    for control in first(found, baseline):
         by_seed = {
-            s: {key: float(v.mean()) for key, v in values[control][s].items()} | runs[control][s].course
-            for s in runs[control]
+            s: {key: float(v.mean()) for key, v in of.items()} | found[control][s].course
+            for s, of in values[control].items()
         }
         row = {key: float(np.mean([of[key] for of in by_seed.values()])) for key in next(iter(by_seed.values()))}
         row |= {"cost": float(row["ms"] / cost), "by_seed": {str(s): of for s, of in by_seed.items()}}
-        both = [s for s in runs[baseline] if s in runs[control]]
+        both = [s for s in found[baseline] if s in found[control]]
         if control != baseline and both:
             row["difference"] = {"seeds": both}
             for key in dict.fromkeys(("pass@1", f"pass@{k}", "distinct", hardest, *more)):
-                x, y = (np.stack([values[c][s][key] for s in both]) for c in (control, baseline))
-                rng = np.random.default_rng(seed)  # anew: an interval does not depend on what else is compared
-                row["difference"][key] = dataclasses.asdict(paired.difference(x, y, rng, level=level, draws=draws))
-        controls[control] = {"seeds": list(runs[control])} | row
-    made_by = [run.made_by for seeds in runs.values() for run in seeds.values()]
+                row["difference"][key] = less(values, control, baseline, key, config)
+        controls[control] = {"seeds": list(found[control])} | row
     return {
         "baseline": baseline,
         "task": one.task,
@@ -279,12 +264,18 @@ def compare(
         "k": k,
         "more": list(more),
         "problems": {str(n): int((levels == n).sum()) for n in there},  # of each level
-        "level": level,
-        "draws": draws,
-        "seed": seed,
+        **{key: config[key] for key in ("level", "draws", "seed")},
         "controls": controls,
-        **{key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")},
+        **circumstances(found),
+        "runs": str(config.runs),
+        "notes": unpaired(found, baseline),
     }
+
+
+def circumstances(found: dict[str, dict[int, Run]]) -> dict[str, list[str]]:
+    """All commits and devices."""
+    made_by = [run.made_by for seeds in found.values() for run in seeds.values()]
+    return {key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")}
 
 
 def column(run: Run, key: str) -> np.ndarray:
@@ -315,12 +306,12 @@ def column(run: Run, key: str) -> np.ndarray:
     return values[of]
 
 
-def unpaired(runs: dict[str, dict[int, Run]], baseline: str) -> list[str]:
+def unpaired(found: dict[str, dict[int, Run]], baseline: str) -> list[str]:
     """Lines about the seeds that some controls, or the baseline, have and the other has not."""
     lacks: dict[str, list[str]] = {}
-    for control, seeds in runs.items():
-        missing = ", ".join(str(s) for s in runs[baseline] if s not in seeds)
-        alone = ", ".join(str(s) for s in seeds if s not in runs[baseline])
+    for control, seeds in found.items():
+        missing = ", ".join(str(s) for s in found[baseline] if s not in seeds)
+        alone = ", ".join(str(s) for s in seeds if s not in found[baseline])
         if missing:
             lacks.setdefault(f"without a finished run of seed {missing}, which {baseline} has", []).append(control)
         if alone:
@@ -328,40 +319,55 @@ def unpaired(runs: dict[str, dict[int, Run]], baseline: str) -> list[str]:
     return [f"{', '.join(who)}: {what}; it is not in the differences" for what, who in lacks.items()]
 
 
-def markdown(table: dict[str, Any]) -> str:
+def markdown(out: dict[str, Any]) -> str:
     """The two tables and what is to be known with them."""
-    k, there = table["k"], list(table["problems"])
+    k, there = out["k"], list(out["problems"])
     plain = {"pass@1": "pass@1", "peak": "peak", "area": "area", f"pass@{k}": f"pass@{k}", "distinct": "distinct"}
     plain |= {f"coverage/level{n}": f"coverage, level {n}" for n in there}
-    plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in table["more"] if key not in plain}
-    lines = [line("control", "seeds", *plain.values(), "entropy", "ms a step", "cost"), rule(len(plain) + 5)]
-    for control, row in table["controls"].items():
+    plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in out["more"] if key not in plain}
+    rows = []
+    for control, row in out["controls"].items():
         numbers = [f"{row[key]:.3f}" for key in plain]
         last = (f"{row['entropy']:.4f}", f"{row['ms']:.0f}", f"{row['cost']:.2f}")
-        lines.append(line(control, str(len(row["seeds"])), *numbers, *last))
-    differences = {c: row["difference"] for c, row in table["controls"].items() if "difference" in row}
+        rows.append([control, len(row["seeds"]), *numbers, *last])
+    lines = [table(["control", "seeds", *plain.values(), "entropy", "ms a step", "cost"], rows, "lr")]
+    differences = {c: row["difference"] for c, row in out["controls"].items() if "difference" in row}
     count = 0
     if differences:
         keys = [key for key in next(iter(differences.values())) if key != "seeds"]
-        lines += ["", f"Differences to {table['baseline']}, {table['level']:.0%} intervals:", ""]
-        lines += [line("control", "seeds", *(plain[key] for key in keys)), rule(len(keys) + 2)]
+        lines += ["", f"Differences to {out['baseline']}, {out['level']:.0%} intervals:", ""]
+        rows = []
         for control, row in differences.items():
             of = [row[key] for key in keys]
             seeds = ", ".join(map(str, row["seeds"])) + ("" if of[0]["seeds_resampled"] else " (problems only)")
-            lines.append(line(control, seeds, *map(span, of)))
+            rows.append([control, seeds, *map(span, of)])
             count += len(of)
-    problems = ", ".join(f"{number} of level {n}" for n, number in table["problems"].items())
-    lines += ["", f"{table['task']} after {table['step']} steps: {problems}, {table['attempts']} attempts at each."]
+        lines.append(table(["control", "seeds", *(plain[key] for key in keys)], rows, "lr"))
+    problems = ", ".join(f"{number} of level {n}" for n, number in out["problems"].items())
+    lines += ["", f"{out['task']} after {out['step']} steps: {problems}, {out['attempts']} attempts at each."]
     if differences:
         lines.append(
-            f"Intervals are over seeds and problems ({table['draws']} draws, laws/paired.py), each by itself: "
-            f"of these {count} about {count * (1 - table['level']):.0f} miss the truth."
+            f"Intervals are over seeds and problems ({out['draws']} draws, laws/paired.py), each by itself: "
+            f"of these {count} about {count * (1 - out['level']):.0f} miss the truth."
         )
         if any(not d["pass@1"]["seeds_resampled"] for d in differences.values()):
             lines.append("(problems only): a single seed, so the interval says nothing about other seeds.")
-    lines.append(f"Runs of commit {', '.join(table['git_commit'])} on {', '.join(table['device'])}.")
-    notes = [f"- {note}" for note in table["notes"]]
+    lines.append(f"Runs of commit {', '.join(out['git_commit'])} on {', '.join(out['device'])}.")
+    notes = [f"- {note}" for note in out["notes"]]
     return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+KINDS = {
+    "attempts": Kind(read, compare, markdown, positive=("k",)),
+    "calibration": Kind(
+        compare_calibration.read,
+        compare_calibration.compare,
+        compare_calibration.markdown,
+        compare_calibration.draw,
+        positive=("bins",),
+    ),
+    "text": Kind(compare_text.read, compare_text.compare, compare_text.markdown, file="rlp"),
+}
 
 
 if __name__ == "__main__":

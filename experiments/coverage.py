@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from entropy_rl import files, tables
 from entropy_rl.errors import lookup
 from entropy_rl.laws import bootstrap, pool
 from entropy_rl.laws.bootstrap import Intervals
@@ -60,12 +61,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> list[dict[str, Any]]:
         rows.append(several(size, config.points[0], rho, config))
         print(_line(rows[-1].values()), flush=True)
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    heads = list(rows[0])
-    table = [heads, ["---"] * len(heads), *(row.values() for row in rows)]
-    lines = ["| " + " | ".join(map(str, line)) + " |" for line in table]
-    (workdir / "coverage.md").write_text("\n".join(lines) + "\n")
-    (workdir / "coverage.json").write_text(json.dumps(rows, indent=2) + "\n")
+    files.write(workdir / "coverage.md", tables.table(rows[0], (row.values() for row in rows)) + "\n")
+    files.write(workdir / "coverage.json", json.dumps(rows, indent=2) + "\n")
     return rows
 
 
@@ -136,7 +133,7 @@ def _row(name: str, runs: int, n: int, rho: float, hits: list[list[bool]]) -> di
 
 
 def _line(cells) -> str:
-    return "".join(f"{cell!s:>10}" for cell in cells)
+    return tables.text_line(cells, [10], "r")
 
 
 if __name__ == "__main__":

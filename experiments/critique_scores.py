@@ -11,7 +11,6 @@ failed attempts are tried again after each kind of critique, after none, and afr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import files
 from entropy_rl.evaluate import attempt_all
+from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import oracle, refine
 from entropy_rl.methods.critique.sentences import Critique, limit, write
 from entropy_rl.sampling import warp
+from entropy_rl.tables import span, table
 from experiments.lib import build, checks, launch
 from experiments.lib.policies import load_policy
 from experiments.rl import critique
@@ -95,8 +97,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     out["repaired, less no critique"] = {
         k: bounds((v - repaired["no critique"], np.ones(len(v)))) for k, v in repaired.items() if k != "no critique"
     }
-    (Path(workdir) / "scores.json").write_text(json.dumps(out, indent=1) + "\n")
-    (Path(workdir) / "scores.md").write_text(page(out))
+    files.write(Path(workdir) / "scores.json", json.dumps(out, indent=1) + "\n")
+    files.write(Path(workdir) / "scores.md", page(out))
     print(page(out))
     return out
 
@@ -132,23 +134,17 @@ def interval(
 ) -> list[float]:
     """[value, low, high] of sum(a) / sum(b); whole problems are drawn with replacement. NaN where b sums to 0."""
     a, b = (np.bincount(problem, weights=np.asarray(x, float), minlength=problem.max() + 1) for x in ratio)
-    pick = rng.integers(len(a), size=(draws, len(a)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = a[pick].sum(axis=1) / b[pick].sum(axis=1)
-        value = a.sum() / b.sum()
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(drawn, (tail, 1 - tail)) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return [float(value), float(low), float(high)]
+        return bootstrap.percentiles(lambda i: a[i].sum() / b[i].sum(), len(a), rng, level=level, draws=draws)
 
 
 def page(out: dict[str, Any]) -> str:
     """scores.md: two tables."""
-    line: Callable[[str, list[float]], str] = lambda k, v: f"| {k} | {v[0]:.3f} | {v[1]:.3f} to {v[2]:.3f} |"  # noqa: E731
-    head = f"| {{}} | value | {out['interval']:.0%} interval |\n|---|---|---|"
     rows = [f"{out['attempts']} attempts at {out['problems']} held-out problems.", ""]
     for title in ("critique", "repaired", "repaired, less no critique"):
         if title in out:
-            rows += [head.format(title), *(line(k, v) for k, v in out[title].items() if isinstance(v, list)), ""]
+            cells = [[key, span(v, sign=False)] for key, v in out[title].items() if isinstance(v, list)]
+            rows += [table([title, f"value [{out['interval']:.0%} interval]"], cells), ""]
     return "\n".join(rows)
 
 

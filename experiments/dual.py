@@ -24,7 +24,6 @@ goes on, and takes in runs that have come meanwhile. Writes dual.json (experimen
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -44,7 +43,7 @@ from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.training import checkpoints
 from entropy_rl.training.collect import verify_completions
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, runs
 from experiments.lib.policies import load_policy
 from experiments.studies import dual_matrix, dual_page
 
@@ -153,11 +152,7 @@ def policies(config: ConfigDict) -> Iterator[tuple[str, int, str | None, int | N
     steps = tuple(config.steps)
     if not config.runs:
         return
-    folder = Path(config.runs)
-    found = sorted(p for p in folder.iterdir() if re.fullmatch(r".+,seed=\d+", p.name)) if folder.is_dir() else []
-    if not found:
-        raise InputError(f"no runs in {folder}: config.runs needs folders with names such as grpo,seed=0")
-    for path in found:
+    for path in (path for seeds in runs.find(config.runs)[0].values() for path in seeds.values()):
         there = checkpoints.steps(path)
         if missing := [s for s in steps if s and s not in there]:
             print(f"{path.name}: no checkpoint {', '.join(map(str, missing))}, left out there")

@@ -23,7 +23,6 @@ responses is not said there. Forks are decided over the whole sample here, not b
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
@@ -34,7 +33,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import files
+from entropy_rl import files, tables
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.laws import paired
@@ -44,8 +43,7 @@ from entropy_rl.sampling import warp
 from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.rollouts import Rollout
 from experiments import compare
-from experiments.lib import build, checks, launch
-from experiments.lib.markdown import span
+from experiments.lib import build, checks, launch, runs
 from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
@@ -53,27 +51,25 @@ FILE = "forking"
 
 
 def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Compares, looks at checkpoints, writes both files and prints the latter; returns what is in forking.json.
+    """Compares, measures checkpoints, writes both files and prints the latter; returns what is in forking.json.
 
     Raises:
       InputError: no runs, or such as cannot be compared (experiments/compare.py); a value out of range.
     """
-    if config.runs is None:
-        raise InputError("no runs given: add --config.runs=FOLDER (with folders such as share=0.2,seed=0 in it)")
     checks.positive(config, "k", "problems", "samples")
     checks.seed(config)
     shares = tuple(config.shares)
     for share in (*shares, config.top):
         if not 1e-4 <= share <= 1:
             raise InputError(f"config.shares={shares}, config.top={config.top}: give shares from 0.0001 to 1")
-    runs, notes = compare.read(config.runs)
-    if config.baseline not in runs:
-        raise InputError(f"{config.runs} has no finished run of {config.baseline!r}: of {', '.join(runs) or 'none'}")
-    compare.alike(runs, config.baseline)
+    found, notes = compare.read(config.runs)
+    if config.baseline not in found:
+        raise InputError(f"{config.runs} has no finished run of {config.baseline!r}: of {', '.join(found) or 'none'}")
+    compare.alike(found, config.baseline)
     about = {"seed": config.seed, "level": config.level, "draws": config.draws}
     result = {"baseline": config.baseline, "top": config.top, "shares": shares}
-    result["table"] = table(runs, config.baseline, k=config.k, **about)
-    look = functools.partial(
+    result["table"] = table(found, config.baseline, k=config.k, **about)
+    measure = functools.partial(
         policy,
         split=config.split,
         problems=config.problems,
@@ -83,9 +79,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         seed=config.seed,
         known={},
     )
-    result["policies"] = {arm: policies([one.path for one in seeds.values()], look) for arm, seeds in runs.items()}
-    made_by = [one.made_by for seeds in runs.values() for one in seeds.values()]
-    result |= {"notes": notes, **{key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")}}
+    result["policies"] = {arm: policies([one.path for one in seeds.values()], measure) for arm, seeds in found.items()}
+    result |= {"notes": notes, **compare.circumstances(found)}
 
     text = markdown(result)
     files.write(Path(workdir) / f"{FILE}.md", text)
@@ -95,10 +90,10 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 
 
 def table(
-    runs: dict[str, dict[int, compare.Run]], baseline: str, *, k: int, seed: int, level: float, draws: int
+    found: dict[str, dict[int, compare.Run]], baseline: str, *, k: int, seed: int, level: float, draws: int
 ) -> dict[str, Any]:
     """{arm: {"all" or a level: {metric: {"mean", "difference"}}}}; `seed`, `level`, `draws` are of the intervals."""
-    first = next(iter(runs[baseline].values()))
+    first = next(iter(found[baseline].values()))
     levels = np.array([n for _, n in first.problems])
     k = min(k, first.attempts)
     groups = {"all": np.ones(len(levels), bool)}
@@ -111,17 +106,14 @@ def table(
     def entry(x: dict[int, np.ndarray], y: dict[int, np.ndarray]) -> dict[str, Any]:
         """Of values by seed, an arm's and the baseline's."""
         out: dict[str, Any] = {"mean": float(np.mean([v.mean() for v in x.values()]))}
-        both = [s for s in x if s in y]
-        if x is not y and both:
-            pair = (np.stack([of[s] for s in both]) for of in (x, y))
-            rng = np.random.default_rng(seed)  # anew: an interval does not depend on what else is compared
-            out["difference"] = dataclasses.asdict(paired.difference(*pair, rng, level=level, draws=draws))
+        if x is not y and (d := paired.over_seeds(x, y, np.random.default_rng(seed), level=level, draws=draws)):
+            out["difference"] = d
         return out
 
-    values = {arm: {s: cells(one) for s, one in seeds.items()} for arm, seeds in runs.items()}
-    entropy = {arm: {s: np.array([one.course["entropy"]]) for s, one in seeds.items()} for arm, seeds in runs.items()}
+    values = {arm: {s: cells(one) for s, one in seeds.items()} for arm, seeds in found.items()}
+    entropy = {arm: {s: np.array([one.course["entropy"]]) for s, one in seeds.items()} for arm, seeds in found.items()}
     out: dict[str, Any] = {}
-    for arm in sorted(runs, key=lambda a: (a != baseline, a)):
+    for arm in runs.first(found, baseline):
         out[arm] = {}
         for group, select in groups.items():
             by = {
@@ -133,12 +125,12 @@ def table(
     return out
 
 
-def policies(paths: list[Path], look) -> dict[str, dict[str, Any]]:
-    """{step: means over the runs of what `look(path, step)` says}, of the checkpoints that all runs have."""
+def policies(paths: list[Path], measure) -> dict[str, dict[str, Any]]:
+    """{step: means over the runs of what `measure(path, step)` says}, of the checkpoints that all runs have."""
     there = sorted(set.intersection(*(set(checkpoints.steps(path)) for path in paths))) if paths else []
-    if there and all(began(json.loads((path / "config.json").read_text())["config"]) for path in paths):
+    if there and all(began(runs.identify(path).config) for path in paths):
         there = [0, *there]
-    return {str(step): mean([look(path, step) for path in paths]) for step in there}
+    return {str(step): mean([measure(path, step) for path in paths]) for step in there}
 
 
 def began(config: dict[str, Any]) -> bool:
@@ -162,7 +154,7 @@ def policy(
 
     `known` keeps what was said of starts, which runs of one seed share.
     """
-    config = ConfigDict(json.loads((path / "config.json").read_text())["config"])
+    config = ConfigDict(runs.identify(path).config)
     about = (config.init, config.model.get("path"), config.seed)
     if step == 0 and known is not None:
         if about not in known:
@@ -206,7 +198,7 @@ def scores(model, params, rollout: Rollout, rows: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _score(model):
-    return jax.jit(token_scores(model))  # compiled once, however many policies are looked at
+    return jax.jit(token_scores(model))  # compiled once, however many policies are measured
 
 
 def forks(mask: np.ndarray, h: np.ndarray, share: float) -> np.ndarray:
@@ -267,27 +259,27 @@ def markdown(result: dict[str, Any]) -> str:
     """The tables of forking.json, for people."""
     rows = result["table"]
     metrics = list(next(iter(rows.values()))["all"])
-    lines = ["| arm | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
-    lines += [f"| {arm} | " + " | ".join(_cell(of["all"][m]) for m in metrics) + " |" for arm, of in rows.items()]
+    cells = [[arm, *(_cell(of["all"][m]) for m in metrics)] for arm, of in rows.items()]
+    lines = [tables.table(["arm", *metrics], cells, "lr")]
     levels = [group for group in next(iter(rows.values())) if group != "all"]
     for metric in metrics[:2] if levels else ():
-        lines += ["", f"| {metric} | " + " | ".join(levels) + " |", "|---|" + "---:|" * len(levels)]
-        lines += [f"| {arm} | " + " | ".join(_cell(of[n][metric]) for n in levels) + " |" for arm, of in rows.items()]
+        cells = [[arm, *(_cell(of[n][metric]) for n in levels)] for arm, of in rows.items()]
+        lines += ["", tables.table([metric, *levels], cells, "lr")]
     shares = [f"{x:g}" for x in result["shares"]]
     heads = ["entropy", *(f"overlap {x}" for x in shares), *(f"mass {x}" for x in shares), "effective"]
-    lines += ["", "| policy | step | " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) + 1)]
+    cells = []
     for arm, steps in result["policies"].items():
         for step, of in steps.items():
             numbers = [of["entropy"], *(of["overlap"][x] for x in shares), *(of["mass"][x] for x in shares)]
-            cells = " | ".join(f"{x:.3f}" for x in (*numbers, of["effective"]))
-            lines.append(f"| {arm} | {step} | {cells} |")
+            cells.append([arm, step, *(f"{x:.3f}" for x in (*numbers, of["effective"]))])
+    lines += ["", tables.table(["policy", "step", *heads], cells, "lr")]
     lines += ["", f"Runs of commit {', '.join(result['git_commit'])} on {', '.join(result['device'])}."]
     return "\n".join([*lines, "", *(f"- {note}" for note in result["notes"])])
 
 
 def _cell(of: dict[str, Any]) -> str:
     d = of.get("difference")
-    return f"{of['mean']:.3f}" + (f" ({span(d)})" if d else "")
+    return f"{of['mean']:.3f}" + (f" ({tables.span(d)})" if d else "")
 
 
 def rounded(x: Any) -> Any:

@@ -6,7 +6,7 @@
 Without config.runs the curated runs of notebooks/data are tested. Folders, and archives of entropy_rl/logs/archive.py,
 are searched to any depth for runs of train_rl, self_train and the like, and for json results (test_time.json, dual.json
 and such); what a run is, its config.json says, and never its name. experiments/claims/table.py lists the claims, and
-claims/judge.py has the rule.
+claims/verdicts.py has the rule.
 
 Writes OUT/retest.md, OUT/retest.json (every test with its interval, every run and file behind a verdict) and
 OUT/figures/retest_*.png. A claim for which there are too few runs is undecided, and the page says what is missing;
@@ -28,8 +28,8 @@ from entropy_rl.errors import InputError
 from entropy_rl.laws.analyse import plain
 from entropy_rl.logs import archive
 from experiments.claims import arms, data, drawings, page
-from experiments.claims.judge import UNDECIDED, How
 from experiments.claims.table import CLAIMS
+from experiments.claims.verdicts import UNDECIDED, How
 from experiments.lib import checks, launch
 
 DEFAULT = Path("notebooks/data")
@@ -51,19 +51,19 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     names = {str(place): page.shown(folder) for place, folder in places.items() if place != folder}
     found = data.read(list(places))
     studies = arms.studies(found.runs)
-    judged = [(claim, claim.test(found, studies, how)) for claim in CLAIMS]
-    for _, verdict in judged:
+    verdicts = [(claim, claim.test(found, studies, how)) for claim in CLAIMS]
+    for _, verdict in verdicts:
         if verdict.verdict == UNDECIDED and not verdict.missing:
             verdict.missing.append(f"all tests are open: fewer than {how.least} seeds or runs, or intervals too wide")
 
     folder, commit = Path(workdir), launch.git_commit() or page.UNKNOWN
     command = _command()
-    content = _renamed(plain(page.as_json(judged, found, studies, how, command, commit)), names)
-    pictures = _draw(judged, folder)
-    text = page.page(judged, found, studies, how, pictures, command, commit)
+    content = _renamed(plain(page.as_json(verdicts, found, studies, how, command, commit)), names)
+    pictures = _draw(verdicts, folder)
+    text = page.page(verdicts, found, studies, how, pictures, command, commit)
     files.write(folder / "retest.md", _renamed(text, names))
     files.write(folder / "retest.json", page.dumps(content))
-    for claim, verdict in judged:
+    for claim, verdict in verdicts:
         if claim.id != page.QUESTION:
             print(f"{verdict.verdict:13} {claim.text}")
     print(f"from {len(found.runs)} runs; {len(found.notes)} note(s) on what was left out")
@@ -97,10 +97,10 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
     return value
 
 
-def _draw(judged: page.Judged, folder: Path) -> dict[str, str]:
+def _draw(verdicts: page.Verdicts, folder: Path) -> dict[str, str]:
     """{id: path from the page} of the figures that there are numbers for."""
-    drawn = {"verdicts": drawings.verdicts(judged)}
-    for claim, verdict in judged:
+    drawn = {"verdicts": drawings.verdicts(verdicts)}
+    for claim, verdict in verdicts:
         if verdict.plots and claim.id in drawings.FIGURES:
             drawn[claim.id] = drawings.FIGURES[claim.id](verdict.plots)
     for name, figure in drawn.items():

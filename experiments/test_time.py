@@ -33,11 +33,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from entropy_rl import files
 from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
+from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import refine, test_time
 from entropy_rl.methods.critique.sentences import limit, parse, write
 from entropy_rl.sampling import warp
+from entropy_rl.tables import span
+from entropy_rl.tables import table as tabulated
 from experiments.lib import build, checks, launch
 from experiments.lib.policies import load_policy
 from experiments.rl import critique
@@ -185,8 +189,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         "judged right": float(np.mean([bool(v) for v in judged.verdicts])),
         "ways": table(config, ways, levels),
     }
-    (workdir / "test_time.json").write_text(json.dumps(out, indent=1) + "\n")
-    (workdir / "test_time.md").write_text(page(out))
+    files.write(workdir / "test_time.json", json.dumps(out, indent=1) + "\n")
+    files.write(workdir / "test_time.md", page(out))
     print(page(out))
     return out
 
@@ -256,13 +260,10 @@ def table(config: ConfigDict, ways: dict[str, Curve], levels: np.ndarray) -> dic
 
     Intervals are percentile bootstraps over problems, the same ones for a way and its baselines.
     """
-    pick = np.random.default_rng((config.seed, 1)).integers(len(levels), size=(config.draws, len(levels)))
-    tail = (1 - config.interval) / 2
 
     def bounds(of: Callable[[np.ndarray], float]) -> list[float]:
-        drawn = np.array([of(rows) for rows in pick])
-        low, high = np.nanquantile(drawn, (tail, 1 - tail)) if np.isfinite(drawn).any() else (np.nan, np.nan)
-        return [float(of(np.arange(len(levels)))), float(low), float(high)]
+        rng = np.random.default_rng((config.seed, 1))
+        return bootstrap.percentiles(of, len(levels), rng, level=config.interval, draws=config.draws)
 
     baselines = {
         name: tuple(np.stack(x) for x in zip(*ways[name].values()))
@@ -287,21 +288,21 @@ def table(config: ConfigDict, ways: dict[str, Curve], levels: np.ndarray) -> dic
 
 def page(out: dict[str, Any]) -> str:
     """test_time.md: a line for each way and budget (K samples, or rounds)."""
-    span = lambda v: "" if v is None or not np.isfinite(v[0]) else "{:+.3f} ({:+.3f} to {:+.3f})".format(*v)  # noqa: E731
     lines = [
         f"{out['problems']} held-out problems, {out['samples']} samples each; {out['interval']:.0%} intervals over "
         f"problems. Critiques {'know the truth' if out['privileged'] else 'come from a model'}; unreadable: "
         f"{out['unreadable']:.3f}.",
         "",
-        "| way | samples or rounds | tokens a problem | accuracy | less majority at equal tokens | less best of n |",
-        "|---|---|---|---|---|---|",
     ]
+    head = ["way", "samples or rounds", "tokens a problem", "accuracy"]
+    head += ["less majority at equal tokens", "less best of n"]
+    rows = []
     for way, budgets in out["ways"].items():
         for budget, row in budgets.items():
-            cells = [way, budget, f"{row['tokens']:.0f}", "{:.3f} ({:.3f} to {:.3f})".format(*row["accuracy"])]
-            cells += [span(row.get(f"less {name}")) for name in ("majority", "best of n")]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            cells = [way, budget, f"{row['tokens']:.0f}", span(row["accuracy"], sign=False)]
+            found = (row.get(f"less {name}") for name in ("majority", "best of n"))
+            rows.append([*cells, *(span(v, missing="") for v in found)])
+    return "\n".join([*lines, tabulated(head, rows)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import dataset
 from entropy_rl.training import objectives
 from entropy_rl.training.rollouts import Batch
-from experiments import rlp_table, tiny_model, train_sft
+from experiments import tiny_model, train_sft
 from experiments.lib import checks, launch
 from experiments.rl import parts
 
@@ -129,21 +129,6 @@ def logs(tmp_path_factory):
         files.rewrite(control / "problems.jsonl", [{**problem, "id": f"countdown/test/{i}"} for i in range(8)])
         settings = {"seed": 0, "steps": 12, "eval": {"last": {"problems": 8}}}
         (control / "config.json").write_text(json.dumps({"config": settings}))
-        looked = run.parent / f"calibration,{name},seed=0"
-        looked.mkdir()
-        row = {"level": 4, "n": 2, "right": 1, "distinct": 1, "entropy": 0.1, "answer": 0.9}
-        row |= {"max/answer": 1, "aggregate/answer": 0}
-        files.rewrite(looked / "calibration.jsonl", [{**row, "id": i, "greedy": i % 2} for i in range(4)])
-        about = {"problems": 4, "samples": 2, "k": 3, "spans": ["answer"]}
-        (looked / "calibration.json").write_text(json.dumps(about))
-    for name in ("base", "rlp_text.0"):
-        text = run.parent / name
-        text.mkdir()
-        files.rewrite(text / "metrics.jsonl", [{"step": 1, "text/tokens": 100.0}])
-        rows = [{"step": 2, "task": "worked", "metric": metric, "value": 0.5, "n": 2} for metric in rlp_table.COURSE]
-        files.rewrite(text / "evals.jsonl", rows)
-        ends = {"level": 3, "ce_without": 2.0, "ce_with": 1.0, "says": 0.5}
-        files.rewrite(text / "problems.jsonl", [{"step": 2, "id": f"worked/test/{i}"} | ends for i in range(2)])
     return run
 
 

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
-    errors files masking models.tiled_head models.logprobs
+    errors files tables masking models.tiled_head models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
     losses.selection losses.policy losses.weights losses.kl losses.value losses.preference
@@ -43,7 +43,7 @@ ORDER = """
 TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
     f"methods.critique.{name}" for name in ("sentences", "chat", "oracle", "flaws", "dataset", "lessons")
 )
-LAW = ("errors", "files", "laws.", "logs.")
+LAW = ("errors", "files", "tables", "laws.", "logs.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
 NOWHERE = {"ml_collections", "absl.flags", "absl.app", "experiments", "configs", "torch", "transformers", "tensorflow"}
 

@@ -3,7 +3,7 @@
     python -m experiments.sweep --config=configs/sweeps/rlp.py --workdir=runs/rlp --workers=2
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/rlp --config.baseline=base \
         --config.k=8 --workdir=runs/rlp-table
-    python -m experiments.rlp_table --config=configs/rlp_table.py --config.runs=runs/rlp --workdir=runs/rlp-table
+    python -m experiments.compare --config=configs/compare.py:text --config.runs=runs/rlp --workdir=runs/rlp-table
 
 A policy that was taught Countdown reads worked arithmetic for a while: enough to write thoughts, not to write them all
 well (base). Then it goes on in three ways: not at all, by next-token prediction of the same stream at a rate that

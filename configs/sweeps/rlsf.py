@@ -1,15 +1,15 @@
 """Is confidence a reward? RL from self-feedback beside RL with a verifiable reward, from one policy, on Countdown.
 
     python -m experiments.sweep --config=configs/sweeps/rlsf.py --workdir=runs/rlsf --workers=2
-    python -m experiments.compare_calibration --config=configs/compare_calibration.py \
-        --config.runs=runs/rlsf --workdir=runs/rlsf_table
+    python -m experiments.compare --config=configs/compare.py:calibration --config.runs=runs/rlsf \
+        --workdir=runs/rlsf_table
 
 dpo: pairs by the confidence of the final number, threshold 0.9 (the paper's). dpo_solution: by that of all decisions,
 with threshold 0.5, as hardly any branch of the start reaches 0.9 there. reward_model: a Bradley-Terry model of pairs as
-dpo's first, then PPO. grpo: the task's reward, for contrast. base: the start. `calibration,<arm>,seed=<k>` looks at
+dpo's first, then PPO. grpo: the task's reward, for contrast. base: the start. `calibration,<arm>,seed=<k>` measures
 each on the test split.
 
-Time: about 10 minutes on a core of a shared 2-core CPU after sft, half of it the looks.
+Time: about 10 minutes on a core of a shared 2-core CPU after sft, half of it the measurements.
 """
 
 from __future__ import annotations

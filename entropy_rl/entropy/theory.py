@@ -57,7 +57,7 @@ def change_second_order(logits: jax.Array, new_logits: jax.Array) -> jax.Array:
         1/2 H'' = -1/2 sum_a p_a (1 + log p_a + H) (d_a - E_p[d])^2
 
     so that H(z') - H(z) = change_first_order + change_second_order + O(|d|^3). It is what remains when the first order
-    averages out, as it does under random rewards (arXiv:2512.16912; `change_random_reward`).
+    averages out, as it does under random rewards (arXiv:2512.16912; tests/entropy/test_theory.py).
 
     Args:
       logits, new_logits: f32[..., A], before and after the update at the same states.
@@ -70,29 +70,6 @@ def change_second_order(logits: jax.Array, new_logits: jax.Array) -> jax.Array:
     d = new_logits - logits
     d = d - jnp.sum(p * d, axis=-1, keepdims=True)
     return -0.5 * jnp.sum(p * (1 + log_p + entropy) * jnp.square(d), axis=-1)
-
-
-def change_policy_gradient(logits: jax.Array, advantage: jax.Array, eta: float) -> jax.Array:
-    """dH(s) = -eta Cov_{a ~ pi}(log pi(a|s), pi(a|s) A(s, a)): plain policy gradient on a softmax table.
-
-    arXiv:2505.22617, Theorem 1, where z' = z + eta pi A with E_pi[A] = 0; holds to O(eta^2).
-
-    Args:
-      logits, advantage: f32[..., A]; the advantage has mean 0 under the policy.
-      eta: step size.
-
-    Returns:
-      f32[...], nats.
-    """
-    return -eta * cov_under_policy(logits, jax.nn.softmax(logits, axis=-1) * advantage)
-
-
-def change_natural_gradient(logits: jax.Array, advantage: jax.Array, eta: float) -> jax.Array:
-    """dH(s) = -eta Cov_{a ~ pi}(log pi(a|s), A(s, a)): natural policy gradient, z' = z + eta A.
-
-    arXiv:2505.22617, Theorem 2; holds to O(eta^2). Shapes as in `change_policy_gradient`.
-    """
-    return -eta * cov_under_policy(logits, advantage)
 
 
 def polarity(logp: jax.Array, entropy: jax.Array) -> jax.Array:
@@ -135,34 +112,6 @@ def change_single_token(logits: jax.Array, token: jax.Array, alpha: jax.Array | 
     # a compare-and-sum fuses with the sums around it; a gather would not
     hit = jax.lax.broadcasted_iota(token.dtype, logits.shape, logits.ndim - 1) == token[..., None]
     return -alpha * (jnp.sum(jnp.where(hit, s, 0.0), axis=-1) - jnp.sum(p * s, axis=-1))
-
-
-def change_random_reward(logits: jax.Array, scale: jax.Array | float) -> jax.Array:
-    """Mean entropy change when advantages say nothing about the tokens: E[dH] = -c Phi(pi) eta^2 (arXiv:2512.16912).
-
-    For z' = z + eta / G sum_{j <= G} A_j (onehot(i_j) - p), with i_j ~ p drawn apart and A of mean 0 that does not
-    depend on them, the first order vanishes in the mean. Of the second (`change_second_order`) the products of
-    different j vanish too, and with q_n = sum_a p_a^n there remains
-
-        E[dH] = -(scale^2 / 2) sum_a p_a (1 + log p_a + H) (p_a - 3 p_a^2 + 2 p_a q_2 + q_3 - q_2^2) + O(eta^3)
-
-    where scale^2 = eta^2 E[A^2] / G; the error is O(eta^4) where A and -A are equally likely. Phi may have either sign:
-    a uniform policy loses entropy, one with a dominant action and a thin tail gains.
-
-    Departs from the paper, whose step is pi' ~ pi exp(eta A~) with advantages divided by pi: this is the Phi of the
-    plain gradient, derived here from H''.
-
-    Args:
-      logits: f32[..., A].
-      scale: eta * sqrt(E[A^2] / G).
-
-    Returns:
-      f32[...], nats.
-    """
-    log_p, p, entropy = _policy(logits)
-    q2, q3 = (jnp.sum(p**n, axis=-1, keepdims=True) for n in (2, 3))
-    spread = p - 3 * p**2 + 2 * p * q2 + q3 - q2**2  # E[(d_a - E_p[d])^2] at scale 1
-    return -0.5 * scale**2 * jnp.sum(p * (1 + log_p + entropy) * spread, axis=-1)
 
 
 def _policy(logits):

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -211,6 +211,19 @@ def check(level: float, draws: int) -> None:
         raise InputError(f"level {level:g}: give a share between 0 and 1, such as 0.9")
     if draws < 100:
         raise InputError(f"{draws} bootstrap draws: give at least 100 (1000 for figures that go into print)")
+
+
+def percentiles(
+    statistic: Callable[[NDArray], float], units: int, rng: np.random.Generator, *, level: float, draws: int
+) -> list[float]:
+    """[value, low, high] of a statistic, where whole units (problems, runs) are drawn with replacement.
+
+    statistic: places i64[n] of units -> a number. Draws for which it is not finite are left out; NaN where all are.
+    """
+    drawn = [statistic(places) for places in rng.integers(units, size=(draws, units))]
+    tails = (1 - level) / 2, (1 + level) / 2
+    low, high = np.nanquantile(drawn, tails) if np.isfinite(drawn).any() else (np.nan, np.nan)
+    return [float(statistic(np.arange(units))), float(low), float(high)]
 
 
 def autocorrelation(residual: NDArray, p: int) -> float:

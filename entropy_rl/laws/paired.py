@@ -45,7 +45,8 @@ policy that they start from, the task, the settings. With one seed it says nothi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,6 +107,14 @@ def difference(
         moves += seed_moves(d.mean(axis=1)[:, None], rng, draws)[:, 0]
     low, high = mean + np.quantile(moves, [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(mean), float(low), float(high), level, seeds, problems, seeds > 1)
+
+
+def over_seeds(
+    x: Mapping[int, ArrayLike], y: Mapping[int, ArrayLike], rng: np.random.Generator, **how: Any
+) -> dict[str, Any] | None:
+    """`difference` of {seed: [P]} over the seeds that both have, as a dict; None where there are none."""
+    tables = [np.stack([side[s] for s in x if s in y]) for side in (x, y)] if x.keys() & y.keys() else None
+    return dataclasses.asdict(difference(*tables, rng, **how)) if tables else None
 
 
 def of_statistic(

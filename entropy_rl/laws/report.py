@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from entropy_rl import tables
 from entropy_rl.laws.curves import CURVES
 
 Law = Mapping[str, Any]  # what is in law.json
@@ -15,10 +16,10 @@ def table(law: Law) -> str:
     """The curves as lines of text, those in H before those in steps; differences of BIC from the best."""
     errors = {"left_out_rmse": "left-out"} if "runs" in law else {"heldout_rmse": "held-out", "blocked_rmse": "blocked"}
     keys = ["a", "b", "ceiling", "r2", "rmse", *errors, "delta_bic"]
-    rows = [["curve", "a", "b", "ceiling", "R2", "rmse", *errors.values(), "dBIC"]]
+    head, rows = ["curve", "a", "b", "ceiling", "R2", "rmse", *errors.values(), "dBIC"], []
     for name in sorted(law["curves"], key=lambda name: CURVES[name].x):
         rows.append([name, *(_number(law["curves"][name][key]) for key in keys)])
-    return _columns(rows, 10, 10)
+    return tables.table(head, rows, "lr", [10])
 
 
 def law_line(law: Law) -> str:
@@ -33,27 +34,26 @@ def runs(law: Law) -> str:
     """A line for each of several runs; empty for one."""
     if "runs" not in law:
         return ""
-    heads = ["points", "H", "a", "b", "ceiling", "R2 exp / linear", "held-out exp / linear"]
-    rows = [["run", *heads]]
+    heads = ["run", "points", "H", "a", "b", "ceiling", "R2 exp / linear", "held-out exp / linear"]
+    rows = []
     for name, one in law["runs"].items():
         exp, linear, spans = one["curves"]["exp"], one["curves"]["linear"], one["interval"]
         coefficients = [f"{exp[key]:.3g} [{spans[key][0]:.3g}, {spans[key][1]:.3g}]" for key in ("a", "b", "ceiling")]
         errors = [f"{exp[key]:.3g} / {linear[key]:.3g}" for key in ("r2", "heldout_rmse")]
         rows.append([name, str(one["n"]), f"{one['H']['min']:.3g} - {one['H']['max']:.3g}", *coefficients, *errors])
-    widths = [2 + max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
+    return tables.table(heads, rows, widths=[2 + max(map(len, column)) for column in zip(heads, *rows)])
 
 
 def forecasts(law: Law) -> str:
     """Errors and coverage of the forecasts that could be made, a line for each kind and share, and why others not."""
     found = law["forecast"]
     keys = ["bias", "rmse", "median_error", "coverage", "width", "rmse_after"]
-    rows = [["forecast from the first", "runs", "bias", "rmse", "median", "covered", "width", "rmse after"]]
+    head, rows = ["forecast from the first", "runs", "bias", "rmse", "median", "covered", "width", "rmse after"], []
     for line in found["summary"]:
         if line["runs"]:
             cells = [_number(line[key], percent=key == "coverage") for key in keys]
             rows.append([f"{line['share']:.0%}, {line['kind']}", str(line["runs"]), *cells])
-    lines = [_columns(rows, 24, 11)] if rows[1:] else []
+    lines = [tables.table(head, rows, "lr", [24, 11])] if rows else []
     impossible = [f"{line['share']:.0%} ({line['impossible']})" for line in found["summary"] if line["impossible"]]
     if impossible:
         reasons = {row["reason"] for of_run in found["runs"].values() for row in of_run if row["reason"]}
@@ -97,10 +97,6 @@ def page(law: Law, *, command: str = "") -> str:
     if command:
         parts += [f"Made by `{command}`."]
     return "\n".join(parts).rstrip() + "\n"
-
-
-def _columns(rows: Sequence[Sequence[str]], first: int, other: int) -> str:
-    return "\n".join("".join(f"{c:<{first}}" if i == 0 else f"{c:>{other}}" for i, c in enumerate(row)) for row in rows)
 
 
 def _number(value: float | None, *, percent: bool = False) -> str:
@@ -169,13 +165,13 @@ def _ahead(ahead: Mapping[str, Any]) -> str:
 
 def _scaling(scaling: Mapping[str, Any]) -> str:
     heads = ["coefficient", "per factor e in N", "R2", "models", "largest, from the others", "at N"]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for name, s in scaling.items():
         (low, high), at = s["slope_interval"], s.get("at")
         miss = "-" if s["left_out"] is None else f"off by {s['left_out']:+.3g}"
         ahead = f"{at['N']:.3g}: {at['value']:.3g} [{at['low']:.3g}, {at['high']:.3g}]" if at else "-"
         rows.append([name, f"{s['slope']:.3g} [{low:.3g}, {high:.3g}]", f"{s['r2']:.3f}", str(s["n"]), miss, ahead])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return tables.table(heads, rows)
 
 
 _ABOUT_FORECASTS = (

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from experiments.claims.arms import Study
 from experiments.claims.data import ENTROPY, Data, Run
-from experiments.claims.judge import Claim, How, Verdict, judge, mean_span
+from experiments.claims.verdicts import Claim, How, Verdict, mean_span
 
 LEAST = 8  # updates of a run that were measured
 CORRELATION = 0.5
@@ -40,9 +40,9 @@ def change(data: Data, studies: list[Study], how: How) -> Verdict:
         values = [v for v in values if np.isfinite(v)]
         span = mean_span(values, how)
         if what.startswith("slope"):
-            out.tests.append(judge(what, span, how, len(values), "runs", within=SLOPE))
+            out.add(what, span, how, len(values), "runs", within=SLOPE)
         else:
-            out.tests.append(judge(what, span, how, len(values), "runs", above=CORRELATION))
+            out.add(what, span, how, len(values), "runs", above=CORRELATION)
     if not found:
         out.missing.append(f"no run with {LEAST} rows of entropy/change_measured (config.change.every)")
     else:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from entropy_rl.errors import InputError
 from experiments.claims.arms import Study
 from experiments.claims.control import plain_studies
 from experiments.claims.data import Data, Run
-from experiments.claims.judge import Claim, How, Test, Verdict, judge, mean_span, of_json, spelled
+from experiments.claims.verdicts import Claim, How, Verdict, mean_span, of_json, spelled
+from experiments.lib.runs import identify
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """A calibration.json (experiments.calibrate): what is in it, and the policy that it looked at."""
+class Calibration:
+    """A calibration.json (experiments.calibrate): what is in it, and the policy that it is of."""
 
     path: Path
     content: dict[str, Any]
@@ -23,17 +24,19 @@ class Look:
     init: Path
 
 
-def looks(data: Data, out: Verdict) -> list[Look]:
+Seeds = dict[int, Calibration]
+
+
+def calibrations(data: Data, out: Verdict) -> list[Calibration]:
     """Those that say which policy they are of, in the config.json beside them."""
     found = []
     for document in data.documents:
         if not any(key.startswith("ece/") for key in document.content):
             continue
-        beside = document.path.with_name("config.json")
         try:
-            config = json.loads(beside.read_text(encoding="utf-8"))["config"]
-            found.append(Look(document.path, document.content, int(config["seed"]), Path(config["init"])))
-        except (OSError, ValueError, KeyError, TypeError):
+            run = identify(document.path.parent)
+            found.append(Calibration(document.path, document.content, run.seed, Path(run.config["init"])))
+        except (InputError, KeyError, TypeError):
             out.missing.append(f"{document.path}: no config.json beside it that says which policy it is of")
     return found
 
@@ -41,10 +44,10 @@ def looks(data: Data, out: Verdict) -> list[Look]:
 def calibration(data: Data, studies: list[Study], how: How) -> Verdict:
     """ECE after self-feedback less before, and less after RL with a verifier; accuracy after less before."""
     out = Verdict()
-    found = looks(data, out)
-    folders = dict.fromkeys(look.path.parent.parent for look in found)
+    found = calibrations(data, out)
+    folders = dict.fromkeys(one.path.parent.parent for one in found)
     for folder in folders:
-        here = [look for look in found if look.path.parent.parent == folder]
+        here = [one for one in found if one.path.parent.parent == folder]
         near = [folder]
         if not any(run.path.parent == folder for run in data.runs) and folder.parent not in data.roots:
             near += [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
@@ -53,27 +56,23 @@ def calibration(data: Data, studies: list[Study], how: How) -> Verdict:
         taught = [study for study in beside if study.kind == "self_feedback"]
         verified = plain_studies(beside, several=False)
         starts = {Path(run.get("init") or "").name for s in taught for arm in s.arms for run in arm.runs.values()}
-        base = {look.seed: look for look in here if look.init.name in starts}
+        base = {one.seed: one for one in here if one.init.name in starts}
         rewarded = _of({run.path.name for _, plain in verified for run in plain.runs.values()}, here, runs)
         rows = []
         for study in taught:
             for arm in study.arms:
                 own = _of({run.path.name for run in arm.runs.values()}, here, runs)
                 span = str(arm.first.get("branches.span", "answer"))
-                key = f"ece/{span}" if all(f"ece/{span}" in look.content for look in own.values()) else "ece/answer"
+                key = f"ece/{span}" if all(f"ece/{span}" in one.content for one in own.values()) else "ece/answer"
                 name = f"{folder.name}, {arm.name}"
-                out.tests.append(
-                    _less(f"{name}: ECE of the {span} (%) less the start's", key, own, base, how, below=0.0)
-                )
-                out.tests.append(
-                    _less(f"{name}: greedy accuracy less the start's", "greedy", own, base, how, above=-how.margin)
-                )
+                what = f"{name}: ECE of the {span} (%) less"
+                _add(out, f"{what} the start's", key, own, base, how, below=0.0)
+                _add(out, f"{name}: greedy accuracy less the start's", "greedy", own, base, how, above=-how.margin)
                 if rewarded:
-                    what = f"{name}: ECE of the {span} (%) less RLVR's"
-                    out.tests.append(_less(what, key, own, rewarded, how, below=0.0))
+                    _add(out, f"{what} RLVR's", key, own, rewarded, how, below=0.0)
                 out.runs += list(arm.runs.values())
                 rows.append([arm.name, span, *(_mean(key, of, how) for of in (base, own, rewarded))])
-        out.files += [look.path for look in here]
+        out.files += [one.path for one in here]
         if rows:
             header = ["arm", "confidence of", "ECE (%) of the start", "after self-feedback", "after RLVR"]
             out.details.append((f"{folder.name}: calibration error, means over seeds", header, rows))
@@ -83,13 +82,13 @@ def calibration(data: Data, studies: list[Study], how: How) -> Verdict:
             out.missing.append(f"{folder}: no calibration of the start of its runs ({', '.join(sorted(starts))})")
     if not found:
         _tables(data, studies, how, out)
-    if not (found or out.tests):
+    if not (found or out.criteria):
         out.missing.append("no calibration.json (experiments.calibrate) of policies before and after self-feedback")
     return out
 
 
 def _tables(data: Data, studies: list[Study], how: How, out: Verdict) -> None:
-    """Tests of a table of looks (table.json of experiments.compare_calibration), whose arms are told by their runs."""
+    """Tests of a table of calibrations (table.json of experiments.compare), whose arms are told by their runs."""
     taught = {arm.name: arm for study in studies if study.kind == "self_feedback" for arm in study.arms}
     for document in data.documents:
         table = document.content.get("arms")
@@ -104,29 +103,31 @@ def _tables(data: Data, studies: list[Study], how: How, out: Verdict) -> None:
             key = f"ece/{span}" if f"ece/{span}" in row else "ece/answer"
             where = f"{document.path.parent.name}, {name}"
             count, ece = of_json(row, key)
-            out.tests.append(judge(f"{where}: ECE of the {span} (%) less the start's", ece, how, count, below=0.0))
+            out.add(f"{where}: ECE of the {span} (%) less the start's", ece, how, count, below=0.0)
             count, right = of_json(row, "greedy")
             what = f"{where}: greedy accuracy less the start's"
-            out.tests.append(judge(what, right, how, count, above=-how.margin))
+            out.add(what, right, how, count, above=-how.margin)
             out.runs += list(arm.runs.values())
             out.files.append(document.path)
         if document.path not in out.files:
             out.missing.append(f"{document.path}: none of its arms has runs of experiments.self_feedback here")
 
 
-def _of(names: set[str], here: list[Look], runs: dict[str, Run]) -> dict[int, Look]:
-    """{seed of the run: the look at it}."""
-    return {runs[look.init.name].seed: look for look in here if look.init.name in names and look.init.name in runs}
+def _of(names: set[str], here: list[Calibration], runs: dict[str, Run]) -> Seeds:
+    """{seed of the run: its calibration}."""
+    return {runs[one.init.name].seed: one for one in here if one.init.name in names and one.init.name in runs}
 
 
-def _less(what: str, key: str, x: dict[int, Look], y: dict[int, Look], how: How, **side: float) -> Test:
+def _add(out: Verdict, what: str, key: str, x: Seeds, y: Seeds, how: How, **side: float) -> None:
+    """The criterion of a mean difference over the seeds that both have."""
     seeds = [s for s in x if s in y and key in x[s].content and key in y[s].content]
     span = mean_span([x[s].content[key] - y[s].content[key] for s in seeds], how)
-    return judge(what, span, how, len(seeds), **side)
+    out.add(what, span, how, len(seeds), **side)
 
 
-def _mean(key: str, of: dict[int, Look], how: How) -> str:
-    return spelled(mean_span([look.content[key] for look in of.values() if key in look.content], how), 1, sign=False)
+def _mean(key: str, of: Seeds, how: How) -> str:
+    values = [one.content[key] for one in of.values() if key in one.content]
+    return spelled(mean_span(values, how), digits=1, sign=False)
 
 
 CALIBRATION = Claim(

@@ -7,8 +7,8 @@ import math
 from experiments.claims import arms
 from experiments.claims.arms import Arm, Study
 from experiments.claims.data import Data
-from experiments.claims.judge import Claim, How, Verdict, judge, mean_span, spelled
 from experiments.claims.pairs import common, least_attempts, mean_runs_span, paired_span
+from experiments.claims.verdicts import Claim, How, Verdict, mean_span, spelled
 
 HELD = 1.25  # times the plain arm's entropy at the end, or more: then it was held up
 CONTROL = ("loss", "entropy_coef", "kl", "entropy_advantage", "weight", "weight_policy", "advantage", "diversity")
@@ -47,7 +47,7 @@ def ceiling(data: Data, studies: list[Study], how: How) -> Verdict:
             span, both = mean_runs_span(held, plain, what, k, how)
             names = ", ".join(arm.name for arm in held)
             title = f"{study.name}: {title} at the end, mean of {names}, less {plain.name}"
-            out.tests.append(judge(title, span, how, len(both), above=0.0, slack=how.margin))
+            out.add(title, span, how, len(both), above=0.0, slack=how.margin)
         rows = []
         for arm in study.arms:
             pairs = common(arm, plain)
@@ -63,7 +63,7 @@ def ceiling(data: Data, studies: list[Study], how: How) -> Verdict:
             rows.append([arm.name, str(len(pairs)), times, "yes" if arm in held else "", *map(spelled, spans)])
         header = ["arm", "seeds", f"entropy, times {plain.name}'s", "held", "pass@1", f"pass@{k}"]
         out.details.append((f"{study.name}: differences to {plain.name} at the end", header, sorted(rows, key=_height)))
-    if not out.tests:
+    if not out.criteria:
         out.missing.append(
             f"no study with a plain arm and one that holds entropy {HELD:g} times as high, {how.least} common "
             "seeds each"
@@ -108,7 +108,7 @@ def forking(data: Data, studies: list[Study], how: How) -> Verdict:
                     title = (
                         f"{study.name}: {what} at the end from the {arm.share:.0%} of highest entropy, less all tokens"
                     )
-                    out.tests.append(judge(title, span, how, len(pairs), above=-how.margin))
+                    out.add(title, span, how, len(pairs), above=-how.margin)
         others = [arm for arm in study.arms if arm.first.get("weight.args.bottom")]
         for arm in few:
             for other in others:
@@ -119,7 +119,7 @@ def forking(data: Data, studies: list[Study], how: How) -> Verdict:
                     what = (
                         f"{study.name}: pass@1 from the {arm.share:.0%} of highest entropy, less the other {rest:.0%}"
                     )
-                    out.tests.append(judge(what, paired_span(x, y, "pass@1", 1, how), how, len(pairs), above=0.0))
+                    out.add(what, paired_span(x, y, "pass@1", 1, how), how, len(pairs), above=0.0)
                     out.runs += y
         if rows:
             header = ["arm", "tokens", "beside", "seeds", "pass@1", "pass@k", "what else differs"]

@@ -7,8 +7,8 @@ from entropy_rl.laws import backtest
 from entropy_rl.laws.analyse import MARKS, marks, series
 from experiments.claims.arms import Study
 from experiments.claims.data import Data
-from experiments.claims.judge import Claim, How, Verdict, judge, mean_span, rms_span
 from experiments.claims.law import courses, plain_runs, starts
+from experiments.claims.verdicts import Claim, How, Verdict, mean_span, rms_span
 
 BY = (0.5, 0.9)  # of all that is spent and gained, at the marks
 SHARES = (0.15, 0.33)  # of a run, from which its end is forecast
@@ -28,7 +28,7 @@ def front(data: Data, studies: list[Study], how: How) -> Verdict:
         for (k, word), column in zip(names, zip(*rows)):
             values = [value for value in column if value is not None]
             what = f"{name}: share of the {word} by 1/{round(1 / MARKS[k])} of the steps"
-            out.tests.append(judge(what, mean_span(values, how), how, len(values), "runs", above=BY[k], digits=2))
+            out.add(what, mean_span(values, how), how, len(values), "runs", above=BY[k], digits=2)
     if not groups:
         out.missing.append("no RL run of a plain algorithm with evaluations often enough")
     return out
@@ -70,7 +70,7 @@ def early(data: Data, studies: list[Study], how: How) -> Verdict:
                 continue
             errors = [r.error for r in rows if (r.kind, r.share) == (line.kind, line.share) and r.error is not None]
             what = f"{name}: error (rms) of the final score from the first {line.share:.0%}, {line.kind}"
-            out.tests.append(judge(what, rms_span(errors, how), how, len(errors), "runs", below=ERROR))
+            out.add(what, rms_span(errors, how), how, len(errors), "runs", below=ERROR)
             cells = [f"{line.share:.0%}", line.kind, str(line.runs), f"{line.bias:+.3f}", f"{line.coverage:.0%}"]
             table.append([name, *cells, f"{line.width:.2f}"])
     if table:

@@ -12,8 +12,8 @@ from entropy_rl.errors import InputError
 from experiments.claims import arms
 from experiments.claims.arms import CONTENT, SAME_KIND, WORDLESS, Arm, Study
 from experiments.claims.data import Data, Document, Run
-from experiments.claims.judge import Claim, How, Verdict, judge, mean_span, spelled
 from experiments.claims.pairs import common, least_attempts, mean_runs_span, paired_span, table_span
+from experiments.claims.verdicts import Claim, How, Verdict, mean_span, spelled
 
 NONE_OF = {
     False: "no arm of as many more samples (critique.source=fresh)",
@@ -64,10 +64,10 @@ def preserves(data: Data, studies: list[Study], how: How) -> Verdict:
             mean = lambda some, s: np.mean([math.log(arm.runs[s].entropy() or np.nan) for arm in some])  # noqa: E731
             span = mean_span([mean(content, s) - mean(others, s) for s in seeds], how)
             title = f"{study.name}: ln entropy at the end, mean of {names}, less {word}"
-            out.tests.append(judge(title, span, how, len(seeds), above=0.0, slack=RATIO))
+            out.add(title, span, how, len(seeds), above=0.0, slack=RATIO)
             span, seeds = mean_runs_span(content, others, "distinct_count", 1, how, log=True)
             title = f"{study.name}: ln different right solutions a problem, mean of {names}, less {word}"
-            out.tests.append(judge(title, span, how, len(seeds), above=0.0, slack=RATIO))
+            out.add(title, span, how, len(seeds), above=0.0, slack=RATIO)
         rows = []
         for arm in study.arms:
             pairs = common(arm, plain)
@@ -82,7 +82,7 @@ def preserves(data: Data, studies: list[Study], how: How) -> Verdict:
             rows.append([arm.name, arm.source, str(len(pairs)), *map(spelled, spans)])
         header = ["arm", "source", "seeds", "ln entropy", "ln different right solutions", "answer entropy (nats)"]
         out.details.append((f"{study.name}: differences to {plain.name} at the end", header, rows))
-    if not out.tests:
+    if not out.criteria:
         out.missing.append(
             f"no study with a plain arm and critiques ({', '.join(CONTENT)}) of {how.least} common seeds"
         )
@@ -116,7 +116,7 @@ def beside_test_time(data: Data, studies: list[Study], how: How) -> Verdict:
             low = value - math.hypot(train[0] - train[1], gain[2] - gain[0])
             high = value + math.hypot(train[2] - train[0], gain[0] - gain[1])
             what = f"{study.name}: pass@1 gained by {arm.name} in training, less what it gains at test time"
-            out.tests.append(judge(what, (value, low, high), how, len(pairs), above=0.0))
+            out.add(what, (value, low, high), how, len(pairs), above=0.0)
             rows.append([arm.name, str(about[1]), plain.name, spelled(train), spelled(gain)])
     if rows:
         header = ["arm", "level", "less", "in training", "at test time, one sample refined, less none"]
@@ -156,7 +156,7 @@ def plateau(data: Data, studies: list[Study], how: How) -> Verdict:
             for what, title in (("pass@1", "pass@1"), ("pass@k", f"pass@{k}")):
                 span, both = mean_runs_span(content, others, what, k, how)
                 title = f"{study.name}: {title} at the end, mean of {names}, less {word}"
-                out.tests.append(judge(title, span, how, len(both), above=0.0, slack=how.margin))
+                out.add(title, span, how, len(both), above=0.0, slack=how.margin)
         if study.kind == "rl" and same:
             seeds, names, word = common(*content, *same), _named(content), _named(same)
             x, y = (_never(some, seeds) for some in (content, same))
@@ -165,7 +165,7 @@ def plateau(data: Data, studies: list[Study], how: How) -> Verdict:
                 out.missing.append(f"{study.name}: no solved.jsonl, which says who was never solved in training")
             else:
                 title = f"{study.name}: share of problems that no evaluation has seen solved, {names}, less {word}"
-                out.tests.append(judge(title, span, how, len(seeds), below=0.0, slack=SMALL))
+                out.add(title, span, how, len(seeds), below=0.0, slack=SMALL)
             late = [_late(run) for run in plain.runs.values()]
             span = mean_span([x for x in late if x is not None], how)
             if span:
@@ -173,7 +173,7 @@ def plateau(data: Data, studies: list[Study], how: How) -> Verdict:
                     f"{study.name}: is {plain.name} on a plateau? Its pass@1 moves by {spelled(span)} over "
                     "the last third of its evaluations."
                 )
-    if not out.tests:
+    if not out.criteria:
         out.missing.append("no study with critiques, as many fresh samples, and 3 common seeds")
     return out
 

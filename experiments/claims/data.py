@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
+from experiments.lib import runs
 
 LAST = 3  # evaluations that an end is a mean of, where there are at least four times as many
 MOST_BYTES = 20_000_000  # of a json document that is read
@@ -38,33 +39,14 @@ class Attempts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A run. `study` is the folder with the runs that it is compared with, `name` its folder's without the seed."""
+class Run(runs.Run):
+    """A run with its rows. `study` is the folder with the runs that it is compared with."""
 
-    path: Path
     study: Path
-    name: str
-    kind: str  # see `kind`
-    config: dict[str, Any]
-    about: dict[str, Any]
     metrics: list[dict[str, Any]]
     evals: list[dict[str, Any]]
     problems: list[dict[str, Any]]
     solved: list[dict[str, Any]]
-
-    @property
-    def seed(self) -> int:
-        """The config's, 0 where it has none."""
-        return self.config.get("seed", 0)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The config's value at a dotted key."""
-        value: Any = self.config
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                return default
-            value = value[part]
-        return value
 
     @property
     def task(self) -> str | None:
@@ -164,7 +146,7 @@ def read(folders: list[Path]) -> Data:
     Raises:
       InputError: one of them is not a folder.
     """
-    runs, documents, notes = [], [], []
+    all_runs, documents, notes = [], [], []
     for root in folders:
         if not root.is_dir():
             raise InputError(f"no folder {root}: give --config.runs=FOLDER, or several between commas")
@@ -175,12 +157,12 @@ def read(folders: list[Path]) -> Data:
                 notes.append(f"{path.parent}: left out, as there is no config.json beside its {metrics.METRICS}")
         found = [run for run in (_run(home, notes.append) for home in homes) if run]
         places = {id(run): _study(run.path, {one.path for one in found}, root) for run in found}
-        runs += [dataclasses.replace(run, study=places[id(run)]) for run in found]
+        all_runs += [dataclasses.replace(run, study=places[id(run)]) for run in found]
         inside = {run.path for run in found}
         for path in paths:
             if path.name != "config.json" and not (path.parent in inside and path.name == "law.json"):
                 documents += _document(path, notes.append)
-    return Data(folders, runs, documents, notes)
+    return Data(folders, all_runs, documents, notes)
 
 
 def _hidden(path: Path) -> bool:
@@ -211,16 +193,9 @@ def _document(path: Path, say) -> Iterator[Document]:
 def _run(path: Path, say) -> Run | None:
     """The run in a folder; None where there is none, which `say` is told."""
     try:
-        about = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        config = about["config"]
-        if not isinstance(config, dict):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError):
-        say(f"{path}: left out, as its config.json is not that of a run")
-        return None
-    seed = config.setdefault("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        say(f"{path}: left out, as its seed is {seed!r}")
+        about = runs.identify(path)
+    except InputError as e:
+        say(f"left out: {e}")
         return None
     try:
         rows = metrics.read(path, say=say)
@@ -228,12 +203,8 @@ def _run(path: Path, say) -> Run | None:
         return None  # a run of another script, or one that has not begun
     broken: list[str] = []
     run = Run(
-        path=path,
+        **vars(about),
         study=path.parent,
-        name=re.sub(r",?(seed=?\d+)$", "", path.name) or path.name,
-        kind=kind(config),
-        config=config,
-        about={key: value for key, value in about.items() if key != "config"},
         metrics=[clean for row in rows.metrics if (clean := _numbers(row, broken))],
         evals=[row for row in rows.evals if _evaluation(row, broken)],
         problems=[row for row in rows.problems if _whole(row, ("n", "right"), broken) and "id" in row],
@@ -242,17 +213,6 @@ def _run(path: Path, say) -> Run | None:
     if broken:
         say(f"{path}: {len(broken)} value(s) or row(s) left out, the first {broken[0]}")
     return run
-
-
-def kind(config: dict[str, Any]) -> str:
-    """Which script ran, by what its config holds: "rl", "self_train", "self_feedback", "sft" or "other"."""
-    if "branches" in config and "arm" in config:
-        return "self_feedback"
-    if isinstance(config.get("loss"), dict) and "rollout" in config:
-        return "rl"
-    if "rounds" in config and "pool" in config:
-        return "self_train"
-    return "sft" if "optimizer" in config and "batch" in config else "other"
 
 
 def _number(value: Any) -> bool:

@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 
 from entropy_rl import figures
 from entropy_rl.laws.curves import CURVES
-from experiments.claims.page import QUESTION, Judged
+from experiments.claims.page import QUESTION, Verdicts
 
 Plots = list[dict[str, Any]]
 
 
-def verdicts(judged: Judged) -> Figure:
+def verdicts(verdicts: Verdicts) -> Figure:
     """Counts of tests for, against and open."""
-    shown = [(claim, found) for claim, found in judged if claim.id != QUESTION]
+    shown = [(claim, found) for claim, found in verdicts if claim.id != QUESTION]
     figure = Figure(figsize=(9, 0.36 * len(shown) + 0.8), layout="constrained")
     ax = figure.subplots()
-    counts = [collections.Counter(test.outcome for test in found.tests) for _, found in shown]
+    counts = [collections.Counter(test.outcome for test in found.criteria) for _, found in shown]
     place, left = np.arange(len(shown)), np.zeros(len(shown))
     for outcome, colour in (("for", figures.BLUE), ("against", figures.VERMILLION), ("open", "0.8")):
         width = np.array([count[outcome] for count in counts], float)

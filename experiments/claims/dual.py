@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.claims.arms import Study
 from experiments.claims.data import Data
-from experiments.claims.judge import Claim, How, Verdict, judge, of_json, spelled, triple
+from experiments.claims.verdicts import Claim, How, Verdict, of_json, spelled, triple
 
 NATS = 0.1  # of the entropy of answers: a change that is worth the name
 CORRELATION = 0.5
@@ -22,10 +22,10 @@ def dual(data: Data, studies: list[Study], how: How) -> Verdict:
         where = document.path.parent.name
         baseline = f"{content['baseline']} less the start"
         count, span = of_json(training.get(baseline), "entropy")
-        out.tests.append(judge(f"{where}: token entropy, {baseline}", span, how, count, below=0.0))
+        out.add(f"{where}: token entropy, {baseline}", span, how, count, below=0.0)
         rounds = f"wait {content.get('rounds')}"
         count, span = of_json(test.get(rounds), "surprise")
-        out.tests.append(judge(f"{where}: answer entropy after '{rounds}', less plain", span, how, count, above=0.0))
+        out.add(f"{where}: answer entropy after '{rounds}', less plain", span, how, count, above=0.0)
         rows = []
         for control, row in training.items():
             _, moved = of_json(row, "entropy")
@@ -34,14 +34,12 @@ def dual(data: Data, studies: list[Study], how: How) -> Verdict:
             held = moved is not None and moved[1] > 0 and control != baseline
             if held:
                 what = f"{where}: inflation of answer entropy under {control}, which holds entropy, less the baseline's"
-                out.tests.append(judge(what, span, how, count, within=(-NATS, NATS)))
+                out.add(what, span, how, count, within=(-NATS, NATS))
         found = (correlation or {}).get("inflation", {})
         if isinstance(found, dict) and triple(found.get("within")):
             what = f"{where}: correlation of training entropy with inflation, within runs"
             count = int(found.get("runs", 0))
-            out.tests.append(
-                judge(what, triple(found["within"]), how, count, "runs", within=(-CORRELATION, CORRELATION))
-            )
+            out.add(what, triple(found["within"]), how, count, "runs", within=(-CORRELATION, CORRELATION))
         header = [
             "control",
             "seeds",

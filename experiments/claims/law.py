@@ -17,7 +17,7 @@ from entropy_rl.logs.read import Points
 from experiments.claims import arms
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run
-from experiments.claims.judge import Claim, How, Verdict, judge, mean_span, spelled, spread_span
+from experiments.claims.verdicts import Claim, How, Verdict, mean_span, spelled, spread_span
 
 MIN_POINTS = 16  # evaluations of a run
 RIVALS = ("linear", "sqrt", "log", "quadratic")  # of as many coefficients as exp
@@ -78,13 +78,13 @@ def form(data: Data, studies: list[Study], how: How) -> Verdict:
         out.runs += [course.run for course in members]
         count = len(fitted)
         r2 = mean_span([one["r2"] for one in fitted], how)
-        out.tests.append(judge(f"{name}: R² of exp, mean over runs", r2, how, count, "runs", above=0.9))
+        out.add(f"{name}: R² of exp, mean over runs", r2, how, count, "runs", above=0.9)
         bend = mean_span([one["c"] for one in fitted], how)
         what = f"{name}: c of R = b − a·(exp(c·H) − 1)/c, mean over runs; the law says 1, a line 0"
-        out.tests.append(judge(what, bend, how, count, "runs", within=BEND))
+        out.add(what, bend, how, count, "runs", within=BEND)
         ratios = mean_span(_beside_best(fitted), how)
         what = f"{name}: held-out error of exp over that of the best rival, less 1"
-        out.tests.append(judge(what, ratios, how, count, "runs", below=0.0))
+        out.add(what, ratios, how, count, "runs", below=0.0)
         top = max(course.series.H.max() for course in members)
         errors = [f"{np.mean([one[curve] for one in fitted]):.3f}" for curve in ("exp", *RIVALS)] if fitted else []
         rejected = sum(one["rejected"] for one in fitted)
@@ -159,17 +159,10 @@ def coefficients(data: Data, studies: list[Study], how: How) -> Verdict:
         slope = spread_span(table[:, :, 0] / table[:, :, 0].mean(), how)
         where = f"{study.name}: {len(fits)} algorithms"
         unit = f"seeds of {len(fits)} algorithms"
-        out.tests += [
-            judge(f"{where}, spread of a as a share of its mean", slope, how, len(seeds), unit, below=0.1),
-            judge(
-                f"{where}, spread of the ceiling b - a", spread_span(table[:, :, 1], how), how, len(seeds), unit,
-                below=how.margin,
-            ),
-            judge(
-                f"{where}, spread of the curve at H = {middle:.2f}", spread_span(table[:, :, 2], how), how, len(seeds),
-                unit, below=how.margin,
-            ),
-        ]  # fmt: skip
+        out.add(f"{where}, spread of a as a share of its mean", slope, how, len(seeds), unit, below=0.1)
+        for place, what in ((1, "the ceiling b - a"), (2, f"the curve at H = {middle:.2f}")):
+            spread = spread_span(table[:, :, place], how)
+            out.add(f"{where}, spread of {what}", spread, how, len(seeds), unit, below=how.margin)
         rows = [
             [name, str(len(fits[name]))]
             + [spelled(mean_span([fits[name][s][k] for s in fits[name]], how), sign=False) for k in range(3)]
@@ -177,7 +170,7 @@ def coefficients(data: Data, studies: list[Study], how: How) -> Verdict:
         ]
         header = ["algorithm", "seeds", "a", "ceiling b - a", f"at H = {middle:.2f}"]
         out.details.append((f"{study.name}: the fit of exp, means over seeds", header, rows))
-    if not out.tests:
+    if not out.criteria:
         out.missing.append(f"no study with 2 plain algorithms, {how.least} seeds each and {MIN_POINTS} evaluations")
     return out
 

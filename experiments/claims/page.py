@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from entropy_rl.tables import table
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run
-from experiments.claims.judge import UNDECIDED, Claim, How, Test, Verdict, main_test, spelled
+from experiments.claims.verdicts import UNDECIDED, Claim, Criterion, How, Verdict, main_criterion, spelled
 
-Judged = Sequence[tuple[Claim, Verdict]]
+Verdicts = Sequence[tuple[Claim, Verdict]]
 QUESTION = "bottleneck"  # the id of the last section
 UNKNOWN = "not recorded"
 
 
 def page(
-    judged: Judged, data: Data, studies: list[Study], how: How, figures: dict[str, str], command: str, commit: str
+    verdicts: Verdicts, data: Data, studies: list[Study], how: How, figures: dict[str, str], command: str, commit: str
 ) -> str:
     """The whole page; figures: a path for the ids of claims that have one, and for "verdicts"."""
-    claims = [(claim, found) for claim, found in judged if claim.id != QUESTION]
+    claims = [(claim, found) for claim, found in verdicts if claim.id != QUESTION]
     counts = collections.Counter(found.verdict for _, found in claims)
     words = {"holds": "hold", "holds partly": "hold partly", "fails": "fail", UNDECIDED: "are undecided"}
     told = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict])
@@ -40,19 +41,19 @@ def page(
         _summary(claims),
     ]
     parts += [_figure("verdicts", "Tests for, against and open, claim by claim.", figures)]
-    parts += [section(claim, found, figures) for claim, found in judged]
-    parts += [_runs(judged, data, studies), _notes(data, studies)]
+    parts += [section(claim, found, figures) for claim, found in verdicts]
+    parts += [_runs(verdicts, data, studies), _notes(data, studies)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _summary(claims: Judged) -> str:
+def _summary(claims: Verdicts) -> str:
     rows = []
     for claim, found in claims:
         places = found.by_place
         told = "; ".join(f"{place}: {verdict}" for place, verdict in places.items()) if len(places) > 1 else ""
-        tests = collections.Counter(test.outcome for test in found.tests)
+        tests = collections.Counter(test.outcome for test in found.criteria)
         count = "/".join(str(tests[key]) for key in ("for", "against", "open"))
-        main = main_test(claim, found)
+        main = main_criterion(claim, found)
         value = f"{main.what}: {_value(main)}" if main else ""
         rows.append([f"[{claim.text}](#{claim.id})", f"**{found.verdict}**", count, told, value])
     header = ["claim", "verdict", "tests for/against/open", "place by place", "one of them, with its interval"]
@@ -67,8 +68,8 @@ def section(claim: Claim, found: Verdict, figures: dict[str, str]) -> str:
         f"{verdict} Source: {claim.source}.".strip(),
         f"*Tested as:* {claim.definition}",
     ]
-    if found.tests:
-        parts.append(table(["test", "value", "claimed", "of", "outcome"], [_row(test) for test in found.tests]))
+    if found.criteria:
+        parts.append(table(["test", "value", "claimed", "of", "outcome"], [_row(test) for test in found.criteria]))
     parts += found.remarks
     parts.append(_figure(claim.id, claim.text, figures))
     for title, header, rows in found.details:
@@ -84,11 +85,11 @@ def section(claim: Claim, found: Verdict, figures: dict[str, str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _row(test: Test) -> list[str]:
+def _row(test: Criterion) -> list[str]:
     return [test.what, _value(test), test.said, test.units, f"**{test.outcome}**" if test.outcome != "open" else "open"]
 
 
-def _value(test: Test) -> str:
+def _value(test: Criterion) -> str:
     """With signs where the side of 0 is what counts."""
     span = (test.value, test.low, test.high)
     return spelled(span, sign=test.said.endswith(" 0") or min(span) < 0)
@@ -142,7 +143,7 @@ def versions(about: dict[str, Any]) -> str:
     return ", ".join(f"{key} {found[key]}" for key in ("python", "jax") if key in found)
 
 
-def _runs(judged: Judged, data: Data, studies: list[Study]) -> str:
+def _runs(verdicts: Verdicts, data: Data, studies: list[Study]) -> str:
     folders: dict[Path, list[Study]] = {}
     for study in studies:
         folders.setdefault(study.folder, []).append(study)
@@ -154,7 +155,7 @@ def _runs(judged: Judged, data: Data, studies: list[Study]) -> str:
         steps = sorted({str(run.get("steps", run.get("rounds", "?"))) for run in runs})
         cells = [about["seeds"], ", ".join(steps), about["commits"], about["hardware"], about["versions"]]
         rows.append([shown(folder), kinds, str(sum(len(s.arms) for s in members)), str(len(runs)), *cells])
-    used = {path for _, found in judged for path in found.files}
+    used = {path for _, found in verdicts for path in found.files}
     for document in data.documents:
         if document.path in used:
             content = document.content
@@ -176,13 +177,6 @@ def _figure(id: str, title: str, figures: dict[str, str]) -> str:
     return f"![{title}]({figures[id]})" if id in figures else ""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    cell = lambda text: str(text).replace("|", "\\|").replace("\n", " ")  # noqa: E731
-    lines = ["| " + " | ".join(map(cell, header)) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(map(cell, row)) + " |" for row in rows])
-
-
 def shown(path: Path) -> str:
     """The path, from here if it is below."""
     try:
@@ -191,10 +185,12 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def as_json(judged: Judged, data: Data, studies: list[Study], how: How, command: str, commit: str) -> dict[str, Any]:
+def as_json(
+    verdicts: Verdicts, data: Data, studies: list[Study], how: How, command: str, commit: str
+) -> dict[str, Any]:
     """What retest.json holds: verdicts with their tests, and every run and file behind each."""
     claims = []
-    for claim, found in judged:
+    for claim, found in verdicts:
         about = circumstances(found.runs) if found.runs else {}
         files = dict.fromkeys([shown(run.path) for run in found.runs] + [shown(path) for path in found.files])
         claims.append(
@@ -205,8 +201,8 @@ def as_json(judged: Judged, data: Data, studies: list[Study], how: How, command:
                 "definition": claim.definition,
                 "verdict": found.verdict if claim.id != QUESTION else None,
                 "by_place": found.by_place,
-                "effect": vars(main) if (main := main_test(claim, found)) else None,
-                "tests": [vars(test) for test in found.tests],
+                "effect": vars(main) if (main := main_criterion(claim, found)) else None,
+                "tests": [vars(test) for test in found.criteria],
                 "details": [{"title": t, "header": h, "rows": r} for t, h, r in found.details],
                 "remarks": found.remarks,
                 "missing": list(dict.fromkeys(found.missing)),

@@ -12,7 +12,7 @@ from entropy_rl.evaluate import pass_at_k
 from entropy_rl.laws import paired
 from experiments.claims.arms import Arm
 from experiments.claims.data import Run
-from experiments.claims.judge import How
+from experiments.claims.verdicts import How
 
 
 def measure(run: Run, what: str, k: int, when: str = "last") -> NDArray | None:

@@ -9,8 +9,8 @@ import numpy as np
 from experiments.claims.arms import Arm, Study
 from experiments.claims.control import holders, plain_studies
 from experiments.claims.data import Data, Run
-from experiments.claims.judge import AGAINST, FOR, Claim, How, Test, Verdict, judge, mean_span, spelled, triple
 from experiments.claims.pairs import common, least_attempts, measure, paired_span
+from experiments.claims.verdicts import AGAINST, FOR, Claim, Criterion, How, Verdict, mean_span, spelled, triple
 
 
 def pairs(study: Study) -> tuple[str, list[tuple[Run, Run | None]]] | None:
@@ -50,8 +50,8 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
         out.runs += [*ends, *(start for _, start in members if start)]
         count, where = len(members), f"{study.name}, {name}"
         if len(study.arms) > 1 or count >= how.least:
-            out.tests.append(judge(f"{where}: pass@1 less the start's", spans[0], how, count, above=0.0))
-            out.tests.append(judge(f"{where}: pass@{k} less the start's", spans[1], how, count, below=how.margin))
+            out.add(f"{where}: pass@1 less the start's", spans[0], how, count, above=0.0)
+            out.add(f"{where}: pass@{k} less the start's", spans[1], how, count, below=how.margin)
         found = [curves(end, start or end, k, before) for end, start in members]
         told = [next((str(at) for at, base, rl in zip(*of) if base >= rl), f"> {k}") for of in found]
         rows.append([study.name, name, str(count), *map(spelled, spans), str(k), ", ".join(told)])
@@ -68,7 +68,7 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
         header = ["study", "arm", "seeds", "pass@1 less start's", "pass@k less start's", "k", "k* of each seed"]
         title = "k*: the smallest k, of those known, at which the start's pass@k is at least the trained policy's"
         out.details.append((title, header, rows))
-    if not out.tests:
+    if not out.criteria:
         out.missing.append("no arm of 3 seeds evaluated before and after training with 2 attempts a problem or more")
     return out
 
@@ -98,13 +98,13 @@ def elicited(content: dict[str, Any], out: Verdict, how: How, where: str) -> boo
         return False
     count, n = content.get("seeds", 0), content["samples"]
     spans = [triple(ways["rl"].get("less base", {}).get(str(k))) for k in (1, n)]
-    out.tests.append(judge(f"{where}, RL: pass@1 less the base's", spans[0], how, count, above=0.0))
-    out.tests.append(judge(f"{where}, RL: pass@{n} less the base's", spans[1], how, count, below=how.margin))
+    out.add(f"{where}, RL: pass@1 less the base's", spans[0], how, count, above=0.0)
+    out.add(f"{where}, RL: pass@{n} less the base's", spans[1], how, count, below=how.margin)
     new = [[len(ids) for ids in ways.get(way, {}).get("new") or []] for way in ("rl", "again")]
     if new[0] and len(new[0]) == len(new[1]) and content.get("problems"):
         share = [(x - y) / content["problems"] for x, y in zip(*new)]
         what = f"{where}, RL: share of problems solved that none of the base's {n} samples solved, less by chance"
-        out.tests.append(judge(what, mean_span(share, how), how, len(share), below=how.margin))
+        out.add(what, mean_span(share, how), how, len(share), below=how.margin)
     rows = []
     for way, of in ways.items():
         less = [spelled(triple((of.get("less base") or {}).get(str(k)))) for k in (1, n)]
@@ -135,7 +135,7 @@ def bottleneck(data: Data, studies: list[Study], how: How) -> Verdict:
             if arm is not plain:
                 span = mean_span(gaps[:, 1] - gaps[:, 0], how)
                 title = f"{study.name}, {arm.name}: selection gap less coverage gap, at {k} attempts"
-                out.tests.append(judge(title, span, how, len(gaps), above=0.0, slack=how.margin))
+                out.add(title, span, how, len(gaps), above=0.0, slack=how.margin)
             point = {
                 "study": study.name,
                 "arm": arm.name,
@@ -150,8 +150,8 @@ def bottleneck(data: Data, studies: list[Study], how: How) -> Verdict:
         header = ["arm", "seeds", "k", "level", "coverage gap, 1 − pass@k", "selection gap, pass@k − pass@1"]
         out.details.append((f"{study.name}: what is not solved at the end", header, rows))
         moves |= moved(study, plain, held, how)
-    out.remarks += in_words(moves, out.tests)
-    if not out.tests:
+    out.remarks += in_words(moves, out.criteria)
+    if not out.criteria:
         out.missing.append("no study with a plain arm and one that holds entropy, 3 common seeds each")
     return out
 
@@ -189,7 +189,7 @@ def moved(study: Study, plain: Arm, held: list[Arm], how: How) -> dict[str, list
     return found
 
 
-def in_words(moves: dict[str, list[tuple[float, float, float]]], tests: list[Test]) -> list[str]:
+def in_words(moves: dict[str, list[tuple[float, float, float]]], tests: list[Criterion]) -> list[str]:
     """The answer, from the intervals alone."""
     if not moves:
         return []

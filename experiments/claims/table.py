@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.claims import change, confidence, control, course, critique, dual, law, select
-from experiments.claims.judge import Claim
+from experiments.claims.verdicts import Claim
 
 CLAIMS: tuple[Claim, ...] = (
     law.FORM,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from entropy_rl import tables
+
 
 def table(result: dict[str, Any]) -> str:
     """The plan of experiments/plan.py."""
@@ -16,16 +18,16 @@ def table(result: dict[str, Any]) -> str:
         f"{work['attention']}",
         "on each chip: "
         + ", ".join(f"{name} {_gb(n)}" for name, n in {**result["state"], "cache": result["cache"]}.items()),
-        f"{'':<12}{'peak':>9}{'temporary':>11}{'TFLOP':>9}{'compute s':>11}{'memory s':>10}{'wires s':>9}  collectives",
     ]
+    head = ["", "peak", "temporary", "TFLOP", "compute s", "memory s", "wires s", "  collectives"]
+    rows = []
     for name, p in result["programs"].items():
         s = p["seconds"]
         temporaries = "?" if p["temporaries"] is None else _gb(p["temporaries"])
-        wires = f"{s['interconnect']:>9.3g}" if p["compile_s"] is not None else f"{'?':>9}"
-        lines.append(
-            f"{name:<12}{_gb(p['peak']):>9}{temporaries:>11}{p['flops'] / 1e12:>9.3g}{s['compute']:>11.3g}"
-            f"{s['memory']:>10.3g}{wires}  {_collectives(p)}"
-        )
+        seconds = [f"{s['compute']:.3g}", f"{s['memory']:.3g}"]
+        seconds.append("?" if p["compile_s"] is None else f"{s['interconnect']:.3g}")
+        rows.append([name, _gb(p["peak"]), temporaries, f"{p['flops'] / 1e12:.3g}", *seconds, f"  {_collectives(p)}"])
+    lines.append(tables.table(head, rows, "lrrrrrrl", [12, 9, 11, 9, 11, 10, 9, 0]))
     s = result["step_seconds"]
     bound = max(s, key=s.get)
     lines.append(

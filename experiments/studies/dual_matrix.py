@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.laws import paired
+from entropy_rl.laws import bootstrap, paired
 from entropy_rl.methods.budget import dilution
 
 Ways = dict[str, dict[str, dict[str, Any]]]
@@ -183,19 +183,17 @@ def correlations(rows: Sequence[dict[str, Any]], level: float, draws: int, seed:
         return out
     x = np.array([row["training_entropy"] for row in rows])
     members = [np.array([i for i, row in enumerate(rows) if row["run"] == name]) for name in names]
-    pick = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    drawn = [np.concatenate([members[i] for i in which]) for which in pick]
     for key in TRAINING[3:]:
         y = np.array([row[key] for row in rows])
         out[key] = {"n": len(rows), "runs": len(names)}
         for name, (a, b) in {"all": (x, y), "within": (centred(x, members), centred(y, members))}.items():
-            values = [correlation(a[i], b[i]) for i in drawn]
-            tails = (
-                np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-                if np.isfinite(values).any()
-                else [np.nan] * 2
-            )
-            out[key][name] = [correlation(a, b), *map(float, tails)]
+
+            def of(which, a=a, b=b):
+                rows = np.concatenate([members[i] for i in which])
+                return correlation(a[rows], b[rows])
+
+            rng = np.random.default_rng(seed)
+            out[key][name] = bootstrap.percentiles(of, len(names), rng, level=level, draws=draws)
     return out
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.lib import markdown
+from entropy_rl import tables
+from entropy_rl.tables import span
 from experiments.studies.dual_matrix import TEST, TITLES, TRAINING
 
 
@@ -16,18 +17,18 @@ def page(out: dict[str, Any]) -> str:
     lines += [about, ""]
     if out["training"]:
         lines += [f"Controls of training after {out['last']} steps, less {out['baseline']}:", ""]
-        lines += table("control", out["training"], {k: TITLES[k] for k in TRAINING})
+        lines.append(table("control", out["training"], {k: TITLES[k] for k in TRAINING}))
     named = {"the start": out["curves"]["start"]["0"]}
     if out["training"]:
         named[f"{out['baseline']} after {out['last']} steps"] = out["curves"][out["baseline"]][str(out["last"])]
     for name, ways in named.items():
-        lines += ["", f"Budgets, {name}:", "", *levels(ways)]
+        lines += ["", f"Budgets, {name}:", "", levels(ways)]
     titles = {k: TITLES[k] for k in TEST} | {"less majority": "accuracy less majority at equal tokens"}
     where = f"{out['baseline']} after {out['last']} steps" if out["training"] else "the policy"
     lines += ["", f"Budgets at test time less the plain response, {where}:", ""]
-    lines += table("budget", out["test"], titles, tokens=True)
+    lines.append(table("budget", out["test"], titles, tokens=True))
     if out["test at the start"]:
-        lines += ["", "The same at the start:", "", *table("budget", out["test at the start"], titles, tokens=True)]
+        lines += ["", "The same at the start:", "", table("budget", out["test at the start"], titles, tokens=True)]
     if out["correlation"]:
         first = next(iter(out["correlation"].values()))
         lines += [
@@ -35,16 +36,17 @@ def page(out: dict[str, Any]) -> str:
             f"Correlation with the entropy in training, {first['n']} checkpoints of {first['runs']} runs:",
             "",
         ]
-        lines += ["| | over checkpoints | within runs |", "|---|---:|---:|"]
-        lines += [f"| {TITLES[k]} | {_of(v['all'])} | {_of(v['within'])} |" for k, v in out["correlation"].items()]
+        rows = ([TITLES[k], span(v["all"]), span(v["within"])] for k, v in out["correlation"].items())
+        lines.append(tables.table(["", "over checkpoints", "within runs"], rows, "lr"))
     lines += ["", "Coverage and dilution, accuracy against the spread of answers:", ""]
-    lines += ["| points | best spread | measured | R² | of a line | |", "|---|---:|---:|---:|---:|---|"]
+    rows = []
     for name, row in out["dilution"].items():
         fit, best = row.get("fit"), row.get("best")
-        cells = [name, _of([best["value"], best["low"], best["high"]]) if best else ""]
+        cells = [name, span(best) if best else ""]
         cells += ["{:.3g} to {:.3g}".format(*row["spreads"])]
         cells += [f"{fit['r2']:.2f}", f"{fit['line_r2']:.2f}"] if fit else ["", ""]
-        lines.append(f"| {' | '.join(cells)} | {'not identified: ' + row['why'] if row['why'] else 'identified'} |")
+        rows.append([*cells, f"not identified: {row['why']}" if row["why"] else "identified"])
+    lines.append(tables.table(["points", "best spread", "measured", "R²", "of a line", ""], rows, "lrrrrl"))
     return "\n".join(lines) + "\n"
 
 
@@ -73,38 +75,33 @@ def verdict(out: dict[str, Any]) -> list[str]:
         }
         what = seen[signs.pop()] if len(signs) == 1 else "whether they are related depends on which is asked"
         lines.append(
-            f"Correlation of training entropy and inflation: over checkpoints {_of(over)}, within runs, where time "
-            f"changes both, {_of(within)}: {what}."
+            f"Correlation of training entropy and inflation: over checkpoints {span(over)}, within runs, where time "
+            f"changes both, {span(within)}: {what}."
         )
     return lines
 
 
-def levels(ways: dict[str, Any]) -> list[str]:
-    """Lines of a table of means at each budget."""
+def levels(ways: dict[str, Any]) -> str:
+    """A table of means at each budget."""
     keys = ("accuracy", "pass@8", "surprise", "answer_entropy", "between", "within", "token_entropy")
     titles = [TITLES.get(k, "variance between problems") for k in keys]
-    lines = [f"| budget | tokens a problem | {' | '.join(titles)} |", f"|---|{'---:|' * (len(keys) + 1)}"]
+    rows = []
     for way, budgets in ways.items():
         for budget, row in budgets.items():
             cells = [f"{way} {budget}", f"{row['tokens']:.0f}", *(f"{row[k]:.3f}" if k in row else "" for k in keys)]
-            lines.append(f"| {' | '.join(cells)} |")
-    return lines
+            rows.append(cells)
+    return tables.table(["budget", "tokens a problem", *titles], rows, "lr")
 
 
-def table(kind: str, rows: dict[str, Any], titles: dict[str, str], *, tokens: bool = False) -> list[str]:
-    """Lines of a table of differences; what a row does not have stays empty."""
+def table(kind: str, rows: dict[str, Any], titles: dict[str, str], *, tokens: bool = False) -> str:
+    """A table of differences; what a row does not have stays empty."""
     heads = [kind, *(["tokens a problem"] if tokens else []), *titles.values()]
-    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+    lines = []
     for name, row in rows.items():
-        cells = [name, *([f"{row['tokens']:.0f}"] if tokens else [])]
-        lines.append(f"| {' | '.join([*cells, *(markdown.span(row.get(key)) for key in titles)])} |")
-    return lines
+        lines.append([name, *([f"{row['tokens']:.0f}"] if tokens else []), *(span(row.get(key)) for key in titles)])
+    return tables.table(heads, lines, "lr")
 
 
 def _moved(d: dict[str, Any], what: str) -> str:
     how = "raises" if d["low"] > 0 else "lowers" if d["high"] < 0 else "does not measurably change"
-    return f"{how} {what}, {markdown.span(d)}"
-
-
-def _of(v: list[float]) -> str:
-    return markdown.span(dict(zip(("value", "low", "high"), v)))
+    return f"{how} {what}, {span(d)}"

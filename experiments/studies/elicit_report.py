@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from entropy_rl import tables
 from entropy_rl.evaluate import crossover, efficiency_gap, pass_at_k
 from entropy_rl.laws import paired
 from entropy_rl.methods.elicit.activations import gap_recovery
@@ -164,14 +165,15 @@ def _k(k: float | None, most: int) -> str:
 
 def page(out: dict[str, Any]) -> str:
     """elicit.md."""
-    n, span = out["samples"], lambda v: "{:+.3f} ({:+.3f} to {:+.3f})".format(*v)
+    n, span = out["samples"], tables.span
     lines = [
         f"{out['problems']} held-out problems, {n} samples each, {out['seeds']} seeds; {out['interval']:.0%} intervals "
         "over seeds and problems.",
         "",
-        f"| way | pass@1 | less the base | pass@{n} | less the base | k* | gap | solved, not by the base's {n} |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    less, most = "less the base", f"pass@{n}"
+    head = ["way", "pass@1", less, most, less, "k*", "gap", f"solved, not by the base's {n}"]
+    rows = []
     for way, row in out["ways"].items():
         cells = [NAMES[way], f"{row['pass']['1']:.3f}"]
         new = "" if row["new"] is None else " ".join(str(len(ids)) for ids in row["new"])
@@ -179,7 +181,7 @@ def page(out: dict[str, Any]) -> str:
             cells += [] if k == "1" else [f"{row['pass'][k]:.3f}"]
             cells.append(span(row["less base"][k]) if row["less base"] else "")
         cells += ["" if row["crossover"] is None else _k(row["crossover"]["mean"], n), f"{row['gap']:.3f}", new]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
     if "cot" in out:
         c = out["cot"]
         k = len(c["coverage"])
@@ -196,21 +198,18 @@ def page(out: dict[str, Any]) -> str:
             f"{c['gap']:.3f}",
             " ".join(map(str, c["new"])),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-        lines += [
-            "",
-            "| CoT-decoding | pass@1 | less one sample | gap recovery | a vote at as many tokens | less the vote |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in c["rows"]:
+        rows.append(cells)
+    lines.append(tables.table(head, rows))
+    if "cot" in out:
+        rows = []
+        for row in out["cot"]["rows"]:
             cells = [row["way"], f"{row['pass@1']:.3f}", span(row["less base"]), f"{row['recovery']:+.2f}"]
             vote = [f"{row['vote']:.3f}", span(row["less vote"])] if "vote" in row else ["", ""]
-            lines.append("| " + " | ".join([*cells, *vote]) + " |")
-    lines += [
-        "",
-        "| vector, where | share of tokens | pass@1 | less the base | gap recovery (seeds) |",
-        "|---|---|---|---|---|",
-    ]
+            rows.append([*cells, *vote])
+        vote = ("a vote at as many tokens", "less the vote")
+        head = ["CoT-decoding", "pass@1", "less one sample", "gap recovery", *vote]
+        lines += ["", tables.table(head, rows)]
+    rows = []
     for row in out["recovery"]:
         each = ", ".join(f"{x:+.2f}" for x in row["recovery of seeds"])
         cells = [
@@ -219,7 +218,9 @@ def page(out: dict[str, Any]) -> str:
             f"{row['pass@1']:.3f}",
             span(row["less base"]),
         ]
-        lines.append("| " + " | ".join([*cells, f"{row['recovery']:+.2f} ({each})"]) + " |")
+        rows.append([*cells, f"{row['recovery']:+.2f} ({each})"])
+    head = ["vector, where", "share of tokens", "pass@1", less, "gap recovery (seeds)"]
+    lines += ["", tables.table(head, rows)]
     lines += ["", "Autoencoders, a seed after the other, a layer after the other (explained, dead, active):"]
     for layers in out["autoencoders"]:
         lines.append("; ".join(f"{q['explained']:.3f}, {q['dead']:.3f}, {q['active']:.1f}" for q in layers))

@@ -6,7 +6,7 @@ import numpy as np
 
 from entropy_rl import files
 from experiments.claims import arms, data
-from experiments.claims.judge import How
+from experiments.claims.verdicts import How
 
 HOW = How(draws=200)
 
@@ -57,13 +57,13 @@ def plant(path, settings, entropy=(), scores=(), solved=(), rows=(), evals=()):
     return path
 
 
-def judged(claim, folder):
+def verdict_on(claim, folder):
     found = data.read([folder])
     return claim.test(found, arms.studies(found.runs), HOW)
 
 
 def outcomes(verdict):
-    return {test.what: test.outcome for test in verdict.tests}
+    return {test.what: test.outcome for test in verdict.criteria}
 
 
 def curves(folder, of_H, seeds=3, noise=0.003, H=None):

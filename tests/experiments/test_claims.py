@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from entropy_rl import files
-from experiments.claims import arms, change, confidence, control, course, critique, data, dual, judge, law, select
-from tests.experiments.planted import HOW, cell, config, curves, judged, outcomes, plant, study
+from experiments.claims import arms, change, confidence, control, course, critique, data, dual, law, select, verdicts
+from tests.experiments.planted import HOW, cell, config, curves, outcomes, plant, study, verdict_on
 
 # ------------------------------------------------------------------------------------------------- the rule
 
@@ -26,7 +26,7 @@ from tests.experiments.planted import HOW, cell, config, curves, judged, outcome
     ],
 )
 def test_verdicts_from_outcomes(given, verdict):
-    assert judge.rule(given) == verdict
+    assert verdicts.rule(given) == verdict
 
 
 @pytest.mark.parametrize(
@@ -49,27 +49,24 @@ def test_verdicts_from_outcomes(given, verdict):
     ],
 )
 def test_outcomes_from_intervals(span, side, count, outcome):
-    """Mutation: `<` for `>` in judge, or no look at the count."""
-    assert judge.judge("x", span, HOW, count, **side).outcome == outcome
+    """Mutation: `<` for `>` in criterion, or no look at the count."""
+    assert verdicts.criterion("x", span, HOW, count, **side).outcome == outcome
 
 
 def test_intervals_by_hand():
     # mean 2, s = 1, t(0.95; 2) = 2.920
-    np.testing.assert_allclose(judge.mean_span([1.0, 2.0, 3.0], HOW), (2, 2 - 1.6859, 2 + 1.6859), atol=1e-4)
-    assert judge.mean_span([1.0], HOW) == (1.0, -math.inf, math.inf) and judge.mean_span([], HOW) is None
-    # none of 3: 1 - (1 - p)^3 = 0.95 at p = 1 - 0.05^(1/3)
-    np.testing.assert_allclose(judge.share_span(0, 3, HOW), (0, 0, 1 - 0.05 ** (1 / 3)), atol=1e-9)
-    np.testing.assert_allclose(judge.share_span(3, 3, HOW), (1, 0.05 ** (1 / 3), 1), atol=1e-9)
+    np.testing.assert_allclose(verdicts.mean_span([1.0, 2.0, 3.0], HOW), (2, 2 - 1.6859, 2 + 1.6859), atol=1e-4)
+    assert verdicts.mean_span([1.0], HOW) == (1.0, -math.inf, math.inf) and verdicts.mean_span([], HOW) is None
     # 2 errors: chi2 of 2 degrees is exponential of mean 2, quantiles -2 ln(1 - q)
     high, low = (math.sqrt(5 / (-2 * math.log(1 - q))) for q in (0.05, 0.95))
-    np.testing.assert_allclose(judge.rms_span([1.0, 2.0], HOW), (math.sqrt(2.5), low, high))
+    np.testing.assert_allclose(verdicts.rms_span([1.0, 2.0], HOW), (math.sqrt(2.5), low, high))
 
 
 def test_spread_by_hand():
     """Two settings 2 apart, two seeds, rest ((0, 1), (1, 0)) less its means: MS(rest) 1, MS(settings) 4, F 4."""
     y = np.array([[0.0, 1.0], [3.0, 2.0]])
     assert y.mean(axis=1).tolist() == [0.5, 2.5]
-    tau, low, high = judge.spread_span(y, HOW)
+    tau, low, high = verdicts.spread_span(y, HOW)
     assert tau == pytest.approx(math.sqrt((4 - 1) * 1 / 2))
     # F of 1 and 1 degrees: q = 2/pi atan(sqrt(F)), so the quantile at .05 is tan(.05 pi/2)^2
     assert low == 0.0 and high == pytest.approx(math.sqrt((4 / math.tan(0.05 * math.pi / 2) ** 2 - 1) / 2))
@@ -99,8 +96,6 @@ def test_kinds_and_arms_by_content(tmp_path):
     assert of["d"].source == "oracle" and of["e"].share == 0.2 and arms.controls(of["grpo"].first) == {"loss"}
     assert arms.differ(of["i"], plain) == {"init"}
     assert arms.controls(of["h"].first) == {"diversity"} and arms.differ(of["f"], plain) == {"optimizer.learning_rate"}
-    assert data.kind({"rounds": 5, "pool": 9}) == "self_train"
-    assert data.kind({"arm": "dpo", "branches": {}, "loss": {}, "rollout": {}}) == "self_feedback"
 
 
 def test_levels_are_believed_only_where_they_give_what_was_logged(tmp_path):
@@ -124,12 +119,12 @@ def test_levels_are_believed_only_where_they_give_what_was_logged(tmp_path):
 
 def test_the_law_holds_on_it_and_fails_off_it(tmp_path):
     """Mutation: heldout_rmse of another curve in the place of exp's."""
-    on = judged(law.FORM, curves(tmp_path / "on", lambda H: 0.9 - 0.15 * np.exp(H)))
-    assert on.verdict == "holds" and len(on.tests) == 3 and len(on.runs) == 3
-    off = judged(law.FORM, curves(tmp_path / "off", lambda H: 0.4 - 0.1 * np.log(H)))
+    on = verdict_on(law.FORM, curves(tmp_path / "on", lambda H: 0.9 - 0.15 * np.exp(H)))
+    assert on.verdict == "holds" and len(on.criteria) == 3 and len(on.runs) == 3
+    off = verdict_on(law.FORM, curves(tmp_path / "off", lambda H: 0.4 - 0.1 * np.log(H)))
     assert off.verdict == "fails"
-    few = judged(law.FORM, curves(tmp_path / "few", lambda H: 0.9 - 0.15 * np.exp(H), seeds=2))
-    assert few.verdict == "undecided" and {test.outcome for test in few.tests} == {"open"}
+    few = verdict_on(law.FORM, curves(tmp_path / "few", lambda H: 0.9 - 0.15 * np.exp(H), seeds=2))
+    assert few.verdict == "undecided" and {test.outcome for test in few.criteria} == {"open"}
 
 
 @pytest.mark.parametrize("shift, verdict", [(0.0, "holds"), (0.15, "fails")])
@@ -144,21 +139,22 @@ def test_coefficients_of_two_algorithms(tmp_path, shift, verdict):
             score = 0.9 + shift - (0.15 + 0.5 * shift) * np.exp(H[at])
             noisy = score + np.random.default_rng(seed).normal(0, 1e-4, 60)
             plant(tmp_path / f"{advantage}{seed}", config(seed=seed, advantage__name=advantage), H, noisy)
-    found = judged(law.COEFFICIENTS, tmp_path)
-    assert found.verdict == verdict and len(found.tests) == 3 and found.tests[0].units == "3 seeds of 3 algorithms"
+    found = verdict_on(law.COEFFICIENTS, tmp_path)
+    assert found.verdict == verdict
+    assert [test.units for test in found.criteria] == ["3 seeds of 3 algorithms"] * 3
 
 
 def test_the_front_and_the_forecast(tmp_path):
     """Entropy that is gone after a twentieth of the steps, and entropy that goes evenly to the end."""
     steep = 1.6 * np.exp(-np.linspace(0, 60, 300)) + 0.02
     fast = curves(tmp_path / "fast", lambda H: 0.9 - 0.15 * np.exp(H), noise=1e-3, H=steep)
-    assert judged(course.FRONT, fast).verdict == "holds"
+    assert verdict_on(course.FRONT, fast).verdict == "holds"
     even = curves(tmp_path / "even", lambda H: 0.9 - 0.15 * np.exp(H), noise=1e-3, H=np.linspace(1.6, 0.02, 300))
-    assert judged(course.FRONT, even).verdict == "fails"
+    assert verdict_on(course.FRONT, even).verdict == "fails"
     slow = curves(tmp_path / "slow", lambda H: 0.9 - 0.15 * np.exp(H), noise=1e-4)
-    told = outcomes(judged(course.EARLY, slow))
+    told = outcomes(verdict_on(course.EARLY, slow))
     assert all(outcome == "for" for what, outcome in told.items() if "given entropy" in what) and len(told) == 4
-    bent = judged(course.EARLY, curves(tmp_path / "bent", lambda H: 0.4 - 0.1 * np.log(H), noise=1e-4))
+    bent = verdict_on(course.EARLY, curves(tmp_path / "bent", lambda H: 0.4 - 0.1 * np.log(H), noise=1e-4))
     assert bent.verdict == "fails"
 
 
@@ -173,17 +169,17 @@ def test_the_covariance(tmp_path, sign, verdict):
             row |= {"change_predicted_square": m * m, "change_single_token": sign * 3 * m}
             rows.append({"step": step} | {f"entropy/{key}": value for key, value in row.items()})
         plant(tmp_path / f"seed{seed}", config(seed=seed), rows=rows)
-    assert judged(change.CHANGE, tmp_path).verdict == verdict
+    assert verdict_on(change.CHANGE, tmp_path).verdict == verdict
 
 
 def test_holding_entropy(tmp_path):
     """What holds it is measured: a control that does not is no evidence. Mutation: HELD of 100."""
     held = {"loss__name": "clip_cov"}
-    up = judged(control.CEILING, study(tmp_path / "up", (0, 2), entropy=0.3, **held))
-    assert up.verdict == "holds" and [test.units for test in up.tests] == ["3 seeds", "3 seeds"]
-    assert judged(control.CEILING, study(tmp_path / "down", (2, 0), entropy=0.3, **held)).verdict == "fails"
-    assert judged(control.CEILING, study(tmp_path / "not", (0, 2), entropy=0.1, **held)).verdict == "undecided"
-    few = judged(control.CEILING, study(tmp_path / "few", (0, 2), seeds=2, entropy=0.3, **held))
+    up = verdict_on(control.CEILING, study(tmp_path / "up", (0, 2), entropy=0.3, **held))
+    assert up.verdict == "holds" and [test.units for test in up.criteria] == ["3 seeds", "3 seeds"]
+    assert verdict_on(control.CEILING, study(tmp_path / "down", (2, 0), entropy=0.3, **held)).verdict == "fails"
+    assert verdict_on(control.CEILING, study(tmp_path / "not", (0, 2), entropy=0.1, **held)).verdict == "undecided"
+    few = verdict_on(control.CEILING, study(tmp_path / "few", (0, 2), seeds=2, entropy=0.3, **held))
     assert few.verdict == "undecided" and "common seeds" in few.missing[0]
 
 
@@ -195,10 +191,10 @@ def test_what_limits_a_policy_that_holds_entropy(tmp_path):
             for arm, H, of in (("p", 0.1, {}), ("q", 0.3, held)):
                 run = tmp_path / name / f"{arm},seed={seed}"
                 plant(run, config(seed=seed, **of), [H] * 20, solved=[(0, right * 10), (99, right * 10)])
-        found = judged(select.BOTTLENECK, tmp_path / name)
-        assert [test.outcome for test in found.tests] == [outcome]
+        found = verdict_on(select.BOTTLENECK, tmp_path / name)
+        assert [test.outcome for test in found.criteria] == [outcome]
     # selection gap less coverage gap: pass@8 - pass@1 = 1/2, 1 - pass@8 = 0
-    assert found.tests[0].value == pytest.approx(0.5)
+    assert found.criteria[0].value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +203,7 @@ def test_what_limits_a_policy_that_holds_entropy(tmp_path):
 )
 def test_forking_tokens(tmp_path, share, gain, verdict):
     study(tmp_path, (2, gain), weight={"name": "top_entropy", "args": {"frac": share}})
-    assert judged(control.FORKING, tmp_path).verdict == verdict
+    assert verdict_on(control.FORKING, tmp_path).verdict == verdict
 
 
 def test_the_other_tokens_alone(tmp_path):
@@ -220,25 +216,25 @@ def test_the_other_tokens_alone(tmp_path):
             plant(tmp_path / f"{name}{seed}", of, [0.1] * 20, solved=[(0, start), (99, start + gain)])
     (study,) = arms.studies(data.read([tmp_path]).runs)
     assert study.plain().leaves["weight.args.frac"] == 1.0
-    found = judged(control.FORKING, tmp_path)
-    assert found.verdict == "holds" and [test.value for test in found.tests] == pytest.approx([0.0, 0.0, 0.25])
+    found = verdict_on(control.FORKING, tmp_path)
+    assert found.verdict == "holds" and [test.value for test in found.criteria] == pytest.approx([0.0, 0.0, 0.25])
 
 
 def test_critiques(tmp_path):
     """Against the plain arm alone when there is nothing else, and then something is missing."""
     oracle = {"critique__source": "oracle"}
-    up = judged(critique.PRESERVES, study(tmp_path / "up", (1, 1), entropy=0.3, **oracle))
+    up = verdict_on(critique.PRESERVES, study(tmp_path / "up", (1, 1), entropy=0.3, **oracle))
     assert up.verdict == "holds" and "fresh" in up.missing[0] and "none or random" in up.missing[1]
-    assert judged(critique.PRESERVES, study(tmp_path / "down", (1, 1), entropy=0.05, **oracle)).verdict == "fails"
-    assert judged(critique.PLATEAU, tmp_path / "up").verdict == "undecided"
+    assert verdict_on(critique.PRESERVES, study(tmp_path / "down", (1, 1), entropy=0.05, **oracle)).verdict == "fails"
+    assert verdict_on(critique.PLATEAU, tmp_path / "up").verdict == "undecided"
     words = study(tmp_path / "words", (0, 2), **oracle)
     for seed in range(3):
         plain = words / f"p,seed={seed}"
         fresh = words / f"fresh,seed={seed}"
         shutil.copytree(plain, fresh)
         (fresh / "config.json").write_text(json.dumps({"config": config(seed=seed, critique__source="fresh")}))
-    told = judged(critique.PLATEAU, words)
-    assert [test.outcome for test in told.tests][:2] == ["for", "for"] and "never" not in told.tests[0].what
+    told = verdict_on(critique.PLATEAU, words)
+    assert [test.outcome for test in told.criteria][:2] == ["for", "for"] and "never" not in told.criteria[0].what
 
 
 @pytest.mark.parametrize("gain, verdict", [(0.01, "holds"), (0.9, "fails")])
@@ -249,10 +245,10 @@ def test_critiques_at_test_time(tmp_path, gain, verdict):
     command = "python -m experiments.test_time --config.critique.source=oracle --config.critique.level=reason"
     path = tmp_path / "test_time.json"
     path.write_text(json.dumps({"command": command, "ways": way}))
-    found = judged(critique.TEST_TIME, tmp_path)
+    found = verdict_on(critique.TEST_TIME, tmp_path)
     assert found.verdict == verdict and found.files == [path]
     path.write_text(json.dumps({"command": command.replace("oracle", "self"), "ways": way}))
-    assert judged(critique.TEST_TIME, tmp_path).verdict == "undecided"
+    assert verdict_on(critique.TEST_TIME, tmp_path).verdict == "undecided"
 
 
 def test_selecting_and_creating(tmp_path):
@@ -265,11 +261,11 @@ def test_selecting_and_creating(tmp_path):
                 [0.1] * 20,
                 solved=[(0, [0, 2] * 20), (99, end * 20)],
             )
-    assert judged(select.SELECTS, tmp_path / "selects").verdict == "holds"
-    created = judged(select.SELECTS, tmp_path / "creates")
-    assert [test.outcome for test in created.tests] == ["for", "against"]
+    assert verdict_on(select.SELECTS, tmp_path / "selects").verdict == "holds"
+    created = verdict_on(select.SELECTS, tmp_path / "creates")
+    assert [test.outcome for test in created.criteria] == ["for", "against"]
     # pass@8 of both is 1/2: k* = 7, the first k at which 2 right of 8 are always among the k
-    assert judged(select.SELECTS, tmp_path / "selects").details[0][2][0][-1] == "7, 7, 7"
+    assert verdict_on(select.SELECTS, tmp_path / "selects").details[0][2][0][-1] == "7, 7, 7"
 
 
 def test_elicitations(tmp_path):
@@ -278,13 +274,13 @@ def test_elicitations(tmp_path):
     again = way | {"less base": {}, "new": [["a"], ["c"], []]}
     content = {"ways": {"base": way, "rl": rl, "again": again}, "samples": 16, "seeds": 3, "problems": 100}
     (tmp_path / "elicit.json").write_text(json.dumps(content))
-    found = judged(select.SELECTS, tmp_path)
-    assert [test.outcome for test in found.tests] == ["for"] * 3 and found.tests[2].value == pytest.approx(0.0)
+    found = verdict_on(select.SELECTS, tmp_path)
+    assert [test.outcome for test in found.criteria] == ["for"] * 3 and found.criteria[2].value == pytest.approx(0.0)
     content["ways"]["rl"]["less base"]["16"] = [0.1, 0.05, 0.2]
     (tmp_path / "elicit.json").write_text(json.dumps(content))
-    assert judged(select.SELECTS, tmp_path).verdict == "holds partly"
+    assert verdict_on(select.SELECTS, tmp_path).verdict == "holds partly"
     (tmp_path / "elicit.json").write_text(json.dumps(content | {"ways": {"rl": {}, "base": 3}}))
-    assert "not as experiments.elicit" in judged(select.SELECTS, tmp_path).missing[0]
+    assert "not as experiments.elicit" in verdict_on(select.SELECTS, tmp_path).missing[0]
 
 
 @pytest.mark.parametrize("inflation, verdict", [(0.0, "holds"), (0.8, "holds partly")])
@@ -300,16 +296,16 @@ def test_two_failures_or_one(tmp_path, inflation, verdict):
         "correlation": {"inflation": {"within": [0.1, -0.2, 0.3], "runs": 9}},
     }
     (tmp_path / "dual.json").write_text(json.dumps(content))
-    found = judged(dual.DUAL, tmp_path)
-    assert found.verdict == verdict and len(found.tests) == 4
+    found = verdict_on(dual.DUAL, tmp_path)
+    assert found.verdict == verdict and len(found.criteria) == 4
     content["training"]["clip_cov"] = "junk"
     (tmp_path / "dual.json").write_text(json.dumps(content))
-    assert len(judged(dual.DUAL, tmp_path).tests) == 3
+    assert len(verdict_on(dual.DUAL, tmp_path).criteria) == 3
 
 
 @pytest.mark.parametrize("after, verdict", [(10.0, "holds"), (40.0, "holds partly")])
 def test_calibration(tmp_path, after, verdict):
-    """Looks belong to a policy by their config's init: the start's, and that of the run which began there."""
+    """Calibrations belong to a policy by their config's init: the start's, and that of the run which began there."""
     for seed in range(3):
         taught = {"arm": "dpo", "branches": {"span": "answer"}, "loss": {}, "rollout": {}, "init": "runs/sft"}
         plant(tmp_path / f"x,seed={seed}", taught | {"seed": seed})
@@ -317,8 +313,8 @@ def test_calibration(tmp_path, after, verdict):
             (tmp_path / name).mkdir()
             (tmp_path / name / "config.json").write_text(json.dumps({"config": {"seed": seed, "init": init}}))
             (tmp_path / name / "calibration.json").write_text(json.dumps({"ece/answer": ece, "greedy": 0.4}))
-    found = judged(confidence.CALIBRATION, tmp_path)
-    assert found.verdict == verdict and found.tests[0].value == pytest.approx(after - 30)
+    found = verdict_on(confidence.CALIBRATION, tmp_path)
+    assert found.verdict == verdict and found.criteria[0].value == pytest.approx(after - 30)
 
 
 def test_a_table_of_calibrations(tmp_path):
@@ -327,10 +323,10 @@ def test_a_table_of_calibrations(tmp_path):
     (tmp_path / "t").mkdir()
     arms_of = {"base": {}, "x": {"difference": row}, "y": {"difference": row}}
     (tmp_path / "t" / "table.json").write_text(json.dumps({"arms": arms_of, "spans": ["answer"], "baseline": "base"}))
-    assert "none of its arms" in judged(confidence.CALIBRATION, tmp_path).missing[0]
+    assert "none of its arms" in verdict_on(confidence.CALIBRATION, tmp_path).missing[0]
     plant(tmp_path / "x,seed=0", {"arm": "dpo", "branches": {"span": "answer"}, "init": "s"})
-    found = judged(confidence.CALIBRATION, tmp_path)
-    assert found.verdict == "holds" and len(found.tests) == 2
+    found = verdict_on(confidence.CALIBRATION, tmp_path)
+    assert found.verdict == "holds" and len(found.criteria) == 2
 
 
 # ------------------------------------------------------------------------------------------------- the script

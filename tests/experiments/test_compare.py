@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from configs import compare as config_file
-from entropy_rl import files
+from entropy_rl import files, tables
 from entropy_rl.errors import InputError
 from experiments import compare
-from experiments.lib import markdown
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +134,7 @@ def test_a_planted_difference_is_found(sweep, tmp_path, capsys):
     assert sorted(p.name for p in folder.iterdir()) == ["table.json", "table.md"]  # no temporary file stays
     text = (folder / "table.md").read_text()
     assert capsys.readouterr().out.startswith(text)
-    assert markdown.signed(-0.0004) == "+0.000" and markdown.signed(-0.0006) == "-0.001"
+    assert tables.signed(-0.0004) == "+0.000" and tables.signed(-0.0006) == "-0.001"
     for said in (
         "| control | seeds | pass@1 | peak | area | pass@16 | distinct | coverage, level 3 | coverage, level 4 | ",
         " | entropy | ms a step | cost |",
@@ -147,9 +146,9 @@ def test_a_planted_difference_is_found(sweep, tmp_path, capsys):
         "- nsr,positive=0.1: without a finished run of seed 2, which grpo has; it is not in the differences",
     ):
         assert said in text, said
-    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert [len(t) for t in tables] == [5, 4]
-    assert all(len({line.count("|") for line in t}) == 1 for t in tables), "as many cells in every line"
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert [len(t) for t in blocks] == [5, 4]
+    assert all(len({line.count("|") for line in t}) == 1 for t in blocks), "as many cells in every line"
 
 
 def test_every_knob_is_used(sweep, tmp_path):
@@ -260,7 +259,7 @@ def unfinish(sweep):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (spoil_config, r"grpo,seed=1/config\.json is not that of an RL run"),
+        (spoil_config, r"grpo,seed=1/config\.json is not that of a run"),
         (
             other_problem,
             "cannot be compared: they have different problems, as only the first has countdown/test/199 of level 4",

@@ -142,7 +142,7 @@ def test_runs_are_measured_once_and_those_that_come_later_too(runs, tmp_path, ca
         ({"vote": "text"}, "config.vote='text'"),
         ({"interval": 2.0}, "config.interval=2.0"),
         ({"draws": 10}, "config.draws=10"),
-        ({"runs": "nowhere"}, "no runs in nowhere"),
+        ({"runs": "nowhere"}, "no folder nowhere"),
     ],
 )
 def test_bad_configs(changes, message, tmp_path):

@@ -59,7 +59,7 @@ def test_junk(tmp_path):
     assert f"{junk / 'nobody'}: left out, as there is no config.json" in text
     check_undecided(content)
     assert sum("config.json is not that of a run" in note for note in content["notes"]) == 3
-    assert "seed is 'x'" in text and "other.json: left out" in text and ".hidden" not in text
+    assert "the seed 'x'" in text and "other.json: left out" in text and ".hidden" not in text
 
 
 def test_an_archive_is_as_good_as_its_folders(tmp_path):

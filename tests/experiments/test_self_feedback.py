@@ -11,7 +11,7 @@ from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
 from entropy_rl.training.checkpoints import Checkpoints, restore_params
-from experiments import calibrate, compare_calibration, self_feedback
+from experiments import calibrate, compare, self_feedback
 from experiments.lib import build, launch
 from experiments.studies import pairs, reward_model
 
@@ -122,26 +122,26 @@ def test_the_reward_model_is_made_once(tmp_path, monkeypatch):
     assert len({row["rollout/reward"] for row in first}) == 3
 
 
-def test_looks_are_compared(tmp_path):
-    """calibrate writes what compare_calibration reads; one policy against itself differs nowhere."""
+def test_calibrations_are_compared(tmp_path):
+    """calibrate writes what compare reads; one policy against itself differs nowhere."""
     c = launch.load_config("configs/calibrate.py:smoke")
     out = calibrate.run(c, str(tmp_path / "calibration,base,seed=0"))
     assert out["spans"] == ["answer", "solution"] and len(out["reliability/answer"]) == 10
     other = tmp_path / "calibration,same,seed=0"
     other.mkdir()
-    for name in (calibrate.ROWS, calibrate.SUMMARY):
+    for name in (calibrate.ROWS, calibrate.SUMMARY, "config.json"):
         (other / name).write_bytes((tmp_path / "calibration,base,seed=0" / name).read_bytes())
     (tmp_path / "calibration,late,seed=0").mkdir()
-    t = launch.load_config("configs/compare_calibration.py:smoke")
-    t.update(runs=str(tmp_path), baseline="base")
-    table = compare_calibration.run(t, tmp_path / "table")
+    t = launch.load_config("configs/compare.py:calibration")
+    t.update(runs=str(tmp_path), draws=100)
+    table = compare.run(t, tmp_path / "table")
     same = table["arms"]["same"]["difference"]
     assert {same[key]["value"] for key in ("greedy", "pass@1", "entropy", "ece/answer")} == {0.0}
     assert table["notes"] == ["calibration,late,seed=0: not finished"]
     assert (tmp_path / "table/reliability.png").exists() and "Less base" in (tmp_path / "table/table.md").read_text()
     t.baseline = "bass"
     with pytest.raises(InputError, match="baseline 'bass'.*did you mean 'base'"):
-        compare_calibration.run(t, tmp_path / "table")
+        compare.run(t, tmp_path / "table")
 
 
 @pytest.mark.parametrize(

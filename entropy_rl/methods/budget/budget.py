@@ -148,25 +148,6 @@ def answer(tokens: Sequence[int], word: Sequence[int]) -> list[int]:
     return tokens
 
 
-def variances(score: np.ndarray) -> tuple[float, float]:
-    """(between problems, within a problem) of scores f[P, C] of C chains a problem, unbiased:
-
-        within  = mean_p s_p^2,   s_p^2 = sum_c (x_pc - m_p)^2 / (C - 1)
-        between = sum_p (m_p - m)^2 / (P - 1) - within / C
-
-    By the law of total variance they add up to that of one answer to a random problem. `between` can come out a
-    little below 0, as it is not cut off.
-
-    Raises:
-      InputError: fewer than two problems or chains.
-    """
-    score = np.asarray(score, float)
-    if score.ndim != 2 or min(score.shape) < 2:
-        raise InputError(f"scores of shape {score.shape}: variances need two problems and two chains at least")
-    within = float(score.var(axis=1, ddof=1).mean())
-    return float(score.mean(axis=1).var(ddof=1)) - within / score.shape[1], within
-
-
 def per_problem(
     right: np.ndarray, topics: Sequence[str], completions: Sequence[Completion], tokens: np.ndarray, chains: int
 ) -> dict[str, np.ndarray]:
@@ -175,7 +156,7 @@ def per_problem(
     accuracy         share of right chains.
     answer_entropy   over the C topics, nats; at most ln C.
     surprise         mean of -log pi(answer | thought, question), nats: E[-log pi(y | z, x)].
-    within           s_p^2 of `variances`.
+    within           variance over the C chains, unbiased: sum_c (x_pc - m_p)^2 / (C - 1).
     token_entropy    of the policy while it wrote the answer, nats a token, mean over tokens.
     tokens           drawn so far, mean over chains.
 

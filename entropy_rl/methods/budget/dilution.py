@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
 from entropy_rl.errors import InputError
+from entropy_rl.laws import bootstrap
 
 MIN_POINTS = 5  # for three numbers, and something left to judge them by
 _GRID = 24  # starts of the search in each direction
@@ -152,8 +153,7 @@ def interval(
         raise InputError(
             f"{len(names)} groups of {groups.shape} points: an interval needs at least 3 runs, one a point"
         )
-    if not 0 < level < 1:
-        raise InputError(f"level {level:g}: give a share between 0 and 1, such as 0.9")
+    bootstrap.check(level, draws)
     members = [np.flatnonzero(groups == name) for name in names]
     drawn = []
     for _ in range(draws):

@@ -40,10 +40,6 @@ class Attempt:
     right: bool
 
 
-# Attempts and a generator -> a sentence each; None asks for a fresh solution, the question alone.
-Source = Callable[[Sequence[Attempt], np.random.Generator], list[str | None]]
-
-
 def _oracle(tried, rng, *, level):
     """The solver's truth, cut to `level`."""
     return [write(limit(oracle.critique(t.problem.prompt, t.text, rng), level)) for t in tried]

@@ -21,8 +21,6 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.methods.critique.refine import Attempt
 from entropy_rl.training.collect import Group
 
-KINDS = ("right", "refined", "revision")
-
 
 @dataclasses.dataclass(frozen=True)
 class Item:

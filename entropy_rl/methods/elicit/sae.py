@@ -9,7 +9,6 @@ revives dead latents, is left out: they are counted instead. A row of W_dec is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -129,9 +128,6 @@ def reason_score(z: np.ndarray, word: np.ndarray, *, alpha: float = 0.7) -> np.n
         entropy = (each[0] > 0).astype(float)
     on, off = z[word >= 0].mean(axis=0), z[word < 0].mean(axis=0)
     return on / max(on.sum(), 1e-12) * np.clip(entropy, 0.0, 1.0) ** alpha - off / max(off.sum(), 1e-12)
-
-
-FEATURES: dict[str, Callable[..., np.ndarray]] = {"differential": differential, "reason_score": reason_score}
 
 
 def _both(there: np.ndarray) -> None:

@@ -100,22 +100,6 @@ def test_the_answer_is_what_follows_the_last_word(tokens, word, after):
     assert budget.answer(np.array(tokens, np.int32), word) == after
 
 
-def test_variances_by_hand():
-    """Means 1/2 and 1; s^2 1/2 and 0, so within 1/4; between 1/8 - 1/8 = 0."""
-    assert np.allclose(budget.variances([[0, 1], [1, 1]]), (0.0, 0.25))
-    # always right or always wrong: all of it is between
-    assert np.allclose(budget.variances([[0, 0, 0], [1, 1, 1]]), (0.5, 0.0))
-    with pytest.raises(InputError, match="two problems"):
-        budget.variances([[0, 1]])
-
-
-def test_variances_are_unbiased():
-    """Law of total variance: chances uniform over (0, 1) have variance 1/12, and a draw has 1/4 in all."""
-    rng = np.random.default_rng(0)
-    between, within = budget.variances(rng.random((100_000, 1)) > rng.random((100_000, 4)))
-    assert np.isclose(between, 1 / 12, atol=0.002) and np.isclose(between + within, 0.25, atol=0.002)
-
-
 def test_measures_by_hand():
     """Two problems of two chains."""
     completions = [made(3, 1), made(3, 4, 1), made(3, 1), made(3, 1, entropy=0.75)]

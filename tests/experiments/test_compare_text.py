@@ -6,12 +6,14 @@ import pytest
 
 from entropy_rl import files
 from entropy_rl.errors import InputError
-from experiments import rlp_table
+from experiments import compare
 from experiments.lib import launch
+from experiments.studies import compare_text
 
 
 def config(**changes):
-    c = launch.load_config("configs/rlp_table.py:smoke")
+    c = launch.load_config("configs/compare.py:text")
+    c.draws = 200
     c.update(changes)
     return c
 
@@ -19,8 +21,10 @@ def config(**changes):
 def made(folder, ce_with, steps=(0, 2)):
     """A finished run whose two documents have these cross-entropies with a thought, and 2 without."""
     folder.mkdir(parents=True)
+    seed = int(folder.suffix[1:] or 0)
+    (folder / "config.json").write_text(json.dumps({"config": {"seed": seed, "thoughts": 4}}))
     files.rewrite(folder / "metrics.jsonl", [{"step": 1, "text/tokens": 1e6}])
-    values = {name: 0.5 for name in rlp_table.COURSE}
+    values = {name: 0.5 for name in compare_text.COURSE}
     rows = [
         {"step": s, "task": "worked", "metric": k, "value": v + s, "n": 2} for s in steps for k, v in values.items()
     ]
@@ -35,7 +39,7 @@ def test_differences_and_courses_by_hand(tmp_path, capsys):
     made(tmp_path / "runs" / "rlp_text.0", (1.0, 2.0))
     made(tmp_path / "runs" / "rlp_text.1", (0.0, 2.0), steps=(0, 1, 2))
     (tmp_path / "runs" / "cpt_text.0").mkdir()
-    table = rlp_table.run(config(runs=str(tmp_path / "runs")), tmp_path / "out")
+    table = compare.run(config(runs=str(tmp_path / "runs")), tmp_path / "out")
     arm = table["arms"]["rlp"]
     assert arm["seeds"] == 2 and list(arm["course"]) == [0, 2] and arm["course"][2]["says"] == 2.5
     with_thought, gain = arm["ends"]["ce_with"], arm["ends"]["reduction"]
@@ -50,12 +54,15 @@ def test_differences_and_courses_by_hand(tmp_path, capsys):
 
 def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(InputError, match="no runs given"):
-        rlp_table.run(config(), tmp_path / "out")
-    with pytest.raises(InputError, match="no finished run in a folder base: base: not finished"):
-        rlp_table.run(config(runs=str(tmp_path)), tmp_path / "out")
+        compare.run(config(), tmp_path / "out")
+    (tmp_path / "cpt_text.0").mkdir()
+    with pytest.raises(InputError, match=r"run of baseline 'base': there are none \(base: not finished\)"):
+        compare.run(config(runs=str(tmp_path)), tmp_path / "out")
     made(tmp_path / "base", (2.0, 4.0))
     with pytest.raises(InputError, match="no finished run in a folder <arm>_text.<seed>"):
-        rlp_table.run(config(runs=str(tmp_path)), tmp_path / "out")
+        compare.run(config(runs=str(tmp_path)), tmp_path / "out")
     made(tmp_path / "rlp_text.0", (1.0, 2.0, 3.0))
+    with pytest.raises(InputError, match="no runs in .*: it needs folders with names such as rlp_text.0 and base"):
+        compare.run(config(runs=str(tmp_path / "base")), tmp_path / "out")
     with pytest.raises(InputError, match="rlp was evaluated on other documents than base"):
-        rlp_table.run(config(runs=str(tmp_path)), tmp_path / "out")
+        compare.run(config(runs=str(tmp_path)), tmp_path / "out")

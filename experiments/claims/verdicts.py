@@ -20,6 +20,7 @@ Intervals are each by itself at `level`: of many tests about nothing, some come 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,11 +30,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from entropy_rl.tables import span
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run
 
 FOR, AGAINST, OPEN = "for", "against", "open"
 HOLDS, PARTLY, FAILS, UNDECIDED = "holds", "holds partly", "fails", "undecided"
+spelled = functools.partial(span, missing="-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,7 @@ class How:
 
 
 @dataclasses.dataclass(frozen=True)
-class Test:
+class Criterion:
     """One number that speaks about a claim.
 
     what: after a colon, if it has one; before it, where the number is from, such as the study. said: what the claim
@@ -77,7 +80,7 @@ class Test:
 class Verdict:
     """What became of a claim. details: tables for the page, (title, header, rows). plots: numbers of its figure."""
 
-    tests: list[Test] = dataclasses.field(default_factory=list)
+    criteria: list[Criterion] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
     runs: list[Run] = dataclasses.field(default_factory=list)
     files: list[Path] = dataclasses.field(default_factory=list)
@@ -85,16 +88,20 @@ class Verdict:
     remarks: list[str] = dataclasses.field(default_factory=list)
     plots: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
+    def add(self, *args: Any, **side: Any) -> None:
+        """One more criterion, made by `criterion`."""
+        self.criteria.append(criterion(*args, **side))
+
     @property
     def verdict(self) -> str:
         """By the rule, of all tests."""
-        return rule([test.outcome for test in self.tests])
+        return rule([test.outcome for test in self.criteria])
 
     @property
     def by_place(self) -> dict[str, str]:
         """The verdict of each place that tests are from."""
-        places = dict.fromkeys(test.where for test in self.tests)
-        return {place: rule([t.outcome for t in self.tests if t.where == place]) for place in places}
+        places = dict.fromkeys(test.where for test in self.criteria)
+        return {place: rule([t.outcome for t in self.criteria if t.where == place]) for place in places}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +122,9 @@ class Claim:
     test: Callable[[Data, list[Study], How], Verdict]
 
 
-def main_test(claim: Claim, found: Verdict) -> Test | None:
+def main_criterion(claim: Claim, found: Verdict) -> Criterion | None:
     """The test for the summary: of those meant for it one that is decided, the one with the most units behind it."""
-    some = [test for test in found.tests if claim.main in test.what] or found.tests
+    some = [test for test in found.criteria if claim.main in test.what] or found.criteria
     return max(some, key=lambda test: (test.outcome != OPEN, int(test.units.split()[0])), default=None)
 
 
@@ -129,9 +136,9 @@ def rule(outcomes: Iterable[str]) -> str:
     return FAILS if AGAINST in outcomes else UNDECIDED
 
 
-def judge(
+def criterion(
     what: str,
-    span: tuple[float, float, float] | None,
+    found: tuple[float, float, float] | None,
     how: How,
     count: int,
     unit: str = "seeds",
@@ -141,9 +148,9 @@ def judge(
     within: tuple[float, float] | None = None,
     slack: float = 0.0,
     digits: int = 3,
-) -> Test:
-    """A test of (value, low, high): above or below a threshold, or within a pair."""
-    value, low, high = span if span is not None else (math.nan,) * 3
+) -> Criterion:
+    """The test of (value, low, high): above or below a threshold, or within a pair."""
+    value, low, high = found or (math.nan,) * 3
     number = lambda x: f"{x:.{digits}f}".rstrip("0").rstrip(".") or "0"  # noqa: E731
     if above is not None:
         said, good, bad = f"above {number(above)}", low > above, high < above + slack
@@ -154,7 +161,7 @@ def judge(
         good, bad = within[0] < low and high < within[1], high < within[0] or low > within[1]
     known = count >= how.least and all(map(math.isfinite, (value, low, high)))
     outcome = OPEN if not known else AGAINST if bad else FOR if good else OPEN
-    return Test(what, value, low, high, f"{count} {unit}", said, outcome)
+    return Criterion(what, value, low, high, f"{count} {unit}", said, outcome)
 
 
 def mean_span(values: ArrayLike, how: How) -> tuple[float, float, float] | None:
@@ -167,16 +174,6 @@ def mean_span(values: ArrayLike, how: How) -> tuple[float, float, float] | None:
         return mean, -math.inf, math.inf
     half = stats.t.ppf((1 + how.level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return mean, float(mean - half), float(mean + half)
-
-
-def share_span(hits: int, count: int, how: How) -> tuple[float, float, float] | None:
-    """A share and its interval (Clopper & Pearson 1934); None of nothing."""
-    if not count:
-        return None
-    tail = (1 - how.level) / 2
-    low = stats.beta.ppf(tail, hits, count - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, count - hits) if hits < count else 1.0
-    return hits / count, float(low), float(high)
 
 
 def rms_span(errors: ArrayLike, how: How) -> tuple[float, float, float] | None:
@@ -204,19 +201,6 @@ def spread_span(values: ArrayLike, how: How) -> tuple[float, float, float]:
     quantile = lambda q: stats.f.ppf(q, A - 1, (A - 1) * (S - 1))  # noqa: E731
     tau = [math.sqrt(max(0.0, ratio - 1) * rest / S) for ratio in (F, F / quantile(1 - tail), F / quantile(tail))]
     return tau[0], tau[1], tau[2]
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """`+0.012`, and no -0.000."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}" if math.isfinite(value) else "-"
-
-
-def spelled(span: tuple[float, float, float] | None, digits: int = 3, sign: bool = True) -> str:
-    """`+0.012 [-0.003, +0.027]`."""
-    if span is None or not math.isfinite(span[0]):
-        return "-"
-    one = (lambda x: signed(x, digits)) if sign else (lambda x: f"{x:.{digits}f}")
-    return f"{one(span[0])} [{one(span[1])}, {one(span[2])}]" if math.isfinite(span[1]) else f"{one(span[0])} [-]"
 
 
 def triple(values: Any) -> tuple[float, float, float] | None:
