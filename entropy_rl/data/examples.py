@@ -82,22 +82,32 @@ def load(
     }
     pool = rows.find(path, split, suffixes, task)
     kept = {subjects} if isinstance(subjects, str) else None if subjects is None else set(subjects)
-    found = read(rows.read(pool.files), columns, kept)
+    found = read(rows.read(pool.files), columns, kept, skip)
     how = {"shares": shares, "size": size, "levels": levels, "seed": seed, "skip": skip}
     return records.build(task, split, found, verifier, shared=pool.shared, **how)
 
 
 def read(
-    table: Iterable[rows.Row], columns: dict[str, str | None], subjects: set[str] | None = None
+    table: Iterable[rows.Row],
+    columns: dict[str, str | None],
+    subjects: set[str] | None = None,
+    skip: bool = False,
 ) -> Iterator[records.Example]:
-    """An example of each row; see `load`. `columns` are the user's, by what they hold; None: guessed."""
+    """An example of each row; see `load`. `columns` are the user's, by what they hold; None: guessed.
+
+    With `skip` the gold answer of a row that has none is "", which `records.build` leaves out and counts.
+    """
     names: dict[str, str] = {}
     there: set[str] = set()
     for row in table:
+        if skip and not names and _answerless(row, columns):
+            prompt = rows.column(row, columns.get("prompt"), PROMPT, "prompt_column", "question")
+            yield records.Example(rows.text_of(rows.get(row.data, prompt), row.where), "", "", 0, row.where)
+            continue
         if not names:
             names = _names(row, columns, subjects is not None)
         for what in ("prompt", "answer"):
-            if rows.get(row.data, names[what]) is None:
+            if rows.get(row.data, names[what]) is None and not (skip and what == "answer"):
                 rows.column(row, names[what], (), f"{what}_column", what)
         if subjects is not None:
             subject = str(rows.get(row.data, names["subject"]))
@@ -105,9 +115,14 @@ def read(
             if subject not in subjects:
                 continue
         _check_style(row)
-        yield _example(row, names, columns)
+        yield _example(row, names, columns, skip)
     if subjects is not None and not subjects <= there:
         raise InputError(f"subjects={sorted(subjects - there)}: none of the rows has them: it has {sorted(there)}")
+
+
+def _answerless(row: rows.Row, columns: dict[str, str | None]) -> bool:
+    known = (*ANSWER, *WORKED) if columns.get("answer") is None else (columns["answer"],)
+    return all(rows.get(row.data, name) is None for name in known)
 
 
 def _names(row: rows.Row, columns: dict[str, str | None], subject: bool) -> dict[str, str]:
@@ -124,15 +139,19 @@ def _names(row: rows.Row, columns: dict[str, str | None], subject: bool) -> dict
     return names
 
 
-def _example(row: rows.Row, names: dict[str, str], columns: dict[str, str | None]) -> records.Example:
+def _example(row: rows.Row, names: dict[str, str], columns: dict[str, str | None], skip: bool) -> records.Example:
     prompt = rows.text_of(rows.get(row.data, names["prompt"]), row.where)
+    if skip and rows.get(row.data, names["answer"]) is None:
+        return records.Example(prompt, "", "", 0, row.where)
     answer = rows.response_of(_plain(rows.get(row.data, names["answer"])), row.where)
     worked = rows.get(row.data, names["demonstration"]) if names["demonstration"] else None
     marked = final_answer(answer, "boxed") or final_answer(answer, "hash")
     if not marked and names["answer"] in WORKED:
+        if skip:
+            return records.Example(prompt, "", "", 0, row.where)
         raise InputError(
             f"{row.where}: {names['answer']} ends in no \\boxed{{}} and no ####, so it has no gold answer: "
-            "mend it, or set answer_column=COLUMN"
+            "mend it, set answer_column=COLUMN, or set skip=True to leave such rows out"
         )
     if worked is None and marked:
         worked = answer

@@ -100,6 +100,7 @@ class Records(WithVerifier):
       verifier: checks responses.
       levels: those that there are.
       duplicates: rows that were left out because their question had been there before.
+      unchecked: rows that were left out (`skip`) because their own answer cannot be checked.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Records(WithVerifier):
     verifier: Any = dataclasses.field(repr=False)
     levels: tuple[int, ...]
     duplicates: int = 0
+    unchecked: int = 0
     stream = False  # a finite set, shuffled anew each epoch
 
     def __len__(self) -> int:
@@ -177,7 +179,7 @@ def build(
         worked = finish(example.worked, example.gold, verifier.form)
         problems.append(Problem(example.prompt, answer, f"{name}/{split}/{number}", example.level, worked))
     problems = select(name, split, problems, size=size, levels=levels, seed=seed)
-    return Records(name, split, problems, verifier, tuple(sorted({p.level for p in problems})), duplicates)
+    return Records(name, split, problems, verifier, tuple(sorted({p.level for p in problems})), duplicates, unchecked)
 
 
 def select(

@@ -183,12 +183,16 @@ def column(row: Row, given: str | None, known: Sequence[str], knob: str, what: s
     """The column that holds `what`: the one that was `given`, or the first of the `known` that the row has.
 
     Raises:
-      InputError: the row has none of them.
+      InputError: the row has none of them, or it is null.
     """
     for name in [given] if given is not None else known:
         if get(row.data, name) is not None:
             return name
     there = columns(row.data)
+    null = [name for name in ([given] if given is not None else known) if name in row.data]
+    if null:
+        remedy = ", or set skip=True to leave such rows out" if "answer" in what else ""
+        raise InputError(f"{row.where}: {null[0]} is null: mend it{remedy}")
     if given is not None:
         hint = f"{nearest(given, there)}: it has {', '.join(there)}"
         raise InputError(f"{row.where}: no column {given!r}{hint}; set {knob}=COLUMN")

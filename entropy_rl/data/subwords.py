@@ -1,4 +1,4 @@
-"""The tokenizer of a Hugging Face folder: tokenizer.json through `tokenizers`, chat templates in a jinja2 sandbox.
+"""The tokenizer of a Hugging Face folder: tokenizer.json through `tokenizers`, chat templates by chat_template.py.
 
 Files: tokenizer.json; special tokens from tokenizer_config.json and special_tokens_map.json; ids that end a response
 also from generation_config.json and config.json, which may list several; the chat template from tokenizer_config.json
@@ -7,12 +7,12 @@ or chat_template.jinja. No code of the folder is run, and nothing is fetched.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from entropy_rl.data import chat_template
 from entropy_rl.errors import InputError
 
 Messages = Sequence[Mapping[str, str]]
@@ -77,14 +77,8 @@ class FolderTokenizer:
             raise InputError(
                 f"{self.path} has no chat template: give prompt.style boxed or plain, or add chat_template.jinja"
             )
-        import jinja2
-
         special = {k: v for k, v in self._special.items() if v}
-        try:
-            template = _environment().from_string(self._templates["default"])
-            return template.render(messages=messages, add_generation_prompt=True, **special, **variables)
-        except jinja2.TemplateError as e:
-            raise InputError(f"chat template of {self.path} refuses the conversation: {e}") from e
+        return chat_template.render(self._templates["default"], messages, special | variables, str(self.path))
 
     def _end_ids(self) -> tuple[int, ...]:
         ids = []
@@ -137,30 +131,6 @@ def _templates(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(given, list):
         return {t["name"]: t["template"] for t in given}
     return {"default": given} if given else {}
-
-
-@functools.cache
-def _environment() -> Any:
-    """A sandbox like the one in which transformers renders templates: none reaches python or changes a value."""
-    try:
-        import jinja2
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError:
-        raise InputError("chat templates need jinja2: pip install 'entropy_rl[hf]'") from None
-
-    def refuse(message):
-        raise jinja2.TemplateError(message)
-
-    def to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    # strftime_now is left out: with it the templates of Llama 3 write today's date, and a prompt would change overnight
-    return environment
 
 
 def _content(token: Any) -> str | None:

@@ -75,7 +75,18 @@ def read_json(path: Path, *, missing: str | None = None) -> Any:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """config.json of a model folder."""
+    """config.json of a model folder.
+
+    Raises:
+      InputError: there is none, such as in the folder of an adapter, or it is no JSON.
+    """
+    adapter = Path(path) / "adapter_config.json"
+    if adapter.is_file() and not (Path(path) / "config.json").exists():
+        base = read_json(adapter).get("base_model_name_or_path")
+        raise InputError(
+            f"{path} is an adapter of {base}, not a model: merge it into its base (peft's merge_and_unload, then "
+            "save_pretrained) and give that folder"
+        )
     return read_json(Path(path) / "config.json", missing="give the folder of a Hugging Face model")
 
 
@@ -218,8 +229,7 @@ def _family(raw: Mapping[str, Any], where: str) -> Family:
         if not there and raw.get("model_type") == family.model_type:
             return family
     what = ", ".join(map(str, there)) or f"model_type {raw.get('model_type')!r}"
-    hint = nearest(there[0], FAMILIES) if there else ""
-    raise InputError(f"{where}: architecture {what} is not supported{hint}: {', '.join(FAMILIES)} are")
+    raise InputError(f"{where}: architecture {what} is not supported: {', '.join(FAMILIES)} are")
 
 
 def _dtype(raw: Mapping[str, Any], where: str) -> Any:

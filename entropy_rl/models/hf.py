@@ -180,6 +180,18 @@ def save(
     os.replace(new, path)
 
 
+def _inside(path: Path, file: str) -> None:
+    """Refuses a file of the index, or a link, that leaves the folder: who made it chooses no other files to read.
+
+    Links of the hub's cache (snapshots/X/file -> blobs/Y) are followed.
+    """
+    if Path(file).name != file or file in (".", ".."):
+        raise InputError(f"{path / INDEX} names {file!r}, which is not in the folder: copy it again")
+    real, folder = (path / file).resolve(), path.resolve()
+    if real.parent != folder and real.parent != folder.parent.parent / "blobs":
+        raise InputError(f"{path / file} is a link to {real}, outside of the folder: put the file itself there")
+
+
 class _Reader:
     """The tensors of a folder: where each one is, and slices of them."""
 
@@ -192,7 +204,8 @@ class _Reader:
             if not isinstance(listed, Mapping) or not isinstance(listed.get("weight_map"), Mapping):
                 raise InputError(f"{path / INDEX} has no weight_map: copy it again")
             index = listed["weight_map"]
-            for file in sorted(set(index.values())):
+            for file in sorted(set(map(str, index.values()))):
+                _inside(path, file)
                 if not (path / file).is_file():
                     raise InputError(f"{path / INDEX} names {file}, which is missing: copy it too")
                 there = self._names(file)
@@ -202,6 +215,7 @@ class _Reader:
                     raise InputError(f"{path / file} {how} {odd[0]}, against {INDEX}: copy both again")
                 self._file |= dict.fromkeys(there, file)
         elif (path / SINGLE).exists():
+            _inside(path, SINGLE)
             self._file = dict.fromkeys(self._names(SINGLE), SINGLE)
         else:
             pickled = [p.name for p in sorted(path.glob("*")) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]

@@ -128,8 +128,10 @@ def test_columns_within_columns():
     )
     with pytest.raises(InputError, match=r"no column 'reward_model.ground'.*it has .*; set answer_column=COLUMN"):
         rows.column(row, "reward_model.ground", (), "answer_column", "gold answer")
-    with pytest.raises(InputError, match=r"f line 1: no column with the question \(looked for q, p\): it has"):
+    with pytest.raises(InputError, match=r"^f line 1: q is null: mend it$"):
         rows.column(row, None, ("q", "p"), "prompt_column", "question")
+    with pytest.raises(InputError, match=r"f line 1: no column with the question \(looked for r, p\): it has"):
+        rows.column(row, None, ("r", "p"), "prompt_column", "question")
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,41 @@ def test_what_templates_use(folder, template, text):
     assert str(datetime.date.today().year) not in text
 
 
+@pytest.mark.parametrize(
+    "template, text",
+    [
+        ("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}", "hi"),
+        ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
+    ],
+)
+def test_what_transformers_adds(folder, template, text):
+    """Mutation: no extension; today's date."""
+    assert FolderTokenizer(about(folder, chat_template=template)).chat(HI) == text
+
+
+@pytest.mark.parametrize(
+    "template, message",
+    [
+        ("{% for i in range(10**9) %}x{% endfor %}", "refuses the conversation: OverflowError"),
+        ("{% include 'other' %}", "refuses the conversation: TypeError"),
+        ("{{ 'x' * 10**10 }}", "was stopped .memory.: 10 s, 1024 MB"),
+        ("{{ 'x' * 10**8 }}", "writes more than 10000000 characters"),
+    ],
+)
+def test_a_hostile_template_is_stopped(folder, template, message):
+    """Mutation: rendered in this process."""
+    with pytest.raises(InputError, match=f"^chat template of {folder} .*{message}") as e:
+        FolderTokenizer(about(folder, chat_template=template)).chat(HI)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.slow
+def test_a_template_without_end_is_stopped(folder):
+    loops = "".join(f"{{% for {x} in range(90000) %}}" for x in "abc") + "{% endfor %}" * 3
+    with pytest.raises(InputError, match=r"was stopped \(timeout\)"):
+        FolderTokenizer(about(folder, chat_template=loops)).chat(HI)
+
+
 def test_a_variable_reaches_the_template(folder):
     t = FolderTokenizer(about(folder, chat_template="{{ 'on' if enable_thinking else 'off' }}"))
     assert t.chat(HI, enable_thinking=False) == "off"

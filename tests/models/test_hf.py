@@ -267,6 +267,36 @@ def test_a_wrong_index_is_named(what, tmp_path):
         hf.load(folder)
 
 
+@pytest.mark.parametrize("file", ["../../model.safetensors", "/etc/passwd", "..", 5])
+def test_files_outside_of_the_folder_are_not_opened(file, tmp_path):
+    """Mutation: the index's names as they are."""
+    folder = copy(NAMES[0], tmp_path)
+    (folder / hf.INDEX).write_text(json.dumps({"weight_map": {"x": file}}))
+    with pytest.raises(InputError, match="which is not in the folder|which is missing"):
+        hf.load(folder)
+
+
+def test_a_link_out_of_the_folder_is_named(tmp_path):
+    """But the hub's cache is made of links. Mutation: no `resolve`."""
+    folder = copy(NAMES[0], tmp_path / "snapshots")
+    single = folder / hf.SINGLE
+    (tmp_path / "blobs").mkdir()
+    single.rename(tmp_path / "blobs" / "ab12")
+    single.symlink_to(tmp_path / "blobs" / "ab12")
+    hf.load(folder)
+    single.unlink()
+    (tmp_path / "blobs" / "ab12").rename(tmp_path / "elsewhere")
+    single.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"{hf.SINGLE} is a link to .*elsewhere, outside of the folder"):
+        hf.load(folder)
+
+
+def test_an_adapter_is_named(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    with pytest.raises(InputError, match="is an adapter of some/base, not a model: merge it"):
+        hf.load(tmp_path)
+
+
 def test_an_index_without_a_map_is_named(tmp_path):
     folder = copy("qwen2_untied_sharded", tmp_path)
     (folder / hf.INDEX).write_text("{}")

@@ -123,6 +123,18 @@ def test_bad_rows_are_named(tmp_path, rows, given, message):
     assert "\n" not in str(e.value)
 
 
+def test_rows_without_an_answer_are_left_out_and_counted(tmp_path):
+    """Mutation: the first row is read for the names of columns and nothing else."""
+    rows = [{"problem": "0?", "solution": None}, {"problem": "1?", "solution": "\\boxed 1"}]
+    rows += [{"problem": "2?", "solution": "Two."}, {"problem": "3?", "solution": None}]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    task = base.get("jsonl", path=str(path), skip=True, shares=(1, 0, 0))
+    assert [p.prompt for p in task.problems] == ["1?"] and task.unchecked == 3
+    with pytest.raises(InputError, match="line 1: solution is null: mend it, or set skip=True"):
+        base.get("jsonl", path=str(path), shares=(1, 0, 0))
+
+
 def test_an_argument_that_is_none_gets_a_suggestion(tmp_path):
     with pytest.raises(InputError, match=r"task 'jsonl' .*'prompt_colum' \(did you mean 'prompt_column'\?\)"):
         jsonl(tmp_path, TRL, prompt_colum="prompt")
