@@ -59,7 +59,8 @@ def make(config: ConfigDict) -> Parts:
     slots = min(r.slots, r.prompts * r.samples)
     checks.rows(mesh, "the slots (rollout.slots, or rollout.prompts * samples)", slots)
     updates = config.steps * config.updates * config.epochs
-    tx, schedule = build.optimizer(config, updates)
+    warming = config.critic.warmup if "critic" in config else 0  # steps in which the policy is not updated
+    tx, schedule = build.optimizer(config, max(config.steps - warming, 1) * config.updates * config.epochs)
 
     shared = build.shared_prompts(mesh, groups, r.samples, config.microbatches, task.prompt_length)
 
