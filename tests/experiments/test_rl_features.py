@@ -33,7 +33,8 @@ FEATURES = {
         "task.args.talk": True,
     },
 }
-# Features that keep nothing from step to step but a place in the order of problems. The fast suite resumes one that keeps much, the slow one all.
+# Features that keep nothing from step to step but a place in the order of problems. The fast
+# suite resumes one that keeps much, the slow one all.
 STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection", "diversity")
 FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
 RESUMED = [pytest.param(name, marks=() if name == "reference_in_loss" else pytest.mark.slow) for name in FEATURES]

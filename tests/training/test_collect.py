@@ -138,7 +138,7 @@ def test_an_epoch_has_all_problems_once(monkeypatch, rounds):
         return groups[:count], groups
 
     def attempt(model, params, task, problems, noise, **how):
-        seen.append([p.key for p in problems])
+        seen.append([p.id for p in problems])
         return [collect.Group(p, [1, 2], [completion("= 3 <eos>")], ["= 3"], [1.0]) for p in problems]
 
     monkeypatch.setattr(collect, "attempt", attempt)
