@@ -99,7 +99,7 @@ class Trainer:
         c = self._config = config
         self._text = worked.make("train", seed=c.seed, **c.text)
         self._held_out = worked.make(c.eval.split, **c.text)
-        self._model = build.model(c, self._text.tokenizer.vocab_size)
+        self._model = build.trained_model(c, self._text.tokenizer.vocab_size)
         self._mesh = build.mesh(c)
         checks.rows(self._mesh, "the held-out documents (eval.problems)", c.eval.problems)
         checks.rows(self._mesh, "the documents of a mini-batch (documents / updates)", c.documents // c.updates)

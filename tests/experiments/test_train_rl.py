@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -132,7 +133,7 @@ def test_clocks_stop_when_what_they_time_is_there(tmp_path, easy, monkeypatch):
 
     call = rl_step.Learner.__call__
     monkeypatch.setattr(rl_step.Learner, "__call__", learn)
-    monkeypatch.setattr(train_rl.time, "perf_counter", clock)
+    monkeypatch.setattr(train_rl, "time", SimpleNamespace(perf_counter=clock))
     rows = run(tmp_path, **BASE, **{"change.every": 2}).metrics
     assert len(made) == 2 and not late
     parts_ = ("time/rollout", "time/learn", "time/change")

@@ -96,7 +96,7 @@ def table():
     return logits, Rollout(tokens, mask, logp, entropy, reward, group, np.zeros(rows, bool))
 
 
-def taught(table, *, loss="ppo", args=None, weight="token_mean", rate=50.0, **more):
+def taught(table, *, loss="ppo", args=None, weight="token_mean", rate=0.05, **more):
     """(slopes, advantages, logits before and after) of a step of plain gradient descent on the table."""
     logits, rollout = table
     tx = optax.sgd(rate)
@@ -130,14 +130,12 @@ def explained(table, alpha, logits, new):
 
 
 def test_slopes_are_the_tokens_share_of_the_update(table):
-    """In a table first order is nearly exact. Mutation: the advantage alone, which explains .67 of a sequence mean."""
-    slopes, advantage, logits, new = taught(table, weight="sequence_mean", rate=50.0)
+    """In a table first order is nearly exact. Mutation: the advantage alone, which explains three quarters."""
+    slopes, advantage, logits, new = taught(table, weight="sequence_mean", rate=0.05)
     mask = table[1].mask
     np.testing.assert_allclose(slopes, advantage * mask / mask.sum(1, keepdims=True) / 8, atol=1e-7)
     share, slope = explained(table, slopes, logits, new)
-    assert share > 0.8 and explained(table, advantage, logits, new)[0] < share - 0.1
-    slopes, _, logits, new = taught(table, weight="sequence_mean", rate=0.05)
-    share, slope = explained(table, slopes, logits, new)
+    assert explained(table, advantage, logits, new)[0] < 0.8
     np.testing.assert_allclose([share, slope], [1, 0.05], rtol=0.02)
 
 
