@@ -66,7 +66,8 @@ def policy_gradient(c: ConfigDict) -> None:
         }
     )
     c.entropy_advantage = ConfigDict({"alpha": 0.0, "kappa": 2.0})  # A + min(alpha H, |A| / kappa)
-    c.importance_cap = 0.0  # truncated importance sampling between sampler and learner: the largest ratio
+    # truncated importance sampling between sampler and learner: the largest ratio; None: 2 below float32, else none
+    c.importance_cap = placeholder(float)
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
     c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group
         {

@@ -37,6 +37,7 @@ from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.sampling import warp
+from entropy_rl.streams import stream
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import REMEDY, averaged, loop
 from entropy_rl.training.rollouts import Batch, minibatches
@@ -98,7 +99,7 @@ class Trainer:
         c = self._config = config
         self._text = worked.make("train", seed=c.seed, **c.text)
         self._held_out = worked.make(c.eval.split, **c.text)
-        self._model = build.model(c, self._text.tokenizer.vocab_size)
+        self._model = build.trained_model(c, self._text.tokenizer.vocab_size)
         self._mesh = build.mesh(c)
         checks.rows(self._mesh, "the held-out documents (eval.problems)", c.eval.problems)
         checks.rows(self._mesh, "the documents of a mini-batch (documents / updates)", c.documents // c.updates)
@@ -136,8 +137,7 @@ class Trainer:
     def evaluate(self, writer: Writer, step: int, params: Any, last: bool = False) -> None:
         """Held-out documents with and without a thought, and as they are; a row a document of the `last`."""
         c, text, clock = self._config, self._held_out, time.perf_counter()
-        # 1 << 31 - 1: apart from the keys of training, which fold in the step alone
-        key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 1), step)
+        key = jax.random.fold_in(stream(self._key, "evaluation"), step)
         questions = text.questions(0, c.eval.problems)
         thoughts = self.think(text, questions, key, params, params, c.eval.samples)
         decode = text.tokenizer.decode
@@ -194,7 +194,7 @@ class Rlp(Trainer):
         if phi is None:
             phi = rlp.follow(None, policy.params, c.tau)
         questions = self._text.questions(step * c.documents, c.documents)
-        key = jax.random.fold_in(self._key, step)
+        key = jax.random.fold_in(stream(self._key, "rollout"), step)
         thoughts = self.think(self._text, questions, key, policy.params, phi, c.rollout.samples)
         rollout = thoughts.rollout(self._length, self._text.tokenizer.pad_id)
         advantage = np.asarray(self._advantage(rollout.reward, rollout.group, rollout.mask))

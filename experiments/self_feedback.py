@@ -88,7 +88,7 @@ class Preference:
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train")
-        self._model = build.model(config, task.tokenizer.vocab_size)
+        self._model = build.trained_model(config, task.tokenizer.vocab_size)
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the pairs of an update (batch)", config.batch)
         tx, _ = build.optimizer(config, max(config.rounds, 1) * config.updates)

@@ -79,7 +79,7 @@ class SelfTraining:
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train", size=config.pool)
-        self._model = build.model(config, task.tokenizer.vocab_size)
+        self._model = build.trained_model(config, task.tokenizer.vocab_size)
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the rows of an update (batch)", config.batch)
         tx, _ = build.optimizer(config, config.updates)

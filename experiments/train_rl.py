@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.entropy.controllers import EntropyAlarm
 from entropy_rl.parallel import processes
+from entropy_rl.streams import stream
 from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, saved
@@ -52,18 +53,23 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = launch.open_workdir(config, workdir)
     key = jax.random.key(config.seed)
-    collect_step = collector(p, key) if collector else Collector(**p.sampling, key=key)
-    learn_step = Learner(**p.learning, key=key)
-    measure_change, view = Change(p.model, rows=config.change.rows), p.adaptation.view
+    noise = stream(key, "rollout")
+    collect_step = collector(p, noise) if collector else Collector(**p.sampling, key=noise)
+    learn_step = Learner(**p.learning, key=stream(key, "update"))
+    part = config.rollout.prompts * config.rollout.samples // config.updates // config.microbatches
+    measure_change = Change(p.model, rows=config.change.rows, at_once=part, mesh=p.mesh)
+    view = p.adaptation.view
     alarm = EntropyAlarm(**config.alarm)
 
     def pack(state):
-        return saved(state), {"alarm": dataclasses.asdict(alarm), "control": learn_step.control}
+        meta = {"alarm": dataclasses.asdict(alarm), "control": learn_step.control}
+        return saved(state), meta | {"places": getattr(collect_step, "places", {})}
 
     def unpack(tree, meta):
         nonlocal alarm
         alarm = EntropyAlarm(**meta["alarm"])
         learn_step.control = meta.get("control", learn_step.control)
+        collect_step.places = {int(step): place for step, place in meta.get("places", {}).items()}
         return loaded(tree)
 
     def evaluate(writer, step, state, last):
@@ -73,22 +79,31 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
             p.evaluator.last(writer, step, policy)
 
     def collect(writer, step, state):
-        clock, policy = time.perf_counter(), view(state.policy.params)
+        began, policy = time.perf_counter(), view(state.policy.params)
         rollout, groups, row = collect_step(policy, step)
-        row |= {"time/rollout": time.perf_counter() - clock}
+        row["time/rollout"] = time.perf_counter() - began
         if step % config.eval.every == 0:
             writer.samples(step, texts(groups, config.samples))
-        measure = config.change.every and step % config.change.every == 0
-        return rollout, row, measure_change.before(policy, rollout) if measure else None
+        before = None
+        if config.change.every and step % config.change.every == 0:
+            clock = time.perf_counter()
+            before = jax.block_until_ready(measure_change.before(policy, rollout))
+            row["time/change"] = time.perf_counter() - clock
+        return began, rollout, row, before
 
     def learn(writer, step, state, data):
-        clock, (rollout, row, before) = time.perf_counter(), data
-        state, updates, learned, advantage = learn_step(state, rollout, step)
+        clock, (began, rollout, row, before) = time.perf_counter(), data
+        # what it gives is only dispatched: without the wait the next rollout would be charged for the update
+        done = jax.block_until_ready(learn_step(state, rollout, step, slopes=before is not None))
+        row["time/learn"] = time.perf_counter() - clock
+        state, updates, learned, slopes = done
         row |= learned
         if before is not None:
-            row |= measure_change(before, view(state.policy.params), rollout, advantage)
+            clock = time.perf_counter()
+            row |= jax.block_until_ready(measure_change(before, view(state.policy.params), rollout, slopes))
+            row["time/change"] += time.perf_counter() - clock
         row |= {k: [u[k] for u in updates] for k in updates[0]}
-        return state, row | {"time/learn": time.perf_counter() - clock}
+        return state, row | {"time/step": time.perf_counter() - began}
 
     def observe(step, row):
         if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):

@@ -95,7 +95,7 @@ def parts(config: ConfigDict) -> tuple:
             f"config.microbatches={config.microbatches} does not divide batch={config.batch}: choose a divisor"
         )
     task = build.task(config)
-    model = build.model(config, task.tokenizer.vocab_size)
+    model = build.trained_model(config, task.tokenizer.vocab_size)
     mesh = build.mesh(config)
     checks.rows(mesh, "the demonstrations of a step (batch)", config.batch)
     tx, schedule = build.optimizer(config, config.steps)

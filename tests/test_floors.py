@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
-    errors files tables masking models.tiled_head models.logprobs
+    errors files streams tables masking models.tiled_head models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
     losses.selection losses.policy losses.weights losses.kl losses.value losses.preference

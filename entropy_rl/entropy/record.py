@@ -198,7 +198,8 @@ def changes(
     Args:
       logits, new_logits: f32[B, T, A], aligned with the tokens chosen from them (logprobs.choice_logits).
       tokens: i32[B, T], the tokens, with `alpha`; None: no `single_token`.
-      alpha: f32[B, T], ratio * advantage of each token, times its weight in the loss where weights differ.
+      alpha: f32[B, T], -dL/d ln pi of each token (training/objectives.slopes): its advantage times its weight in the
+        loss.
 
     Returns:
       f32[B, T] by name, nats: `measured`; `predicted`, Lemma 1 with the measured change of logits; `second_order`, the
@@ -243,7 +244,21 @@ def measured_change(
       `entropy/change_<u>_rank_correlation`, Spearman's of m and u, in which every state counts the same and the step
       does not matter; over steps it can only be averaged, each step's states being ranked among themselves.
     """
-    by_state = changes(logits, new_logits, tokens, alpha)
+    return change_moments(changes(logits, new_logits, tokens, alpha), mask)
+
+
+def changes_of(stats: dict[str, jax.Array], alpha: jax.Array) -> dict[str, jax.Array]:
+    """`changes` from the sums of models/tiled_head.change_stats, f32[B, T] each, where logits are never whole."""
+    return {
+        "measured": stats["new_entropy"] - stats["entropy"],
+        "predicted": stats["first"],
+        "second_order": stats["first"] + stats["second"],
+        "single_token": -alpha * stats["polarity"],
+    }
+
+
+def change_moments(by_state: dict[str, jax.Array], mask: jax.Array) -> dict[str, jax.Array]:
+    """What `measured_change` returns, of changes f32[B, T] by name."""
     measured = by_state["measured"]
     out = {}
     for name, change in by_state.items():

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from entropy_rl.models.tiled_head import head_stats
+from entropy_rl.models.tiled_head import change_stats, head_stats
 
 
 @jax.custom_vjp
@@ -100,6 +100,22 @@ def token_stats(
     # `_right`.
     targets = jnp.roll(tokens, -1, axis=1)
     return _both_right(head_stats(hidden, head, targets, temperature, vocab_axis=vocab_axis, mesh=mesh))
+
+
+def token_change(
+    hidden: jax.Array,
+    head: jax.Array,
+    new_hidden: jax.Array,
+    new_head: jax.Array,
+    tokens: jax.Array,
+    *,
+    vocab_axis: int = 0,
+    mesh: Mesh | None = None,
+) -> dict[str, jax.Array]:
+    """tiled_head.change_stats where each of the tokens i32[B, T] was chosen: f32[B, T] each; column 0 is 0."""
+    targets = jnp.roll(tokens, -1, axis=1)
+    stats = change_stats(hidden, head, new_hidden, new_head, targets, vocab_axis=vocab_axis, mesh=mesh)
+    return jax.tree.map(_right, stats)
 
 
 def logit_stats(logits: jax.Array, tokens: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:

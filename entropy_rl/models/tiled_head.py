@@ -10,6 +10,7 @@ matrix products at once. Operands keep their type; products are accumulated, and
 from __future__ import annotations
 
 import dataclasses
+import functools
 from functools import partial
 from typing import Any
 
@@ -66,19 +67,57 @@ def head_stats(
     Returns:
       (logp, entropy): f32[B, T] both. The gradient goes through both.
     """
-    layout = Layout(vocab_axis, words=words, elements=elements)
-    if mesh is None or mesh.size == 1:
-        return _stats(hidden, head, targets, temperature, layout, None)
-    if targets.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
-        return _stats(hidden, head, targets, temperature, layout, None)
+    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements), head, targets, mesh)
+    return _stats(hidden, head, targets, temperature, layout, mesh)
+
+
+def change_stats(
+    hidden: jax.Array,
+    head: jax.Array,
+    new_hidden: jax.Array,
+    new_head: jax.Array,
+    targets: jax.Array,
+    *,
+    vocab_axis: int = 0,
+    mesh: Mesh | None = None,
+    words: int = WORDS,
+    elements: int = ELEMENTS,
+) -> dict[str, jax.Array]:
+    """What a change of logits d = z' - z does to the entropy of softmax(z), in every state, without all z.
+
+        H = log Z - E_p[z]                       first = -Cov_p(z, d)
+        second = -1/2 (Var_p(d) + E_p[(z - E z) (d - E d)^2])
+        polarity = S_y - E_p[S],  S_i = p_i (z_i - E_p[z])
+
+    with log p_i + H = z_i - E_p[z] put into entropy/theory.py's sums. Each tile's moments are about its own means, and
+    are joined as those of two samples are (Chan, Golub and LeVeque 1983), so that an offset of d costs no digits.
+
+    Args:
+      hidden, head: before the update, as in `head_stats`; new_hidden, new_head: after it, at the same states.
+      targets: i32[B, T], the tokens y that were chosen.
+      vocab_axis, mesh, words, elements: as in `head_stats`.
+
+    Returns:
+      `entropy`, `new_entropy`, `first`, `second`, `polarity`: f32[B, T], nats.
+    """
+    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements), head, targets, mesh)
+    run = _over(mesh, layout, partial(_change, layout=layout), "xhxhy", "yyyyy")
+    names = ("entropy", "new_entropy", "first", "second", "polarity")
+    return dict(zip(names, run(hidden, head, new_hidden, new_head, targets), strict=True))
+
+
+def _cut(layout: Layout, head: jax.Array, targets: jax.Array, mesh: Mesh | None) -> tuple[Layout, Mesh | None]:
+    """The layout over a mesh, and the mesh, None where the rows do not divide it."""
+    if mesh is None or mesh.size == 1 or targets.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
+        return layout, None
     divides = lambda axis, n: (axis,) if n % mesh.shape[axis] == 0 else ()  # noqa: E731
     layout = dataclasses.replace(
         layout,
         rows=ROWS,
-        vocab=divides(VOCAB, head.shape[vocab_axis]),
-        width=divides(WIDTH, head.shape[1 - vocab_axis]),
+        vocab=divides(VOCAB, head.shape[layout.vocab_axis]),
+        width=divides(WIDTH, head.shape[1 - layout.vocab_axis]),
     )
-    return _stats(hidden, head, targets, temperature, layout, mesh)
+    return layout, mesh
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -191,6 +230,83 @@ def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperat
     if layout.vocab:
         grad_x = jax.lax.psum(grad_x, layout.vocab)
     return grad_x.astype(x.dtype), grad_head
+
+
+def _change(x, head, new_x, new_head, y, *, layout):
+    """x, new_x [N, d], the heads, y i32[N] -> what `change_stats` returns, f32[N] each."""
+    tiles = _Tiles(x, head, layout)
+
+    def words(total, i):
+        (piece, column, new), (new_piece, _, _) = tiles.head(head, i), tiles.head(new_head, i)
+
+        def tokens(_, j):
+            z, after = (tiles.logits(tiles.rows(a, j), b) for a, b in ((x, piece), (new_x, new_piece)))
+            hit = (column[None] == tiles.rows(y, j)[:, None]) & new[None]
+            old, old_new, zy = jax.tree.map(lambda a: tiles.rows(a, j), total)
+            of_tile = _moments(z, after - z, new), _moments(after, None, new)
+            return None, (_joined(old, of_tile[0]), _joined(old_new, of_tile[1]), zy + jnp.sum(jnp.where(hit, z, 0), 1))
+
+        return tiles.over_rows(tokens, None)[1], None
+
+    none = {name: jnp.zeros(y.shape) for name in ("s", "z", "d", "zd", "dd", "zdd", "pp", "ppz")}
+    none["m"] = jnp.full(y.shape, -1e30)
+    (m, after, zy), _ = jax.lax.scan(words, (none, none, jnp.zeros(y.shape)), jnp.arange(tiles.count))
+    if layout.vocab:
+        m, after = (_joined_over(a, layout.vocab) for a in (m, after))
+        zy = jax.lax.psum(zy, layout.vocab)
+    entropy, new_entropy = (jnp.maximum(a["m"] + jnp.log(a["s"]) - a["z"], 0.0) for a in (m, after))
+    s = m["s"]
+    own = jnp.exp(zy - m["m"]) / s * (zy - m["z"])
+    return entropy, new_entropy, -m["zd"] / s, -0.5 * (m["dd"] + m["zdd"]) / s, own - m["ppz"] / s**2
+
+
+def _moments(z, d, new):
+    """Of a tile [n, words], over the columns `new`, weighted by w = e^(z - m): the largest z m; s = sum w; the means z
+    and d; zd, dd and zdd, sums of w times products of what differs from the means; pp = sum w^2, ppz with z - mean."""
+    d = jnp.zeros_like(z) if d is None else d
+    m = jnp.max(jnp.where(new[None], z, -jnp.inf), axis=1)
+    w = jnp.where(new[None], jnp.exp(z - m[:, None]), 0.0)
+    total = lambda a: jnp.sum(a, axis=1)  # noqa: E731
+    s = total(w)
+    mean_z, mean_d = total(w * z) / s, total(w * d) / s
+    cz, cd = z - mean_z[:, None], d - mean_d[:, None]
+    moments = {"zd": total(w * cz * cd), "dd": total(w * cd * cd), "zdd": total(w * cz * cd * cd)}
+    return {"m": m, "s": s, "z": mean_z, "d": mean_d, **moments, "pp": total(w * w), "ppz": total(w * w * cz)}
+
+
+def _joined(a, b):
+    """Moments of two parts together."""
+    m = jnp.maximum(a["m"], b["m"])
+
+    def scaled(part):
+        k = jnp.exp(part["m"] - m)
+        power = {"s": 1, "zd": 1, "dd": 1, "zdd": 1, "pp": 2, "ppz": 2}
+        return {name: x * k ** power.get(name, 0) for name, x in part.items()}
+
+    a, b = scaled(a), scaled(b)
+    s = a["s"] + b["s"]
+    share, ez, ed = b["s"] / s, b["z"] - a["z"], b["d"] - a["d"]
+    w = a["s"] * share
+    z, d = a["z"] + share * ez, a["d"] + share * ed
+    cross = lambda name: (1 - share) * b[name] - share * a[name]  # noqa: E731
+    return {
+        "m": m,
+        "s": s,
+        "z": z,
+        "d": d,
+        "zd": a["zd"] + b["zd"] + w * ez * ed,
+        "dd": a["dd"] + b["dd"] + w * ed * ed,
+        "zdd": a["zdd"] + b["zdd"] + w * (1 - 2 * share) * ez * ed * ed + 2 * ed * cross("zd") + ez * cross("dd"),
+        "pp": a["pp"] + b["pp"],
+        "ppz": a["ppz"] + (a["z"] - z) * a["pp"] + b["ppz"] + (b["z"] - z) * b["pp"],
+    }
+
+
+def _joined_over(a, axes):
+    """Moments of the vocabulary's parts together."""
+    parts = jax.tree.map(lambda x: jax.lax.all_gather(x, axes), a)
+    count = parts["m"].shape[0]
+    return functools.reduce(_joined, [jax.tree.map(lambda x, i=i: x[i], parts) for i in range(count)])
 
 
 class _Tiles:

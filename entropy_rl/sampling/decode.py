@@ -119,36 +119,51 @@ def insert(
     )
 
 
-def uniform(key: jax.Array, request: jax.Array, position: jax.Array) -> jax.Array:
-    """One number in [0, 1) for each (request, position): i32[S], i32[S] -> f32[S]."""
-    one = lambda r, p: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, r), p))  # noqa: E731
+def noise(key: jax.Array, request: jax.Array, position: jax.Array, vocab: int) -> jax.Array:
+    """What `draw` needs for each (request, position): Exp(1) variables, i32[S], i32[S] -> f32[S, n].
+
+    E = -log(1 - v) with v uniform of two words of 32 bits: v has the 24 bits of a float32 however small it is, down to
+    2^-64. An improbable token is drawn when its own E is small, so that is where bits are needed; of 23-bit numbers
+    all below 2^-23 are one.
+
+    Args:
+      key: of this call of the sampler.
+      request, position: whose noise it is.
+      vocab: V, of which n follows.
+    """
+    count = sum(_blocks(vocab))
+
+    def one(r, p):
+        own = jax.random.fold_in(jax.random.fold_in(key, r), p)
+        high, low = jax.random.bits(own, (2, count), jnp.uint32).astype(jnp.float32)
+        v = high * 2.0**-32 + low * 2.0**-64
+        return -jnp.log1p(-jnp.clip(v, 2.0**-65, 1 - 2.0**-24))  # neither 0 nor infinite
+
     return jax.vmap(one)(request, position)
 
 
-def draw(logits: jax.Array, u: jax.Array) -> jax.Array:
-    """Inverse-CDF sampling: the smallest j with sum_{i <= j} p_i > u. f32[S, V], f32[S] -> i32[S].
+def draw(logits: jax.Array, noise: jax.Array) -> jax.Array:
+    """A token of softmax(logits): f32[S, V], f32[S, n] of `noise` -> i32[S].
 
-    One random number a token, where the Gumbel trick takes V of them. In two levels, first among blocks of about
-    sqrt(V) tokens and then within one, so that running sums are short: fast, and exact in float32 for large
-    vocabularies too.
+        argmax_i p_i / E_i,  E_i ~ Exp(1)        P(i) = p_i, as in the Gumbel trick (its logarithm)
+
+    In two levels of independent noise, first among blocks of about sqrt(V) tokens and then within one, so that a token
+    takes 2 sqrt(V) random numbers instead of V. No sum runs over the vocabulary: P(i) is p_i to the relative rounding
+    of float32 for every token, however improbable beside the others, down to 2^-64.
     """
     slots, vocab = logits.shape
-    block = max(int(vocab**0.5), 1)
+    outer, inner = _blocks(vocab)
     p = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
-    p = jnp.pad(p, ((0, 0), (0, -vocab % block))).reshape(slots, -1, block)
-    mass = jnp.sum(p, axis=-1)
-    target = u * jnp.sum(mass, axis=-1)
-    outer, below = _search(mass, target)
-    inner, _ = _search(jnp.take_along_axis(p, outer[:, None, None], axis=1)[:, 0], target - below)
-    return outer * block + inner
+    p = jnp.pad(p, ((0, 0), (0, outer * inner - vocab))).reshape(slots, outer, inner)
+    block = jnp.argmax(jnp.sum(p, axis=-1) / noise[:, :outer], axis=-1).astype(jnp.int32)
+    within = jnp.take_along_axis(p, block[:, None, None], axis=1)[:, 0]
+    return block * inner + jnp.argmax(within / noise[:, outer:], axis=-1).astype(jnp.int32)
 
 
-def _search(p, target):
-    """The first place where the running sum of p f32[S, n] exceeds the target, and the sum before it."""
-    total = jnp.cumsum(p, axis=-1)
-    # Rounding can put the target at or above the whole sum; the last place with any mass is then the answer.
-    place = jnp.minimum(jnp.sum(total <= target[:, None], -1), jnp.sum(total < total[:, -1:], -1)).astype(jnp.int32)
-    return place, jnp.take_along_axis(total - p, place[:, None], axis=-1)[:, 0]
+def _blocks(vocab: int) -> tuple[int, int]:
+    """How many blocks of how many tokens."""
+    inner = max(int(vocab**0.5), 1)
+    return -(-vocab // inner), inner
 
 
 @jax.jit
@@ -192,10 +207,6 @@ def decode(
     emitted = Emitted(blank(jnp.int32), blank(jnp.float32), blank(jnp.float32), blank(bool))
     emitted = emitted.replace(steered=blank(bool) if steered else None)
 
-    # All the noise at once: a slot that is live at tick t draws for the position t + 1 after the one it starts from.
-    ahead = jnp.arange(1, ticks + 1)[:, None]
-    noise = jax.vmap(partial(uniform, key), (None, 0))(state.request, state.position[None] + ahead)
-
     def more(carry):
         t, state, _ = carry
         return (t < ticks) & (jnp.sum(state.left > 0) > until)
@@ -219,7 +230,7 @@ def decode(
         logits, out = run(gate=gate[:, None]) if steered else run()
         logits = logits[:, 0]
         warped = warp(logits)
-        token = draw(warped, noise[t])
+        token = draw(warped, noise(key, state.request, state.position + 1, warped.shape[-1]))
         logp, entropy = categorical_stats(logits, token)
         if warped is not logits:
             logp, _ = categorical_stats(warped, token)

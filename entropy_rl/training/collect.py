@@ -18,6 +18,7 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel.processes import shared_out
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
+from entropy_rl.streams import stream
 from entropy_rl.training.rollouts import Rollout, pack
 
 
@@ -34,7 +35,13 @@ class Group:
 
 
 class Collector:
-    """(params, step) -> rollout, pure in (seed, key, step).
+    """(params, step) -> rollout, pure in (seed, key, step), and with dynamic sampling in `places`.
+
+    Attributes:
+      places: place in the order of problems at which a step begins, by the step's number, of the latest step and the
+        one after it; to be put into checkpoints and back, as a dict. Filled by dynamic sampling alone, whose steps take
+        as many problems as they need, so that an epoch still has all of them once; a step that is not in it begins
+        where it would if all steps before had needed all `rounds`.
 
     Args:
       model: the policy's.
@@ -72,6 +79,7 @@ class Collector:
     ):
         self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
         self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
+        self.places: dict[int, int] = {}
         self._refiner, self._refine_until = refiner, refine_until
         self._sampling = {
             "samples": samples,
@@ -90,24 +98,25 @@ class Collector:
         """
         task, rounds = self._task, self._rounds
         key = jax.random.fold_in(self._key, step)
+        place = self.places.get(step, step * max(rounds, 1) * self._prompts)
 
         def sample(number):
-            first = (step * max(rounds, 1) + number) * self._prompts
+            first = place + number * self._prompts
             problems = [problem_at(task, self._seed, first + i) for i in range(self._prompts)]
-            noise = jax.random.fold_in(key, number) if number else key
+            noise = jax.random.fold_in(stream(key, "rollout"), number)
             return attempt(self._model, params, task, problems, noise, **self._sampling)
 
         row = {}
         if rounds:
             groups, sampled = informative(sample, count=self._prompts, rounds=rounds)
             row["rollout/groups_sampled"] = float(len(sampled))
+            self.places = {step: place, step + 1: place + len(sampled)}
         else:
             groups = sampled = sample(0)
         row["rollout/tokens"] = float(sum(len(c.tokens) for g in sampled for c in g.completions))
         if self._refiner and not 0 < self._refine_until <= step:
             rng = np.random.default_rng((self._seed, step, 1))
-            # 1 << 30: apart from the rounds of dynamic sampling
-            groups, refined = self._refiner(params, groups, rng, jax.random.fold_in(key, 1 << 30))
+            groups, refined = self._refiner(params, groups, rng, stream(key, "critique"))
             row |= refined
         rewards = None
         if self._diversity:

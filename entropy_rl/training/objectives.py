@@ -88,6 +88,23 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
     return Objective(_of_tokens(score), loss, needs_full_batch=sees_whole(token_loss) or weight is not None)
 
 
+def slopes(objective: Objective, batch: Batch, entropy: jax.Array, key: jax.Array, coefs: Coefs) -> jax.Array:
+    """-dL/d ln pi of every token where the policy is still the one that sampled: f32[B, T].
+
+    What a step of 1 against the gradient adds to alpha in dz = alpha (onehot(token) - p) of the token's own state: its
+    advantage times its weight in the loss, 0 where the loss drops the token, with a KL's pull where there is one. An
+    entropy bonus, which does not go through the token's probability, is not in it.
+
+    Args:
+      objective: `policy`.
+      batch: a whole mini-batch, with old_logp.
+      entropy: f32[B, T], of the policy that sampled.
+      key, coefs: of the update.
+    """
+    loss = lambda logp: objective.loss({"logp": logp, "entropy": entropy}, batch, key, coefs)[0]  # noqa: E731
+    return -jax.grad(loss)(batch.old_logp)
+
+
 def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Metrics of one policy update, from the `out` of `policy` on its whole mini-batch.
 

@@ -89,6 +89,20 @@ def pack(
     return out
 
 
+def picks(rollout: Rollout, *, count: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
+    """The rows i32[b] of each of the mini-batches that `minibatches` makes with the same arguments.
+
+    Raises:
+      InputError: the groups cannot be split evenly.
+    """
+    rows, groups = len(rollout.reward), len(np.unique(rollout.group))
+    if groups % count or rows % groups:
+        raise InputError(f"{groups} prompts cannot be split into {count} mini-batches: choose a divisor as updates")
+    order = np.arange(groups) if rng is None else rng.permutation(groups)
+    by_group = np.arange(rows).reshape(groups, -1)
+    return [by_group[part].reshape(-1) for part in np.split(order, count)]
+
+
 def minibatches(
     rollout: Rollout,
     advantage: np.ndarray,
@@ -116,18 +130,12 @@ def minibatches(
       InputError: the groups cannot be split evenly.
     """
     rows = len(rollout.reward)
-    groups = len(np.unique(rollout.group))
-    if groups % count or rows % groups:
-        raise InputError(f"{groups} prompts cannot be split into {count} mini-batches: choose a divisor as updates")
-    order = np.arange(groups) if rng is None else rng.permutation(groups)
-    by_group = np.arange(rows).reshape(groups, -1)
     if advantage.ndim == 1:
         advantage = advantage[:, None]
     advantage = np.where(rollout.mask, advantage, np.float32(0))
     fields = {"old_logp": rollout.sampler_logp, "refined": rollout.refined, **fields}
     fields = {k: x for k, x in fields.items() if x is not None}
-    for part in np.split(order, count):
-        pick = by_group[part].reshape(-1)
+    for pick in picks(rollout, count=count, rng=rng):
         mask = rollout.mask[pick]
         refined = np.zeros(rows, bool) if rollout.refined is None else rollout.refined
         data = {"entropy": rollout.entropy, "advantage": advantage, "truncated": rollout.truncated, "refined": refined}

@@ -21,12 +21,12 @@ from entropy_rl.entropy.controllers import Controller, constant
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.losses.kl import KL
 from entropy_rl.masking import masked_mean
-from entropy_rl.models.logprobs import choice_logits
+from entropy_rl.models.logprobs import token_change
 from entropy_rl.models.scoring import Score
-from entropy_rl.models.transformer import Transformer
+from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.rollouts import Rollout, Weight, minibatches
+from entropy_rl.training.rollouts import Rollout, Weight, minibatches, picks
 from entropy_rl.training.state import Critic, State
 
 
@@ -115,8 +115,10 @@ class Learner:
         self._reference, self._reference_every = reference, reference_every
         self._in_reward, self._importance_cap, self._decisions = kl_place == "reward", importance_cap, decisions
         cut = {"microbatches": microbatches, "group_size": group_size}
+        objective = objectives.policy(score, loss, kl=kl_estimator, weight=weight if current_weight else None)
+        self._slopes = jax.jit(partial(objectives.slopes, objective))
         self._update = learner.make_update(
-            objectives.policy(score, loss, kl=kl_estimator, weight=weight if current_weight else None),
+            objective,
             tx,
             record=objectives.policy_record,
             **cut,
@@ -140,16 +142,20 @@ class Learner:
         self._record = jax.jit(entropy.record)
         self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
 
-    def __call__(self, state: State, rollout: Rollout, step: int) -> tuple[State, list[dict], dict, np.ndarray]:
+    def __call__(
+        self, state: State, rollout: Rollout, step: int, *, slopes: bool = False
+    ) -> tuple[State, list[dict], dict, np.ndarray]:
         """Step number `step`.
 
         Args:
           state: its policy, critic and optimisers' arrays are donated.
           rollout: of collect.Collector, or rollouts.pack.
           step: counts from 0; the order of mini-batches follows from it.
+          slopes: return these in place of the advantages.
 
         Returns:
-          (state after the updates, their metrics, what is logged once a step, advantages f32[B, T]).
+          (state after the updates, their metrics, what is logged once a step, advantages f32[B, T]). With `slopes` the
+          last are those of objectives.slopes, summed over the updates, as `Change` wants them.
         """
         fields, row = self._scores(state, rollout)
         distance = np.zeros_like(rollout.sampler_logp)
@@ -174,16 +180,23 @@ class Learner:
         entropy_coef = self._coefficient("entropy", float(row["policy/entropy_sequence"]))
         coefs = {"entropy": jnp.float32(entropy_coef), "kl": jnp.float32(kl_coef)}
         row["update/entropy_coef"] = entropy_coef
-        if self._schedule:
-            row["update/learning_rate"] = self._schedule(step * self._updates * self._epochs)
         policy, critic, updates = state.policy, state.critic, []
-        warm = self._critic and step < self._critic.warmup
+        warmup = self._critic.warmup if self._critic else 0
+        warm = step < warmup
+        if self._schedule:  # the policy's optimiser counts its own updates
+            row["update/learning_rate"] = self._schedule((step - warmup) * self._updates * self._epochs) * (not warm)
+        slope = np.zeros_like(advantage)
         split = self._updates > 1 or self._epochs > 1
         for epoch in range(self._epochs):
-            rng = np.random.default_rng((self._seed, step, epoch)) if split else None
-            for batch in minibatches(rollout, advantage, self._weight, count=self._updates, rng=rng, **fields):
+            rng = partial(np.random.default_rng, (self._seed, step, epoch)) if split else lambda: None
+            batches = minibatches(rollout, advantage, self._weight, count=self._updates, rng=rng(), **fields)
+            for pick, batch in zip(picks(rollout, count=self._updates, rng=rng()), batches):
                 batch = jax.tree.map(self._place, batch)
                 metrics = {"update/finite": 1.0, "update/loss": 0.0}
+                if slopes and not warm:
+                    of_update = jax.random.fold_in(self._key, policy.step)
+                    own = self._slopes(batch, self._place(rollout.entropy[pick]), of_update, coefs)
+                    slope[pick] += processes.fetch(own)
                 if not warm:
                     policy, metrics = self._update(policy, batch, self._key, coefs)
                 if self._critic:
@@ -194,7 +207,7 @@ class Learner:
         every = self._reference_every
         if self._reference and every and (step + 1) % every == 0:
             state = state.replace(reference=jax.tree.map(jnp.copy, policy.params))
-        return state, updates, row, advantage
+        return state, updates, row, slope if slopes else advantage
 
     def _scores(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays that the algorithm needs besides the sampler's, and what is logged of them."""
@@ -241,21 +254,46 @@ class Change:
     Args:
       model: the policy's.
       rows: at most so many of a rollout's first rows are measured.
+      at_once: rows that the model is run on at a time; None: all of them.
+      mesh: over which rows and parameters are cut; None: one device.
     """
 
-    def __init__(self, model: Transformer, *, rows: int):
-        self._some = slice(0, rows)
-        self._logits = jax.jit(lambda params, tokens: choice_logits(model.apply(params, tokens)[0]))
-        self._measure = jax.jit(entropy.measured_change)
+    def __init__(
+        self, model: Transformer, *, rows: int, at_once: int | None = None, mesh: jax.sharding.Mesh | None = None
+    ):
+        self._rows, self._at_once = rows, at_once or rows
+        self._devices = mesh.shape["data"] * mesh.shape["fsdp"] if mesh else 1
+        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh)) if mesh else jnp.asarray
+        self._hidden = jax.jit(lambda params, tokens: model.apply(params, tokens, logits=False)[1]["hidden"])
+        self._head = jax.jit(lambda params: jnp.copy(head_matrix(model.config, params)[0]))  # the update donates it
 
-    def before(self, params: Any, rollout: Rollout) -> jax.Array:
-        """To be called before the updates, and what it gives to be given after them."""
-        return self._logits(params, rollout.tokens[self._some])
+        def measure(before, hidden, params, tokens, mask, slopes):
+            head, axis = head_matrix(model.config, params)
+            stats = token_change(*before, hidden, head, tokens, vocab_axis=axis, mesh=mesh)
+            return entropy.change_moments(entropy.changes_of(stats, slopes), mask)
 
-    def __call__(self, before: jax.Array, params: Any, rollout: Rollout, advantage: np.ndarray) -> dict[str, jax.Array]:
-        """What is logged of the change; `advantage` f32[B, T]."""
-        tokens, mask, advantage = (x[self._some] for x in (rollout.tokens, rollout.mask, advantage))
-        return self._measure(before, self._logits(params, tokens), mask, tokens, advantage)
+        self._measure = jax.jit(measure)
+
+    def before(self, params: Any, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
+        """To be called before the updates, and what it gives to be given after them: hidden states and the head."""
+        return self._run(params, rollout), self._head(params)
+
+    def __call__(
+        self, before: tuple[jax.Array, jax.Array], params: Any, rollout: Rollout, slopes: np.ndarray
+    ) -> dict[str, jax.Array]:
+        """What is logged of the change; `slopes` f32[B, T], the Learner's."""
+        arrays = [self._place(x[: self._count(rollout)]) for x in (rollout.tokens, rollout.mask, slopes)]
+        return self._measure(before, self._run(params, rollout), params, *arrays)
+
+    def _count(self, rollout: Rollout) -> int:
+        """Rows that are measured: as many as the devices divide."""
+        rows = min(self._rows, len(rollout.tokens))
+        return max(rows - rows % self._devices, self._devices)
+
+    def _run(self, params: Any, rollout: Rollout) -> jax.Array:
+        tokens, at_once = rollout.tokens[: self._count(rollout)], max(self._at_once, self._devices)
+        parts = [tokens[i : i + at_once] for i in range(0, len(tokens), at_once)]
+        return jnp.concatenate([self._hidden(params, self._place(part)) for part in parts])
 
 
 def join(metrics: dict, of_critic: dict) -> dict:

@@ -96,8 +96,8 @@ def scan(c: ConfigDict, seed: int) -> Work:
             valid = jnp.broadcast_to(jnp.arange(columns)[None] <= c.prompt - 1 + t, (rows, columns))
             place = jnp.full((rows, 1), c.prompt - 1 + t)
             logits, out = model.apply(params, token[:, None], place, cache=cache, column=c.prompt - 1 + t, valid=valid)
-            u = jax.random.uniform(jax.random.fold_in(key, t), (rows,))
-            token = slots_.draw(logits[:, 0], u)
+            e = slots_.noise(key, jnp.arange(rows), jnp.full(rows, c.prompt + t), c.vocab)
+            token = slots_.draw(logits[:, 0], e)
             return (out["cache"], token), (token, *choice_stats(logits[:, 0], token))
 
         return jax.lax.scan(step, (jax.tree.map(wide, out["cache"]), last), jnp.arange(c.new))[1]

@@ -14,6 +14,7 @@ from entropy_rl.metrics import Writer
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.decode import Warp
+from entropy_rl.streams import stream
 from experiments.lib import build, checks
 
 BATCH = 64  # problems attempted at a time
@@ -60,8 +61,7 @@ class Evaluator:
     def __call__(self, writer: Writer, step: int, params) -> dict[str, float]:
         """Evaluates and writes; gives the metrics."""
         clock = time.perf_counter()
-        # 1 << 31 - 1: apart from the keys of training, which fold in the step alone
-        key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 1), step)
+        key = jax.random.fold_in(stream(self._key, "evaluation"), step)
         values, groups = evaluate(self._model, params, self._task, key, ks=self._ks, **self._how)
         writer.evals(step, self._name, values | {"time/eval": time.perf_counter() - clock}, len(self._task))
         rights = [row["right"] for row in per_problem(self._task, groups)]
@@ -73,7 +73,7 @@ class Evaluator:
         if self._last:
             task, how = self._last
             # apart from the keys of the evaluation at this step, some of whose noise would come again
-            key = jax.random.fold_in(jax.random.fold_in(self._key, (1 << 31) - 2), step)
+            key = jax.random.fold_in(stream(self._key, "last evaluation"), step)
             groups = attempt_all(self._model, params, task, key, **how)
             writer.problems(step, self._name, per_problem(task, groups))
 

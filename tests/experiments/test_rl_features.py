@@ -33,7 +33,8 @@ FEATURES = {
         "task.args.talk": True,
     },
 }
-# Features that keep nothing from step to step. The fast suite resumes one that keeps much, the slow one all.
+# Features that keep nothing from step to step but a place in the order of problems. The fast
+# suite resumes one that keeps much, the slow one all.
 STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection", "diversity")
 FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
 RESUMED = [pytest.param(name, marks=() if name == "reference_in_loss" else pytest.mark.slow) for name in FEATURES]
@@ -172,8 +173,14 @@ def test_dynamic_sampling_that_finds_nothing_says_so_and_loses_nothing(tmp_path,
 
 
 def test_a_critic_learns_alone_at_first(straight, tmp_path):
-    """Two steps of the critic alone: the policy is the one of the start. Mutation: warm-up not obeyed."""
+    """Two steps of the critic alone: the policy is the one of the start. Mutation: warm-up not obeyed.
+
+    The logged rate is that of the policy's own updates, and a cosine ends with them. Mutation: all steps counted.
+    """
     rows = straight("critic")[2]
+    config = get("critic", **{"optimizer.warmup": 0, "optimizer.decay_to": 0.5, "steps": 5, "critic.warmup": 2})
+    schedule = parts.make(config).learning["schedule"]
+    np.testing.assert_allclose([schedule(0), schedule(3 * 2)], [0.02, 0.01], rtol=1e-6)
     assert all("update/grad_norm" not in row for row in rows[:2]) and rows[2]["update/grad_norm"] > 0
     assert all(np.isfinite(row["critic/explained_variance"]) and row["critic/grad_norm"] > 0 for row in rows)
     config = get("critic", steps=2)

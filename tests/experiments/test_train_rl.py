@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -35,7 +36,8 @@ RECORD = {
     *("entropy/change_measured", "entropy/change_predicted"),
     *("policy/clip_fraction", "policy/clip_entropy", "policy/kl", "policy/logp_gap"),
     *("rollout/reward", "rollout/zero_variance", "rollout/solved", "rollout/answer_entropy"),
-    *("rollout/length", "rollout/tokens", "rollout/truncated", "time/rollout", "time/learn"),
+    *("rollout/length", "rollout/tokens", "rollout/truncated", "time/rollout", "time/learn", "time/step"),
+    "time/change",
     *("update/loss", "update/grad_norm", "update/finite", "update/learning_rate"),
 }
 
@@ -87,7 +89,7 @@ def test_what_it_writes(three):
     assert json.loads((three / "config.json").read_text())["config"]["steps"] == 3
     assert [row["step"] for row in out.metrics] == [0, 1, 2]
     for row in out.metrics:
-        changed = {k for k in RECORD if k.startswith("entropy/")} if row["step"] % 2 else set()
+        changed = {k for k in RECORD if k.startswith(("entropy/", "time/change"))} if row["step"] % 2 else set()
         assert row.keys() == {"step", *RECORD} - changed
         assert all(np.isfinite(v) for v in row.values())
     assert out.metrics[0]["rollout/reward"] > 0 and out.metrics[0]["update/grad_norm"] > 0
@@ -109,6 +111,33 @@ def test_what_it_saves(three):
     first = metrics.read(three).metrics[0]["policy/entropy_sequence"]
     np.testing.assert_allclose(meta["alarm"]["first"], first)
     assert meta["alarm"]["raised"] == ["collapse"]
+
+
+def test_clocks_stop_when_what_they_time_is_there(tmp_path, easy, monkeypatch):
+    """Every array of a step's result is ready when a clock is read after it. Mutation: no wait in `learn`.
+
+    With clocks that count readings the parts add up to the step without one's being counted twice.
+    """
+    made, late, readings = [], [], itertools.count()
+
+    def learn(self, *args, **kwargs):
+        out = call(self, *args, **kwargs)
+        # as long an update as a real model's: the small one's may be there already when it is asked for
+        slow = jax.jit(lambda x: jax.lax.fori_loop(0, 400, lambda _, x: x @ x / 500, x))(np.eye(500, dtype=np.float32))
+        made.append(slow)
+        return (out[0], [row | {"update/slow": slow[0, 0]} for row in out[1]], *out[2:])
+
+    def clock():
+        late.extend(x for x in made if not x.is_ready())
+        return float(next(readings))
+
+    call = rl_step.Learner.__call__
+    monkeypatch.setattr(rl_step.Learner, "__call__", learn)
+    monkeypatch.setattr(train_rl, "time", SimpleNamespace(perf_counter=clock))
+    rows = run(tmp_path, **BASE, **{"change.every": 2}).metrics
+    assert len(made) == 2 and not late
+    parts_ = ("time/rollout", "time/learn", "time/change")
+    assert all(sum(row.get(k, 0) for k in parts_) <= row["time/step"] for row in rows)
 
 
 @pytest.mark.slow

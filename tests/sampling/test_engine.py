@@ -129,3 +129,23 @@ def test_a_warp_may_bind_an_array(policy):
     only = jnp.where(jnp.arange(23) == EOS, 0.0, -1e9)
     bias = partial(lambda logits, value: logits + jnp.broadcast_to(value, logits.shape), value=only)
     assert tokens(sample(policy, warp=bias)) == [[EOS]] * 20
+
+
+def test_below_float32_sampler_and_learner_differ_by_what_the_type_explains():
+    """At most twice the learner's own rounding against float32. Mutation: a position off by one in the sampler."""
+    low = presets.make("test", 23, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    high = presets.make("test", 23)
+    params = jax.tree.map(lambda x: 2 * x, low.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    prompts = [[3, 5, 7, 9], [2, 4, 6, 8]]
+    groups = generate(low, params, prompts, jax.random.key(5), samples=16, max_new=11, eos=EOS)
+    rows = np.zeros((32, 15), np.int32)
+    mask = np.zeros(rows.shape, bool)
+    sampled = np.zeros(rows.shape, np.float32)
+    for i, c in enumerate(c for g in groups for c in g):
+        rows[i, :4], n = prompts[i // 16], len(c.tokens)
+        rows[i, 4 : 4 + n], mask[i, 4 : 4 + n], sampled[i, 4 : 4 + n] = c.tokens, True, c.logp
+    learner = np.asarray(score(low, params, rows)[0])
+    exact = np.asarray(score(high, jax.tree.map(lambda x: x.astype(jnp.float32), params), rows)[0])
+    gap, rounding = (np.abs(learner - other)[mask] for other in (sampled, exact))
+    assert 0 < gap.mean() <= 2 * rounding.mean() and gap.max() <= 4 * rounding.max()
+    assert rounding.mean() < 0.05

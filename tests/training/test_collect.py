@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 
@@ -107,3 +108,46 @@ def test_rollout(groups):
     np.testing.assert_array_equal(r.mask.sum(axis=1), [3, 2, 3, 2, 1, 3, 4, 3])
     np.testing.assert_array_equal(r.sampler_logp[4], np.float32([0, -1 / 8, 0, 0, 0, 0, 0]))
     np.testing.assert_array_equal(r.entropy[1], np.float32([0, 0, 1 / 4, 2 / 4, 0, 0, 0]))
+
+
+class Numbered(Stub):
+    """Problems with numbers, whose attempts differ where the number is even."""
+
+    stream = False
+    response_length = 5
+    prompt_length = 2
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, i):
+        return Problem("1 2", "3" if i % 2 == 0 else "4", str(i), 1)
+
+
+@pytest.mark.parametrize("rounds", [0, 4])
+def test_an_epoch_has_all_problems_once(monkeypatch, rounds):
+    """24 problems, four a round: six rounds of an epoch, whether steps take one or several. A resumed run goes on.
+
+    Mutation: `rounds` rounds' worth of places for every step, of which most are skipped.
+    """
+    monkeypatch.setattr(collect, "informative", lambda sample, *, count, rounds: taken(sample, count))
+    seen, many = [], iter([1, 2, 1, 1, 1])
+
+    def taken(sample, count):
+        groups = [g for number in range(next(many)) for g in sample(number)]
+        return groups[:count], groups
+
+    def attempt(model, params, task, problems, noise, **how):
+        seen.append([p.id for p in problems])
+        return [collect.Group(p, [1, 2], [completion("= 3 <eos>")], ["= 3"], [1.0]) for p in problems]
+
+    monkeypatch.setattr(collect, "attempt", attempt)
+    how = {"prompts": 4, "samples": 1, "key": jax.random.key(0), "rounds": rounds}
+    first = collect.Collector(None, Numbered(), **how)
+    for step in range(2):
+        first(None, step)
+    again = collect.Collector(None, Numbered(), **how)
+    again.places = dict(first.places)
+    for step in range(2, 6 - bool(rounds)):
+        again(None, step)
+    assert len(seen) == 6 and sorted(sum(seen, [])) == sorted(str(i) for i in range(24))

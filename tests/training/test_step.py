@@ -4,15 +4,23 @@ import pathlib
 import re
 import subprocess
 import sys
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from entropy_rl import training
 from entropy_rl.advantages import grpo
+from entropy_rl.entropy import record
 from entropy_rl.errors import InputError
-from entropy_rl.training import Learner, step
+from entropy_rl.losses.policy import POLICY_LOSSES
+from entropy_rl.losses.weights import compose
+from entropy_rl.models.logprobs import categorical_stats
+from entropy_rl.training import Learner, State, TrainState, step
+from entropy_rl.training.rollouts import Rollout
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/training_step.md").read_text(), re.M | re.S)
@@ -71,3 +79,75 @@ def test_what_a_learner_refuses(changes, message):
     given = {"loss": None, "weight": None, "key": jax.random.key(0), "advantage": grpo}
     with pytest.raises(InputError, match=message):
         Learner(None, None, **(given | changes))
+
+
+@pytest.fixture(scope="module")
+def table():
+    """A softmax table as the policy, each token's state its own, and a rollout of ragged responses from it."""
+    rng = np.random.default_rng(0)
+    rows, columns, words = 8, 40, 12
+    logits = jnp.asarray(rng.normal(size=(rows, columns, words)) * 1.5, jnp.float32)
+    tokens = rng.integers(0, words, (rows, columns)).astype(np.int32)
+    tokens[:, 0] = np.arange(rows)  # whose states these are
+    place = np.arange(columns)[None]
+    mask = (place > 0) & (place < np.array([5, 6, 8, 12, 20, 30, 38, 40])[:, None])
+    logp, entropy = (np.where(mask, x, 0) for x in categorical_stats(logits, tokens))
+    reward, group = rng.normal(size=rows).astype(np.float32), np.repeat(np.arange(4, dtype=np.int32), 2)
+    return logits, Rollout(tokens, mask, logp, entropy, reward, group, np.zeros(rows, bool))
+
+
+def taught(table, *, loss="ppo", args=None, weight="token_mean", rate=0.05, **more):
+    """(slopes, advantages, logits before and after) of a step of plain gradient descent on the table."""
+    logits, rollout = table
+    tx = optax.sgd(rate)
+    learner = Learner(
+        lambda params, tokens, mask: dict(
+            zip(("logp", "entropy"), categorical_stats(params["logits"][tokens[:, 0]], tokens))
+        ),
+        tx,
+        loss=partial(POLICY_LOSSES[loss], **(args or {"clip_low": 0.2, "clip_high": 0.2})),
+        weight=compose(weight),
+        advantage=lambda reward, group: reward,
+        key=jax.random.key(0),
+        **more,
+    )
+
+    def once(slopes):
+        params = {"logits": jnp.copy(logits)}
+        policy = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+        state, _, _, last = learner(State(policy), rollout, 0, slopes=slopes)
+        return last, state.policy.params["logits"]
+
+    (slopes, new), (advantage, _) = once(True), once(False)
+    return slopes, advantage, logits, new
+
+
+def explained(table, alpha, logits, new):
+    tokens, mask = table[1].tokens, table[1].mask
+    m = record.measured_change(logits, new, mask, tokens, jnp.asarray(alpha))
+    square, cross = (float(m[f"entropy/change_single_token_{x}"]) for x in ("square", "cross"))
+    return cross**2 / square / float(m["entropy/change_measured_square"]), cross / square
+
+
+def test_slopes_are_the_tokens_share_of_the_update(table):
+    """In a table first order is nearly exact. Mutation: the advantage alone, which explains three quarters."""
+    slopes, advantage, logits, new = taught(table, weight="sequence_mean", rate=0.05)
+    mask = table[1].mask
+    np.testing.assert_allclose(slopes, advantage * mask / mask.sum(1, keepdims=True) / 8, atol=1e-7)
+    share, slope = explained(table, slopes, logits, new)
+    assert explained(table, advantage, logits, new)[0] < 0.8
+    np.testing.assert_allclose([share, slope], [1, 0.05], rtol=0.02)
+
+
+def test_slopes_of_tokens_that_a_loss_drops_are_0(table):
+    """With the draws of the update itself. Mutations: another key; the mini-batches in another order."""
+    slopes, advantage, logits, new = taught(
+        table, loss="random_clip", args={"frac": 0.3, "lower": -9.0, "upper": 9.0}, updates=1
+    )
+    moved = np.abs(np.asarray(new - logits)).max(axis=-1) > 0
+    np.testing.assert_array_equal(slopes != 0, moved)
+    assert 0.2 < 1 - moved[table[1].mask].mean() < 0.4
+    slopes, advantage, logits, new = taught(table, weight="sequence_mean", updates=2, epochs=2, rate=0.01)
+    change = np.take_along_axis(np.asarray(new - logits), table[1].tokens[..., None], -1)[..., 0]
+    p = np.exp(np.asarray(categorical_stats(logits, table[1].tokens)[0]))
+    np.testing.assert_allclose(change, 0.01 * slopes * (1 - p), rtol=0.02, atol=1e-6)

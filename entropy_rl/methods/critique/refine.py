@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -26,7 +25,7 @@ from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
 from entropy_rl.training.collect import Group, verify_completions
 
-GREEDY = partial(warp.temperature, value=1e-4)
+GREEDY = warp.greedy
 MOST = 1024  # prompts served together: bounds the memory
 MAX_CRITIQUE_TOKENS = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 

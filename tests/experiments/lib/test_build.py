@@ -13,7 +13,8 @@ from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS
-from experiments.lib import build, checks
+from experiments.lib import build, checks, launch
+from experiments.rl import parts
 
 X = np.zeros((2, 3), np.float32)
 MASK = np.array([[False, True, True], [False, False, False]])
@@ -174,3 +175,23 @@ def test_ks():
     for ks in ((1, 5), (0,), (True,), (1.5,)):
         with pytest.raises(InputError, match="pass@k needs 1 <= k <= eval.samples=4"):
             checks.ks(ks, 4)
+
+
+def test_float16_is_not_trained():
+    """One line that names bfloat16. Mutation: parameters alone looked at."""
+    for key in ("dtype", "param_dtype"):
+        config = launch.load_config("configs/rl/grpo.py:smoke")
+        config.model.args = ConfigDict({key: "float16"})
+        with pytest.raises(InputError, match=f"^{key} of the model is float16, .*--config.model.args.{key}=bfloat16$"):
+            parts.make(config)
+        assert build.model(config, 40).config is not None  # to sample from
+
+
+@pytest.mark.parametrize(
+    "dtype, given, want", [("bfloat16", None, 2.0), ("float32", None, 0.0), ("bfloat16", 0.0, 0.0)]
+)
+def test_importance_sampling_is_on_below_float32(dtype, given, want):
+    """Mutation: on everywhere, which costs a forward pass."""
+    config = launch.load_config("configs/rl/grpo.py:smoke")
+    config.model.args, config.importance_cap = ConfigDict({"dtype": dtype}), given
+    assert parts.make(config).learning["importance_cap"] == want
