@@ -107,7 +107,7 @@ def test_chips():
 
 
 def result(peak=10e9, of_state=4e9, cache=1e9, **work):
-    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "blocks"} | work
+    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "chunked"} | work
     state, mesh = {"parameters": of_state}, {"data": 2, "fsdp": 4, "tensor": 1}
     programs = {"update": {"peak": peak}, "decode step": {"peak": peak}}
     return {"programs": programs, "capacity": 16e9, "work": work, "state": state, "cache": cache, "mesh": mesh}
@@ -119,7 +119,7 @@ def result(peak=10e9, of_state=4e9, cache=1e9, **work):
         ({}, "update: fits, 6.00 GB to spare", "fits"),
         ({"peak": 17e9}, "1.00 GB too much: 2 rows a device at a time: raise work.microbatches", "raise mesh.tensor"),
         ({"peak": 17e9, "microbatches": 8, "remat": "none"}, "give remat=block", "lower work.slots"),
-        ({"peak": 17e9, "microbatches": 8, "attention": "own"}, "give attention=blocks", "lower work.slots"),
+        ({"peak": 17e9, "microbatches": 8, "attention": "naive"}, "give attention=chunked", "lower work.slots"),
         ({"peak": 17e9, "microbatches": 8}, "raise mesh.tensor, or lower work.response", "lower work.slots"),
         ({"peak": 17e9, "cache": 5e9}, "raise work.microbatches", "the cache takes 5.00 GB: lower work.slots"),
         ({"peak": 17e9, "of_state": 15e9}, "15.00 GB: raise mesh.fsdp", "or give state_dtype=bfloat16"),

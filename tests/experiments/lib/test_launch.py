@@ -299,6 +299,14 @@ def test_workdir_of_another_config(tmp_path):
         launch.open_workdir(config(a=1, b=1, c=1, d=1), tmp_path)
 
 
+def test_a_workdir_with_old_names_of_values(tmp_path):
+    """It goes on under the new ones. Mutation: values compared as they are."""
+    launch.open_workdir(config(model={"args": {"attention": "blocks", "remat": "linear"}}), tmp_path)
+    launch.open_workdir(config(model={"args": {"attention": "chunked", "remat": "save_linear"}}), tmp_path)
+    with pytest.raises(InputError, match='attention is "chunked" there and "naive" here'):
+        launch.open_workdir(config(model={"args": {"attention": "own", "remat": "save_linear"}}), tmp_path)
+
+
 def test_keys_that_may_differ(tmp_path):
     launch.open_workdir(config(), tmp_path)
     launch.open_workdir(config(lr=0.2, loss={"name": "gspo"}), tmp_path, ignore=["lr", "loss"])
