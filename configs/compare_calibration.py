@@ -3,7 +3,8 @@
 python -m experiments.compare_calibration --config=configs/compare_calibration.py --config.runs=runs/rlsf \
     --workdir=runs/rlsf_table
 
-Time: about 20 seconds for 15 policies. Outcome: table.md, which is printed, table.json and reliability.png in the workdir.
+Time: about 20 seconds for 15 policies. Outcome: table.md, which is printed, table.json and reliability.png in the
+workdir.
 `:smoke` takes fewer bootstrap draws, and GRPO as the baseline.
 """
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -157,19 +158,38 @@ def test_on_eight_devices_of_the_host(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "flag, message",
-    [
-        ("--config.hardware=h10:8", "unknown chip 'h10' (did you mean 'h100'?)"),
-        ("--config.mesh.fsdp=3", "mesh data=1 fsdp=3 tensor=2 needs 6 devices and there are 8"),
-        ("--config.work.microbatches=3", "work.microbatches=3 does not divide the 32 rows"),
-        ("--config.work.slots=6", "the slots are 6, which mesh.data * mesh.fsdp = 4 does not divide"),
-        ("--config.model.name=qwen", "unknown model preset 'qwen'"),
-    ],
-)
-def test_bad_input(tmp_path, flag, message):
-    done = run(tmp_path, "--config=configs/plan.py:smoke,h100:8", *CUT, flag)
-    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+BAD = {
+    "hardware=h10:8": "unknown chip 'h10' (did you mean 'h100'?)",
+    "mesh.fsdp=3": "mesh data=1 fsdp=3 tensor=2 needs 6 devices and there are 8",
+    "work.microbatches=3": "work.microbatches=3 does not divide the 32 rows",
+    "work.slots=6": "the slots are 6, which mesh.data * mesh.fsdp = 4 does not divide",
+    "model.name=qwen": "unknown model preset 'qwen'",
+}
+
+
+def test_bad_input(tmp_path):
+    """In one process, which has eight devices."""
+    code = """
+        import json, sys
+        from entropy_rl.errors import InputError
+        from experiments import plan
+        from experiments.lib import launch
+        for change in sys.argv[2:]:
+            config = launch.load_config("configs/plan.py:smoke,h100:8")
+            key, value = change.split("=")
+            changes = {"mesh.fsdp": 2, "mesh.tensor": 2, key: int(value) if value.isdigit() else value}
+            config.update_from_flattened_dict(changes)
+            try:
+                plan.run(config, sys.argv[1])
+            except InputError as e:
+                print(json.dumps(str(e)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "out"), *BAD]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(said) == len(BAD), done.stderr
+    for line, message in zip(said, BAD.values()):
+        assert message in line and "\n" not in line
     assert not (tmp_path / "out").exists()
 
 
