@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow docs parity plan bench bench-peers lint clean
+.PHONY: quickstart test test-other test-slow docs parity plan bench bench-peers lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -16,6 +16,14 @@ SIDE_BY_SIDE := tests/test_configs.py tests/test_notebooks.py
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
+
+# A core part of the fast suite on the newest other Python that is here, with the newest packages that it admits.
+CORE := tests/test_masking.py tests/losses tests/entropy tests/laws tests/models tests/sampling tests/training/test_step.py
+test-other:
+	@other=$$($(PYTHON) .ci/other_python.py); \
+	if [ -z "$$other" ]; then echo "no other Python of 3.11 or later is here: nothing to test"; exit; fi; \
+	$(MAKE) --no-print-directory "$(VENV)-other/$$(basename $$other)" OTHER="$$other" && \
+	$(VENV)-other/bin/python -m pytest -m "not slow" $(CORE)
 
 # The site, in docs/_build/html; whatever Sphinx warns of, such as a dead link, is an error.
 docs: $(VENV)/installed-docs
@@ -41,7 +49,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -59,6 +67,13 @@ $(VENV)/installed-dev: $(VENV)/installed
 $(VENV)/installed-docs: $(VENV)/installed
 	@echo "installing what the documents need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[docs]'
+	@touch $@
+
+# In a folder that is made anew when another Python has become the newest.
+$(VENV)-other/python3.%: setup.cfg pyproject.toml
+	@echo "installing into $(VENV)-other with $(OTHER)"
+	@$(OTHER) -m venv --clear $(VENV)-other
+	@$(VENV)-other/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[hf]' 'pytest >= 8' 'hypothesis >= 6.100'
 	@touch $@
 
 # Apart, because where libtpu is installed jax looks for a TPU in every process.

@@ -49,7 +49,7 @@ def get_config(arg=""):
         c.head = {"tokens": 4096, "vocab": 151_936, "width": 896}
     if what == "accelerator":
         large = {"model": "qwen2.5-1.5b", "vocab": 151_936, "dtype": "bfloat16", "param_dtype": "bfloat16"}
-        large |= {"remat": "linear", "attention": "cudnn"}
+        large |= {"remat": "save_linear", "attention": "cudnn"}
         c.steps = {"large": {**large, "prompts": 8, "samples": 1, "prompt": 256, "new": 768}}
     if smoke:
         tiny = {"model": "test", "vocab": 24, "prompts": 2, "samples": 2, "prompt": 4, "new": 8}

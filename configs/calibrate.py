@@ -14,7 +14,7 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` looks at four problems of a tiny model."""
+    """`:smoke` measures on four problems of a tiny model."""
     common.variant(arg, "smoke")
     base = common.base(levels=(3, 4, 5))
     c = ConfigDict({"seed": 0, "task": base.task, "model": base.model, "mesh": base.mesh})

@@ -18,7 +18,7 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
     c = ConfigDict()
     c.seed = 0
     c.task = choice("countdown", levels=levels, talk=False)  # talk: whether it has the words of critiques
-    c.model = choice("embedded", remat="none")  # what is made again in the backward pass: none, linear, block
+    c.model = choice("embedded", remat="none")  # what is made again in the backward pass: none, save_linear, block
     c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # -1: the devices that are left
     c.eval = ConfigDict(
         {

@@ -29,7 +29,7 @@ def get_config(arg=""):
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
     c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})
     c.choose = ConfigDict({"split": "validation", "problems": 64, "samples": 12})  # by whom all choices are made
-    c.text = ConfigDict({"problems": 384, "samples": 8})  # training problems whose responses are looked into
+    c.text = ConfigDict({"problems": 384, "samples": 8})  # training problems whose responses are analysed
     c.vector = ConfigDict(
         {
             "strengths": (0.5, 1.0, 2.0),  # of the vectors
@@ -47,7 +47,7 @@ def get_config(arg=""):
             "steps": 600,
             "rows": 512,  # a step
             "learning_rate": 3e-3,
-            "features": 2,  # of the highest score by each way to look for them, and as many at random
+            "features": 2,  # of the highest score by each criterion, and as many at random
             "strengths": (0.06, 0.12, 0.25, 0.5),  # of the mean norm of the residual stream
             "alpha": 0.7,  # of ReasonScore
             "words": 0.2,  # share of tokens whose entropy makes a decision a reasoning word

@@ -15,12 +15,12 @@ from entropy_rl.errors import InputError
 
 
 def get_config(arg=""):
-    """`:smoke` looks at 8 responses of a tiny model."""
+    """`:smoke` reads 8 responses of a tiny model."""
     if arg not in ("", "smoke"):
         raise InputError(f"configs/tokens.py knows no variant {arg!r}: leave it out or say :smoke")
     c = common.base(levels=(3, 4, 5))
     del c.eval, c.checkpoint  # nothing is evaluated or saved
-    c.init = placeholder(str)  # workdir of the run whose last policy is looked at; None: random weights
+    c.init = placeholder(str)  # workdir of the run whose last policy is measured; None: random weights
     c.split = "train"  # as the entropy record of a training run
     c.rollout = common.rollout()
     c.rollout.prompts = 1024

@@ -29,9 +29,9 @@ from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.models.transformer import REMAT, Config, Transformer
+from entropy_rl.models.transformer import OLD_NAMES, REMAT, Config, Transformer
 from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated
-from entropy_rl.sampling import decode as slots_
+from entropy_rl.sampling import decode as decoding
 from entropy_rl.sampling import warp
 from entropy_rl.training import learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch
@@ -103,7 +103,8 @@ def run(config: ConfigDict, workdir: str) -> dict:
         "chips": count,
         "mesh": dict(mesh.shape),
         "capacity": chip.memory,
-        "work": dataclasses.asdict(work) | {"rows": work.rows, "remat": config.remat, "attention": config.attention},
+        "work": dataclasses.asdict(work)
+        | {"rows": work.rows, "remat": model.config.remat, "attention": model.config.attention},
         "state": parts,
         "cache": share(slots(model, mesh, work).cache),
         "programs": {
@@ -139,8 +140,8 @@ def check(config: ConfigDict) -> None:
     """InputError for values that mean nothing."""
     checks.positive(config, *(f"work.{key}" for key in config.work), "mesh.fsdp", "mesh.tensor")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "search")
-    checks.one_of(config, "remat", REMAT)
-    checks.one_of(config, "attention", ATTENTION)
+    checks.one_of(config, "remat", REMAT, OLD_NAMES["remat"])
+    checks.one_of(config, "attention", ATTENTION, OLD_NAMES["attention"])
     checks.one_of(config, "state_dtype", ("float32", "bfloat16"))
     w = config.work
     if w.prompts * w.samples % w.microbatches:
@@ -177,17 +178,17 @@ def update(model, tx, state, mesh, work: Work):
 
 def decode(model, params, mesh, work: Work):
     """One step of all slots, lowered."""
-    step = partial(slots_.decode.lower, ticks=1, eos=(0,), warp=warp.temperature, width=work.prompt, until=0)
+    step = partial(decoding.decode.lower, ticks=1, eos=(0,), warp=warp.temperature, width=work.prompt, until=0)
     return step(model, params, slots(model, mesh, work), key(mesh))
 
 
-def slots(model, mesh, work: Work) -> slots_.State:
+def slots(model, mesh, work: Work) -> decoding.State:
     """The sampler's state: shapes and where they lie."""
     tokens = jax.ShapeDtypeStruct((1, work.prompt), jnp.int32)
     params = jax.eval_shape(model.init, key(), tokens)
-    prefix = jax.eval_shape(partial(slots_.prefill, model), params, tokens)
-    state = jax.eval_shape(partial(slots_.empty, slots=work.slots, columns=work.length), prefix)
-    where = infer_sharding(state, slots_.RULES, mesh)
+    prefix = jax.eval_shape(partial(decoding.prefill, model), params, tokens)
+    state = jax.eval_shape(partial(decoding.empty, slots=work.slots, columns=work.length), prefix)
+    where = infer_sharding(state, decoding.RULES, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
 
 

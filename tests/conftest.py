@@ -2,21 +2,31 @@
 
 import contextlib
 import ctypes
+import importlib.metadata
 import os
 import pathlib
 import signal
 import sys
 import threading
 
-import hypothesis
-import pytest
-
 # A cache of its own: compiling is most of the suite's time, and a second run skips it.
 CACHE = pathlib.Path.home() / ".cache" / "entropy_rl" / "tests"
+if sys.dont_write_bytecode:
+    # Many containers ask for that; each process that a test starts would then compile all that it imports.
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(CACHE.with_name("bytecode"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
 # Without LLVM's optimiser and XLA's own emitters of fused loops, programs compile three to four times as fast, and no
 # law is about the speed of the code. The slow suite is compiled as users' runs are, and so are all tests with
 # XLA_FLAGS=--xla_backend_optimization_level=3.
 QUICK = {"--xla_backend_optimization_level": "0", "--xla_cpu_use_fusion_emitters": "false"}
+# A flag that XLA does not know ends the process, and since 0.11.1 jaxlib has the emitters alone.
+if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:3])) >= (0, 11, 1):
+    del QUICK["--xla_cpu_use_fusion_emitters"]
 # Compiled programs are dropped between two tests where a process has grown by so much since the last time.
 FEWEST, GROWTH = 1_200_000_000, 400_000_000
 

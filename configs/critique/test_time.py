@@ -6,7 +6,7 @@ python -m experiments.test_time --config=configs/critique/test_time.py --config.
 
 AutoMathCritique (arXiv:2411.16579), section on test time.
 Time: about half a minute on one core. Expect, with policy and model of configs/sweeps/critique.py, .37 from one sample,
-.44 from a vote of 8, .84 from the best of 8 by verdict, .93 from 8 whose refinements are judged as well, and .75 after
+.44 from a vote of 8, .84 from the best of 8 by verdict, .93 from 8 whose refinements get a verdict too, and .75 after
 four rounds from one sample, which is worth four samples in tokens (notebooks/critiques_at_test_time.ipynb).
 """
 
@@ -30,7 +30,7 @@ def get_config(arg=""):
             "model": placeholder(str),  # of "learned"
         }
     )
-    c.keep = True  # attempts judged right stay as they are
+    c.keep = True  # attempts whose critique says that they are right stay as they are
     c.rounds = 4  # of critique and refinement, one after the other
     c.chains = 8  # samples of a problem from which they start
     c.vote = "solution"  # or "answer", which in Countdown the question states

@@ -56,7 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
     # activations made again in the backward pass: none, linear or block; attention own, blocks, xla or cudnn
-    c.types.update(remat="none", attention="own")
+    c.types.update(remat="none", attention="naive")
     # rank 0: all parameters are trained
     c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
     c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny)

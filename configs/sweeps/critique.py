@@ -52,7 +52,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation"}
     make = {"planted": 4096}
     taught = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation", "eval.every": 7000}
-    judge = {"lessons.path": "{workdir}/said_more", "init": "{workdir}/start", "eval.split": "validation"}
+    critique_model = {"lessons.path": "{workdir}/said_more", "init": "{workdir}/start", "eval.split": "validation"}
     parts = [
         part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500}),
         part("said", "make_critiques", "critique/make", make | {"init": "{workdir}/sft", "problems": 16384}, "sft"),
@@ -64,7 +64,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
             make | {"init": "{workdir}/start", "problems": 32768},
             "start",
         ),
-        part("critique_model", "train_sft", "sft/critique_model", judge | {"eval.every": 10000}, "said_more"),
+        part("critique_model", "train_sft", "sft/critique_model", critique_model | {"eval.every": 10000}, "said_more"),
     ]
     first = [(arm, seed) for seed in range(3) for arm in FIVE]
     others = [(arm, seed) for seed in range(3) for arm in ARMS if arm not in FIVE]

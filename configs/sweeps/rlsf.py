@@ -39,13 +39,13 @@ ARMS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
-    """The policy that all start from, a look at it, and the arms, each followed by a look: three seeds."""
+    """The policy that all start from and the arms, each followed by its calibration: three seeds."""
     sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     runs = [part("sft", "train_sft", "sft/countdown", sft)]
     for seed in range(3):
-        runs.append(look("base", seed, "sft"))
+        runs.append(calibration("base", seed, "sft"))
         for arm in ARMS:
-            runs += [run(arm, seed), look(arm, seed, f"{arm},seed={seed}")]
+            runs += [run(arm, seed), calibration(arm, seed, f"{arm},seed={seed}")]
     return runs
 
 
@@ -60,7 +60,7 @@ def run(arm: str, seed: int) -> dict[str, Any]:
     return made
 
 
-def look(arm: str, seed: int, of: str) -> dict[str, Any]:
+def calibration(arm: str, seed: int, of: str) -> dict[str, Any]:
     """Calibration of one policy on the test split."""
     return part(
         f"calibration,{arm},seed={seed}", "calibrate", "calibrate", {"init": f"{{workdir}}/{of}", "seed": seed}, of

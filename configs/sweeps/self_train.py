@@ -48,7 +48,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         return [run_able(arm, seed) for seed in range(3) for arm in ABLE]
     shared = {"task.args.levels": LEVELS, "eval.split": "validation"}
     lessons = {"lessons.path": "{workdir}/said"}
-    judge = {"init": "{workdir}/base", "lessons.path": "{workdir}/said_more", "steps": 6000, "eval.every": 6000}
+    critique_model = {"init": "{workdir}/base", "lessons.path": "{workdir}/said_more"}
+    critique_model |= {"steps": 6000, "eval.every": 6000}
     make = {"task.args.levels": LEVELS, "problems": 12288, "planted": 4096}
     sft = shared | {"task.args.talk": True, "steps": 3500}
     parts = [
@@ -62,7 +63,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
             "said",
         ),
         part("said_more", "make_critiques", "critique/make", make | {"init": "{workdir}/base"}, "base"),
-        part("critique_model", "train_sft", "sft/critique_model", shared | judge, "said_more"),
+        part("critique_model", "train_sft", "sft/critique_model", shared | critique_model, "said_more"),
     ]
     first, others = (
         [run(arm, seed) for seed in range(3) for arm in ARMS if (arm in FIRST) == x] for x in (True, False)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 # How attention is computed: all scores at once; those of a block of queries at a time, made again in the backward pass;
 # or, over given tokens alone, by jax.nn.dot_product_attention, whose cudnn is for GPUs and bfloat16.
-ATTENTION = ("own", "blocks", "xla", "cudnn")
+ATTENTION = ("naive", "chunked", "xla", "cudnn")
 BLOCK = 512  # queries, at most
 
 
@@ -26,7 +26,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array) -> jax.Arr
     return (mixed / total).astype(v.dtype)
 
 
-def in_blocks(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array) -> jax.Array:
+def chunked(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array) -> jax.Array:
     """`attend`, with the scores of BLOCK queries at a time: memory grows with the context, not with its square."""
     time = q.shape[3]
     parts = -(-time // BLOCK)

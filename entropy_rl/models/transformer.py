@@ -99,7 +99,20 @@ class Config:
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
     remat: str = "none"  # what the backward pass makes again: a row of REMAT
-    attention: str = "own"  # one of attention.ATTENTION
+    attention: str = "naive"  # one of attention.ATTENTION
+
+    def __post_init__(self):
+        for field in OLD_NAMES:
+            object.__setattr__(self, field, current_name(field, getattr(self, field)))
+
+
+# What the values of two fields were called, in workdirs of before.
+OLD_NAMES = {"remat": {"linear": "save_linear"}, "attention": {"own": "naive", "blocks": "chunked"}}
+
+
+def current_name(field: str, value: Any) -> Any:
+    """`value` of a field of Config, an old name replaced: ("attention", "blocks") -> "chunked"."""
+    return OLD_NAMES.get(field, {}).get(value, value) if isinstance(value, str) else value
 
 
 # What of a block is kept for the backward pass: all; what its linear layers give, so nothing that is as long as the
@@ -107,7 +120,7 @@ class Config:
 # recomputation late, so that memory is saved on accelerators only.
 REMAT = {
     "none": None,
-    "linear": jax.checkpoint_policies.save_only_these_names("linear"),
+    "save_linear": jax.checkpoint_policies.save_only_these_names("linear"),
     "block": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -187,7 +200,7 @@ class Attention(nn.Module):
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
             kv = k, v
             seen = valid[:, None, None, None, :]
-        mixed = (attention.in_blocks if m.attention == "blocks" else attention.attend)(q, k, v, seen)
+        mixed = (attention.chunked if m.attention == "chunked" else attention.attend)(q, k, v, seen)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
         return out(mixed), kv
 

@@ -23,7 +23,7 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.tiled_head import head_stats
 from entropy_rl.models.transformer import Transformer, matmul
 from entropy_rl.parallel import sharding
-from entropy_rl.sampling import decode as slots_
+from entropy_rl.sampling import decode as decoding
 from entropy_rl.sampling.engine import generate
 from entropy_rl.training import learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch, minibatches, pack
@@ -60,7 +60,7 @@ def prefill(c: ConfigDict, seed: int) -> Work:
     """The prompts of a step, a group's once."""
     model, params, size = policy(c, seed)
     prompts = jnp.asarray(random_prompts(c.prompts, c.prompt, c.vocab, seed))
-    return Work(lambda: slots_.prefill(model, params, prompts), 2 * (size - head_size(model)) * prompts.size)
+    return Work(lambda: decoding.prefill(model, params, prompts), 2 * (size - head_size(model)) * prompts.size)
 
 
 def decode(c: ConfigDict, seed: int) -> Work:
@@ -96,8 +96,8 @@ def scan(c: ConfigDict, seed: int) -> Work:
             valid = jnp.broadcast_to(jnp.arange(columns)[None] <= c.prompt - 1 + t, (rows, columns))
             place = jnp.full((rows, 1), c.prompt - 1 + t)
             logits, out = model.apply(params, token[:, None], place, cache=cache, column=c.prompt - 1 + t, valid=valid)
-            e = slots_.noise(key, jnp.arange(rows), jnp.full(rows, c.prompt + t), c.vocab)
-            token = slots_.draw(logits[:, 0], e)
+            e = decoding.noise(key, jnp.arange(rows), jnp.full(rows, c.prompt + t), c.vocab)
+            token = decoding.draw(logits[:, 0], e)
             return (out["cache"], token), (token, *choice_stats(logits[:, 0], token))
 
         return jax.lax.scan(step, (jax.tree.map(wide, out["cache"]), last), jnp.arange(c.new))[1]

@@ -76,8 +76,8 @@ def _knob(name: str, p: dict[str, Any], result: dict[str, Any], cut: int) -> str
         return f"{of_one} rows a device at a time: raise work.microbatches"
     if work["remat"] != "block":
         return "one row a device at a time already: give remat=block"
-    if work["attention"] == "own":
-        return "one row a device at a time already: give attention=blocks"
+    if work["attention"] == "naive":
+        return "one row a device at a time already: give attention=chunked"
     return "one row a device at a time already: raise mesh.tensor, or lower work.response"
 
 

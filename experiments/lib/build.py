@@ -24,7 +24,7 @@ from entropy_rl.errors import InputError, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
-from entropy_rl.models.transformer import REMAT, Transformer
+from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
 from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
@@ -165,7 +165,7 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
     for key, words in (("remat", REMAT), ("attention", ATTENTION)):
         if key in config.model.args:
-            checks.one_of(config, f"model.args.{key}", words)
+            checks.one_of(config, f"model.args.{key}", words, OLD_NAMES[key])
     if not from_folder(config):
         return presets.make(config.model.name, vocab_size, **config.model.args)
     path = folder(config)

@@ -33,12 +33,12 @@ def seed(config: ConfigDict) -> None:
     require(config, "a whole number from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32, "seed")
 
 
-def one_of(config: ConfigDict, key: str, words: Iterable[str]) -> None:
-    """InputError unless the dotted key's value is one of `words`."""
+def one_of(config: ConfigDict, key: str, words: Iterable[str], old: Iterable[str] = ()) -> None:
+    """InputError unless the dotted key's value is one of `words`, or of their `old` names."""
     value: Any = config
     for part in key.split("."):
         value = value[part]
-    if value not in list(words):
+    if value not in [*words, *old]:
         raise InputError(f"config.{key}={value!r}{nearest(str(value), words)}: must be one of {', '.join(words)}")
 
 

@@ -270,7 +270,11 @@ def _lock(path: Path) -> None:
 
 
 def _compare(path: Path, old: Any, new: Any, ignore: Collection[str]) -> None:
-    old, new = _flat(old), _flat(new)
+    from entropy_rl.models.transformer import current_name
+
+    old, new = (
+        {key: current_name(key.split(".")[-1], value) for key, value in _flat(tree).items()} for tree in (old, new)
+    )
     differ = [
         f"{key} is {json.dumps(old[key]) if key in old else 'not'} there and "
         f"{json.dumps(new[key]) if key in new else 'not'} here"

@@ -111,6 +111,7 @@ def test_any(response, answer):
         ("\\boxed{4}</think> so 5</think> 6", "6"),
         ("<think>\\boxed{4}", ""),
         ("\\boxed{4}</think><think>\\boxed{5}", ""),
+        ("\\boxed{4}</think> It is \\boxed{5}</think>", ""),
     ],
 )
 def test_reasoning_does_not_count(response, answer):

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_chips():
 
 
 def result(peak=10e9, of_state=4e9, cache=1e9, **work):
-    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "blocks"} | work
+    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "chunked"} | work
     state, mesh = {"parameters": of_state}, {"data": 2, "fsdp": 4, "tensor": 1}
     programs = {"update": {"peak": peak}, "decode step": {"peak": peak}}
     return {"programs": programs, "capacity": 16e9, "work": work, "state": state, "cache": cache, "mesh": mesh}
@@ -119,7 +120,7 @@ def result(peak=10e9, of_state=4e9, cache=1e9, **work):
         ({}, "update: fits, 6.00 GB to spare", "fits"),
         ({"peak": 17e9}, "1.00 GB too much: 2 rows a device at a time: raise work.microbatches", "raise mesh.tensor"),
         ({"peak": 17e9, "microbatches": 8, "remat": "none"}, "give remat=block", "lower work.slots"),
-        ({"peak": 17e9, "microbatches": 8, "attention": "own"}, "give attention=blocks", "lower work.slots"),
+        ({"peak": 17e9, "microbatches": 8, "attention": "naive"}, "give attention=chunked", "lower work.slots"),
         ({"peak": 17e9, "microbatches": 8}, "raise mesh.tensor, or lower work.response", "lower work.slots"),
         ({"peak": 17e9, "cache": 5e9}, "raise work.microbatches", "the cache takes 5.00 GB: lower work.slots"),
         ({"peak": 17e9, "of_state": 15e9}, "15.00 GB: raise mesh.fsdp", "or give state_dtype=bfloat16"),
@@ -157,19 +158,38 @@ def test_on_eight_devices_of_the_host(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "flag, message",
-    [
-        ("--config.hardware=h10:8", "unknown chip 'h10' (did you mean 'h100'?)"),
-        ("--config.mesh.fsdp=3", "mesh data=1 fsdp=3 tensor=2 needs 6 devices and there are 8"),
-        ("--config.work.microbatches=3", "work.microbatches=3 does not divide the 32 rows"),
-        ("--config.work.slots=6", "the slots are 6, which mesh.data * mesh.fsdp = 4 does not divide"),
-        ("--config.model.name=qwen", "unknown model preset 'qwen'"),
-    ],
-)
-def test_bad_input(tmp_path, flag, message):
-    done = run(tmp_path, "--config=configs/plan.py:smoke,h100:8", *CUT, flag)
-    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+BAD = {
+    "hardware=h10:8": "unknown chip 'h10' (did you mean 'h100'?)",
+    "mesh.fsdp=3": "mesh data=1 fsdp=3 tensor=2 needs 6 devices and there are 8",
+    "work.microbatches=3": "work.microbatches=3 does not divide the 32 rows",
+    "work.slots=6": "the slots are 6, which mesh.data * mesh.fsdp = 4 does not divide",
+    "model.name=qwen": "unknown model preset 'qwen'",
+}
+
+
+def test_bad_input(tmp_path):
+    """In one process, which has eight devices."""
+    code = """
+        import json, sys
+        from entropy_rl.errors import InputError
+        from experiments import plan
+        from experiments.lib import launch
+        for change in sys.argv[2:]:
+            config = launch.load_config("configs/plan.py:smoke,h100:8")
+            key, value = change.split("=")
+            changes = {"mesh.fsdp": 2, "mesh.tensor": 2, key: int(value) if value.isdigit() else value}
+            config.update_from_flattened_dict(changes)
+            try:
+                plan.run(config, sys.argv[1])
+            except InputError as e:
+                print(json.dumps(str(e)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "out"), *BAD]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(said) == len(BAD), done.stderr
+    for line, message in zip(said, BAD.values()):
+        assert message in line and "\n" not in line
     assert not (tmp_path / "out").exists()
 
 

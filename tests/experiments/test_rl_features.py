@@ -128,7 +128,7 @@ def test_a_kl_in_the_reward_changes_the_advantages(straight):
 
 def test_the_gap_between_sampler_and_learner_is_logged(straight):
     """The same policy on the same tokens: a gap of rounding, a ratio of 1."""
-    for row in straight("importance")[2]:
+    for row in straight("together")[2]:
         assert 0 < row["policy/sampler_gap"] < row["policy/sampler_gap_max"] < 1e-4
         assert abs(row["policy/importance"] - 1) < 1e-5
 
@@ -148,7 +148,7 @@ def test_the_controller_is_obeyed_without_another_program(straight, monkeypatch,
 
 
 def test_dynamic_sampling_fills_the_batch_with_groups_that_differ(straight):
-    rows = straight("dynamic_sampling")[2]
+    rows = straight("together")[2]
     assert all(row["rollout/groups_sampled"] >= 4 and row["rollout/groups_sampled"] % 4 == 0 for row in rows)
     assert any(row["rollout/zero_variance"] > 0 for row in rows), "of all groups sampled"
     assert all(row["update/grad_norm"] > 0 for row in rows)

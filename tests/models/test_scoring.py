@@ -75,10 +75,10 @@ def test_blocks_of_queries_see_the_prompt(monkeypatch):
     params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
     monkeypatch.setattr(attention_ways, "BLOCK", 4)
-    for attention in ("own", "blocks"):
+    for attention in ("naive", "chunked"):
         model = Transformer(dataclasses.replace(model.config, attention=attention))
         scores = jax.jit(token_scores(model, samples=SAMPLES, prompt_length=PROMPT))(params, tokens, mask)
-        if attention == "own":
+        if attention == "naive":
             want = scores
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), want, scores)
 

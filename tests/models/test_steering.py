@@ -17,7 +17,7 @@ PROMPTS = [[3, 4, 5], [6, 7, 8, 9]]
 
 @pytest.fixture(scope="module")
 def policy():
-    model = presets.make("test", 12, remat="linear")
+    model = presets.make("test", 12, remat="save_linear")
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     return model, jax.tree.map(lambda x: x * 3, params)
 

@@ -118,7 +118,7 @@ def test_unknown_preset_names_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "change", [{"remat": "block"}, {"remat": "linear"}, {"attention": "xla"}, {"attention": "blocks"}]
+    "change", [{"remat": "block"}, {"remat": "save_linear"}, {"attention": "xla"}, {"attention": "chunked"}]
 )
 def test_ways_to_compute_do_not_change_what_is_computed(rng, change, monkeypatch):
     """Result, gradients and parameters' names. Mutation: heads of a group in another order for jax's attention."""
@@ -134,18 +134,28 @@ def test_ways_to_compute_do_not_change_what_is_computed(rng, change, monkeypatch
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), *results)
 
 
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [("remat", "linear", "save_linear"), ("attention", "own", "naive"), ("attention", "blocks", "chunked")],
+)
+def test_old_names_of_ways_to_compute(field, old, new):
+    """Workdirs of before have them. Mutation: a row of OLD_NAMES less."""
+    config = presets.make("test", 24, **{field: old}).config
+    assert getattr(config, field) == new and config == presets.make("test", 24, **{field: new}).config
+
+
 def test_what_is_kept_for_the_backward_pass(capsys):
-    """Nothing as long as the context squared with `linear`, inputs of blocks alone with `block`: what a compiler does
-    with that is its own matter. Mutation: `remat` not read, or a name that no linear layer gives."""
+    """Nothing as long as the context squared with `save_linear`, inputs of blocks alone with `block`: what a compiler
+    does with that is its own matter. Mutation: `remat` not read, or a name that no linear layer gives."""
     tokens = jnp.zeros((2, 17), jnp.int32)
     kept = {}
-    for remat in ("none", "linear", "block"):
+    for remat in ("none", "save_linear", "block"):
         model = Transformer(dataclasses.replace(presets.make("test", 24).config, remat=remat))
         params = model.init(jax.random.key(0), tokens)
         jax.ad_checkpoint.print_saved_residuals(lambda p, m=model: jnp.sum(m.apply(p, tokens)[0]), params)
         arrays = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "from the argument" not in line]
         kept[remat] = [tuple(map(int, a[a.index("[") + 1 : -1].split(","))) for a in arrays if a[-2] != "["]
     squares = {k: [s for s in shapes if s[-2:] == (17, 17)] for k, shapes in kept.items()}
-    assert squares["none"] and not squares["linear"] and not squares["block"]
+    assert squares["none"] and not squares["save_linear"] and not squares["block"]
     wide = {k: [s for s in shapes if s == (2, 17, 64)] for k, shapes in kept.items()}  # gate and up
-    assert len(wide["linear"]) >= 4 and not wide["block"]
+    assert len(wide["save_linear"]) >= 4 and not wide["block"]

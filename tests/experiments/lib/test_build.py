@@ -159,6 +159,8 @@ def test_a_good_config():
     np.testing.assert_allclose([schedule(0), schedule(3), schedule(6)], [0, 5e-4, 1e-3], rtol=1e-6)
     model = build.model(c, 40)
     assert (model.config.layers, model.config.heads, model.config.vocab_size) == (3, 2, 40)
+    old = config(**{"model.args": {"remat": "linear", "attention": "blocks"}})  # as in a config.json of before
+    assert build.model(old, 40).config.remat == "save_linear" and build.model(old, 40).config.attention == "chunked"
     assert build.mesh(c).size == jax.device_count()
     checks.seed(c)
 

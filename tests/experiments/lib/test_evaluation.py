@@ -25,6 +25,20 @@ def get(**changes):
     return config
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """What a run leaves that nothing disturbed; each made once, when first asked for."""
+    done = {}
+
+    def made(**changes):
+        name = repr(changes)
+        if name not in done:
+            done[name] = run(tmp_path_factory.mktemp("straight"), **changes)
+        return done[name]
+
+    return made
+
+
 def run(folder, **changes):
     train_rl.run(get(**changes), str(folder))
     return metrics.read(folder)
@@ -35,9 +49,9 @@ def stripped(out):
     return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in out.metrics], evals, out.problems
 
 
-def test_a_row_a_problem(tmp_path):
+def test_a_row_a_problem(straight):
     """Mutation: right / n of the evaluation during training, or the train split."""
-    out = run(tmp_path)
+    out = straight()
     assert [row["id"] for row in out.problems] == [f"countdown/test/{i}" for i in range(6)]
     assert [row["level"] for row in out.problems] == [3, 4] * 3
     for row in out.problems:
@@ -47,9 +61,9 @@ def test_a_row_a_problem(tmp_path):
     assert 0 < sum(row["right"] for row in out.problems) < 24
 
 
-def test_off_it_changes_nothing_else(tmp_path):
+def test_off_it_changes_nothing_else(straight, tmp_path):
     """Mutation: noise of training or of the other evaluations that depends on it."""
-    on, off = run(tmp_path / "on"), run(tmp_path / "off", **{"eval.last.problems": 0})
+    on, off = straight(), run(tmp_path / "off", **{"eval.last.problems": 0})
     assert off.problems == [] and len(on.problems) == 6
     assert [repr(x) for x in stripped(off)[:2]] == [repr(x) for x in stripped(on)[:2]]
 
@@ -70,9 +84,9 @@ def test_its_noise_is_its_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["in the rows", "before the rows", "before the save"])
-def test_a_kill_at_the_end_leaves_one_set_of_rows(tmp_path, monkeypatch, where):
+def test_a_kill_at_the_end_leaves_one_set_of_rows(straight, tmp_path, monkeypatch, where):
     """Mutations: problems.jsonl not cut on resuming; the last evaluation after the save, which nobody would repeat."""
-    want = stripped(run(tmp_path / "straight", **{"steps": 4, "checkpoint.every": 3}))
+    want = stripped(straight(**{"steps": 4, "checkpoint.every": 3}))
     folder, write, save = tmp_path / "killed", metrics.Writer.problems, Checkpoints.save
 
     def killed(self, *args):

@@ -218,7 +218,10 @@ def test_no_cache(tmp_path):
 
 @pytest.mark.parametrize("first", ["import jax", "pass"])
 def test_no_cache_where_the_cpu_stands_for_several_devices(tmp_path, first):
-    """Programs with collectives can hang when they are fetched. Mutation: nothing of it in setup_process."""
+    """Programs with collectives can hang when they are fetched. Mutation: nothing of it in setup_process.
+
+    That on one device they are cached is `test_compiled_code_is_cached`.
+    """
     code = f"""
         {first}
         from experiments.lib.process import setup_process
@@ -230,7 +233,6 @@ def test_no_cache_where_the_cpu_stands_for_several_devices(tmp_path, first):
     here = {"ENTROPY_RL_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
     assert run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2", **here) == "2 False\n"
     assert not list((tmp_path / "cache").rglob("*-cache"))
-    assert run_python(code, XLA_FLAGS="", **here) == "1 True\n"
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="a matter of glibc")
@@ -297,6 +299,14 @@ def test_workdir_of_another_config(tmp_path):
         launch.open_workdir(config(new=1), tmp_path)
     with pytest.raises(InputError, match=r"\(and 1 more\)"):
         launch.open_workdir(config(a=1, b=1, c=1, d=1), tmp_path)
+
+
+def test_a_workdir_with_old_names_of_values(tmp_path):
+    """It goes on under the new ones. Mutation: values compared as they are."""
+    launch.open_workdir(config(model={"args": {"attention": "blocks", "remat": "linear"}}), tmp_path)
+    launch.open_workdir(config(model={"args": {"attention": "chunked", "remat": "save_linear"}}), tmp_path)
+    with pytest.raises(InputError, match='attention is "chunked" there and "naive" here'):
+        launch.open_workdir(config(model={"args": {"attention": "own", "remat": "save_linear"}}), tmp_path)
 
 
 def test_keys_that_may_differ(tmp_path):
