@@ -66,8 +66,8 @@ def test_the_report_by_hand():
     assert chosen["vote"] == pytest.approx(3 / 8) and chosen["less vote"][0] == pytest.approx(5 / 8)
     assert out["cot"]["coverage"] == [0.5, 1.0] and out["cot"]["crossover"] is None and out["cot"]["new"] == [1, 1]
     page = elicit_report.page(out)
-    assert "| RLVR (GRPO) | 0.438 | +0.312 (" in page and "| CoT-decoding (max, answer) | 1.000 |" in page
-    assert "| mean, all | 0.500 | 0.250 | +0.125 (" in page and "> 4" in page
+    assert "| RLVR (GRPO) | 0.438 | +0.312 [" in page and "| CoT-decoding (max, answer) | 1.000 |" in page
+    assert "| mean, all | 0.500 | 0.250 | +0.125 [" in page and "> 4" in page
 
 
 def test_votes_beyond_what_was_sampled_are_not_guessed():

@@ -232,3 +232,18 @@ def test_bad_requests_are_refused(n, kwargs, message):
     H, (R,) = planted(n, 0.0, np.random.default_rng(20), 1)
     with pytest.raises(InputError, match=message):
         intervals(CURVES["exp"], H, R, np.random.default_rng(0), **kwargs)
+
+
+def test_percentiles_over_units():
+    """Of a mean of 400 units the normal interval; draws without a finite value do not count.
+
+    Mutation: the same units in every draw.
+    """
+    x = np.random.default_rng(3).normal(size=400)
+    rng = np.random.default_rng(0)
+    value, low, high = bootstrap.percentiles(lambda i: x[i].mean(), 400, rng, level=0.9, draws=2000)
+    assert value == x.mean()
+    np.testing.assert_allclose((low - value, high - value), np.array([-1, 1]) * 1.645 * x.std() / 20, rtol=0.06)
+    some = bootstrap.percentiles(lambda i: 1.0 if 0 in i else np.nan, 2, np.random.default_rng(0), level=0.9, draws=100)
+    assert some == [1.0, 1.0, 1.0]
+    assert np.isnan(bootstrap.percentiles(lambda i: np.nan, 2, np.random.default_rng(0), level=0.9, draws=100)).all()
