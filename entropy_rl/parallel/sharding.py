@@ -48,6 +48,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
+def row_shards(mesh: Mesh) -> int:
+    """Over how many devices rows are cut."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
