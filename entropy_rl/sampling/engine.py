@@ -100,8 +100,8 @@ def generate(
     shards = 1 if mesh is None else row_shards(mesh)
     each = -(-min(slots or requests, requests) // shards)  # slots of a device
     streams = min(streams or _streams(mesh), each)
-    shares = _shares(requests, samples, shards)
-    prefix = decode.prefill(model, params, _rows(padded[shares.prompts], mesh), mesh=mesh)
+    parts = shares(requests, samples, shards)
+    prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh)
     serve = partial(
         _serve,
         model,
@@ -109,7 +109,7 @@ def generate(
         prefix,
         padded,
         lengths,
-        shares,
+        parts,
         key,
         samples=samples,
         max_new=max_new,
@@ -121,17 +121,17 @@ def generate(
     )
     # each stream has its share of every device's slots and requests; the noise does not know which
     slot_parts = [shards * len(part) for part in np.array_split(np.arange(each), streams)]
-    of_devices = [np.array_split(np.flatnonzero(shares.home == d), streams) for d in range(shards)]
-    parts = [np.concatenate(part) for part in zip(*of_devices)]
+    of_devices = [np.array_split(np.flatnonzero(parts.home == d), streams) for d in range(shards)]
+    served = [np.concatenate(part) for part in zip(*of_devices)]
     done: dict[int, Completion] = {}
     with ThreadPoolExecutor(streams) if streams > 1 else contextlib.nullcontext() as pool:
-        for part, pieces in zip(parts, (pool.map if pool else map)(serve, parts, slot_parts), strict=True):
+        for part, pieces in zip(served, (pool.map if pool else map)(serve, served, slot_parts), strict=True):
             done.update({r: _completion(p, eos) for r, p in zip(part.tolist(), pieces, strict=True)})
     return [[done[i + j] for j in range(samples)] for i in range(0, requests, samples)]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shares:
+class Shares:
     """Which device serves a request, and where its prompt's prefix lies."""
 
     prompts: np.ndarray  # i64[devices M], numbers of the prompts that are run, M a device, the last repeated to fill up
@@ -139,7 +139,7 @@ class _Shares:
     row: np.ndarray  # i64[requests], of `prompts`
 
 
-def _shares(requests: int, samples: int, shards: int) -> _Shares:
+def shares(requests: int, samples: int, shards: int) -> Shares:
     """Requests next to each other go to one device with their prompts: a prompt is run by several where its samples are
     on several."""
     parts = np.array_split(np.arange(requests), shards)
@@ -149,7 +149,7 @@ def _shares(requests: int, samples: int, shards: int) -> _Shares:
     home = np.repeat(np.arange(shards), [len(part) for part in parts])
     row = [d * most + np.searchsorted(prompts[d], part // samples) for d, part in enumerate(parts)]
     filled = [np.pad(p, (0, most - len(p)), mode="edge") for p in prompts]
-    return _Shares(np.concatenate(filled), home, np.concatenate(row))
+    return Shares(np.concatenate(filled), home, np.concatenate(row))
 
 
 def _rows(x: np.ndarray, mesh: Mesh | None):
@@ -187,7 +187,7 @@ def _serve(
     prefix,
     padded,
     lengths,
-    shares,
+    parts,
     key,
     requests,
     slots,
@@ -206,7 +206,7 @@ def _serve(
     state = decode.empty(prefix, slots=slots, columns=width + max_new, mesh=mesh)
     serving = np.full(slots, -1)  # request of each slot, by its place in `requests`
     pieces: list[list[tuple]] = [[] for _ in requests]
-    waiting = [collections.deque(np.flatnonzero(shares.home[requests] == d).tolist()) for d in range(shards)]
+    waiting = [collections.deque(np.flatnonzero(parts.home[requests] == d).tolist()) for d in range(shards)]
     while any(waiting) or (serving >= 0).any():
         before = serving.copy()
         far = _refill(serving, waiting)
@@ -217,7 +217,7 @@ def _serve(
             length = lengths[prompt]
             last = padded[prompt, length - 1]
             left = np.full(len(serving), max_new, np.int32)
-            row = shares.row[request].astype(np.int32)
+            row = parts.row[request].astype(np.int32)
             state = decode.insert(state, prefix, take, row, request, last, length, left, mesh=mesh, far=far)
         fewer = 0 if any(waiting) else _fewer(len(serving), max_new, shards, fewest)
         by_device = (serving >= 0).reshape(shards, -1)

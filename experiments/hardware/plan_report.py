@@ -16,14 +16,18 @@ def table(result: dict[str, Any]) -> str:
         f"{work['attention']}",
         "on each chip: "
         + ", ".join(f"{name} {_gb(n)}" for name, n in {**result["state"], "cache": result["cache"]}.items()),
-        f"{'':<12}{'peak':>9}{'temporary':>11}{'TFLOP':>9}{'compute s':>11}{'memory s':>10}{'wires s':>9}  collectives",
+        f"{'':<16}{'peak':>9}{'temporary':>11}{'TFLOP':>9}{'compute s':>11}{'memory s':>10}{'wires s':>9}  collectives",
     ]
     for name, p in result["programs"].items():
+        if "seconds" not in p:
+            temporaries = "?" if p["temporaries"] is None else _gb(p["temporaries"])
+            lines.append(f"{name:<16}{_gb(p['peak']):>9}{temporaries:>11}{'':>40}  {_collectives(p)}")
+            continue
         s = p["seconds"]
         temporaries = "?" if p["temporaries"] is None else _gb(p["temporaries"])
         wires = f"{s['interconnect']:>9.3g}" if p["compile_s"] is not None else f"{'?':>9}"
         lines.append(
-            f"{name:<12}{_gb(p['peak']):>9}{temporaries:>11}{p['flops'] / 1e12:>9.3g}{s['compute']:>11.3g}"
+            f"{name:<16}{_gb(p['peak']):>9}{temporaries:>11}{p['flops'] / 1e12:>9.3g}{s['compute']:>11.3g}"
             f"{s['memory']:>10.3g}{wires}  {_collectives(p)}"
         )
     s = result["step_seconds"]
@@ -32,7 +36,7 @@ def table(result: dict[str, Any]) -> str:
         f"a step takes {max(s.values()):.3g} s or more, bound by {bound}: {result['ticks']} decode steps and one "
         f"update (compute {s['compute']:.3g} s, memory {s['memory']:.3g} s, interconnect {s['interconnect']:.3g} s)"
     )
-    lines += result["advice"]
+    lines += result["advice"] + result["said"]
     if "largest" in result:
         most = result["largest"]
         lines.append(
@@ -65,7 +69,7 @@ def _knob(name: str, p: dict[str, Any], result: dict[str, Any], cut: int) -> str
     if state > 0.9 * result["capacity"]:
         more = "raise mesh.fsdp or mesh.tensor" if mesh["data"] > 1 else "take more chips, or raise mesh.tensor"
         return f"parameters and optimiser take {_gb(state)}: {more}, or give state_dtype=bfloat16"
-    if name == "decode step":
+    if name not in ("update", "score", "checkpoint"):
         if result["cache"] > 0.2 * result["capacity"]:
             return f"the cache takes {_gb(result['cache'])}: lower work.slots, or raise mesh.tensor"
         return "raise mesh.tensor, or lower work.slots"
