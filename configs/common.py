@@ -53,7 +53,7 @@ def rollout() -> ConfigDict:
 def policy_gradient(c: ConfigDict) -> None:
     """What any RL config has beyond its losses, all of it off: 0 is off wherever a number can be 0."""
     c.epochs = 1  # passes over a rollout
-    c.microbatches = 1  # a mini-batch in parts: less memory, the same gradient
+    c.microbatches = 1  # a mini-batch in parts: less memory, the same gradient; 0: parts of 8 rows, or one a device
     c.weight = choice("token_mean")
     c.weight_policy = "data"  # whose entropy weights see: that of the policy that sampled, or the "current" one
     c.entropy_coef = choice("constant", value=0.0)  # of the entropy bonus; any row of CONTROLLERS

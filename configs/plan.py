@@ -46,7 +46,8 @@ def get_config(arg=""):
             "prompt": 8 if smoke else 512,  # tokens of the longest
             "response": 16 if smoke else 4096,
             "slots": 32 if smoke else 1024,
-            "microbatches": microbatches,
+            "microbatches": microbatches,  # 0: of 8 rows, or of one a device where there are more
+            "reference": False,  # whether there is a policy to keep near to
         }
     )
     c.param_dtype, c.dtype, c.state_dtype = "bfloat16", "bfloat16", "float32"

@@ -2,11 +2,15 @@
 
     python -m experiments.plan --config=configs/plan.py:qwen2.5-7b,v5e:8x8 --workdir=runs/plan
 
+Compiled is everything that a run runs on its devices: prefill, the empty cache, requests put into slots (by themselves,
+and with prompts from other devices), a decode step, slots left out, scores of the policy or of a reference, the update,
+and the checksums of a checkpoint that is saved or restored. An evaluation is the sampler's programs again.
+
 Memory is the compiler's: for a TPU that of its own compiler (libtpu, extra `tpu`), for GPUs that of XLA for as many
 host devices, which keeps what recomputation should spare and is an upper bound. Collectives are those of the compiled
 program. Times are bounds: arithmetic, bytes and wires at the maker's peak figures (hardware/chips.py), each on its
 own, nothing overlapped, so that a real step takes longer than the largest of the three. Left out: verifying, the host,
-the network between slices, and the evaluation.
+and the network between slices.
 """
 
 from __future__ import annotations
@@ -30,10 +34,10 @@ from entropy_rl.models import hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Config, Transformer
-from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated
+from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated, row_shards
 from entropy_rl.sampling import decode as decoding
-from entropy_rl.sampling import warp
-from entropy_rl.training import learner, objectives, optimizer
+from entropy_rl.sampling import engine, warp
+from entropy_rl.training import checkpoints, learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch
 from experiments.hardware import chips, hlo
 from experiments.hardware.plan_report import advice, table
@@ -50,6 +54,7 @@ class Work:
     response: int
     slots: int
     microbatches: int
+    reference: bool = False  # whether there is a policy to keep near to
 
     @property
     def rows(self) -> int:
@@ -74,9 +79,11 @@ def run(config: ConfigDict, workdir: str) -> dict:
     mesh = make_mesh(**config.mesh, devices=chips.devices(config.hardware))
     model = Transformer(shape(config))
     work = Work(**config.work)
-    cut = mesh.shape["data"] * mesh.shape["fsdp"]
-    for what, n in (("the rows of a micro-batch", work.rows // work.microbatches), ("the slots", work.slots)):
-        checks.rows(mesh, what, n)
+    cut = row_shards(mesh)
+    work = dataclasses.replace(
+        work, microbatches=build.microbatches(mesh, work.rows, work.microbatches, "work.microbatches")
+    )
+    checks.rows(mesh, "the slots", work.slots)
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-6), state_dtype=config.state_dtype)
     state = learner.abstract_state(model, tx, mesh)
     parts = {"parameters": share(state.params), "optimiser": share(state.opt_state)}
@@ -85,17 +92,30 @@ def run(config: ConfigDict, workdir: str) -> dict:
     if any(a.dtype != b.dtype for a, b in zip(jax.tree.leaves(view), jax.tree.leaves(state.params))):
         parts["copy to sample with"] = share(view)
 
-    programs = {
-        "update": compiled(update(model, tx, state, mesh, work)),
-        "decode step": compiled(decode(model, view, mesh, work)),
-    }
+    if work.reference:
+        parts["reference"] = parts["parameters"]
+    # what else lies there while one of them runs: with the sampler's, all that it does not read
+    copies = parts["parameters"] if "copy to sample with" in parts else 0.0
+    training = parts["optimiser"] + parts.get("reference", 0.0) + copies
+    reading = share(view)
+    cache = slots(model, mesh, work)
+    prefixes = share(prefix(model, mesh, work, cache))
+    sampler = sampling(model, view, mesh, work)
+    programs = {"update": compiled(update(model, tx, state, mesh, work))}
+    beside = {"update": parts.get("reference", 0.0)}
+    for name, (lowered, reads_prefix) in sampler.items():
+        programs[name] = compiled(lowered)
+        beside[name] = training + (0.0 if name in ("decode step", "prefill") else reading)
+        beside[name] += 0.0 if name == "prefill" or reads_prefix else prefixes
+    programs["score"] = compiled(score(model, state, mesh, work))
+    beside["score"] = parts["optimiser"] + parts.get("reference", 0.0)
+    programs["checkpoint"] = compiled(sums(state))
+    beside["checkpoint"] = parts.get("reference", 0.0)
     size = sum(x.size for x in jax.tree.leaves(state.params))
     bounds = {
         "update": learning_bounds(model.config, size, mesh, work),
         "decode step": sampling_bounds(model.config, size, mesh, work),
     }
-    # what else lies there while one of them runs
-    beside = {"update": 0.0, "decode step": parts["optimiser"] + (parts["parameters"] if len(parts) > 2 else 0.0)}
     result: dict[str, Any] = {
         "model": config.model.name or config.model.path,
         "parameters": size,
@@ -109,12 +129,13 @@ def run(config: ConfigDict, workdir: str) -> dict:
         "cache": share(slots(model, mesh, work).cache),
         "programs": {
             name: p
-            | bounds[name]
+            | bounds.get(name, {})
             | {"peak": p["memory"] + beside[name], "fits": p["memory"] + beside[name] <= chip.memory}
             for name, p in programs.items()
         },
     }
-    for p in result["programs"].values():
+    for name in bounds:
+        p = result["programs"][name]
         wires = sum(total for _, total in p["collectives"].values())
         p["seconds"] = {
             "compute": p["flops"] / chip.flops,
@@ -127,6 +148,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
         for kind in ("compute", "memory", "interconnect")
     }
     result["ticks"] = ticks
+    result["said"] = whole_heads(model.config, mesh)
     result["advice"] = advice(result, cut)
     if config.search:
         result["largest"] = largest(config.search, chip, model, tx, state, mesh, work)
@@ -138,13 +160,15 @@ def run(config: ConfigDict, workdir: str) -> dict:
 
 def check(config: ConfigDict) -> None:
     """InputError for values that mean nothing."""
-    checks.positive(config, *(f"work.{key}" for key in config.work), "mesh.fsdp", "mesh.tensor")
+    of_work = (f"work.{key}" for key in config.work if key not in ("microbatches", "reference"))
+    checks.positive(config, *of_work, "mesh.fsdp", "mesh.tensor")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "work.microbatches")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "search")
     checks.one_of(config, "remat", REMAT, OLD_NAMES["remat"])
     checks.one_of(config, "attention", ATTENTION, OLD_NAMES["attention"])
     checks.one_of(config, "state_dtype", ("float32", "bfloat16"))
     w = config.work
-    if w.prompts * w.samples % w.microbatches:
+    if w.microbatches and w.prompts * w.samples % w.microbatches:
         raise InputError(f"config.work.microbatches={w.microbatches} does not divide the {w.prompts * w.samples} rows")
 
 
@@ -176,10 +200,65 @@ def update(model, tx, state, mesh, work: Work):
     return step.lower(state, batch, key(mesh), {"entropy": scalar, "kl": scalar})
 
 
-def decode(model, params, mesh, work: Work):
-    """One step of all slots, lowered."""
-    step = partial(decoding.decode.lower, ticks=1, eos=(0,), warp=warp.temperature, width=work.prompt, until=0)
-    return step(model, params, slots(model, mesh, work), key(mesh))
+def sampling(model, params, mesh, work: Work) -> dict[str, tuple[Any, bool]]:
+    """The sampler's programs, lowered, and whether each has the prompts' prefix among its arguments."""
+    state = slots(model, mesh, work)
+    prompts = jax.ShapeDtypeStruct((of_prompts(mesh, work), work.prompt), jnp.int32, sharding=batch_sharding(mesh))
+    before = prefix(model, mesh, work, state)
+    n = jax.ShapeDtypeStruct((work.slots,), jnp.int32, sharding=replicated(mesh))
+    take = jax.ShapeDtypeStruct((work.slots,), bool, sharding=replicated(mesh))
+    insert = partial(decoding.insert.lower, state, before, take, n, n, n, n, n, mesh=mesh)
+    step = {"ticks": 1, "eos": (0,), "warp": warp.temperature, "width": work.prompt, "until": 0, "mesh": mesh}
+    made = {
+        "decode step": (decoding.decode.lower(model, params, state, key(mesh), **step), False),
+        "prefill": (decoding.prefill.lower(model, params, prompts, mesh=mesh), False),
+        "empty": (decoding.empty.lower(before, slots=work.slots, columns=work.length, mesh=mesh), False),
+        "insert": (insert(), True),
+    }
+    if work.slots < work.rows and row_shards(mesh) > 1:  # only where requests wait can one be served elsewhere
+        made["insert from afar"] = (insert(far=True), True)
+    if work.slots % (2 * row_shards(mesh)) == 0:
+        half = jax.ShapeDtypeStruct((work.slots // 2,), jnp.int32, sharding=batch_sharding(mesh))
+        made["compact"] = (decoding.compact.lower(state, half, mesh=mesh), False)
+    return made
+
+
+def score(model, state, mesh, work: Work):
+    """Log-probabilities of a micro-batch, as a reference or an importance weight needs them; lowered."""
+    shared = build.shared_prompts(mesh, work.prompts, work.samples, work.microbatches, work.prompt)
+    array = lambda kind: jax.ShapeDtypeStruct(  # noqa: E731
+        (work.rows // work.microbatches, work.length), kind, sharding=batch_sharding(mesh)
+    )
+    return jax.jit(token_scores(model, mesh=mesh, **shared)).lower(state.params, array("i4"), array("?"))
+
+
+def sums(state):
+    """The checksums of a state that is saved, or has been read onto its devices; lowered."""
+    return checkpoints.sums.lower(state)
+
+
+def of_prompts(mesh, work: Work) -> int:
+    """Prompts that are run, a multiple of the devices."""
+    return len(engine.shares(work.rows, work.samples, row_shards(mesh)).prompts)
+
+
+def prefix(model, mesh, work: Work, state: decoding.State):
+    """Keys and values of all prompts: shapes and where they lie."""
+    shape = lambda x: jax.ShapeDtypeStruct((of_prompts(mesh, work), x.shape[1], work.prompt, x.shape[3]), x.dtype)  # noqa: E731
+    made = jax.tree.map(shape, state.cache)
+    where = infer_sharding(made, decoding.RULES, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), made, where)
+
+
+def whole_heads(m: Config, mesh) -> list[str]:
+    """What is said where the tensor axis does not cut the key-value heads."""
+    tensor = mesh.shape["tensor"]
+    if m.kv_heads % tensor == 0:
+        return []
+    return [
+        f"mesh.tensor={tensor} does not divide the {m.kv_heads} key-value heads: keys and values are whole on each of "
+        f"the {tensor} devices; a divisor of {m.kv_heads} cuts them"
+    ]
 
 
 def slots(model, mesh, work: Work) -> decoding.State:

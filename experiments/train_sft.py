@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     update = learner.make_update(
         objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),
         tx,
-        microbatches=config.microbatches,
+        microbatches=build.microbatches(mesh, config.batch, config.microbatches),
         record=objectives.nll_record,
     )
     weight = jax.jit(token_mean)
@@ -87,10 +87,11 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 def parts(config: ConfigDict) -> tuple:
     """What is taught, model, mesh, optimiser, schedule, evaluator: here a bad value is an InputError."""
-    checks.positive(config, "steps", "batch", "microbatches", "log_every")
+    checks.positive(config, "steps", "batch", "log_every")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "microbatches")
     checks.positive(config, "checkpoint.every", "checkpoint.keep", "eval.every")
     checks.seed(config)
-    if config.batch % config.microbatches:
+    if config.microbatches and config.batch % config.microbatches:
         raise InputError(
             f"config.microbatches={config.microbatches} does not divide batch={config.batch}: choose a divisor"
         )
@@ -98,6 +99,7 @@ def parts(config: ConfigDict) -> tuple:
     model = build.trained_model(config, task.tokenizer.vocab_size)
     mesh = build.mesh(config)
     checks.rows(mesh, "the demonstrations of a step (batch)", config.batch)
+    build.microbatches(mesh, config.batch, config.microbatches)
     tx, schedule = build.optimizer(config, config.steps)
     if "lessons" in config:
         task = critique.make_lessons(config, task)

@@ -112,7 +112,7 @@ def sft(smoke: bool, tiny: bool) -> ConfigDict:
     c.batch = 64
     if not tiny:
         c.optimizer = common.optimizer(1e-5, decay_to=0.1, b2=0.98)
-        c.microbatches = 16
+        c.microbatches = 0  # of 8 rows, or of one a device where there are more
         c.rollout.slots = 128
     c.eval.every = 1_000_000  # before and after
     if smoke:
@@ -130,7 +130,7 @@ def rl(smoke: bool, tiny: bool) -> ConfigDict:
         c.eval.update(every=10)
     else:
         c.optimizer = common.optimizer(1e-6)
-        c.microbatches = 64
+        c.microbatches = 0
         c.rollout.slots = 128
         c.eval.update(problems=128, samples=4, ks=(1, 2, 4))
     if smoke:

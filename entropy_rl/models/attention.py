@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 # How attention is computed: all scores at once; those of a block of queries at a time, made again in the backward pass;
-# or, over given tokens alone, by jax.nn.dot_product_attention, whose cudnn is for GPUs and bfloat16.
+# or, over given tokens alone, by jax.nn.dot_product_attention, whose cudnn is for GPUs and bfloat16. Tokens that follow
+# a prompt's keys and values are computed as "chunked" with cudnn, as "naive" with xla, which makes all scores anyway.
 ATTENTION = ("naive", "chunked", "xla", "cudnn")
 BLOCK = 512  # queries, at most
 
@@ -26,18 +27,31 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array) -> jax.Arr
     return (mixed / total).astype(v.dtype)
 
 
-def chunked(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array) -> jax.Array:
-    """`attend`, with the scores of BLOCK queries at a time: memory grows with the context, not with its square."""
-    time = q.shape[3]
+def causal(first: jax.Array | int, count: int, columns: int, past: jax.Array | None) -> jax.Array:
+    """bool[B | 1, 1, 1, count, columns]: which columns of the keys are seen by tokens first .. first + count - 1.
+
+    The columns are P of what was before, seen where `past` bool[B, P] holds (None: P = 0), and then the tokens' own.
+    """
+    before = 0 if past is None else past.shape[1]
+    seen = (jnp.arange(columns)[None] - before <= first + jnp.arange(count)[:, None])[None]
+    if past is not None:
+        seen &= jnp.pad(past, ((0, 0), (0, columns - before)), constant_values=True)[:, None]
+    return seen[:, None, None]
+
+
+def chunked(q: jax.Array, k: jax.Array, v: jax.Array, past: jax.Array | None = None) -> jax.Array:
+    """`attend` over what is `causal`, for at most BLOCK queries at a time: memory grows with the context, not with its
+    square. The last block is filled up with queries that are thrown away, fewer than there are blocks."""
+    time, columns = q.shape[3], k.shape[2]
     parts = -(-time // BLOCK)
-    while time % parts:
-        parts += 1
     if parts == 1:
-        return attend(q, k, v, seen)
-    cut = lambda x: jnp.moveaxis(x.reshape(*x.shape[:3], parts, time // parts, x.shape[4]), 3, 0)  # noqa: E731
-    one = jax.checkpoint(lambda _, part: (None, attend(part[0], k, v, part[1])))
-    _, mixed = jax.lax.scan(one, None, (cut(q), cut(seen)))
-    return jnp.moveaxis(mixed, 0, 3).reshape(q.shape)
+        return attend(q, k, v, causal(0, time, columns, past))
+    size = -(-time // parts)
+    q = jnp.pad(q, ((0, 0),) * 3 + ((0, parts * size - time), (0, 0)))
+    blocks = jnp.moveaxis(q.reshape(*q.shape[:3], parts, size, q.shape[4]), 3, 0)
+    one = jax.checkpoint(lambda _, part: (None, attend(part[0], k, v, causal(part[1], size, columns, past))))
+    _, mixed = jax.lax.scan(one, None, (blocks, size * jnp.arange(parts)))
+    return jnp.moveaxis(mixed, 0, 3).reshape(q.shape)[:, :, :, :time]
 
 
 def flash(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str) -> jax.Array:

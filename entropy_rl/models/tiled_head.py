@@ -163,6 +163,7 @@ def _over(mesh, layout, function, inputs, outputs):
 def _forward(x, head, y, *, temperature, layout):
     """x [N, d], head, y i32[N] -> logp, entropy, log Z_1, log Z_T, f32[N] each."""
     tiles = _Tiles(x, head, layout)
+    x, y = tiles.filled(x), tiles.filled(y)
 
     def words(total, i):
         piece, column, new = tiles.head(head, i)
@@ -195,14 +196,15 @@ def _forward(x, head, y, *, temperature, layout):
     log_s = jnp.log(s)
     entropy = jnp.maximum(log_s - e / s, 0.0)  # rounding can leave -1e-8 on a certain token
     log_zt = m / temperature + jnp.log(st) if temperature != 1.0 else m + log_s
-    return zy / temperature - log_zt, entropy, m + log_s, log_zt
+    return tuple(tiles.own(a) for a in (zy / temperature - log_zt, entropy, m + log_s, log_zt))
 
 
 def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperature, layout):
     """Gradients of x and head."""
     tiles = _Tiles(x, head, layout)
     g_logp = g_logp / temperature
-    of_tokens = (x, y, entropy, log_z, log_zt, g_logp, g_entropy)
+    x, *rest = (tiles.filled(a) for a in (x, y, entropy, log_z, log_zt, g_logp, g_entropy))
+    of_tokens = (x, *rest)
 
     def words(carry, i):
         grad_x, grad_head = carry
@@ -229,7 +231,7 @@ def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperat
     (grad_x, grad_head), _ = jax.lax.scan(words, start, jnp.arange(tiles.count))
     if layout.vocab:
         grad_x = jax.lax.psum(grad_x, layout.vocab)
-    return grad_x.astype(x.dtype), grad_head
+    return tiles.own(grad_x).astype(x.dtype), grad_head
 
 
 def _change(x, head, new_x, new_head, y, *, layout):
@@ -310,18 +312,26 @@ def _joined_over(a, axes):
 
 
 class _Tiles:
-    """Cuts tokens and words; the last tile of words overlaps the one before, and its old columns are masked."""
+    """Cuts tokens and words; the last tile of words overlaps the one before, and its old columns are masked; the last
+    tile of tokens is filled up with zeros, fewer than there are tiles."""
 
     def __init__(self, x: jax.Array, head: jax.Array, layout: Layout):
         self._axis, self._layout = layout.vocab_axis, layout
         self._vocab = head.shape[self._axis]
         self._words = min(layout.words, self._vocab)
         self.count = -(-self._vocab // self._words)
-        tokens = x.shape[0]
-        parts = -(-tokens * self._words // layout.elements)
-        while tokens % parts:  # even parts; at most one token each
-            parts += 1
-        self._parts, self._tokens = parts, tokens // parts
+        self._all = x.shape[0]
+        self._parts = min(-(-self._all * self._words // layout.elements), self._all)
+        self._tokens = -(-self._all // self._parts)
+
+    def filled(self, array: jax.Array) -> jax.Array:
+        """An array with a row a token, and the rows that fill up the last tile."""
+        more = self._parts * self._tokens - self._all
+        return jnp.pad(array, ((0, more), *((0, 0) for _ in array.shape[1:]))) if more else array
+
+    def own(self, array: jax.Array) -> jax.Array:
+        """The rows that are tokens."""
+        return array[: self._all]
 
     def head(self, head: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """(the i-th words' part of the head, whole in its width; their numbers; which no tile before had)."""

@@ -187,20 +187,20 @@ class Attention(nn.Module):
         out = Dense(m, m.d_model, use_bias=m.o_bias, name="o")
         if cache is None and m.attention in ("xla", "cudnn"):
             return out(attention.flash(q, k, v, m.attention)), kv
-        if cache is None:
-            seen = jnp.tril(jnp.ones((time, time), bool))[None, None, None]
-        elif column is None:
-            each = batch // cache[0].shape[0]
-            k, v = (jnp.concatenate([jnp.repeat(x, each, axis=0), y], axis=2) for x, y in zip(cache, kv))
-            past = jnp.broadcast_to(valid[:, None], (batch, time, valid.shape[1]))
-            own = jnp.broadcast_to(jnp.tril(jnp.ones((time, time), bool))[None], (batch, time, time))
-            seen = jnp.concatenate([past, own], axis=2)[:, None, None]
-        else:
+        if column is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
             kv = k, v
-            seen = valid[:, None, None, None, :]
-        mixed = (attention.chunked if m.attention == "chunked" else attention.attend)(q, k, v, seen)
+            mixed = attention.attend(q, k, v, valid[:, None, None, None, :])
+        else:
+            past = None
+            if cache is not None:
+                each, past = batch // cache[0].shape[0], valid
+                k, v = (jnp.concatenate([jnp.repeat(x, each, axis=0), y], axis=2) for x, y in zip(cache, kv))
+            if m.attention in ("chunked", "cudnn"):
+                mixed = attention.chunked(q, k, v, past)
+            else:
+                mixed = attention.attend(q, k, v, attention.causal(0, time, k.shape[2], past))
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
         return out(mixed), kv
 

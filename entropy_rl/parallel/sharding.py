@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from entropy_rl.errors import InputError
@@ -39,13 +40,40 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         )
     # Linen modules know nothing of explicit axes, which current jax would choose by default: said here and nowhere
     # else.
-    grid = np.asarray(devices).reshape(data, fsdp, tensor)
-    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return Mesh(_grid((data, fsdp, tensor), devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _grid(shape: tuple[int, int, int], devices: list[Any]) -> np.ndarray:
+    """Devices in the order of the mesh: neighbours on an axis are neighbours in a TPU's torus, and of several slices,
+    whose network is slow, each has a part of the data axis or, where those do not share it evenly, of fsdp.
+
+    Raises:
+      InputError: several slices, of which neither axis can be cut.
+    """
+    if devices[0].platform != "tpu" or len(devices) == 1:
+        return np.asarray(devices).reshape(shape)
+    slices = len({getattr(d, "slice_index", 0) for d in devices})
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    axis = next((i for i in (0, 1) if shape[i] % slices == 0), None)
+    if axis is None:
+        raise InputError(
+            f"mesh data={shape[0]} fsdp={shape[1]} tensor={shape[2]} on {slices} slices: give data, or fsdp, as a "
+            f"multiple of {slices}, so that tensor stays within a slice"
+        )
+    across = tuple(slices if i == axis else 1 for i in range(3))
+    within = tuple(n // m for n, m in zip(shape, across))
+    return mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Batches, slots and everything else with rows: the first axis over data and fsdp together."""
     return NamedSharding(mesh, PartitionSpec(ROWS))
+
+
+def row_shards(mesh: Mesh) -> int:
+    """Over how many devices rows are cut."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

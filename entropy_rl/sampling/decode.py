@@ -6,6 +6,9 @@ at, so that a step is one slice update whatever the lengths of prompts and respo
 own request is kept in `valid`. A request lives for at most R ticks, so the ring never overwrites what is still
 needed, and keys carry their rotary position, so their place in the cache does not matter.
 
+On a mesh every program here leaves its results where RULES say: a device has its share of the slots, and of the
+prompts, and no array of all of them is ever on one. `mesh` is a static argument of each; None: one device.
+
 The noise of a token depends on (key, request, position) and on nothing else: slots, batch shape and the order in which
 requests are served do not change what is sampled.
 """
@@ -18,18 +21,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import Mesh
 
 from entropy_rl.models import steering
 from entropy_rl.models.logprobs import categorical_stats
 from entropy_rl.models.transformer import Cache, Transformer
-from entropy_rl.parallel.sharding import ROWS
+from entropy_rl.parallel.sharding import ROWS, infer_sharding, row_shards
 
 Warp = Callable[[jax.Array], jax.Array]
 # Where a State lies on a mesh (sharding.infer_sharding): slots over the rows' axes, heads as those of the kernels.
 RULES = (
-    (r"cache/(k|v)/\d+", (ROWS, "tensor", None, None)),
+    (r"(k|v)/\d+", (ROWS, "tensor", None, None)),  # of the slots' cache and of prefixes
     (r"valid", (ROWS, None)),
-    (r"token|position|request|left", (ROWS,)),
+    (r"token|position|request|left|take|prompt|kept", (ROWS,)),
 )
 
 
@@ -57,26 +61,49 @@ class Emitted:
     steered: jax.Array | None = None  # bool[S, ticks], whether the model was (models/steering.py); None: it never is
 
 
-@partial(jax.jit, static_argnames="model")
-def prefill(model: Transformer, params, prompts: jax.Array) -> Cache:
+@partial(jax.jit, static_argnames=("model", "mesh"))
+def prefill(model: Transformer, params, prompts: jax.Array, *, mesh: Mesh | None = None) -> Cache:
     """Keys and values of prompts: i32[N, P] right-padded -> [N, kv_heads, P, head_dim] a layer.
 
-    What padding contributes is never attended to: `insert` marks only the prompt's own columns.
+    What padding contributes is never attended to: `insert` marks only the prompt's own columns. On a mesh, of which the
+    devices that cut rows must divide N, each runs its N / devices prompts.
     """
-    _, out = model.apply(steering.plain(params), prompts)
-    return out["cache"]
+    _, out = model.apply(steering.plain(params), _shared(mesh, {"prompt": prompts}, ((r"", (ROWS, None)),))["prompt"])
+    return _shared(mesh, out["cache"])
 
 
-@partial(jax.jit, static_argnames=("slots", "columns"))
-def empty(prefix: Cache, *, slots: int, columns: int) -> State:
+@partial(jax.jit, static_argnames=("slots", "columns", "mesh"))
+def empty(prefix: Cache, *, slots: int, columns: int, mesh: Mesh | None = None) -> State:
     """A state with `slots` free slots whose cache has `columns` columns, made like the prefix."""
     shape = lambda x: (slots, x.shape[1], columns, x.shape[3])  # noqa: E731
     zeros = jax.tree.map(lambda x: jnp.zeros(shape(x), x.dtype), prefix)
     n = lambda: jnp.zeros(slots, jnp.int32)  # noqa: E731
-    return State(zeros, jnp.zeros((slots, columns), bool), n(), n(), n(), n(), jnp.zeros((), jnp.int32))
+    state = State(zeros, jnp.zeros((slots, columns), bool), n(), n(), n(), n(), jnp.zeros((), jnp.int32))
+    return _shared(mesh, state)
 
 
-@partial(jax.jit, donate_argnums=0)
+def _shared(mesh: Mesh | None, tree, rules=RULES):
+    """The tree, whose leaves are to lie where the rules say, in a program."""
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, infer_sharding(tree, rules, mesh))
+
+
+def _apart(f: Callable, mesh: Mesh | None, args: dict, out) -> Callable:
+    """f(**args), run by each device on its own share of the arguments; `out` is like its result.
+
+    Raises:
+      ValueError: rows that the devices do not divide, of which a share means nothing.
+    """
+    if mesh is None or mesh.size == 1:
+        return f(**args)
+    for x in jax.tree.leaves(args):
+        if x.ndim and x.shape[0] % row_shards(mesh):
+            raise ValueError(f"{x.shape[0]} rows on {row_shards(mesh)} devices: give a multiple")
+    spec = lambda tree: jax.tree.map(lambda s: s.spec, infer_sharding(tree, RULES, mesh))  # noqa: E731
+    how = {"in_specs": (spec(args),), "out_specs": spec(out), "check_vma": False}
+    return jax.shard_map(lambda args: f(**args), mesh=mesh, **how)(args)
+
+
+@partial(jax.jit, static_argnames=("mesh", "far"), donate_argnums=0)
 def insert(
     state: State,
     prefix: Cache,
@@ -86,6 +113,9 @@ def insert(
     token: jax.Array,
     length: jax.Array,
     left: jax.Array,
+    *,
+    mesh: Mesh | None = None,
+    far: bool = False,
 ) -> State:
     """Puts new requests into slots; requests of one group share their prompt's prefix.
 
@@ -98,18 +128,39 @@ def insert(
       token: the prompt's last token, the first to be fed.
       length: tokens in the prompt.
       left: tokens that the response may have.
+      mesh: over whose devices slots and prefix are cut.
+      far: whether a prompt may lie on another device than its slot. The prefix then goes round, a device's share at a
+        time; where it is False nothing is sent.
     """
-    width = prefix.k[0].shape[2]
+    shards = 1 if mesh is None else row_shards(mesh)
 
-    def put(cache, prefix):
-        head = jnp.where(take[:, None, None, None], prefix[prompt], cache[:, :, :width])
-        return jax.lax.dynamic_update_slice(cache, head, (0, 0, 0, 0))
+    def put(take, prompt, cache, prefix):
+        here = jax.lax.axis_index(ROWS) if shards > 1 else 0
+
+        def of(owner, cache, part):
+            """The cache with what a device's part of the prefix gives to the slots."""
+            row = prompt - owner * part.shape[0]
+            ours = take & (row >= 0) & (row < part.shape[0])
+            old = cache[:, :, : part.shape[2]]
+            new = jnp.where(ours[:, None, None, None], part[jnp.clip(row, 0, part.shape[0] - 1)], old)
+            return jax.lax.dynamic_update_slice(cache, new, (0, 0, 0, 0))
+
+        def turn(i, carry):
+            cache, part = carry
+            cache = of((here + i) % shards, cache, part)
+            return cache, jax.lax.ppermute(part, ROWS, [(j, (j - 1) % shards) for j in range(shards)])
+
+        def one(cache, part):
+            return jax.lax.fori_loop(0, shards, turn, (cache, part))[0] if far and shards > 1 else of(here, cache, part)
+
+        return jax.tree.map(one, cache, prefix)
 
     # The last prompt token is fed by the first decode step, which writes it to the ring: not marked here.
     own = jnp.arange(state.valid.shape[1])[None] < (length - 1)[:, None]
     pick = lambda new, old: jnp.where(take, new, old)  # noqa: E731
-    return State(
-        cache=jax.tree.map(put, state.cache, prefix),
+    args = {"take": take, "prompt": prompt, "cache": state.cache, "prefix": prefix}
+    new = State(
+        cache=_apart(put, mesh, args, state.cache),
         valid=jnp.where(take[:, None], own, state.valid),
         token=pick(token, state.token),
         position=pick(length - 1, state.position),
@@ -117,6 +168,7 @@ def insert(
         left=pick(left, state.left),
         tick=state.tick,
     )
+    return _shared(mesh, new)
 
 
 def noise(key: jax.Array, request: jax.Array, position: jax.Array, vocab: int) -> jax.Array:
@@ -166,13 +218,15 @@ def _blocks(vocab: int) -> tuple[int, int]:
     return -(-vocab // inner), inner
 
 
-@jax.jit
-def compact(state: State, slots: jax.Array) -> State:
-    """A state of these slots alone: i32[n], numbers of slots."""
-    return jax.tree.map(lambda x: x[slots] if x.ndim else x, state)
+@partial(jax.jit, static_argnames="mesh")
+def compact(state: State, kept: jax.Array, *, mesh: Mesh | None = None) -> State:
+    """A state of these slots alone: i32[n]. On a mesh each device has n / devices of them, counted from its own first
+    slot, and nothing is sent."""
+    some = lambda state, kept: jax.tree.map(lambda x: x[kept] if x.ndim else x, state)  # noqa: E731
+    return _apart(some, mesh, {"state": state, "kept": kept}, state)
 
 
-@partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width", "mesh"), donate_argnames="state")
 def decode(
     model: Transformer,
     params,
@@ -184,6 +238,8 @@ def decode(
     warp: Warp,
     width: int,
     until: jax.Array | int = 0,
+    most: jax.Array | int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[State, Emitted]:
     """Up to `ticks` steps of all slots, fewer if only `until` are active any more.
 
@@ -196,11 +252,14 @@ def decode(
       warp: f32[S, V] -> f32[S, V], the behaviour distribution's logits.
       width: P, the prompt part of the cache.
       until: active slots at which it ends, so that others can be refilled, or left out.
+      most: active slots that a device may have at that end, so that each can leave its own out; None: any number.
+      mesh: over which slots and parameters are cut.
 
     Returns:
       (state, emitted).
     """
     slots, columns = state.valid.shape
+    shards = 1 if mesh is None or slots % row_shards(mesh) else row_shards(mesh)
     ring = columns - width
     blank = lambda dtype: jnp.zeros((ticks, slots), dtype)  # noqa: E731
     steered = steering.present(params)
@@ -209,7 +268,11 @@ def decode(
 
     def more(carry):
         t, state, _ = carry
-        return (t < ticks) & (jnp.sum(state.left > 0) > until)
+        active = state.left > 0
+        on = jnp.sum(active) > until
+        if most is not None and shards > 1:
+            on |= jnp.max(jnp.sum(active.reshape(shards, -1), axis=1)) > most
+        return (t < ticks) & on
 
     def step(carry):
         t, state, emitted = carry
@@ -249,4 +312,4 @@ def decode(
         return t + 1, state, emitted
 
     _, state, emitted = jax.lax.while_loop(more, step, (jnp.zeros((), jnp.int32), state, emitted))
-    return state, jax.tree.map(jnp.transpose, emitted)
+    return _shared(mesh, state), _shared(mesh, jax.tree.map(jnp.transpose, emitted), ((r"", (ROWS, None)),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -9,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -17,7 +18,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
-from entropy_rl.parallel.sharding import infer_sharding
+from entropy_rl.parallel.sharding import batch_sharding, row_shards
 from entropy_rl.sampling import decode
 from entropy_rl.sampling import warp as warps
 
@@ -70,7 +71,8 @@ def generate(
       prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
       chunk: most decode steps between two looks at which slots are free to be refilled; fewer where an eighth of them
         is, and somebody waits.
-      mesh: over which the parameters lie; slots and cache are cut like them (decode.RULES). None: one device.
+      mesh: over which the parameters lie; slots, cache and prompts are cut over the same devices (decode.RULES), and
+        there are as many slots more as make a multiple of them. None: one device.
       streams: threads that share the slots and the requests. None: two where the slots lie on one CPU, whose small
         operations XLA would do on a single core (on two cores they give 1.8 times the tokens a second), and one
         elsewhere. The size of a batch may change the last bit of a log-probability, so this number is not taken from
@@ -95,9 +97,11 @@ def generate(
     eos = (int(eos),) if isinstance(eos, (int, np.integer)) else tuple(int(e) for e in eos)
 
     requests = len(prompts) * samples
-    slots = min(slots or requests, requests)
-    streams = min(streams or _streams(mesh), slots)
-    prefix = decode.prefill(model, params, jnp.asarray(padded))
+    shards = 1 if mesh is None else row_shards(mesh)
+    each = -(-min(slots or requests, requests) // shards)  # slots of a device
+    streams = min(streams or _streams(mesh), each)
+    parts = shares(requests, samples, shards)
+    prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh)
     serve = partial(
         _serve,
         model,
@@ -105,6 +109,7 @@ def generate(
         prefix,
         padded,
         lengths,
+        parts,
         key,
         samples=samples,
         max_new=max_new,
@@ -114,16 +119,42 @@ def generate(
         mesh=mesh,
         fewest=max(fewest // streams, 1),
     )
-    # each stream has its share of the slots and of the requests; the noise does not know which
-    slot_parts, parts = (np.array_split(np.arange(n), streams) for n in (slots, requests))
-    if streams == 1:
-        pieces = serve(parts[0], slots)
-    else:
-        with ThreadPoolExecutor(streams) as pool:
-            served = pool.map(serve, parts, map(len, slot_parts))
-            pieces = [p for part in served for p in part]
-    done = [_completion(p, eos) for p in pieces]
-    return [done[i : i + samples] for i in range(0, requests, samples)]
+    # each stream has its share of every device's slots and requests; the noise does not know which
+    slot_parts = [shards * len(part) for part in np.array_split(np.arange(each), streams)]
+    of_devices = [np.array_split(np.flatnonzero(parts.home == d), streams) for d in range(shards)]
+    served = [np.concatenate(part) for part in zip(*of_devices)]
+    done: dict[int, Completion] = {}
+    with ThreadPoolExecutor(streams) if streams > 1 else contextlib.nullcontext() as pool:
+        for part, pieces in zip(served, (pool.map if pool else map)(serve, served, slot_parts), strict=True):
+            done.update({r: _completion(p, eos) for r, p in zip(part.tolist(), pieces, strict=True)})
+    return [[done[i + j] for j in range(samples)] for i in range(0, requests, samples)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Which device serves a request, and where its prompt's prefix lies."""
+
+    prompts: np.ndarray  # i64[devices M], numbers of the prompts that are run, M a device, the last repeated to fill up
+    home: np.ndarray  # i64[requests], the device of each
+    row: np.ndarray  # i64[requests], of `prompts`
+
+
+def shares(requests: int, samples: int, shards: int) -> Shares:
+    """Requests next to each other go to one device with their prompts: a prompt is run by several where its samples are
+    on several."""
+    parts = np.array_split(np.arange(requests), shards)
+    # of a device without requests, prompt 0
+    prompts = [np.unique(part // samples) if part.size else np.zeros(1, int) for part in parts]
+    most = max(map(len, prompts))
+    home = np.repeat(np.arange(shards), [len(part) for part in parts])
+    row = [d * most + np.searchsorted(prompts[d], part // samples) for d, part in enumerate(parts)]
+    filled = [np.pad(p, (0, most - len(p)), mode="edge") for p in prompts]
+    return Shares(np.concatenate(filled), home, np.concatenate(row))
+
+
+def _rows(x: np.ndarray, mesh: Mesh | None):
+    """An array of the host, whose rows the devices share."""
+    return x if mesh is None else processes.put_global(x, batch_sharding(mesh))
 
 
 def _one(warp: decode.Warp) -> decode.Warp:
@@ -150,46 +181,57 @@ def _streams(mesh: Mesh | None) -> int:
     return 2 if one and device.platform == "cpu" else 1
 
 
-def _placed(state: decode.State, mesh: Mesh | None) -> decode.State:
-    if mesh is None:
-        return state
-    return processes.reshard(state, infer_sharding(state, decode.RULES, mesh))
-
-
 def _serve(
-    model, params, prefix, padded, lengths, key, requests, slots, *, samples, max_new, eos, warp, chunk, mesh, fewest
+    model,
+    params,
+    prefix,
+    padded,
+    lengths,
+    parts,
+    key,
+    requests,
+    slots,
+    *,
+    samples,
+    max_new,
+    eos,
+    warp,
+    chunk,
+    mesh,
+    fewest,
 ) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered)."""
     width = padded.shape[1]
-    devices = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
-    state = _placed(decode.empty(prefix, slots=slots, columns=width + max_new), mesh)
+    shards = 1 if mesh is None else row_shards(mesh)
+    state = decode.empty(prefix, slots=slots, columns=width + max_new, mesh=mesh)
     serving = np.full(slots, -1)  # request of each slot, by its place in `requests`
     pieces: list[list[tuple]] = [[] for _ in requests]
-    waiting = 0  # the next request to be served
-    while waiting < len(requests) or (serving >= 0).any():
-        free = np.flatnonzero(serving < 0)[: len(requests) - waiting]
-        if free.size:
-            take = np.zeros(len(serving), bool)
-            take[free] = True
-            serving[free] = np.arange(waiting, waiting + free.size)
-            waiting += free.size
+    waiting = [collections.deque(np.flatnonzero(parts.home[requests] == d).tolist()) for d in range(shards)]
+    while any(waiting) or (serving >= 0).any():
+        before = serving.copy()
+        far = _refill(serving, waiting)
+        take = serving != before
+        if take.any():
             request = requests[np.maximum(serving, 0)].astype(np.int32)
             prompt = request // samples
             length = lengths[prompt]
             last = padded[prompt, length - 1]
             left = np.full(len(serving), max_new, np.int32)
-            state = decode.insert(state, prefix, take, prompt, request, last, length, left)
-        fewer = _fewer(len(serving), max_new, devices, fewest)
-        if waiting == len(requests) and fewer and (serving >= 0).sum() <= fewer:
-            # the live ones first; the rest is free
-            kept = np.argsort(serving < 0, kind="stable")[:fewer].astype(np.int32)
-            state, serving = _placed(decode.compact(state, kept), mesh), serving[kept]
-            fewer = _fewer(fewer, max_new, devices, fewest)
+            row = parts.row[request].astype(np.int32)
+            state = decode.insert(state, prefix, take, row, request, last, length, left, mesh=mesh, far=far)
+        fewer = 0 if any(waiting) else _fewer(len(serving), max_new, shards, fewest)
+        by_device = (serving >= 0).reshape(shards, -1)
+        if fewer and by_device.sum(axis=1).max() <= fewer // shards:
+            # of each device the live ones first; the rest is free
+            kept = np.argsort(~by_device, axis=1, kind="stable")[:, : fewer // shards].astype(np.int32)
+            state = decode.compact(state, _rows(kept.reshape(-1), mesh), mesh=mesh)
+            serving = np.take_along_axis(serving.reshape(shards, -1), kept, axis=1).reshape(-1)
+            fewer = _fewer(fewer, max_new, shards, fewest)
         # while there is who waits, an eighth of the slots may stand idle before the host looks
-        until = len(serving) - max(len(serving) // 8, 1) if waiting < len(requests) else fewer
-        state, out = decode.decode(
-            model, params, state, key, ticks=min(chunk, max_new), eos=eos, warp=warp, width=width, until=until
-        )
+        most = len(serving) if any(waiting) else fewer // shards
+        until = len(serving) - max(len(serving) // 8, 1) if any(waiting) else fewer
+        how = {"ticks": min(chunk, max_new), "eos": eos, "warp": warp, "width": width, "mesh": mesh}
+        state, out = decode.decode(model, params, state, key, until=until, most=most, **how)
         token, logp, entropy, live, left, steered = processes.fetch(
             (out.token, out.logp, out.entropy, out.live, state.left, out.steered)
         )
@@ -200,6 +242,24 @@ def _serve(
             pieces[serving[s]].append(tuple(one))
         serving[left == 0] = -1
     return pieces
+
+
+def _refill(serving: np.ndarray, waiting: list[collections.deque]) -> bool:
+    """Gives free slots of `serving` requests that wait, in place; whether one came from another device's.
+
+    A device's slots take from its own, whose prompts are there; where it has none, from that which has the most.
+    """
+    each, far = len(serving) // len(waiting), False
+    free = np.flatnonzero(serving < 0)
+    for s in free:
+        if waiting[s // each]:
+            serving[s] = waiting[s // each].popleft()
+    for s in free[serving[free] < 0]:
+        longest = max(waiting, key=len)
+        if not longest:
+            break
+        serving[s], far = longest.popleft(), True
+    return far
 
 
 def _fewer(slots: int, max_new: int, devices: int, fewest: int) -> int:

@@ -82,7 +82,7 @@ class Checkpoints:
         # it to that, and the checksums, taken from the live arrays here, would show it at the next start.
         arrays = {
             name: [list(x.shape), str(x.dtype), number]
-            for (name, x), number in zip(_named(state).items(), _sums(state).tolist())
+            for (name, x), number in zip(_named(state).items(), sums(state).tolist())
         }
         about = json.dumps({"meta": meta, "arrays": arrays})
         args = ocp.args.Composite(
@@ -258,7 +258,7 @@ def _verify(path: Path) -> dict[str, Any]:
 
 
 @jax.jit
-def _sums(tree: PyTree) -> jax.Array:
+def sums(tree: PyTree) -> jax.Array:
     """Checksums u32[leaves] of the bits: sums, which no layout over devices changes, weighted by position."""
 
     def one(x):
@@ -277,7 +277,7 @@ def _sums(tree: PyTree) -> jax.Array:
 
 
 def _check_sums(tree: PyTree, arrays: dict[str, list]) -> None:
-    for name, number in zip(_named(tree), _sums(tree).tolist()):
+    for name, number in zip(_named(tree), sums(tree).tolist()):
         if arrays[name][2] != number:
             raise ValueError(f"the values of {name} are not those that were saved")
 

@@ -22,19 +22,20 @@ def table(result: dict[str, Any]) -> str:
     head = ["", "peak", "temporary", "TFLOP", "compute s", "memory s", "wires s", "  collectives"]
     rows = []
     for name, p in result["programs"].items():
-        s = p["seconds"]
+        s = p.get("seconds")  # of what runs in a step
         temporaries = "?" if p["temporaries"] is None else _gb(p["temporaries"])
-        seconds = [f"{s['compute']:.3g}", f"{s['memory']:.3g}"]
-        seconds.append("?" if p["compile_s"] is None else f"{s['interconnect']:.3g}")
-        rows.append([name, _gb(p["peak"]), temporaries, f"{p['flops'] / 1e12:.3g}", *seconds, f"  {_collectives(p)}"])
-    lines.append(tables.table(head, rows, "lrrrrrrl", [12, 9, 11, 9, 11, 10, 9, 0]))
+        seconds = [f"{s['compute']:.3g}", f"{s['memory']:.3g}"] if s else ["", ""]
+        seconds.append("" if not s else "?" if p["compile_s"] is None else f"{s['interconnect']:.3g}")
+        flops = f"{p['flops'] / 1e12:.3g}" if s else ""
+        rows.append([name, _gb(p["peak"]), temporaries, flops, *seconds, f"  {_collectives(p)}"])
+    lines.append(tables.table(head, rows, "lrrrrrrl", [16, 9, 11, 9, 11, 10, 9, 0]))
     s = result["step_seconds"]
     bound = max(s, key=s.get)
     lines.append(
         f"a step takes {max(s.values()):.3g} s or more, bound by {bound}: {result['ticks']} decode steps and one "
         f"update (compute {s['compute']:.3g} s, memory {s['memory']:.3g} s, interconnect {s['interconnect']:.3g} s)"
     )
-    lines += result["advice"]
+    lines += result["advice"] + result["said"]
     if "largest" in result:
         most = result["largest"]
         lines.append(
@@ -67,7 +68,7 @@ def _knob(name: str, p: dict[str, Any], result: dict[str, Any], cut: int) -> str
     if state > 0.9 * result["capacity"]:
         more = "raise mesh.fsdp or mesh.tensor" if mesh["data"] > 1 else "take more chips, or raise mesh.tensor"
         return f"parameters and optimiser take {_gb(state)}: {more}, or give state_dtype=bfloat16"
-    if name == "decode step":
+    if name not in ("update", "score", "checkpoint"):
         if result["cache"] > 0.2 * result["capacity"]:
             return f"the cache takes {_gb(result['cache'])}: lower work.slots, or raise mesh.tensor"
         return "raise mesh.tensor, or lower work.slots"

@@ -25,7 +25,7 @@ from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
-from entropy_rl.parallel.sharding import make_mesh
+from entropy_rl.parallel.sharding import make_mesh, row_shards
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import restore_params
@@ -236,10 +236,27 @@ def mesh(config: ConfigDict) -> jax.sharding.Mesh:
 def shared_prompts(
     mesh: jax.sharding.Mesh, groups: int, samples: int, microbatches: int, prompt_length: int
 ) -> dict[str, int]:
-    """`samples` and `prompt_length` of models/scoring: a prompt is run once for its responses where every micro-batch
-    on every device has whole groups, of the `groups` of a mini-batch."""
-    whole = groups % (microbatches * mesh.shape["data"] * mesh.shape["fsdp"]) == 0
-    return {"samples": samples if whole else 1, "prompt_length": prompt_length}
+    """`samples` and `prompt_length` of models/scoring: a prompt is run once for as many of its `samples` responses as
+    stay together on a device in a micro-batch of a mini-batch of `groups` groups: all, or a divisor of them."""
+    rows, parts = groups * samples, microbatches * row_shards(mesh)
+    return {"samples": 1 if rows % parts else math.gcd(samples, rows // parts), "prompt_length": prompt_length}
+
+
+ROWS = 8  # of a micro-batch, where nothing says how many
+
+
+def microbatches(mesh: jax.sharding.Mesh, rows: int, given: int, key: str = "microbatches") -> int:
+    """Into how many micro-batches `rows` rows are cut: `given`, or for 0 as many as leave each of them ROWS rows or
+    more, and every device as many as any other.
+
+    Raises:
+      InputError: a micro-batch of `given` has rows that the devices cannot share evenly.
+    """
+    if not given:
+        even = (n for n in range(1, rows + 1) if rows % (n * row_shards(mesh)) == 0)
+        given = max((n for n in even if rows // n >= ROWS), default=1)
+    checks.microbatches(mesh, rows, given, key)
+    return given
 
 
 def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):

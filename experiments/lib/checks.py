@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError, nearest
+from entropy_rl.parallel.sharding import row_shards
 
 
 def require(config: ConfigDict, rule: str, holds: Callable[[float], bool], *keys: str) -> None:
@@ -44,10 +45,21 @@ def one_of(config: ConfigDict, key: str, words: Iterable[str], old: Iterable[str
 
 def rows(mesh: Mesh, what: str, count: int) -> None:
     """InputError unless the mesh's data axes can share `count` rows evenly; `what` says what they are."""
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    devices = row_shards(mesh)
     if count % devices:
         raise InputError(
             f"{what} are {count}, which mesh.data * mesh.fsdp = {devices} does not divide: give a multiple"
+        )
+
+
+def microbatches(mesh: Mesh, rows: int, count: int, key: str = "microbatches") -> None:
+    """InputError unless each of `count` parts of `rows` rows gives every device that cuts rows as many."""
+    devices = row_shards(mesh)
+    if rows % count or rows // count % devices:
+        good = [n for n in range(1, rows + 1) if rows % (n * devices) == 0]
+        raise InputError(
+            f"config.{key}={count}: a micro-batch has {rows / count:.4g} of {rows} rows, which mesh.data * mesh.fsdp = "
+            f"{devices} does not divide: give one of {', '.join(map(str, good[-4:]))}, or 0, which chooses"
         )
 
 

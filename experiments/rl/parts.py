@@ -65,7 +65,8 @@ def make(config: ConfigDict) -> Parts:
     warming = config.critic.warmup if "critic" in config else 0  # steps in which the policy is not updated
     tx, schedule = build.optimizer(config, max(config.steps - warming, 1) * config.updates * config.epochs)
 
-    shared = build.shared_prompts(mesh, groups, r.samples, config.microbatches, task.prompt_length)
+    microbatches = build.microbatches(mesh, groups * r.samples, config.microbatches)
+    shared = build.shared_prompts(mesh, groups, r.samples, microbatches, task.prompt_length)
 
     # tried on: two responses, one of them empty
     mask = np.array([[False, True, True], [False, False, False]])
@@ -94,7 +95,7 @@ def make(config: ConfigDict) -> Parts:
         "schedule": schedule,
         "updates": config.updates,
         "epochs": config.epochs,
-        "microbatches": config.microbatches,
+        "microbatches": microbatches,
         "group_size": shared["samples"],
         "entropy_coef": build.controller(config.entropy_coef, "config.entropy_coef"),
         "kl_coef": build.controller(config.kl.coef, "config.kl.coef"),
@@ -178,7 +179,7 @@ def check(config: ConfigDict) -> None:
     """InputError for values that would fail late or mean nothing."""
     checks.positive(
         config,
-        *("steps", "updates", "epochs", "microbatches", "checkpoint.every", "checkpoint.keep", "eval.every"),
+        *("steps", "updates", "epochs", "checkpoint.every", "checkpoint.keep", "eval.every"),
         *("rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "change.rows"),
         "init_temperature",
     )
@@ -188,7 +189,7 @@ def check(config: ConfigDict) -> None:
         "a number of 0 or more",
         lambda x: x >= 0,
         *("change.every", "samples", "filter_rounds", "overlong_cache", "kl.reset_every", "entropy_advantage.alpha"),
-        *(() if config.importance_cap is None else ("importance_cap",)),
+        *("microbatches", *(() if config.importance_cap is None else ("importance_cap",))),
     )
     checks.require(config, "a number above 1", lambda x: x > 1, "entropy_advantage.kappa")
     checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")
@@ -204,7 +205,7 @@ def check(config: ConfigDict) -> None:
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
         raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
-    if (prompts // config.updates * samples) % config.microbatches:
+    if config.microbatches and (prompts // config.updates * samples) % config.microbatches:
         raise InputError(
             f"config.microbatches={config.microbatches} does not divide the {prompts // config.updates * samples} "
             "responses of a mini-batch (rollout.prompts / updates * rollout.samples): choose a divisor"

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+import types
 
 import pytest
 
@@ -73,6 +74,13 @@ def test_a_loop_of_unknown_length_is_said():
     found, known = hlo.collectives(text)
     assert not known and found["all-gather"] == (3 + 1, 3 * 128 + 80)
     assert hlo.collectives(text.replace("all-gather(", "negate("))[1], "a loop without any may be of any length"
+
+
+@pytest.mark.parametrize("kv_heads, tensor, said", [(8, 4, 0), (2, 4, 1), (2, 2, 0)])
+def test_heads_that_do_not_divide_are_said(kv_heads, tensor, said):
+    mesh = types.SimpleNamespace(shape={"tensor": tensor})
+    lines = plan.whole_heads(presets.make("test", 24, heads=8, kv_heads=kv_heads).config, mesh)
+    assert len(lines) == said and all("keys and values are whole on each of the 4 devices" in x for x in lines)
 
 
 class Mesh:
@@ -149,6 +157,10 @@ def test_on_eight_devices_of_the_host(tmp_path):
     assert (
         made["cache"] == 2 * 2 * (32 / 4) * (2 / 2) * 24 * 8 * 2
     )  # k and v, layers, slots, heads, columns, size, bytes
+    assert list(made["programs"]) == "update,decode step,prefill,empty,insert,compact,score,checkpoint".split(",")
+    for name in ("empty", "insert", "compact"):  # local to a device
+        assert not made["programs"][name]["collectives"], name
+        assert made["programs"][name]["peak"] < made["state"]["optimiser"] + made["state"]["parameters"] + 2e5
     assert update["peak"] > update["temporaries"] and update["loops_known"]
     assert update["collectives"]["all-gather"][0] > 4 * 2 * 7, "each of 4 micro-batches gathers 2 layers of 7 kernels"
     assert decode["peak"] >= made["state"]["optimiser"] + made["state"]["parameters"] + made["cache"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.entropy.record import changes
+from entropy_rl.models import tiled_head
 from entropy_rl.models.logprobs import choice_stats, logit_stats, token_stats
 from entropy_rl.models.tiled_head import ELEMENTS, change_stats, head_stats
 from entropy_rl.models.transformer import matmul
@@ -44,6 +45,12 @@ def ours(x, head, targets, temperature, g_logp, g_entropy, **how):
 
     grads, stats = jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, head)
     return *stats, *grads
+
+
+def test_a_prime_number_of_tokens_is_cut_evenly():
+    """8,209 tokens of 2,048 words in two tiles. Mutation: as many as divide the tokens, 8,209 of one token."""
+    tiles = tiled_head._Tiles(np.zeros((8209, 4)), np.zeros((2048, 4)), tiled_head.Layout())
+    assert (tiles._parts, tiles._tokens) == (2, 4105)
 
 
 TILES = {"one": {}, "ragged": {"words": 7}, "even": {"words": 10}, "both": {"words": 8, "elements": 20}}

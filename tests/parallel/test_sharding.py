@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
@@ -49,3 +50,38 @@ def test_what_no_rule_matches_is_named():
 def test_a_mesh_that_does_not_fit_is_named():
     with pytest.raises(InputError, match="mesh data=3 fsdp=1 tensor=1 needs 3 devices and there are 1"):
         sharding.make_mesh(data=3, devices=jax.devices()[:1])
+
+
+class Chip:
+    """As much of a TPU's device as jax reads to order a mesh: chips of v5p, 2x2x1 each slice."""
+
+    platform, device_kind, core_on_chip = "tpu", "TPU v5", 0
+
+    def __init__(self, slice_index, x, y):
+        self.slice_index, self.coords, self.id = slice_index, (x, y, 0), 4 * slice_index + 2 * y + x
+        self.process_index = slice_index
+
+    def __repr__(self):
+        return f"slice {self.slice_index} {self.coords}"
+
+
+@pytest.mark.parametrize("shape, axis", [((2, 2, 2), 0), ((1, 4, 2), 1), ((4, 1, 2), 0)])
+def test_slices_are_cut_by_data_or_fsdp(shape, axis):
+    """Whatever the order in which the devices come, tensor stays in a slice. Mutation: a reshape of the list."""
+    chips = [Chip(s, x, y) for y in (0, 1) for x in (0, 1) for s in (0, 1)]
+    grid = sharding._grid(shape, chips)
+    assert grid.shape == shape and len(set(grid.flat)) == 8
+    for part in np.split(grid, 2, axis=axis):
+        assert len({d.slice_index for d in part.flat}) == 1
+
+
+def test_slices_that_no_axis_of_rows_can_share_are_said():
+    with pytest.raises(InputError, match="tensor=8 on 2 slices: give data, or fsdp, as a multiple of 2"):
+        sharding._grid((1, 1, 8), [Chip(s, x, y) for s in (0, 1) for y in (0, 1) for x in (0, 1)])
+
+
+def test_neighbours_in_the_torus_are_neighbours_on_an_axis():
+    """A ring of four chips of one slice: none of its links is a diagonal. Mutation: a reshape of the list."""
+    ring = sharding._grid((4, 1, 1), [Chip(0, x, y) for x in (0, 1) for y in (1, 0)]).ravel()
+    for a, b in zip(ring, np.roll(ring, 1), strict=True):
+        assert sum(abs(p - q) for p, q in zip(a.coords, b.coords, strict=True)) == 1

@@ -53,7 +53,7 @@ def test_neither_do_slots_that_are_left_out(policy, monkeypatch, slots, streams)
     want, sizes = tokens(sample(policy)), []
     monkeypatch.setattr(engine, "LONG", 11)
     keep = decode.compact
-    monkeypatch.setattr(decode, "compact", lambda state, kept: sizes.append(len(kept)) or keep(state, kept))
+    monkeypatch.setattr(decode, "compact", lambda state, kept, **kw: sizes.append(len(kept)) or keep(state, kept, **kw))
     assert tokens(sample(policy, slots=slots, streams=streams, fewest=4)) == want
     assert sizes[0] == (slots or len(want)) // streams // 2
 
