@@ -71,7 +71,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     checks.seed(config)
     task = build.task(config, split=config.split, size=r.prompts)
     mesh = build.mesh(config)
-    for size in {min(r.prompts, BATCH), r.prompts % BATCH or BATCH}:
+    for size in {min(len(task), BATCH), len(task) % BATCH or BATCH}:
         checks.rows(mesh, "the slots (rollout.slots, or prompts * samples)", min(r.slots, size * r.samples))
     row = np.zeros(2, np.float32)
     mask = np.array([[False, True, True], [False, False, False]])

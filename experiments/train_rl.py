@@ -31,6 +31,7 @@ from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, saved
 from entropy_rl.training.step import Change, Learner
 from experiments.lib import launch
+from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts
 
@@ -75,7 +76,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     def collect(writer, step, state):
         clock, policy = time.perf_counter(), view(state.policy.params)
         rollout, groups, row = collect_step(policy, step)
-        row |= {"time/rollout": time.perf_counter() - clock}
+        row |= {"time/rollout": time.perf_counter() - clock} | left_out(p.task)
         if step % config.eval.every == 0:
             writer.samples(step, texts(groups, config.samples))
         measure = config.change.every and step % config.change.every == 0

@@ -62,6 +62,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         # an update that is not finite is not applied, nor counted
         row = processes.fetch(row) | {FINITE: float(int(state.step) == step + 1)}
         seconds, clock = time.perf_counter() - clock, time.perf_counter()
+        row |= build.left_out(lessons)
         return state, row | {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
 
     def evaluate(writer, step, state, last):

@@ -52,6 +52,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "response_length": 48 if smoke else 8 if tiny else 1024,  # with its end-of-sequence token
             "ask": placeholder(str),  # in place of what the style asks after the question
             "system": "",  # what a chat begins with
+            "too_long": "drop",  # problems with longer prompts are left out, and counted; or "error"
         }
     )
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it

@@ -24,6 +24,7 @@ from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.transformer import REMAT, Transformer
+from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
@@ -112,11 +113,15 @@ def controller(choice: ConfigDict, key: str) -> controllers.Controller:
 def task(config: ConfigDict, **overrides) -> tasks.Task:
     """The task of `config.task`, e.g. with another split or size; posed to the model of a folder, if that is the model.
 
+    Problems whose prompts are too long are left out (data/prompts.py), and how many is said. In their place others are
+    taken for a `size`, as long as the task has any, so that a task may be smaller than its size.
+
     Raises:
       InputError: the task refuses an argument; a text task and a model without a tokenizer; prompts and responses that
         are longer than the model's context.
     """
-    made = tasks.get(config.task.name, **{**plain(config.task.args), **overrides})
+    args = {**plain(config.task.args), **overrides}
+    made = tasks.get(config.task.name, **args)
     if "prompt" not in config or not from_folder(config):
         if not hasattr(made, "tokenizer"):
             raise InputError(
@@ -130,7 +135,25 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
             f"config.prompt: prompt_length + response_length = {length} tokens are more than the context of {path}, "
             f"{context}: lower them"
         )
-    return Posed(made, tokenizer(path), **config.prompt)
+    pose = functools.partial(Posed, tokenizer=tokenizer(path), **config.prompt)
+    posed, wanted = pose(made), overrides.get("size")
+    while wanted and len(posed) < wanted:
+        try:  # as many more as were left out: a task of this size begins with those of a smaller one
+            made = tasks.get(config.task.name, **{**args, "size": len(made) + wanted - len(posed)})
+        except InputError:  # that is all there are
+            break
+        posed = pose(made)
+    if posed.too_long:
+        processes.log(
+            f"{config.task.name}, split {args.get('split', 'train')}: {posed.too_long} of {posed.seen} problems left out, "
+            f"as their prompts have more than prompt.prompt_length={config.prompt.prompt_length} tokens"
+        )
+    return posed
+
+
+def left_out(task: Any) -> dict[str, float]:
+    """What is logged of problems that are left out, as their prompts are too long: nothing where none can be."""
+    return {"data/too_long": float(task.too_long)} if isinstance(task, Posed) else {}
 
 
 def from_folder(config: ConfigDict) -> bool:
