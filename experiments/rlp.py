@@ -55,7 +55,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, a workdir that belongs to another config, or a gradient that is not finite.
     """
     trainer = {"rlp": Rlp, "cpt": Pretraining}[checked(config).objective](config)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=(*launch.KNOBS, "samples"))
     tokens = 0
 
     def unpack(tree, meta):

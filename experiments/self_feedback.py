@@ -68,7 +68,7 @@ def by_preference(config: ConfigDict, workdir: str) -> None:
     """Rounds of branching and DPO."""
     preference = Preference(config)
     loop(
-        launch.open_workdir(config, workdir),
+        launch.open_workdir(config, workdir, knobs=launch.KNOBS),
         lambda writer, number, state, _: preference.round(number, state, writer),
         evaluate=lambda writer, number, state, last: preference.evaluator.last(writer, number, state.params),
         abstract=preference.abstract,

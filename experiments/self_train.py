@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, a base, critique model or dataset that is not there, or a workdir of another config.
     """
     training = SelfTraining(config)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=launch.KNOBS)
 
     def evaluate(writer, number, state, last):
         training.evaluator.last(writer, number, state.params)

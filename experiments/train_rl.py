@@ -36,6 +36,9 @@ from experiments.lib.progress import progress
 from experiments.rl import parts
 
 
+KNOBS = (*launch.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")  # what may change on the way
+
+
 def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:
     """Trains a policy by RL; writes metrics, evaluations, samples and checkpoints to `workdir`.
 
@@ -51,7 +54,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
     made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=KNOBS)
     key = jax.random.key(config.seed)
     collect_step = collector(p, key) if collector else Collector(**p.sampling, key=key)
     learn_step = Learner(**p.learning, key=key)

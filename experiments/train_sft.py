@@ -37,7 +37,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=launch.KNOBS)
 
     update = learner.make_update(
         objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),

@@ -19,7 +19,7 @@ ORDER = """
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     logs.archive logs.columns logs.tables logs.records logs.wire logs.text_formats logs.tracker_formats
     logs.formats logs.read
-    parallel.processes parallel.sharding data.tokenizers data.subwords data.packing
+    parallel.processes parallel.preemption parallel.sharding data.tokenizers data.subwords data.packing
     answers.extract answers.units answers.latex answers.numbers answers.exact
     answers.workers answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.lora

@@ -145,8 +145,8 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
         posed = pose(made)
     if posed.too_long:
         processes.log(
-            f"{config.task.name}, split {args.get('split', 'train')}: {posed.too_long} of {posed.seen} problems left out, "
-            f"as their prompts have more than prompt.prompt_length={config.prompt.prompt_length} tokens"
+            f"{config.task.name}, split {args.get('split', 'train')}: {posed.too_long} of {posed.seen} problems left "
+            f"out, as their prompts have more than prompt.prompt_length={config.prompt.prompt_length} tokens"
         )
     return posed
 

@@ -99,7 +99,7 @@ def test_started_again_it_changes_nothing(done, folder):
 
 def test_a_prompt_that_is_too_long_does_not_end_a_run(folder, tmp_path, capsys):
     """In training and in evaluation, whose size is filled up. Mutation: it is met in the middle of training."""
-    for split, long in (("train", (3, 5)), ("validation", ()), ("test", (1,))):
+    for split, long in (("train", (3, 5)), ("validation", ()), ("test", (4,))):
         rows = [{"question": f"What is {i} + 1?" + " word" * 99 * (i in long), "answer": str(i + 1)} for i in range(7)]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     changes = {"task.args.path": str(tmp_path), "steps": 2, "model.path": str(folder), "eval.problems": 6}
