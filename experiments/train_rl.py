@@ -35,7 +35,6 @@ from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts
 
-
 KNOBS = (*launch.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")  # what may change on the way
 
 
