@@ -21,6 +21,7 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5))
     del c.eval, c.checkpoint  # nothing is evaluated or saved
     c.init = placeholder(str)  # workdir of the run whose last policy is looked at; None: random weights
+    common.any_policy(c)
     c.split = "train"  # as the entropy record of a training run
     c.rollout = common.rollout()
     c.rollout.prompts = 1024

@@ -42,6 +42,7 @@ from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import BATCH, Evaluator
+from experiments.lib.policies import first_policy
 from experiments.rl import critique
 
 
@@ -89,8 +90,7 @@ class SelfTraining:
         self.evaluator = Evaluator(config, self._model, mesh)
         self.abstract = learner.abstract_state(self._model, tx, mesh)
         self._fresh = partial(learner.init_state, self._model, tx, mesh, jax.random.key(config.seed))
-        base = self._fresh()
-        self._base = build.initial_params(config.init, base) if config.init is not None else base.params
+        self._base = first_policy(config, self._model, tx, mesh).params
         self._update = learner.make_update(
             *(objectives.nll(token_scores(self._model, mesh=mesh)), tx),
             microbatches=config.microbatches,

@@ -10,7 +10,7 @@ Samples responses as a training step does, takes their advantages, and writes `w
                 is 0, and `counts`
     covariance  histogram of token covariances (arXiv:2505.22617, Eq 10), the same about a bin around 0; `table` has the
                 rows of Table 1, means of the tokens with the largest ones, by share
-    kinds       `decision` and `format` tokens (task.decisions)
+    kinds       `decision` and `format` tokens (task.decisions); nothing where the task does not tell them apart
     words       the most frequent words, apart as decisions and as format
     places      tokens by their place in the response, from 0
     signs       tokens by the signs of their advantage and of their polarity S (arXiv:2602.03392), with `change`, their
@@ -99,7 +99,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
     a = np.asarray(advantage(rollout.reward, rollout.group, rollout.mask))
     a = (a[:, None] if a.ndim == 1 else a) * rollout.mask
-    decisions = np.asarray(task.decisions(rollout.tokens, rollout.mask))
+    decisions = task.decisions(rollout.tokens, rollout.mask)
     result = measure(rollout, a, decisions, task.tokenizer, bins=config.bins, top=config.top, words=config.words)
     firsts = [(g.problem.prompt, i * r.samples) for i, g in enumerate(groups[: config.examples])]
     result["examples"] = examples(rollout, firsts, a, task.tokenizer)
@@ -115,7 +115,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 def measure(
     rollout: Rollout,
     advantage: np.ndarray,
-    decisions: np.ndarray,
+    decisions: np.ndarray | None,
     tokenizer: Tokenizer,
     *,
     bins: int,
@@ -127,13 +127,14 @@ def measure(
     Args:
       rollout: at least one response with tokens.
       advantage: f32[B, T].
-      decisions: bool[B, T], True at decisions among the response tokens.
+      decisions: bool[B, T], True at decisions among the response tokens; None: not told apart, all words are format.
       tokenizer: gives the words.
       bins: of the histogram of entropies; of covariances as many on either side of 0.
       top: the share of tokens that are called forks.
       words: at most so many rows in `words`.
     """
     mask, h, logp = rollout.mask, rollout.entropy, rollout.sampler_logp
+    known, decisions = decisions, np.zeros(mask.shape, bool) if decisions is None else np.asarray(decisions)
     cov = np.asarray(entropy.covariance(logp, advantage, mask))
     fork = np.asarray(top_entropy(mask, entropy=h, frac=top)) > 0
     shares = (*entropy.TABLE_1, 1.0)
@@ -150,14 +151,14 @@ def measure(
         "reward": rollout.reward.mean(),
         "tokens": int(mask.sum()),
         "zero_variance": np.mean([np.ptp(rewards) == 0 for rewards in by_group]),
-        "record": dict(jax.jit(entropy.record)(h, logp, advantage, mask, decisions, rollout.group)),
+        "record": dict(jax.jit(entropy.record)(h, logp, advantage, mask, known, rollout.group)),
         "entropy": histogram(h[mask], entropy_edges(tokenizer.vocab_size, bins)),
         "covariance": histogram(cov[mask], covariance_edges(bins))
         | {"table": {f"{share:g}": mean for share, mean in zip(shares, entropy.covariance_table(cov, mask, shares))}},
         "kinds": {
             name: summary(select)
             for name, select in (("decision", mask & decisions), ("format", mask & ~decisions))
-            if select.any()
+            if select.any() and known is not None
         },
         "words": [
             {"word": _word(tokenizer, token), "decision": decision}
@@ -250,7 +251,7 @@ def report(result: dict[str, Any], top: float) -> str:
 
 
 def _word(tokenizer: Tokenizer, token: int) -> str:
-    return EOS if token == tokenizer.eos_id else tokenizer.decode([token])
+    return EOS if token in tokenizer.eos_ids else tokenizer.decode([token])
 
 
 def _plain(x: Any) -> Any:

@@ -25,6 +25,7 @@ from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import Evaluator
+from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
 from experiments.rl import critique
 
@@ -76,7 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         learn,
         evaluate=evaluate,
         abstract=learner.abstract_state(model, tx, mesh, adaptation.adapt),
-        first=lambda: build.first_policy(config, model, tx, mesh),
+        first=lambda: first_policy(config, model, tx, mesh),
         steps=config.steps,
         keep=config.checkpoint.keep,
         checkpoint_every=config.checkpoint.every,

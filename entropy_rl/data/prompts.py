@@ -96,6 +96,7 @@ class Posed:
         if system and not self._style.chat:
             raise InputError(f"prompt.system goes with the style chat, not with {style!r}: leave one of them")
         self.task, self.tokenizer = task, tokenizer
+        self._free = not hasattr(task, "tokenizer")
         self.levels, self.stream = task.levels, task.stream
         self.prompt_length, self.response_length = prompt_length, response_length
         self.render("?")  # a chat without a template is refused here
@@ -169,8 +170,8 @@ class Posed:
         return self.task.final_answer(response)
 
     def solution(self, response: str) -> str:
-        """Canonical form of a response."""
-        return self.task.solution(response)
+        """Canonical form of a response: the task's; of free text, whose words are never the same twice, its answer."""
+        return self.task.final_answer(response) if self._free else self.task.solution(response)
 
     def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> None:
         """None: which tokens of natural language are decisions is not known by rule."""

@@ -266,18 +266,6 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     return make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
 
 
-def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
-    """A policy before its first update: of the run `config.init`, or of the model's folder, or random."""
-    key, adapt = jax.random.key(config.seed), adaptation(config, shape).adapt
-    if config.init is None and from_folder(config):
-        params = hf.load_params(folder(config), hf.abstract_params(shape, mesh))
-        return learner.state_of(shape, tx, mesh, params, key, adapt)
-    state = learner.init_state(shape, tx, mesh, key, adapt)
-    if config.init is not None:
-        state = learner.with_params(state, initial_params(config.init, state))
-    return state
-
-
 def initial_params(path: str | Path, state: learner.TrainState) -> Any:
     """Parameters of the latest checkpoint of the workdir `path` on the shards of `state`, adapters and all.
 

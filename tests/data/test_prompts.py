@@ -67,7 +67,7 @@ def test_prompts_by_hand(tokenizer, style):
     assert tokenizer.encode(task[3].prompt)[-1] != tokenizer.eos_id
     assert [task.verify(task[3], r) for r in ("It is 4", "It is 5", "")] == [1.0, 0.0, 0.0]
     assert task.verify_all([task[3], task[0]], ["4", "4"]) == [1.0, 0.0]
-    assert (task.final_answer("It is 4"), task.solution(" It  is 4")) == ("4", "It is 4")
+    assert task.final_answer("It is 4") == "4" and task.solution("So it is  4") == task.solution("It is 4") == "4"
 
 
 def test_other_words(tokenizer):
@@ -108,6 +108,7 @@ def test_countdown_in_a_models_own_tokens(tokenizer):
     task = Posed(tasks.base.get("countdown", split="train", levels=(3,)), tokenizer, style="plain", prompt_length=64)
     problem = task[0]
     assert task.verify(problem, problem.answer) == 1.0 and task.decisions(None, None) is None
+    assert task.solution("9 + 7 = 16 ; 16 + 8 = 24") == "7 + 9 = 16 ; 8 + 16 = 24", "the task's own form"
 
 
 class Long(Sums):
