@@ -1,8 +1,12 @@
 """Scripts that look at a policy take that of a Hugging Face folder and of a LoRA run on it."""
 
+import json
+
 import jax
+import numpy as np
 import pytest
 
+from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.models import hf, lora
 from experiments import calibrate, dual, elicit, self_feedback, tiny_model, tokens
 from experiments.lib import build, launch
@@ -81,3 +85,45 @@ def test_training_starts_from_any_policy(folder, adapted):
         assert ("lora" in params) == bool(rank)
         kernel = lambda p: p["params"]["layer_0"]["attention"]["q"]["kernel"]  # noqa: E731
         assert bool((kernel(params) != kernel(want)).any()) == merged
+
+
+def test_rollouts_of_another_trainer(folder, tmp_path, capsys):
+    """A dump as verl writes it, with the sampler's log-probabilities: scores by hand, a row that is too long left out.
+
+    Mutations: the prompt's tokens scored too; groups of rows and not of prompts; no end after a response.
+    """
+    tokenizer = FolderTokenizer(folder)
+    model, params = hf.load(folder)
+    rows = [("1 + 2 =\n", "3", 1.0), ("1 + 2 =\n", "21 ?", 0.0), ("3 5 9 ->\n", "9", 0.0), ("3 5 9 ->\n", "5 9", 1.0)]
+    logps = []
+    for prompt, response, _ in rows:
+        ids = [*tokenizer.encode(prompt), *tokenizer.encode(response), tokenizer.eos_id]
+        logits = jax.nn.log_softmax(model.apply(params, np.array([ids], np.int32))[0][0])
+        start = len(tokenizer.encode(prompt))
+        logps.append([float(logits[t - 1, ids[t]]) for t in range(start, len(ids))])
+    dump = [
+        {"input": p, "output": r, "score": s, "step": 4, "rollout_log_probs": [x - 0.25 for x in logp]}
+        for (p, r, s), logp in zip(rows, logps)
+    ]
+    dump.append(dump[0] | {"output": "9 " * 5000})
+    (tmp_path / "4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dump))
+    out = tokens.run(get("tokens", folder, rollouts=str(tmp_path / "4.jsonl"), batch=3), tmp_path / "out")
+    about, gap = out["rollouts"], out["rollouts"]["gap"]
+    assert (about["rows"], about["groups"], about["left_out"]) == (4, 2, 1)
+    assert out["tokens"] == gap["tokens"] == sum(map(len, logps)) and gap["rows"] == 4
+    assert gap["mean"] == pytest.approx(0.25, abs=1e-4) == gap["largest"] and gap["beyond"] == 1
+    assert out["reward"] == 0.5 and out["zero_variance"] == 0
+    advantage = np.repeat([1.0, -1.0, -1.0, 1.0], [len(x) for x in logps])
+    flat = np.concatenate(logps)
+    cov = np.mean((flat - flat.mean()) * (advantage - advantage.mean()))
+    assert out["covariance"]["table"]["1"] == pytest.approx(cov, rel=2e-3)
+    fork = out["forks"][0]
+    assert fork["entropy"] == max(row["entropy"] for row in out["forks"]) and len(out["forks"]) == min(
+        20, out["tokens"]
+    )
+    text = "".join(rows[fork["row"]][:2])
+    assert text.startswith(fork["before"]) and fork["after"] in text
+    assert sum(out["entropy"]["counts"]) == out["tokens"] and (tmp_path / "out" / "tokens.png").stat().st_size > 10_000
+    said = capsys.readouterr().out
+    assert "4 rows in 2 groups, 1 left out as too long" in said and "predicted change of entropy" in said
+    assert "policy less sampler 0.2500 nats a token" in said
