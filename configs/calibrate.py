@@ -20,6 +20,7 @@ def get_config(arg=""):
     c = ConfigDict({"seed": 0, "task": base.task, "model": base.model, "mesh": base.mesh})
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the run whose policy it is; None: random weights
+    common.any_policy(c)
     c.rollout = common.rollout()
     c.eval = ConfigDict({"split": "test", "problems": 384, "samples": 16})
     c.k = 5  # branches of CoT-decoding

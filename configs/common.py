@@ -38,6 +38,30 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
     return c
 
 
+def any_policy(c: ConfigDict) -> None:
+    """What a script needs to look at the policy of a Hugging Face folder, or of a run that began with one.
+
+    `--config.model.path=FOLDER` alone is the folder's policy; with `--config.init=WORKDIR` it is that of the run, whose
+    adapters, where it has some, are merged. The task is then posed in the folder's tokens.
+    """
+    c.model.path = placeholder(str)
+    c.prompt = prompt()
+
+
+def prompt(style: str = "boxed", prompt_length: int = 512, response_length: int = 1024) -> ConfigDict:
+    """How questions become prompts of the model of a folder."""
+    return ConfigDict(
+        {
+            "style": style,  # plain, boxed or chat
+            "prompt_length": prompt_length,  # tokens of the longest
+            "response_length": response_length,  # with its end-of-sequence token
+            "ask": placeholder(str),  # in place of what the style asks after the question
+            "system": "",  # what a chat begins with
+            "too_long": "drop",  # problems with longer prompts are left out, and counted; or "error"
+        }
+    )
+
+
 def optimizer(learning_rate: float, **changes) -> ConfigDict:
     """AdamW: a constant rate after `warmup` updates, or a cosine down to `decay_to` of it."""
     defaults = {"warmup": 0, "decay_to": 1.0, "b1": 0.9, "b2": 0.95, "weight_decay": 0.0, "clip": 1.0}

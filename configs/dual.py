@@ -19,6 +19,7 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5))
     del c.checkpoint
     c.task.args.talk = True
+    common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 96})
     c.init = placeholder(str)  # workdir of the policy that all runs start from; None: random weights
     c.runs = ""  # a folder with runs <control>,seed=<k>; "": none, only config.init

@@ -25,6 +25,7 @@ def get_config(arg=""):
     del c.checkpoint
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base; None: random weights
+    common.any_policy(c)
     c.rl = ()  # workdirs of runs of reinforcement learning from it, one a seed; (): one of random weights
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
     c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})

@@ -23,6 +23,7 @@ def get_config(arg=""):
     common.variant(arg, "smoke", "reward_model", "reward_model_smoke")
     smoke = arg.endswith("smoke")
     c = by_reward_model("smoke" if smoke else "") if arg.startswith("reward_model") else by_preference(smoke)
+    common.any_policy(c)
     c.branches = ConfigDict(
         {
             "k": 5,  # first tokens of a question, each continued greedily

@@ -2,6 +2,11 @@
 
 python -m experiments.tokens --config=configs/tokens.py --config.init=runs/sft --workdir=runs/tokens
 
+python -m experiments.tokens --config=configs/tokens.py --config.model.path=FOLDER --config.rollouts=dump/40.jsonl \\
+    --workdir=runs/theirs
+
+The second looks at rollouts that verl, TRL or another trainer wrote down, with the checkpoint in FOLDER.
+
 After arXiv:2505.22617 (Table 1) and arXiv:2506.01939 (forking tokens). 8,192 responses have some 150,000 tokens, of
 which the highest row of Table 1, 0.02 %, are 30.
 Time: about 30 seconds on 2 CPU cores. Expect after imitation an entropy of 0.3 nats a token, half of the tokens below
@@ -21,6 +26,11 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5))
     del c.eval, c.checkpoint  # nothing is evaluated or saved
     c.init = placeholder(str)  # workdir of the run whose last policy is measured; None: random weights
+    common.any_policy(c)
+    c.rollouts = placeholder(str)  # a dump of another trainer (data/dumps.py), in place of own samples
+    c.batch = 16  # of its rows, scored at a time
+    c.ends = True  # whether its responses end with the end-of-sequence token, which dumps leave out
+    c.forks = 20  # tokens of the highest entropies that are kept with the text around them
     c.split = "train"  # as the entropy record of a training run
     c.rollout = common.rollout()
     c.rollout.prompts = 1024

@@ -1,9 +1,10 @@
-"""Mistakes in what the user gave: one line that names the offender and the remedy."""
+"""Mistakes in what the user gave, one line that names the offender and the remedy; and a run that was told to end."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +17,22 @@ class InputError(ValueError):
 
     Scripts print it without a traceback and exit with status 2 (experiments/lib/launch.py).
     """
+
+
+class Preempted(KeyboardInterrupt):
+    """A signal asked this run to end, and what was done is saved: the same command goes on from there.
+
+    A KeyboardInterrupt, so that it passes through whatever handles errors. Scripts exit with status 128 + number.
+
+    Args:
+      number: of the signal.
+      steps: that are done.
+    """
+
+    def __init__(self, number: int, steps: int | None = None):
+        self.number = int(number)
+        done = "" if steps is None else f"{steps} steps are done and saved, "
+        super().__init__(f"ended by {signal.Signals(number).name}: {done}the same command continues")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -54,8 +54,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     evaluator = CalibrationEvaluator(config, task, model, params, mesh)
     rows: list[dict[str, Any]] = []
     sampled: list[dict[str, Any]] = []
-    for start in range(0, config.eval.problems, BATCH):
-        problems = [task[i] for i in range(start, min(start + BATCH, config.eval.problems))]
+    for start in range(0, len(task), BATCH):
+        problems = [task[i] for i in range(start, min(start + BATCH, len(task)))]
         new, more = evaluator(problems, jax.random.fold_in(jax.random.key(config.seed), start))
         rows, sampled = rows + new, sampled + more
     out = summary(rows, sampled, evaluator.spans, config)

@@ -37,7 +37,11 @@ def run(config: ConfigDict, workdir: str) -> None:
     with whole.unlocked():
         whole.rl.init, whole.law.logs = str(sft) if whole.sft.steps else None, str(rl)
     check(whole)
-    launch.open_workdir(config, workdir, ignore=("law", "export"))  # which are quickly done again
+    knobs = [f"{part}.{key}" for part in ("sft", "rl") for key in train_rl.KNOBS if (part, key) != ("sft", "steps")]
+    # law and export are quickly done again
+    launch.open_workdir(
+        config, workdir, ignore=("law", "export"), knobs=(*knobs, "types.remat", "types.attention", "task.args.workers")
+    )
     steps = [
         (f"RL with a verifiable reward, {config.rl.steps} steps -> {rl}", lambda: train_rl.run(whole.rl, rl)),
         (f"the law R = -a exp(H) + b on the held-out curve -> {law}", lambda: fit_laws.fit(whole.law, law)),

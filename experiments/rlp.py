@@ -44,6 +44,7 @@ from entropy_rl.training.rollouts import Batch, minibatches
 from entropy_rl.training.state import State, loaded, saved
 from entropy_rl.training.step import given
 from experiments.lib import build, checks, launch
+from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
 
 TASK = "worked"  # the name of evaluations
@@ -56,7 +57,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, a workdir that belongs to another config, or a gradient that is not finite.
     """
     trainer = {"rlp": Rlp, "cpt": Pretraining}[checked(config).objective](config)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=(*launch.KNOBS, "samples"))
     tokens = 0
 
     def unpack(tree, meta):
@@ -112,7 +113,7 @@ class Trainer:
 
     def first(self) -> State:
         """A state before its first update; the average is made at the first step."""
-        return State(build.first_policy(self._config, self._model, self._tx, self._mesh))
+        return State(first_policy(self._config, self._model, self._tx, self._mesh))
 
     def think(self, text: worked.Worked, questions: worked.Questions, key, params, baseline, samples) -> rlp.Thoughts:
         """Thoughts of `params` before the results of documents without steps."""

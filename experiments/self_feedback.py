@@ -41,6 +41,7 @@ from entropy_rl.training.rollouts import Batch
 from experiments import train_rl
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import Evaluator
+from experiments.lib.policies import first_policy
 from experiments.studies import reward_model
 from experiments.studies.pairs import Rows, batches, pair_weight, preferences, questions
 
@@ -68,7 +69,7 @@ def by_preference(config: ConfigDict, workdir: str) -> None:
     """Rounds of branching and DPO."""
     preference = Preference(config)
     loop(
-        launch.open_workdir(config, workdir),
+        launch.open_workdir(config, workdir, knobs=launch.KNOBS),
         lambda writer, number, state, _: preference.round(number, state, writer),
         evaluate=lambda writer, number, state, last: preference.evaluator.last(writer, number, state.params),
         abstract=preference.abstract,
@@ -106,7 +107,7 @@ class Preference:
         self._score = jax.jit(lambda *args: score(*args)["logp"])
         self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
         # before there is a workdir: a bad config.init leaves none behind
-        self._state = build.first_policy(config, self._model, tx, mesh)
+        self._state = first_policy(config, self._model, tx, mesh)
 
     def first(self) -> learner.TrainState:
         """The start."""

@@ -42,6 +42,7 @@ from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import BATCH, Evaluator
+from experiments.lib.policies import first_policy
 from experiments.rl import critique
 
 
@@ -52,7 +53,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, a base, critique model or dataset that is not there, or a workdir of another config.
     """
     training = SelfTraining(config)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=launch.KNOBS)
 
     def evaluate(writer, number, state, last):
         training.evaluator.last(writer, number, state.params)
@@ -89,8 +90,7 @@ class SelfTraining:
         self.evaluator = Evaluator(config, self._model, mesh)
         self.abstract = learner.abstract_state(self._model, tx, mesh)
         self._fresh = partial(learner.init_state, self._model, tx, mesh, jax.random.key(config.seed))
-        base = self._fresh()
-        self._base = build.initial_params(config.init, base) if config.init is not None else base.params
+        self._base = first_policy(config, self._model, tx, mesh).params
         self._update = learner.make_update(
             *(objectives.nll(token_scores(self._model, mesh=mesh)), tx),
             microbatches=config.microbatches,

@@ -181,7 +181,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     ways = parallel(t, first, judged) | sequential(t, first, judged)
     levels = np.array([p.level for p in first.problems[:: config.eval.samples]])
     out: dict[str, Any] = {
-        "problems": config.eval.problems,
+        "problems": len(t.task),
         "samples": config.eval.samples,
         "interval": config.interval,
         "privileged": t.source in ("oracle", "random"),
@@ -197,7 +197,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 def parallel(t: Tester, first: Answers, judged: Judged) -> dict[str, Curve]:
     """Ways that choose among K samples, or among their refinements; budgets are K."""
-    k, n = t.config.eval.samples, t.config.eval.problems
+    k, n = t.config.eval.samples, len(t.task)
     second = t.refine(first, judged)
     again = t.judge(second)
     topics, new_topics = ([t.topic(text) for text in answers.texts] for answers in (first, second))

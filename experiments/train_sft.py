@@ -25,6 +25,7 @@ from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch
 from experiments.lib.evaluation import Evaluator
+from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
 from experiments.rl import critique
 
@@ -37,7 +38,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = launch.open_workdir(config, workdir, knobs=launch.KNOBS)
 
     update = learner.make_update(
         objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),
@@ -62,6 +63,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         # an update that is not finite is not applied, nor counted
         row = processes.fetch(row) | {FINITE: float(int(state.step) == step + 1)}
         seconds, clock = time.perf_counter() - clock, time.perf_counter()
+        row |= build.left_out(lessons)
         return state, row | {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
 
     def evaluate(writer, step, state, last):
@@ -75,7 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         learn,
         evaluate=evaluate,
         abstract=learner.abstract_state(model, tx, mesh, adaptation.adapt),
-        first=lambda: build.first_policy(config, model, tx, mesh),
+        first=lambda: first_policy(config, model, tx, mesh),
         steps=config.steps,
         keep=config.checkpoint.keep,
         checkpoint_every=config.checkpoint.every,

@@ -19,12 +19,13 @@ ORDER = """
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
     logs.archive logs.columns logs.tables logs.records logs.wire logs.text_formats logs.tracker_formats
     logs.formats logs.read
-    parallel.processes parallel.sharding answers.workers data.tokenizers data.chat_template data.subwords data.packing
+    parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
+    data.subwords data.packing
     answers.extract answers.units answers.latex answers.algebra answers.numbers answers.exact
     answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.lora
     models.steering models.scoring
-    data.problem data.splits data.gym data.order data.rows data.records data.examples data.frozen
+    data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws

@@ -20,6 +20,7 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5))
     del c.checkpoint
     c.task.args.talk = True
+    common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 16})
     c.init = placeholder(str)  # workdir of the policy that attempts and refines; None: random weights
     c.critique = ConfigDict({"model": placeholder(str)})  # workdir of the critique model; None: the solver's alone

@@ -21,6 +21,7 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5))
     del c.checkpoint
     c.task.args.talk = True
+    common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 32})
     c.init = placeholder(str)  # workdir of the policy, which has been taught to refine; None: random weights
     c.critique = ConfigDict(

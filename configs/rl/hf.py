@@ -45,15 +45,8 @@ def get_config(arg: str = "") -> ConfigDict:
     part = given.pop("part", "")
     lookup(dict.fromkeys(("", "rl", "sft")), part, "part")
     c.task = task(given.pop("task", "countdown"), given)
-    c.prompt = ConfigDict(
-        {
-            "style": "plain" if tiny else "boxed",  # plain, boxed or chat
-            "prompt_length": 64 if smoke else 32 if tiny else 512,  # tokens of the longest
-            "response_length": 48 if smoke else 8 if tiny else 1024,  # with its end-of-sequence token
-            "ask": placeholder(str),  # in place of what the style asks after the question
-            "system": "",  # what a chat begins with
-        }
-    )
+    lengths = (64, 48) if smoke else (32, 8) if tiny else (512, 1024)
+    c.prompt = common.prompt("plain" if tiny else "boxed", *lengths)
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
     # activations made again in the backward pass: none, linear or block; attention own, blocks, xla or cudnn
     c.types.update(remat="none", attention="naive")

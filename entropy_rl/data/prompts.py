@@ -5,6 +5,9 @@ r"""Text tasks posed to a model: questions in a prompt style, in tokens of the m
     chat     the same request as a user's turn of the model's chat template
 
 The request of boxed and chat is the one that Qwen2.5-Math is evaluated with. A style is a row of `STYLES`.
+
+A problem whose prompt is too long is left out and counted when the task is made, as verl and TRL do, and never cut: a
+prompt without its end is another question.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ class Style:
     chat: bool
 
 
+TOO_LONG = ("drop", "error")
+LARGE = 1 << 16  # problems of a stream, above which it is not read through
+FIRST = 128  # problems of such a stream that are looked at when it is posed
+TRIES = 1000  # problems of a stream that may be too long one after the other
 STYLES = {"plain": Style("", False), "boxed": Style(BOXED, False), "chat": Style(BOXED, True)}
 
 
@@ -50,6 +57,8 @@ class Posed:
       levels, stream: its.
       tokenizer: of the model.
       prompt_length, response_length: tokens of the longest, the end-of-sequence token included.
+      seen: problems that were looked at: all, or the `FIRST` of a stream of more than `LARGE`.
+      too_long: those among them that are left out, as their prompts are longer than `prompt_length`.
 
     Args:
       task: with texts. Countdown will do, its own tokenizer is not used.
@@ -58,9 +67,12 @@ class Posed:
       prompt_length, response_length: as above.
       ask: what is asked in place of the style's; None: that.
       system: what a chat begins with; "": nothing.
+      too_long: "drop": such problems are left out. In place of one of a large stream, which is not read through,
+        stands the next of its level that fits. "error": they are refused.
 
     Raises:
-      InputError: an unknown style, a chat without a template, lengths below 1.
+      InputError: an unknown style, a chat without a template, lengths below 1, no prompt that fits; or with "error"
+        one that does not.
     """
 
     def __init__(
@@ -73,6 +85,7 @@ class Posed:
         response_length: int = 256,
         ask: str | None = None,
         system: str = "",
+        too_long: str = "drop",
     ):
         self._style = lookup(STYLES, style, "prompt style")
         self._ask = self._style.ask if ask is None else ask
@@ -83,9 +96,21 @@ class Posed:
         if system and not self._style.chat:
             raise InputError(f"prompt.system goes with the style chat, not with {style!r}: leave one of them")
         self.task, self.tokenizer = task, tokenizer
+        self._free = not hasattr(task, "tokenizer")
         self.levels, self.stream = task.levels, task.stream
         self.prompt_length, self.response_length = prompt_length, response_length
         self.render("?")  # a chat without a template is refused here
+        lookup(dict.fromkeys(TOO_LONG), too_long, "prompt.too_long")
+        self._drop = too_long == "drop"
+        self._walk = task.stream and len(task) > LARGE
+        self.seen = FIRST if self._walk else len(task)
+        fitting = [i for i in range(self.seen) if self._pose(i) is not None]
+        self.too_long = self.seen - len(fitting)
+        self._kept = None if self._walk or not self.too_long else fitting
+        if self.seen and not fitting:
+            raise InputError(
+                f"all of {self.seen} prompts have more tokens than prompt.prompt_length={prompt_length}: raise it"
+            )
 
     def render(self, question: str) -> str:
         """The prompt of a question."""
@@ -96,18 +121,35 @@ class Posed:
         return self.tokenizer.chat([*system, {"role": "user", "content": asked}])
 
     def __len__(self) -> int:
-        """Number of problems."""
-        return len(self.task)
+        """Number of problems, without those that are left out."""
+        return len(self.task) if self._kept is None else len(self._kept)
 
     def __getitem__(self, i: int) -> PosedProblem:
-        """Problem `i`, posed; InputError where its prompt has more tokens than `prompt_length`."""
+        """Problem `i` of those that fit, posed; InputError where a stream has none for it."""
+        if self._kept is not None:
+            i = self._kept[i]
+        if not self._walk:
+            return self._pose(i)
+        for turn in range(TRIES):  # in steps of the levels, which take turns
+            at = i + turn * len(self.levels)
+            if (problem := self._pose(at % len(self.task) if turn else i)) is not None:
+                return problem
+        raise InputError(
+            f"{TRIES} prompts from {self.task[i].id} on have more tokens than prompt.prompt_length="
+            f"{self.prompt_length}: raise it, or leave out level {self.task[i].level}"
+        )
+
+    def _pose(self, i: int) -> PosedProblem | None:
+        """Problem `i` of the task; None where its prompt is too long and such are dropped."""
         problem = self.task[i]
         prompt = self.render(problem.prompt)
         count = len(self.tokenizer.encode(prompt))
         if count > self.prompt_length:
+            if self._drop:
+                return None
             raise InputError(
                 f"the prompt of {problem.id} has {count} tokens and prompt.prompt_length is {self.prompt_length}: "
-                "raise it, or leave such problems out"
+                "raise it, or leave such problems out with prompt.too_long=drop"
             )
         fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(Problem)}
         return PosedProblem(**{**fields, "prompt": prompt}, plain=problem)
@@ -128,8 +170,8 @@ class Posed:
         return self.task.final_answer(response)
 
     def solution(self, response: str) -> str:
-        """Canonical form of a response."""
-        return self.task.solution(response)
+        """Canonical form of a response: the task's; of free text, whose words are never the same twice, its answer."""
+        return self.task.final_answer(response) if self._free else self.task.solution(response)
 
     def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> None:
         """None: which tokens of natural language are decisions is not known by rule."""

@@ -63,6 +63,24 @@ class FolderTokenizer:
         kept = [i for i in ids if i not in self._drop and 0 <= i < self.vocab_size]
         return self._tokenizer.decode(kept, skip_special_tokens=True)
 
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text that each of `ids` adds to that of those before it; together they are `decode(ids)`.
+
+        One pass over the text: a token is decoded with those back to the last whole character before it. Of a character
+        in several tokens all is the last one's.
+        """
+        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        out, start, whole = [], 0, 0  # ids[start:whole] came out whole, and are what a piece stands after
+        for i in range(len(ids)):
+            before, now = self.decode(ids[start:whole]), self.decode(ids[start : i + 1])
+            if now.endswith("\ufffd") and i + 1 < len(ids):
+                out.append("")
+                continue
+            out.append(now[len(before) :])
+            if ids[i] not in self._drop:
+                start, whole = whole, i + 1
+        return out
+
     def chat(self, messages: Messages, **variables: Any) -> str:
         """The conversation by the folder's chat template, up to where the assistant's reply begins.
 

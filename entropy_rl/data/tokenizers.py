@@ -32,6 +32,9 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, with every `pad_id` and `eos_id` dropped. An array of ids will do."""
 
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text that each of `ids` adds to that of those before it; together they are `decode(ids)`."""
+
 
 class WordTokenizer:
     """Words separated by whitespace, over a closed vocabulary.
@@ -72,6 +75,13 @@ class WordTokenizer:
             word = error.args[0][:40]
             hint = nearest(word, self.words) or f": its {self.vocab_size} words are in `words`"
             raise InputError(f"word {word!r} is not in the vocabulary{hint}") from None
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text that each of `ids` adds to that of those before it; together they are `decode(ids)`."""
+        out: list[str] = []
+        for word in map(self._word.__getitem__, ids.tolist() if hasattr(ids, "tolist") else ids):
+            out.append(f" {word}" if word and any(out) else word)
+        return out
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words of `ids`, without `<pad>` and `<eos>`, joined by spaces; InputError for an unknown id."""

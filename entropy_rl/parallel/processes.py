@@ -32,8 +32,8 @@ def initialize(coordinator: str | None = None, count: int | None = None, index: 
     Raises:
       InputError: the others are not found, or the environment names none.
     """
-    # or SIGTERM would be a notice of preemption that nobody reads, and end nothing
-    jax.config.update("jax_enable_preemption_service", False)
+    # SIGTERM no longer ends a process then: parallel/preemption.py reads it between steps
+    jax.config.update("jax_enable_preemption_service", True)
     try:
         jax.distributed.initialize(coordinator, count, index, heartbeat_timeout_seconds=HEARTBEAT)
     except (RuntimeError, ValueError) as e:

@@ -1,4 +1,8 @@
-"""The training loop: goes on from the latest checkpoint, evaluates, checks that updates are finite, writes, saves."""
+"""The training loop: goes on from the latest checkpoint, evaluates, checks that updates are finite, writes, saves.
+
+On SIGTERM or SIGUSR1 (parallel/preemption.py) it saves and ends, and what comes after is what would have come: at once
+while it evaluates or collects data, else before the next step; in several processes always before a step.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from entropy_rl.errors import InputError
+from entropy_rl import files
+from entropy_rl.errors import InputError, Preempted
 from entropy_rl.metrics import Writer
 from entropy_rl.parallel import processes
+from entropy_rl.parallel.preemption import Notice
 from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.learner import Metrics, TrainState, Update
 from entropy_rl.training.rollouts import Batch
 
 FINITE = "update/finite"
 REMEDY = "lower optimizer.learning_rate"
+# a file with the number of steps, of a run that was preempted in its last evaluation and has made it since
+FINISHED = "finished"
 UNSEEN = SimpleNamespace(update=lambda: None, note=lambda values: None)  # a progress that nobody sees
 
 
@@ -71,20 +79,34 @@ def loop(
       shown: names and keys of a row's numbers that it notes.
 
     Raises:
-      InputError: `update/finite` of a row is below 1, or what the functions raise.
+      InputError: `update/finite` of a row is below 1, more steps are done than `steps`, or what the functions raise.
+      Preempted: a signal asked the run to end; it is saved.
     """
-    with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints, Notice() as notice:
         restored = checkpoints.restore_latest(abstract)
         start = restored[0] + numbered_from if restored else 0
-        if start == steps:
+        if start > steps:
+            raise InputError(f"{workdir} has done {start} steps, more than the {steps} that are asked for: give more")
+        unfinished = restored and restored[2].get("unfinished") and _read(workdir / FINISHED) != str(start)
+        if start == steps and not processes.broadcast(bool(unfinished)):
             return
         state = unpack(*restored[1:]) if restored else first()
         del restored
         checked = start
 
-        def save(step):
+        def save(step, **about):
             writer.flush()
-            checkpoints.save(step - numbered_from, *pack(state))
+            tree, meta = pack(state)
+            checkpoints.save(step - numbered_from, tree, meta | about)
+
+        def leave(step):
+            """Saves what is there before `step`, and ends the run."""
+            if pending:
+                finish(*pending)
+            if step > start:
+                save(step, **({"unfinished": True} if step == steps else {}))
+            checkpoints.wait()
+            raise notice.preempted(step) from None
 
         def finish(step, row):
             """Checks a row once its numbers are there, and writes it."""
@@ -110,17 +132,26 @@ def loop(
         with Writer.resume(workdir, start) as writer, shows as bar:
             pending = data = None
             for step in range(start, steps):
+                if notice.reached(step):
+                    leave(step)
                 at_checkpoint = step > start and step % checkpoint_every == 0
                 at_eval = eval_every and step % eval_every == 0
                 if pending and (at_checkpoint or at_eval):
                     pending = finish(*pending)
                 if at_checkpoint:
                     save(step)
-                if at_eval:
-                    evaluate(writer, step, state, False)
+                try:
+                    with notice.interrupts():
+                        if at_eval:
+                            evaluate(writer, step, state, False)
+                except Preempted:
+                    leave(step)
                 if collect:
                     try:
-                        data = collect(writer, step, state)
+                        with notice.interrupts():
+                            data = collect(writer, step, state)
+                    except Preempted:
+                        leave(step)
                     except InputError:
                         pending = finish(*pending) if pending else None
                         save(step)
@@ -131,9 +162,21 @@ def loop(
                 data = None
                 pending = (step, row) if collect else finish(step, row)
             if pending:
-                finish(*pending)
-            evaluate(writer, steps - numbered_from, state, True)
+                pending = finish(*pending)
+            if notice.reached(steps):
+                leave(steps)
+            try:
+                with notice.interrupts():
+                    evaluate(writer, steps - numbered_from, state, True)
+            except Preempted:
+                leave(steps)
             save(steps)
+            if start == steps:
+                processes.run_on_primary(lambda: files.write(workdir / FINISHED, str(steps)))
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
 
 
 def taught(

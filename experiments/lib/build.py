@@ -25,6 +25,7 @@ from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
+from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import make_mesh, row_shards
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
@@ -113,11 +114,15 @@ def controller(choice: ConfigDict, key: str) -> controllers.Controller:
 def task(config: ConfigDict, **overrides) -> tasks.Task:
     """The task of `config.task`, e.g. with another split or size; posed to the model of a folder, if that is the model.
 
+    Problems whose prompts are too long are left out (data/prompts.py), and how many is said. In their place others are
+    taken for a `size`, as long as the task has any, so that a task may be smaller than its size.
+
     Raises:
       InputError: the task refuses an argument; a text task and a model without a tokenizer; prompts and responses that
         are longer than the model's context.
     """
-    made = tasks.get(config.task.name, **{**plain(config.task.args), **overrides})
+    args = {**plain(config.task.args), **overrides}
+    made = tasks.get(config.task.name, **args)
     if "prompt" not in config or not from_folder(config):
         if not hasattr(made, "tokenizer"):
             raise InputError(
@@ -131,7 +136,25 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
             f"config.prompt: prompt_length + response_length = {length} tokens are more than the context of {path}, "
             f"{context}: lower them"
         )
-    return Posed(made, tokenizer(path), **config.prompt)
+    pose = functools.partial(Posed, tokenizer=tokenizer(path), **config.prompt)
+    posed, wanted = pose(made), overrides.get("size")
+    while wanted and len(posed) < wanted:
+        try:  # as many more as were left out: a task of this size begins with those of a smaller one
+            made = tasks.get(config.task.name, **{**args, "size": len(made) + wanted - len(posed)})
+        except InputError:  # that is all there are
+            break
+        posed = pose(made)
+    if posed.too_long:
+        processes.log(
+            f"{config.task.name}, split {args.get('split', 'train')}: {posed.too_long} of {posed.seen} problems left "
+            f"out, as their prompts have more than prompt.prompt_length={config.prompt.prompt_length} tokens"
+        )
+    return posed
+
+
+def left_out(task: Any) -> dict[str, float]:
+    """What is logged of problems that are left out, as their prompts are too long: nothing where none can be."""
+    return {"data/too_long": float(task.too_long)} if isinstance(task, Posed) else {}
 
 
 def from_folder(config: ConfigDict) -> bool:
@@ -275,18 +298,6 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     schedule = make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
     more = {"weight_decay": c.weight_decay, "clip": c.clip, "state_dtype": c.state_dtype}
     return make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
-
-
-def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
-    """A policy before its first update: of the run `config.init`, or of the model's folder, or random."""
-    key, adapt = jax.random.key(config.seed), adaptation(config, shape).adapt
-    if config.init is None and from_folder(config):
-        params = hf.load_params(folder(config), hf.abstract_params(shape, mesh))
-        return learner.state_of(shape, tx, mesh, params, key, adapt)
-    state = learner.init_state(shape, tx, mesh, key, adapt)
-    if config.init is not None:
-        state = learner.with_params(state, initial_params(config.init, state))
-    return state
 
 
 def initial_params(path: str | Path, state: learner.TrainState) -> Any:

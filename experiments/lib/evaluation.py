@@ -35,6 +35,7 @@ class Evaluator:
         def plan(problems: int, samples: int, key: str) -> tuple[Task, dict]:
             """The task and how it is attempted; `key` is of the config."""
             task = build.task(config, split=e.split, size=problems)
+            problems = len(task)
             for size in {min(problems, BATCH), problems % BATCH or BATCH}:
                 slots = f"the slots of an evaluation (rollout.slots, or {key}.problems * samples)"
                 checks.rows(mesh, slots, min(r.slots, size * samples))
@@ -63,7 +64,9 @@ class Evaluator:
         clock = time.perf_counter()
         key = jax.random.fold_in(stream(self._key, "evaluation"), step)
         values, groups = evaluate(self._model, params, self._task, key, ks=self._ks, **self._how)
-        writer.evals(step, self._name, values | {"time/eval": time.perf_counter() - clock}, len(self._task))
+        about = {k.removeprefix("data/"): v for k, v in build.left_out(self._task).items()}
+        about["time/eval"] = time.perf_counter() - clock
+        writer.evals(step, self._name, values | about, len(self._task))
         rights = [row["right"] for row in per_problem(self._task, groups)]
         writer.solved(step, self._name, self._how["samples"], rights)
         return values

@@ -20,10 +20,16 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from entropy_rl.errors import InputError, nearest
+from entropy_rl.errors import InputError, Preempted, nearest
 from experiments.lib.process import define_flags, join, left_alone, setup_process
 
 ROOT = Path(__file__).resolve().parents[2]
+# What may change while a run goes on, by keys and groups of keys: how long it is, how it is looked at, and on what it
+# runs. All else defines the experiment. More steps of a rate that decays are also other rates from there on.
+KNOBS = (
+    *("steps", "rounds", "eval", "checkpoint", "log_every", "mesh", "microbatches", "rollout.slots"),
+    *("model.args.remat", "model.args.attention", "task.args.workers"),
+)
 
 
 def main(
@@ -32,8 +38,8 @@ def main(
     """Parses `--config=FILE[:arg] [--config.key=value ...] --workdir=DIR` and calls `run(config, workdir)`.
 
     Does not return. What the user got wrong (InputError, a misspelt key, a mistyped value, a missing file, a
-    full disk) is one line `error: ...` on stderr and exit status 2; Ctrl-C is status 130. A bug keeps its
-    traceback.
+    full disk) is one line `error: ...` on stderr and exit status 2; Ctrl-C is status 130, a run that a signal ended
+    128 and its number. A bug keeps its traceback.
 
     Args:
       run: the experiment.
@@ -73,6 +79,8 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
             if name in flags.FLAGS:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
         app.run(main, flags_parser=_parse)
+    except Preempted as e:
+        _leave(str(e), 128 + e.number)
     except KeyboardInterrupt:
         _leave("interrupted: the same command continues", 130)
     except InputError as e:
@@ -203,16 +211,21 @@ def _keys(config: ConfigDict, prefix: str = "") -> list[str]:
     return keys
 
 
-def open_workdir(config: ConfigDict, workdir: str | os.PathLike, ignore: Collection[str] = ()) -> Path:
+def open_workdir(
+    config: ConfigDict, workdir: str | os.PathLike, ignore: Collection[str] = (), knobs: Collection[str] = ()
+) -> Path:
     """Makes the workdir, or checks that it belongs to `config`; gives its path. Process 0 writes.
 
-    `config.json` holds the resolved config and what it ran with: command, git commit, versions, device. Until
-    this process ends no other one gets the same workdir.
+    `config.json` holds the resolved config and what it first ran with: command, git commit, versions, device; and,
+    where a later start changed something, `history`: a row a change, with the values before and after, and what it ran
+    with. A key that the stored config has not is new since, and takes its default. Until this process ends no other
+    one gets the same workdir.
 
     Args:
       config: as the run uses it.
       workdir: the folder.
-      ignore: keys (`log_every`) and groups of keys (`eval`) that may differ from the stored config's.
+      ignore: keys (`log_every`) and groups of keys (`eval`) that may differ from the stored config's, which stays.
+      knobs: those that may change: the stored config becomes this one.
 
     Raises:
       InputError: the workdir is a file, cannot be written, is in use, or belongs to another config.
@@ -227,11 +240,19 @@ def open_workdir(config: ConfigDict, workdir: str | os.PathLike, ignore: Collect
         workdir.mkdir(parents=True, exist_ok=True)
         _lock(workdir / "lock")
         if path.exists():
-            _compare(path, json.loads(path.read_text())["config"], new, ignore)
+            about = json.loads(path.read_text())
+            changed = _compare(path, about["config"], new, ignore, knobs, _overridden(config))
+            if not changed:
+                return
+            about["config"] = _merged(about["config"], new, changed)
+            row = {key: {"was": was, "is": now} for key, (was, now) in changed.items()}
+            about["history"] = [*about.get("history", []), {"changed": row, **_circumstances()}]
+            print(f"{path}: {', '.join(f'{k} {_say(was)} -> {_say(now)}' for k, (was, now) in changed.items())}")
         else:
-            temporary = path.with_name("config.json.new")
-            temporary.write_text(json.dumps({"config": new, **_circumstances()}, indent=2) + "\n")
-            os.replace(temporary, path)
+            about = {"config": new, **_circumstances()}
+        temporary = path.with_name("config.json.new")
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
+        os.replace(temporary, path)
 
     def claimed() -> None:
         try:
@@ -269,32 +290,75 @@ def _lock(path: Path) -> None:
     _locks[path] = file
 
 
-def _compare(path: Path, old: Any, new: Any, ignore: Collection[str]) -> None:
+def _compare(
+    path: Path, old: Any, new: Any, ignore: Collection[str], knobs: Collection[str], overridden: Collection[str]
+) -> dict[str, tuple[Any, Any]]:
+    """{key: (old, new)} of what changes; InputError for what may not."""
     from entropy_rl.models.transformer import current_name
 
     old, new = (
         {key: current_name(key.split(".")[-1], value) for key, value in _flat(tree).items()} for tree in (old, new)
     )
-    differ = [
-        f"{key} is {json.dumps(old[key]) if key in old else 'not'} there and "
-        f"{json.dumps(new[key]) if key in new else 'not'} here"
-        for key in sorted(old.keys() | new.keys())
-        if not _equal(old.get(key, _NONE), new.get(key, _NONE))
-        and not any(key == name or key.startswith(name + ".") for name in ignore)
-    ]
+    changed, differ = {}, []
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key, _NONE), new.get(key, _NONE)
+        if _equal(was, now) or _within(key, ignore):
+            continue
+        since = was is _NONE and not _within(key, overridden)
+        grown = was == {} and any(k.startswith(f"{key}.") for k in new)  # a group that has its first key
+        if since or grown or _within(key, knobs):
+            changed[key] = was, now
+        else:
+            differ.append(f"{key} is {_say(was)} there and {_say(now)} here")
     if differ:
         more = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
         raise InputError(
             f"workdir {path.parent} belongs to another config: {', '.join(differ[:3])}{more}; "
             "give another --workdir, or the old values"
         )
+    return {key: values for key, values in changed.items() if values[0] != {}}
 
 
-_NONE = object()
+def _within(key: str, names: Collection[str]) -> bool:
+    """Whether a key is one of `names`, or in a group that is."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _say(value: Any) -> str:
+    return "not" if value is _NONE else json.dumps(value)
+
+
+def _overridden(config: ConfigDict) -> set[str]:
+    """Keys and groups that the command line gives of this config, which is the script's."""
+    if "config" not in flags.FLAGS or not flags.FLAGS.is_parsed() or flags.FLAGS.config is not config:
+        return set()
+    found = (re.match(r"-{1,2}(?:no)?config\.([^=]+)", arg) for arg in sys.argv[1:])
+    return {match[1] for match in found if match}
+
+
+def _merged(old: Any, new: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
+    """The new config, with the old values of what may differ and does not change (`ignore`)."""
+    out = _copy(new)
+    flat_old, flat_new = _flat(old), _flat(new)
+    for key in flat_new:
+        if key in flat_old and key not in changed and not _equal(flat_old[key], flat_new[key]):
+            *groups, last = key.split(".")
+            part = out
+            for group in groups:
+                part = part[group]
+            part[last] = flat_old[key]
+    return out
+
+
+def _copy(tree: Any) -> Any:
+    return {k: _copy(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+
+
+_NONE = "no such key"
 
 
 def _equal(old: Any, new: Any) -> bool:
-    return old == new or (_NONE not in (old, new) and json.dumps(old) == json.dumps(new))  # NaN is not NaN
+    return old == new or json.dumps(old) == json.dumps(new)  # NaN is not NaN
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.training import learner
 from experiments.lib import build
 
 Policy = tuple[Transformer, Any]  # model, parameters
@@ -69,6 +70,37 @@ def load_policy(
         where = jax.tree.map(lambda x: x.sharding, {"params": params["params"]})
         params = jax.jit(partial(lora.merge, scale=adaptation.scale), out_shardings=where)(params)
     return model, params
+
+
+def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
+    """A policy before its first update: that of `config.init`, or of the model's folder, or random.
+
+    `config.init` is whatever `load_policy` takes. A run with adapters like these goes on with them; any other adapters
+    are merged, and these are new.
+    """
+    key, adapt = jax.random.key(config.seed), build.adaptation(config, shape).adapt
+    if config.init is not None and _adapters(config) == _adapters(_origin(config.init)):
+        state = learner.init_state(shape, tx, mesh, key, adapt)
+        return learner.with_params(state, build.initial_params(config.init, state))
+    if config.init is None and not build.from_folder(config):
+        return learner.init_state(shape, tx, mesh, key, adapt)
+    _, params = load_policy(config, config.init, mesh, shape.config.vocab_size, model=shape)
+    return learner.state_of(shape, tx, mesh, params, key, adapt)
+
+
+def _origin(path: str | Path) -> ConfigDict | None:
+    """The config of the run in a workdir; an empty one where it tells none, None where `path` is a model's folder."""
+    about = trained(path, "init")
+    is_folder = about is None and not (Path(path) / "checkpoints").is_dir() and (Path(path) / "config.json").is_file()
+    return None if is_folder else about or ConfigDict()
+
+
+def _adapters(config: ConfigDict | None) -> Any:
+    """What is told of the adapters of a run, None without any; "folder" for none at all."""
+    if config is None:
+        return "folder"
+    lora_ = config.get("lora")
+    return (lora_.rank, lora_.targets) if lora_ and lora_.rank else None
 
 
 def random_params(model: Transformer, mesh: jax.sharding.Mesh, seed: int) -> Any:

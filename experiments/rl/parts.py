@@ -25,6 +25,7 @@ from entropy_rl.training import learner
 from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
+from experiments.lib.policies import first_policy
 from experiments.rl import critique, diversity
 
 IMPORTANCE_CAP = 2.0  # of truncated importance sampling (verl's and the usual one)
@@ -130,7 +131,7 @@ def make(config: ConfigDict) -> Parts:
 
 def first(config: ConfigDict, p: Parts) -> State:
     """A fresh state, or one that starts from the policy of `config.init`; the reference is a copy of it."""
-    policy = build.first_policy(config, p.model, p.tx, p.mesh)
+    policy = first_policy(config, p.model, p.tx, p.mesh)
     if config.init_temperature != 1:
         policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
     key = jax.random.key(config.seed)

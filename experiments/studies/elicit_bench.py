@@ -112,7 +112,9 @@ class Looked:
         self.rl_text = activations.activations(b.model, b.base, theirs)
         self.difference = activations.mean_difference(activations.activations(b.model, r, theirs), self.rl_text)
         self.right = np.repeat(own.reward >= 1, own.mask.sum(axis=1))
-        decisions = np.asarray(task.decisions(own.tokens, own.mask))[own.mask]
+        decisions = task.decisions(own.tokens, own.mask)
+        # all of them where the task does not tell
+        decisions = np.ones(own.mask.sum(), bool) if decisions is None else np.asarray(decisions)[own.mask]
         self.words = activations.reasoning_words(own.tokens[own.mask], self.entropy, decisions, b.config.sae.words)
 
         key = jax.random.fold_in(jax.random.key(b.config.seed), seed)

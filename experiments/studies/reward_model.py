@@ -25,6 +25,7 @@ from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.loop import averaged, taught
 from entropy_rl.training.rollouts import Batch, Rollout
 from experiments.lib import build, checks
+from experiments.lib.policies import first_policy
 from experiments.rl import parts
 from experiments.studies.pairs import Rows, batches, pair_weight, preferences, questions
 
@@ -73,7 +74,7 @@ class Judge(collect.Collector):
         """Parameters of the reward model."""
         config, p, c = self._config, self._p, self._config.reward_model
         tx, _ = build.optimizer(config, c.updates, "reward_model.optimizer")
-        policy = build.first_policy(config, p.model, p.tx, p.mesh).params
+        policy = first_policy(config, p.model, p.tx, p.mesh).params
         state = learner.init_state(self._model, tx, p.mesh, jax.random.key(config.seed))
         trunk = {k: v for k, v in policy["params"].items() if k != "lm_head"}
         state = learner.with_params(state, {"params": state.params["params"] | trunk})

@@ -1,11 +1,14 @@
 """prompts.Posed: the styles by hand, what is measured in tokens, demonstrations."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 from entropy_rl import tasks
+from entropy_rl.data import prompts
+from entropy_rl.data.order import problem_at
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.data.prompts import BOXED, STYLES, Posed
 from entropy_rl.data.subwords import FolderTokenizer
@@ -64,7 +67,7 @@ def test_prompts_by_hand(tokenizer, style):
     assert tokenizer.encode(task[3].prompt)[-1] != tokenizer.eos_id
     assert [task.verify(task[3], r) for r in ("It is 4", "It is 5", "")] == [1.0, 0.0, 0.0]
     assert task.verify_all([task[3], task[0]], ["4", "4"]) == [1.0, 0.0]
-    assert (task.final_answer("It is 4"), task.solution(" It  is 4")) == ("4", "It is 4")
+    assert task.final_answer("It is 4") == "4" and task.solution("So it is  4") == task.solution("It is 4") == "4"
 
 
 def test_other_words(tokenizer):
@@ -105,6 +108,44 @@ def test_countdown_in_a_models_own_tokens(tokenizer):
     task = Posed(tasks.base.get("countdown", split="train", levels=(3,)), tokenizer, style="plain", prompt_length=64)
     problem = task[0]
     assert task.verify(problem, problem.answer) == 1.0 and task.decisions(None, None) is None
+    assert task.solution("9 + 7 = 16 ; 16 + 8 = 24") == "7 + 9 = 16 ; 8 + 16 = 24", "the task's own form"
+
+
+class Long(Sums):
+    """Sums, some of whose questions are too long; `stream`: in endless order, two levels in turn."""
+
+    def __init__(self, long, stream=False):
+        self.long, self.stream = long, stream
+        self.levels = (1, 2) if stream else (1,)
+
+    def __getitem__(self, i):
+        problem = super().__getitem__(i)
+        return dataclasses.replace(problem, prompt=problem.prompt * 9) if i in self.long else problem
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_too_long_is_left_out_when_the_task_is_made(tokenizer, stream):
+    """Mutation: a problem of that kind ends the run when its turn comes, and again after every restart."""
+    task = Posed(Long({0, 3}, stream), tokenizer, style="plain", prompt_length=20, response_length=12)
+    assert [task[i].id for i in range(len(task))] == [f"sums/train/{i}" for i in (1, 2, 4)]
+    assert (task.too_long, task.seen) == (2, 5)
+    with pytest.raises(IndexError):
+        task[3]
+    met = {problem_at(task, 0, place).id for place in range(30)}
+    assert met == {"sums/train/1", "sums/train/2", "sums/train/4"}
+    assert task.demonstrations(0, 0, 6)[0].shape == (6, 32)
+
+
+def test_a_stream_that_is_not_read_through(tokenizer, monkeypatch):
+    """In place of what is too long, the next of its level. Mutation: the next problem, of another level."""
+    monkeypatch.setattr(prompts, "LARGE", 4)
+    monkeypatch.setattr(prompts, "FIRST", 2)
+    task = Posed(Long({1, 2}, stream=True), tokenizer, style="plain", prompt_length=20)
+    assert (len(task), task.too_long, task.seen) == (5, 1, 2)
+    assert [int(task[i].id[-1]) for i in range(5)] == [0, 3, 4, 3, 4]
+    task.task.long = {0, 1, 2, 3, 4}
+    with pytest.raises(InputError, match="1000 prompts from sums/train/1 on .* or leave out level 1"):
+        task[1]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +154,7 @@ def test_countdown_in_a_models_own_tokens(tokenizer):
         ({"style": "boxd"}, "unknown prompt style 'boxd' (did you mean 'boxed'?)"),
         ({"prompt_length": 0}, "prompt.prompt_length=0: must be 1 or more tokens"),
         ({"response_length": 0}, "prompt.response_length=0: must be 1 or more tokens"),
+        ({"too_long": "cut"}, "unknown prompt.too_long 'cut': one of drop, error"),
         ({"system": "Be brief."}, "prompt.system goes with the style chat, not with 'boxed': leave one of them"),
     ],
 )
@@ -125,9 +167,11 @@ def test_bad_values_are_named(tokenizer, given, message):
 def test_what_is_too_long_is_named(tokenizer):
     """Never cut: a prompt without its end is another question."""
     count = len(tokenizer.encode(PROMPTS["plain"]))
-    assert posed(tokenizer, style="plain", prompt_length=count)[3]
-    message = f"the prompt of sums/train/3 has {count} tokens and prompt.prompt_length is {count - 1}: raise it"
+    assert posed(tokenizer, style="plain", prompt_length=count, too_long="error")[3]
+    message = f"the prompt of sums/train/0 has {count} tokens and prompt.prompt_length is {count - 1}: raise it"
     with pytest.raises(InputError, match=re.escape(message)):
-        posed(tokenizer, style="plain", prompt_length=count - 1)[3]
+        posed(tokenizer, style="plain", prompt_length=count - 1, too_long="error")
+    with pytest.raises(InputError, match="all of 5 prompts have more tokens than prompt.prompt_length"):
+        posed(tokenizer, style="plain", prompt_length=count - 1)
     with pytest.raises(InputError, match="the demonstration of sums/train/2 has .* tokens and prompt.response_length"):
         posed(tokenizer, style="plain", response_length=3).demonstrations(0, 0, 5)

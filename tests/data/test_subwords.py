@@ -46,6 +46,8 @@ def test_it_is_a_tokenizer(folder):
     text = "Is 3 + 4 = 12?\nÜber 7 \U0001f600"
     assert t.encode(text) == TINY.encode(text).ids and len(t.encode(" Yes")) == 1
     assert t.decode(t.encode(text)) == text
+    pieces = t.pieces([*t.encode(text)[:3], t.pad_id, *t.encode(text)[3:], t.eos_id])
+    assert "".join(pieces) == text and pieces[3] == pieces[-1] == "" and "\ufffd" not in pieces
     assert t.vocab_size == TINY.get_vocab_size() == 1 + max(t.encode(text) + [t.vocab_size - 1])
     assert t.bos == "" and t.encode("") == [] and t.decode([]) == ""
 
@@ -95,6 +97,8 @@ def test_what_begins_a_text(folder):
 def test_decode_is_total(total, ids):
     """Also for ids that only the model has, and numpy's."""
     assert isinstance(total.decode(ids), str)
+    if "\ufffd" not in total.decode(ids):
+        assert "".join(total.pieces(ids)) == total.decode(ids)
     assert total.decode(np.array(ids, np.int32)) == total.decode(ids)
 
 

@@ -97,6 +97,24 @@ def test_started_again_it_changes_nothing(done, folder):
     assert texts(done) == before
 
 
+def test_a_prompt_that_is_too_long_does_not_end_a_run(folder, tmp_path, capsys):
+    """In training and in evaluation, whose size is filled up. Mutation: it is met in the middle of training."""
+    for split, long in (("train", (3, 5)), ("validation", ()), ("test", (4,))):
+        rows = [{"question": f"What is {i} + 1?" + " word" * 99 * (i in long), "answer": str(i + 1)} for i in range(7)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"task.args.path": str(tmp_path), "steps": 2, "model.path": str(folder), "eval.problems": 6}
+    config = launch.load_config("configs/rl/hf.py:smoke,part=rl,task=jsonl")
+    config.update_from_flattened_dict(changes)
+    train_rl.run(config, str(tmp_path / "run"))
+    run, said = metrics.read(tmp_path / "run"), capsys.readouterr().out
+    assert [row["data/too_long"] for row in run.metrics] == [2.0, 2.0]
+    assert "jsonl, split train: 2 of 7 problems left out, as their prompts have more than prompt.prompt_length=" in said
+    assert "jsonl, split test: 1 of 7 problems left out" in said and {row["n"] for row in run.evals} == {6}
+    config.prompt.too_long = "error"
+    with pytest.raises(InputError, match="tokens and prompt.prompt_length is 64: raise it, or leave such problems out"):
+        train_rl.run(config, str(tmp_path / "refused"))
+
+
 @pytest.mark.slow
 def test_without_imitation_rl_begins_with_the_folders_weights(folder, tmp_path, monkeypatch):
     """Mutation: random weights where there is no init."""

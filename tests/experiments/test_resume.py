@@ -173,6 +173,33 @@ def test_a_killed_rl_run_goes_on_bitwise(rl, tmp_path):
     assert "metrics.jsonl: line " in log(workdir) and "is broken, set aside in" in log(workdir)
 
 
+def test_a_run_that_a_scheduler_ends_loses_nothing(rl, tmp_path):
+    """SIGTERM before the first checkpoint, then SIGUSR1, between checkpoints, and more steps with another mesh's keys,
+    micro-batches, slots and evaluations. Mutation: no save; a knob that changes what is learned."""
+    script, path, changes = RL
+    short = script, path, changes | {"steps": 13, "checkpoint.every": 100}
+    workdir = tmp_path / "ended"
+    for number, count, steps in ((signal.SIGTERM, 2, range(1, 12)), (signal.SIGUSR1, 1, range(2, 13))):
+        child = start(short, workdir)
+        there = rows(workdir, saved(workdir) + count)
+        while child.poll() is None and not there():
+            time.sleep(0.0005)
+        child.send_signal(number)
+        assert child.wait(timeout=60) == 128 + number, log(workdir)
+        assert f"ended by {number.name}: {saved(workdir)} steps are done and saved" in log(workdir)
+        assert saved(workdir) in steps
+    finish(short, workdir)
+    knobs = {"checkpoint.every": 20, "rollout.slots": 8, "mesh.fsdp": 1, "model.args.remat": "block", "change.every": 5}
+    finish((script, path, changes | knobs), workdir)
+    got, want = result(RL, workdir), rl[1]
+    assert [row["step"] for row in got[0]] == list(range(40))
+    assert [repr(row) for row in got[0][:13]] == [repr(row) for row in want[0][:13]]
+    for row, other in zip(got[0], want[0]):
+        for key in ("policy/entropy_sequence", "update/loss", "rollout/length"):
+            np.testing.assert_allclose(row[key], other[key], rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), got[3][1].params, want[3][1].params)
+
+
 @pytest.mark.slow
 def test_a_killed_imitation_run_goes_on_bitwise(tmp_path):
     _, want = straight(SFT, tmp_path)

@@ -1,11 +1,15 @@
 """The training loop with a step that only counts: what it calls when, what it saves, what stops it."""
 
+import os
+import signal
+import time
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from entropy_rl import metrics
-from entropy_rl.errors import InputError
+from entropy_rl.errors import InputError, Preempted
 from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.loop import averaged, loop, passes, taught
 
@@ -115,6 +119,66 @@ def test_passes_have_each_row_once():
     picks = list(passes(5, count=4, size=3, rng=np.random.default_rng(0)))
     every = np.concatenate(picks)
     assert [len(p) for p in picks] == [3] * 4 and sorted(every[:5]) == sorted(every[5:10]) == list(range(5))
+
+
+class Signalled(Run):
+    """A run that gets a signal in one of its calls, such as "collect 3"."""
+
+    def __init__(self, folder, at, number, **how):
+        self.at, self.number = at, number
+        super().__init__(folder, two=True, **how)
+
+    def met(self, call):
+        if call == self.at:
+            os.kill(os.getpid(), self.number)
+            time.sleep(0)  # python runs handlers between two of its instructions
+
+    def collect(self, writer, step, state):
+        self.met(f"collect {step}")
+        return super().collect(writer, step, state)
+
+    def learn(self, writer, step, state, data):
+        self.met(f"learn {step}")
+        return super().learn(writer, step, state, data)
+
+    def evaluate(self, writer, step, state, last):
+        super().evaluate(writer, step, state, last)
+        writer.evals(step, "x", {"last": float(last)}, 1)
+        self.met(f"{'last' if last else 'eval'} {step}")
+
+
+# signal at, steps that are then done
+NOTICES = {"collect 1": 1, "learn 2": 3, "eval 3": 3, "learn 4": 5, "last 5": 5, "eval 0": 0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("at", NOTICES)
+def test_a_notice_saves_and_the_run_goes_on_from_there(tmp_path, at, number):
+    """Mutations: no save; the row of the step before is lost; an evaluation that is never made."""
+    before = signal.getsignal(number)
+    with pytest.raises(Preempted, match=f"ended by {number.name}: {NOTICES[at]} steps are done and saved") as e:
+        Signalled(tmp_path, at, number, checkpoint_every=100).go()
+    assert e.value.number == number and signal.getsignal(number) is before
+    assert (saved(tmp_path)[-1:] or [0]) == [NOTICES[at]]
+    run = Signalled(tmp_path, "", number, checkpoint_every=100)
+    run.go()
+    assert rows(tmp_path) == [(i, i / 2) for i in range(5)] and saved(tmp_path)[-1] == 5
+    assert [(row["step"], row["value"]) for row in metrics.read(tmp_path).evals] == [(0, 0), (3, 0), (5, 1)]
+    assert run.calls.count("last 5") == 1 and f"learn {NOTICES[at] - 1}" not in run.calls
+    again = Signalled(tmp_path, "", number, checkpoint_every=100)
+    again.go()
+    assert again.calls == []
+
+
+def test_more_steps_and_fewer(tmp_path):
+    """A run that is done goes on when it is asked for more."""
+    Run(tmp_path).go()
+    with pytest.raises(InputError, match="has done 5 steps, more than the 3 that are asked for: give more"):
+        Run(tmp_path, steps=3).go()
+    more = Run(tmp_path, steps=7)
+    more.go()
+    assert more.calls == ["learn 5", "eval 6", "learn 6", "last 7"]
+    assert rows(tmp_path) == [(i, i / 2) for i in range(7)]
 
 
 def test_updates_that_were_not_applied_are_an_error():

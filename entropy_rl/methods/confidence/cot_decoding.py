@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from entropy_rl.answers.extract import final_answer
+from entropy_rl.answers.grade import equal
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.scoring import token_scores, top_gaps
@@ -164,14 +166,17 @@ def answer_tokens(task: Task, tokens: np.ndarray, text: str, answer: str) -> np.
     Raises:
       InputError: the answer does not stand there as it is read, and so has no tokens.
     """
-    start = text.rfind(answer)
+    given, start = answer, text.rfind(answer)
+    if start < 0:  # in canonical form, 1/2 for \frac{1}{2}: where it was read
+        answer = final_answer(text, "any")
+        start = text.rfind(answer) if answer and equal(given, answer) else -1
     if start < 0:
         raise InputError(
-            f"the final answer {answer[:40]!r} does not stand in its response as it is read: its tokens cannot be "
+            f"the final answer {given[:40]!r} does not stand in its response as it is read: its tokens cannot be "
             "found, so this task has no confidence of answers"
         )
     # how much text there is before each token, and after the last
-    width = np.array([len(task.tokenizer.decode(tokens[:i])) for i in range(len(tokens) + 1)])
+    width = np.cumsum([0, *map(len, task.tokenizer.pieces(tokens))])
     return (width[1:] > start) & (width[:-1] < start + len(answer))
 
 

@@ -295,10 +295,10 @@ def test_workdir_of_another_config(tmp_path):
         launch.open_workdir(config(lr=0.2), tmp_path)
     with pytest.raises(InputError, match=r'loss\.name is "ppo" there and "gspo" here, steps is 3 there and 4 here'):
         launch.open_workdir(config(steps=4, loss={"name": "gspo"}), tmp_path)
-    with pytest.raises(InputError, match=r"new is not there and 1 here"):
-        launch.open_workdir(config(new=1), tmp_path)
-    with pytest.raises(InputError, match=r"\(and 1 more\)"):
-        launch.open_workdir(config(a=1, b=1, c=1, d=1), tmp_path)
+    old = config(a=1, b=1, c=1, d=1)
+    launch.open_workdir(old, tmp_path / "old")
+    with pytest.raises(InputError, match=r"a is 1 there and not here, .* \(and 1 more\)"):
+        launch.open_workdir(config(), tmp_path / "old")
 
 
 def test_a_workdir_with_old_names_of_values(tmp_path):
@@ -314,6 +314,35 @@ def test_keys_that_may_differ(tmp_path):
     launch.open_workdir(config(lr=0.2, loss={"name": "gspo"}), tmp_path, ignore=["lr", "loss"])
     with pytest.raises(InputError, match="lr is"):
         launch.open_workdir(config(lr=0.2, loss={"name": "gspo"}), tmp_path, ignore=["loss", "l"])
+
+
+def test_knobs_may_change_and_the_history_is_kept(tmp_path, capsys):
+    """Mutation: what defines the experiment may change too; a config.json that says the old values."""
+    launch.open_workdir(config(), tmp_path)
+    before = json.loads((tmp_path / "config.json").read_text())
+    launch.open_workdir(config(steps=4, lr=0.2), tmp_path, ignore=("lr",), knobs=("steps", "total"))
+    assert "steps 3 -> 4, total 6 -> 8" in capsys.readouterr().out
+    after = json.loads((tmp_path / "config.json").read_text())
+    assert after["config"] == before["config"] | {"steps": 4, "total": 8}
+    (row,) = after["history"]
+    assert row["changed"] == {"steps": {"was": 3, "is": 4}, "total": {"was": 6, "is": 8}} and row["versions"]
+    launch.open_workdir(config(steps=4), tmp_path, knobs=("steps",))
+    launch.open_workdir(config(steps=5), tmp_path, knobs=("steps", "total"))
+    assert len(json.loads((tmp_path / "config.json").read_text())["history"]) == 2
+    with pytest.raises(InputError, match=r"lr is 0\.1 there and 0\.2 here; give"):
+        launch.open_workdir(config(steps=6, lr=0.2), tmp_path, knobs=("steps", "total"))
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["steps"] == 5
+
+
+def test_a_key_that_is_new_since_takes_its_default(tmp_path, monkeypatch):
+    """But no other value. Mutation: every workdir is lost when a config gets a key."""
+    launch.open_workdir(config(), tmp_path)
+    new = config(e={"x": 2}, loss={"name": "ppo", "cap": 0.5})
+    launch.open_workdir(new, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["loss"] == {"name": "ppo", "cap": 0.5}
+    monkeypatch.setattr(launch, "_overridden", lambda config: {"later"})
+    with pytest.raises(InputError, match="later.a is not there and 1 here; give"):
+        launch.open_workdir(config(e={"x": 2}, loss={"name": "ppo", "cap": 0.5}, later={"a": 1}), tmp_path)
 
 
 def test_workdir_that_cannot_be(tmp_path):

@@ -1,5 +1,7 @@
 """CoT-decoding: branches against a model that is run token by token, spans and choices by hand."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,27 @@ def test_answers_of_several_tokens():
     assert np.flatnonzero(answer_tokens(TASK, tokens, text, "3 + 5")).tolist() == [10, 11, 12]
     with pytest.raises(InputError, match="final answer '24' does not stand"):
         answer_tokens(TASK, tokens, text, "24")
+
+
+def test_a_response_is_decoded_once(monkeypatch):
+    """Mutation: every prefix of it is, which is quadratic."""
+    tokens, seen = np.array(TOKENS.encode("3 + 5 = 8 ; 8 + 5 = 13 " * 40), np.int32), []
+    decode = type(TOKENS).decode
+    monkeypatch.setattr(type(TOKENS), "decode", lambda self, ids: seen.append(len(ids)) or decode(self, ids))
+    answer_tokens(TASK, tokens, decode(TOKENS, tokens), "13")
+    assert sum(seen) <= 3 * len(tokens)
+
+
+def test_an_answer_in_canonical_form_stands_where_it_was_read():
+    """0.5 for \\frac{1}{2}. Mutation: an error that ends the measurement."""
+
+    class Letters:
+        def pieces(self, ids):
+            return list(text)
+
+    text = r"so \boxed{\frac{1}{2}} it is"
+    found = answer_tokens(SimpleNamespace(tokenizer=Letters()), np.arange(len(text)), text, "0.5")
+    assert "".join(np.array(list(text))[found]) == r"\frac{1}{2}"
 
 
 def test_choices_by_hand():
