@@ -59,7 +59,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     noise = stream(key, "rollout")
     collect_step = collector(p, noise) if collector else Collector(**p.sampling, key=noise)
     learn_step = Learner(**p.learning, key=stream(key, "update"))
-    part = config.rollout.prompts * config.rollout.samples // config.updates // config.microbatches
+    part = config.rollout.prompts * config.rollout.samples // config.updates // p.learning["microbatches"]
     measure_change = Change(p.model, rows=config.change.rows, at_once=part, mesh=p.mesh)
     view = p.adaptation.view
     alarm = EntropyAlarm(**config.alarm)
