@@ -35,6 +35,7 @@ class Style:
     chat: bool
 
 
+THOUGHT = "<think>"
 TOO_LONG = ("drop", "error")
 LARGE = 1 << 16  # problems of a stream, above which it is not read through
 FIRST = 128  # problems of such a stream that are looked at when it is posed
@@ -99,7 +100,9 @@ class Posed:
         self._free = not hasattr(task, "tokenizer")
         self.levels, self.stream = task.levels, task.stream
         self.prompt_length, self.response_length = prompt_length, response_length
-        self.render("?")  # a chat without a template is refused here
+        prompt = self.render("?")  # a chat without a template is refused here
+        # R1's, QwQ's and Qwen3-Thinking's templates write it: what the model says begins within its thought
+        self._thought = THOUGHT if prompt.rstrip().endswith(THOUGHT) else ""
         lookup(dict.fromkeys(TOO_LONG), too_long, "prompt.too_long")
         self._drop = too_long == "drop"
         self._walk = task.stream and len(task) > LARGE
@@ -155,22 +158,23 @@ class Posed:
         return PosedProblem(**{**fields, "prompt": prompt}, plain=problem)
 
     def verify(self, problem: PosedProblem, response: str) -> float:
-        """Reward of a response, as the task gives it."""
-        return self.task.verify(problem.plain, response)
+        """Reward of a response, as the task gives it; where the prompt opened a thought, that is part of it."""
+        return self.task.verify(problem.plain, self._thought + response)
 
     def verify_all(self, problems: Sequence[PosedProblem], responses: Sequence[str]) -> list[float]:
         """`verify` of each pair, together where the task can."""
-        plain = [p.plain for p in problems]
+        plain, responses = [p.plain for p in problems], [self._thought + r for r in responses]
         if hasattr(self.task, "verify_all"):
             return self.task.verify_all(plain, responses)
         return [self.task.verify(p, r) for p, r in zip(plain, responses)]
 
     def final_answer(self, response: str) -> str:
-        """What a response commits to."""
-        return self.task.final_answer(response)
+        """What a response commits to: nothing where it does not close the thought that the prompt opened."""
+        return self.task.final_answer(self._thought + response)
 
     def solution(self, response: str) -> str:
         """Canonical form of a response: the task's; of free text, whose words are never the same twice, its answer."""
+        response = self._thought + response
         return self.task.final_answer(response) if self._free else self.task.solution(response)
 
     def decisions(self, tokens: np.ndarray, mask: np.ndarray) -> None:

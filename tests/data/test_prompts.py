@@ -175,3 +175,18 @@ def test_what_is_too_long_is_named(tokenizer):
         posed(tokenizer, style="plain", prompt_length=count - 1)
     with pytest.raises(InputError, match="the demonstration of sums/train/2 has .* tokens and prompt.response_length"):
         posed(tokenizer, style="plain", response_length=3).demonstrations(0, 0, 5)
+
+
+def test_an_unfinished_thought_that_the_prompt_opened_holds_no_answer(tokenizer, monkeypatch, tmp_path):
+    """Mutation: the response alone."""
+    chat = FolderTokenizer.chat
+    (tmp_path / "train.jsonl").write_text('{"problem": "What is 1 + 1?", "answer": "2"}')
+    task = tasks.get("jsonl", path=str(tmp_path), shares=(1, 0, 0))
+    make = lambda: Posed(task, tokenizer, style="chat", prompt_length=400)  # noqa: E731
+    plain, answer = make(), task[0].answer
+    monkeypatch.setattr(FolderTokenizer, "chat", lambda *args, **more: chat(*args, **more) + "<think>\n")
+    opened = make()
+    for said, finished in ((f"so {answer}", False), (f"so {answer}</think>no: {answer}", True), (answer, False)):
+        rewards = [opened.verify(opened[0], said), *opened.verify_all([opened[0]], [said])]
+        assert rewards == [float(finished)] * 2 and bool(opened.final_answer(said)) == finished
+        assert plain.verify(plain[0], said) == 1.0 and plain.final_answer(said)
