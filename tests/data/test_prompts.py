@@ -181,7 +181,7 @@ def test_an_unfinished_thought_that_the_prompt_opened_holds_no_answer(tokenizer,
     """Mutation: the response alone."""
     chat = FolderTokenizer.chat
     (tmp_path / "train.jsonl").write_text('{"problem": "What is 1 + 1?", "answer": "2"}')
-    task = tasks.get("jsonl", path=str(tmp_path), shares=(1, 0, 0))
+    task = tasks.base.get("jsonl", path=str(tmp_path), shares=(1, 0, 0))
     make = lambda: Posed(task, tokenizer, style="chat", prompt_length=400)  # noqa: E731
     plain, answer = make(), task[0].answer
     monkeypatch.setattr(FolderTokenizer, "chat", lambda *args, **more: chat(*args, **more) + "<think>\n")
