@@ -18,7 +18,9 @@ test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
 
 # A core part of the fast suite on the newest other Python that is here, with the newest packages that it admits.
-CORE := tests/test_masking.py tests/losses tests/entropy tests/laws tests/models tests/sampling tests/training/test_step.py
+# Two minutes of CPU.
+CORE := $(addprefix tests/,test_masking.py losses entropy laws/test_fit.py laws/test_analyse.py laws/test_compare.py \
+	models/test_transformer.py models/test_logprobs.py sampling training/test_step.py)
 test-other:
 	@other=$$($(PYTHON) .ci/other_python.py); \
 	if [ -z "$$other" ]; then echo "no other Python of 3.11 or later is here: nothing to test"; exit; fi; \
@@ -73,7 +75,8 @@ $(VENV)/installed-docs: $(VENV)/installed
 $(VENV)-other/python3.%: setup.cfg pyproject.toml
 	@echo "installing into $(VENV)-other with $(OTHER)"
 	@$(OTHER) -m venv --clear $(VENV)-other
-	@$(VENV)-other/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[hf]' 'pytest >= 8' 'hypothesis >= 6.100'
+	@$(VENV)-other/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[hf]' \
+		'pytest >= 8' 'hypothesis >= 6.100'
 	@touch $@
 
 # Apart, because where libtpu is installed jax looks for a TPU in every process.
