@@ -180,7 +180,9 @@ def test_a_critic_learns_alone_at_first(straight, tmp_path):
     rows = straight("critic")[2]
     config = get("critic", **{"optimizer.warmup": 0, "optimizer.decay_to": 0.5, "steps": 5, "critic.warmup": 2})
     schedule = parts.make(config).learning["schedule"]
-    np.testing.assert_allclose([schedule(0), schedule(3 * 2)], [0.02, 0.01], rtol=1e-6)
+    np.testing.assert_allclose([schedule(1), schedule(3 * 2)], [0.02, 0.01], rtol=1e-6)
+    assert schedule(3 * 2 - 1) > 0.0101
+    np.testing.assert_allclose([row["update/learning_rate"] for row in rows], [0, 0, 0.02, 0.02, 0.02], rtol=1e-6)
     assert all("update/grad_norm" not in row for row in rows[:2]) and rows[2]["update/grad_norm"] > 0
     assert all(np.isfinite(row["critic/explained_variance"]) and row["critic/grad_norm"] > 0 for row in rows)
     config = get("critic", steps=2)

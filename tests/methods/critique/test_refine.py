@@ -9,6 +9,7 @@ import pytest
 from entropy_rl.methods.critique import refine
 from entropy_rl.methods.critique.sentences import parse
 from entropy_rl.models import presets
+from entropy_rl.sampling.decode import draw, noise
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks import countdown
 from entropy_rl.training import collect
@@ -201,3 +202,10 @@ def test_the_number_of_prompts_does_not_change_what_is_said():
     many, completions = refine.respond(model, params, TASK.tokenizer, prompts, jax.random.key(1), **how)
     few, _ = refine.respond(model, params, TASK.tokenizer, prompts[:3], jax.random.key(1), **how)
     assert len(many) == len(completions) == 40 and many[:3] == few and len(set(many)) > 3
+
+
+def test_critics_decode_greedily():
+    """The likelier of two whose logits differ by 1e-5. Mutation: a temperature of 1e-4, which draws either."""
+    e = noise(jax.random.key(0), np.arange(200), np.zeros(200, np.int32), 2)
+    tokens = draw(refine.GREEDY(np.broadcast_to(np.float32([1.0, 1.00001]), (200, 2))), e)
+    assert (np.asarray(tokens) == 1).all()
