@@ -2,10 +2,10 @@
 
     W' = W + (alpha / rank) A B          W [n, m] frozen, A [n, rank], B [rank, m] trained, B = 0 at the start
 
-Adapted parameters are `{"params": base, "lora": adapters}`; `merge` gives plain ones, which any model takes and any
-folder is written from. Nothing else knows of adapters: a score is taken of merged parameters, and gradients go through
-the merge. That makes one copy of the adapted kernels for a forward pass, and none for the optimiser, which sees the
-adapters only.
+Adapted parameters are `{"params": base, "lora": adapters}`; a model computes x W + (x A) B of them (transformer.Dense),
+so that neither W' nor its gradient is made: an update costs what activations and adapters do. `merge` gives plain
+parameters, which any folder is written from and the sampler reads in float32. Below float32 it reads the adapters apart
+as the learner does: W' rounded would lose what is below half a unit of W's last place, and be another policy.
 """
 
 from __future__ import annotations
@@ -64,9 +64,17 @@ def merge(params: Any, scale: float = 1.0) -> Any:
     return {"params": traverse_util.unflatten_dict(base, sep="/")}
 
 
+def scaled(params: Any, scale: float) -> Any:
+    """Parameters whose adapters a model takes as they are, alpha / rank put into B."""
+    if LORA not in params:
+        return params
+    adapters = {k: x * scale if k.endswith("/b") else x for k, x in _flat(params[LORA]).items()}
+    return {**params, LORA: traverse_util.unflatten_dict(adapters, sep="/")}
+
+
 def over(score: Callable, scale: float) -> Callable:
-    """A score of adapted parameters: `score` of merged ones."""
-    return lambda params, *args: score(merge(params, scale), *args)
+    """A score of adapted parameters, from one that a model makes of them."""
+    return lambda params, *args: score(scaled(params, scale), *args)
 
 
 def trainable(params: Any) -> Any:
@@ -80,13 +88,13 @@ def joined(params: Any, part: Any) -> Any:
 
 
 def view(params: Any, dtype: Any, scale: float = 1.0) -> Any:
-    """Parameters to sample with: merged, and matrices in the type that the model computes in.
+    """Parameters to sample with: matrices in the type that the model computes in, and adapters merged in float32.
 
     The model casts them at every use, so its numbers are the same; a decode step then reads half the bytes.
     """
     narrow = jnp.dtype(dtype).itemsize
     cast = lambda x: x.astype(dtype) if x.ndim > 1 and x.dtype.itemsize > narrow else x  # noqa: E731
-    return jax.tree.map(cast, merge(params, scale))
+    return jax.tree.map(cast, (scaled if narrow < 4 else merge)(params, scale))
 
 
 def make_view(dtype: Any, param_dtype: Any, scale: float | None = None) -> Callable[[Any], Any]:

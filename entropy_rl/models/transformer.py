@@ -126,7 +126,10 @@ REMAT = {
 
 
 class Dense(nn.Module):
-    """x @ kernel (+ bias): [B, T, n] -> [B, T, features]; kernel [n, features] with variance 1 / n."""
+    """x @ kernel (+ x A B) (+ bias): [B, T, n] -> [B, T, features]; kernel [n, features] with variance 1 / n.
+
+    A [n, rank] and B [rank, features] are there where the variables have adapters of this kernel (models/lora.py).
+    """
 
     config: Config
     features: int
@@ -138,7 +141,11 @@ class Dense(nn.Module):
         m = self.config
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(1.0, "fan_in", "normal"), shape, m.param_dtype)
-        y = checkpoint_name(self.project(x, kernel.astype(m.dtype)), "linear")
+        y = self.project(x, kernel.astype(m.dtype))
+        if self.has_variable("lora", "kernel"):
+            a, b = (self.get_variable("lora", "kernel")[key].astype(m.dtype) for key in "ab")
+            y = y + matmul(matmul(x, a), b).astype(y.dtype)
+        y = checkpoint_name(y, "linear")
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype)
             y = y + bias.astype(m.dtype)[None, None]
@@ -309,4 +316,7 @@ def head_matrix(config: Config, params: Any) -> tuple[jax.Array, int]:
     """What logits are made with, in the type that the model computes in, and which of its axes is the vocabulary's."""
     p = params["params"]
     matrix, axis = (p["embed"]["embedding"], 0) if config.tied else (p["lm_head"]["kernel"], 1)
+    low = params.get("lora", {}).get("lm_head", {}).get("kernel")
+    if low is not None:  # the one kernel that is not applied by a Dense; its change is made whole
+        matrix = (matrix.astype(jnp.float32) + low["a"] @ low["b"]).astype(matrix.dtype)
     return matrix.astype(config.dtype), axis

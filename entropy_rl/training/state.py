@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from entropy_rl.models import lora
 from entropy_rl.models.scoring import Score
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
@@ -30,7 +31,8 @@ class Critic:
 
 @struct.dataclass
 class State:
-    """Arrays only: the policy and, where the algorithm has them, the critic and the parameters of the reference."""
+    """Arrays only: the policy and, where the algorithm has them, the critic and the parameters of the reference: of an
+    adapted policy its adapters alone, as the base, which no update changes, is the policy's own."""
 
     policy: learner.TrainState
     critic: learner.TrainState | None = None
@@ -69,7 +71,7 @@ def first_state(
         state = learner.init_state(critic.model, critic.tx, mesh, key)
         trunk = {k: v for k, v in policy.params["params"].items() if k != "lm_head"}
         state = learner.with_params(state, {"params": state.params["params"] | trunk})
-    return State(policy, state, jax.tree.map(jnp.copy, policy.params) if reference else None)
+    return State(policy, state, jax.tree.map(jnp.copy, lora.trainable(policy.params)) if reference else None)
 
 
 def abstract_state(
@@ -81,7 +83,7 @@ def abstract_state(
 ) -> State:
     """Shapes, types and shardings of `first_state`; `policy` is learner.abstract_state of the policy."""
     state = learner.abstract_state(critic.model, critic.tx, mesh) if critic else None
-    return State(policy, state, policy.params if reference else None)
+    return State(policy, state, lora.trainable(policy.params) if reference else None)
 
 
 def heated(params: Any, temperature: float) -> Any:

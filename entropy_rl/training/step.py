@@ -21,6 +21,7 @@ from entropy_rl.entropy.controllers import Controller, constant
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.losses.kl import KL
 from entropy_rl.masking import masked_mean
+from entropy_rl.models import lora
 from entropy_rl.models.logprobs import token_change
 from entropy_rl.models.scoring import Score
 from entropy_rl.models.transformer import Transformer, head_matrix
@@ -206,7 +207,7 @@ class Learner:
         state = State(policy, critic, state.reference)
         every = self._reference_every
         if self._reference and every and (step + 1) % every == 0:
-            state = state.replace(reference=jax.tree.map(jnp.copy, policy.params))
+            state = state.replace(reference=jax.tree.map(jnp.copy, lora.trainable(policy.params)))
         return state, updates, row, slope if slopes else advantage
 
     def _scores(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -219,7 +220,8 @@ class Learner:
             row["policy/sampler_gap"] = masked_mean(np.abs(gap), mask)
             row["policy/sampler_gap_max"] = np.abs(gap).max()
         if self._reference:
-            fields["ref_logp"] = self._each(self._score, state.reference, rollout)["logp"]
+            reference = {**state.policy.params, **state.reference}
+            fields["ref_logp"] = self._each(self._score, reference, rollout)["logp"]
             estimate = KL["k3"](rollout.sampler_logp, fields["ref_logp"])
             row["policy/ref_kl_rollout"] = float(masked_mean(estimate, mask))
         if self._critic:

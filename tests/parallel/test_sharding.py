@@ -78,10 +78,3 @@ def test_slices_are_cut_by_data_or_fsdp(shape, axis):
 def test_slices_that_no_axis_of_rows_can_share_are_said():
     with pytest.raises(InputError, match="tensor=8 on 2 slices: give data, or fsdp, as a multiple of 2"):
         sharding._grid((1, 1, 8), [Chip(s, x, y) for s in (0, 1) for y in (0, 1) for x in (0, 1)])
-
-
-def test_neighbours_in_the_torus_are_neighbours_on_an_axis():
-    """A ring of four chips of one slice: none of its links is a diagonal. Mutation: a reshape of the list."""
-    ring = sharding._grid((4, 1, 1), [Chip(0, x, y) for x in (0, 1) for y in (1, 0)]).ravel()
-    for a, b in zip(ring, np.roll(ring, 1), strict=True):
-        assert sum(abs(p - q) for p, q in zip(a.coords, b.coords, strict=True)) == 1
