@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
@@ -133,30 +132,6 @@ def test_when_one_is_killed_the_other_says_so_and_the_same_commands_go_on(tmp_pa
     finish(*two(tmp_path / "whole", settings))
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, parameters(tmp_path / "killed"), parameters(tmp_path / "whole"))
-
-
-@pytest.mark.parametrize("victim, number", [(1, signal.SIGTERM), (0, signal.SIGUSR1)])
-def test_a_notice_to_one_saves_in_both(tmp_path, victim, number):
-    """And the same commands go on, to the same numbers. Mutation: the preemption service is off."""
-    settings = {"steps": 60, "mesh.data": 1, "mesh.fsdp": 2, "checkpoint.every": 7}
-    children = two(tmp_path / "ended", settings)
-    log = tmp_path / "ended" / "metrics.jsonl"
-    deadline = time.monotonic() + 240
-    while not log.exists() or log.read_text().count("\n") < 4:
-        assert time.monotonic() < deadline and children[0].poll() is None, children[0].communicate()[0]
-        time.sleep(0.02)
-    children[victim].send_signal(number)
-    said = [child.communicate(timeout=90)[0] for child in children]
-    assert [child.returncode for child in children] == [128 + signal.SIGTERM] * 2, "\n".join(said)
-    assert all("steps are done and saved, the same command continues" in text for text in said)
-    step = max(int(p.name) for p in (tmp_path / "ended" / "checkpoints").iterdir())
-    assert log.read_text().count("\n") == step < 60 and f": {step} steps are done" in said[0]
-    if victim == 0:
-        return  # the rest is the same
-    finish(*two(tmp_path / "ended", settings))
-    finish(*two(tmp_path / "whole", settings))
-    assert rows(tmp_path / "ended") == rows(tmp_path / "whole")
-    jax.tree.map(np.testing.assert_array_equal, parameters(tmp_path / "ended"), parameters(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.data.subwords import FolderTokenizer
-from entropy_rl.models import hf, lora
+from entropy_rl.models import families, hf, lora
 from experiments import calibrate, dual, elicit, self_feedback, tiny_model, tokens
 from experiments.lib import build, launch
 from experiments.lib.policies import first_policy
@@ -87,7 +87,7 @@ def test_training_starts_from_any_policy(folder, adapted):
         assert bool((kernel(params) != kernel(want)).any()) == merged
 
 
-def test_rollouts_of_another_trainer(folder, tmp_path, capsys):
+def test_rollouts_of_another_trainer(folder, tmp_path, capsys, monkeypatch):
     """A dump as verl writes it, with the sampler's log-probabilities: scores by hand, a row that is too long left out.
 
     Mutations: the prompt's tokens scored too; groups of rows and not of prompts; no end after a response.
@@ -107,13 +107,14 @@ def test_rollouts_of_another_trainer(folder, tmp_path, capsys):
     ]
     dump.append(dump[0] | {"output": "9 " * 5000})
     (tmp_path / "4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dump))
+    monkeypatch.setattr(families, "context_length", lambda path: 100)
     out = tokens.run(get("tokens", folder, rollouts=str(tmp_path / "4.jsonl"), batch=3), tmp_path / "out")
     about, gap = out["rollouts"], out["rollouts"]["gap"]
     assert (about["rows"], about["groups"], about["left_out"]) == (4, 2, 1)
     assert out["tokens"] == gap["tokens"] == sum(map(len, logps)) and gap["rows"] == 4
     assert gap["mean"] == pytest.approx(0.25, abs=1e-4) == gap["largest"] and gap["beyond"] == 1
     assert out["reward"] == 0.5 and out["zero_variance"] == 0
-    advantage = np.repeat([1.0, -1.0, -1.0, 1.0], [len(x) for x in logps])
+    advantage = np.repeat(np.array([1, -1, -1, 1]) * 0.5**0.5, [len(x) for x in logps])
     flat = np.concatenate(logps)
     cov = np.mean((flat - flat.mean()) * (advantage - advantage.mean()))
     assert out["covariance"]["table"]["1"] == pytest.approx(cov, rel=2e-3)

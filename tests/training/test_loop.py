@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 
 import jax.numpy as jnp
@@ -168,6 +171,40 @@ def test_a_notice_saves_and_the_run_goes_on_from_there(tmp_path, at, number):
     again = Signalled(tmp_path, "", number, checkpoint_every=100)
     again.go()
     assert again.calls == []
+
+
+def two(folder):
+    """Two processes of one run; what they print goes to files."""
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    out = []
+    for index in (0, 1):
+        env = os.environ | {"JAX_PLATFORMS": "cpu", "NOTICING": f"{folder}:{port}:{index}"}
+        with open(f"{folder}.{index}", "w") as said:
+            command = [sys.executable, "-m", "tests.training.noticing"]
+            out.append(subprocess.Popen(command, env=env, stdout=said, stderr=said))
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim, number", [(1, signal.SIGTERM), (0, signal.SIGUSR1)])
+def test_a_notice_to_one_process_saves_in_both(tmp_path, victim, number):
+    """Before the same step, and the same commands go on from there. Mutation: the preemption service is off."""
+    children, said = two(tmp_path / "run"), [tmp_path / f"run.{i}" for i in (0, 1)]
+    deadline = time.monotonic() + 120
+    while "\n5\n" not in said[0].read_text():
+        assert time.monotonic() < deadline and children[0].poll() is None, said[0].read_text()
+        time.sleep(0.02)
+    children[victim].send_signal(number)
+    assert [child.wait(timeout=60) for child in children] == [128 + signal.SIGTERM] * 2, said[0].read_text()
+    (step,) = saved(tmp_path / "run")
+    for text in said:
+        assert f"ended by SIGTERM: {step} steps are done and saved, the same command continues" in text.read_text()
+    assert [row["step"] for row in metrics.read(tmp_path / "run").metrics] == list(range(step)) and 5 < step < 60
+    assert [child.wait(timeout=120) for child in two(tmp_path / "run")] == [0, 0], said[0].read_text()
+    assert f"\n{step}\n" in said[0].read_text() and f"\n{step - 1}\n" not in said[0].read_text()
+    assert [row["count"] for row in metrics.read(tmp_path / "run").metrics] == list(range(60))
 
 
 def test_more_steps_and_fewer(tmp_path):
