@@ -237,6 +237,7 @@ def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperat
 def _change(x, head, new_x, new_head, y, *, layout):
     """x, new_x [N, d], the heads, y i32[N] -> what `change_stats` returns, f32[N] each."""
     tiles = _Tiles(x, head, layout)
+    x, new_x, y = (tiles.filled(a) for a in (x, new_x, y))
 
     def words(total, i):
         (piece, column, new), (new_piece, _, _) = tiles.head(head, i), tiles.head(new_head, i)
@@ -259,7 +260,8 @@ def _change(x, head, new_x, new_head, y, *, layout):
     entropy, new_entropy = (jnp.maximum(a["m"] + jnp.log(a["s"]) - a["z"], 0.0) for a in (m, after))
     s = m["s"]
     own = jnp.exp(zy - m["m"]) / s * (zy - m["z"])
-    return entropy, new_entropy, -m["zd"] / s, -0.5 * (m["dd"] + m["zdd"]) / s, own - m["ppz"] / s**2
+    made = entropy, new_entropy, -m["zd"] / s, -0.5 * (m["dd"] + m["zdd"]) / s, own - m["ppz"] / s**2
+    return tuple(tiles.own(a) for a in made)
 
 
 def _moments(z, d, new):

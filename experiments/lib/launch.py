@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
@@ -130,6 +131,13 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
+class _Source(importlib.machinery.SourceFileLoader):
+    """Reads a file's text and no bytecode, which would be the old one's for a file changed within the same second."""
+
+    def get_code(self, fullname):
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_config(spec: str | None) -> ConfigDict:
     """The config that `FILE.py[:arg]` gives.
 
@@ -151,9 +159,10 @@ def call(spec: str, name: str) -> Any:
     if not Path(path).is_file():
         names = [str(p) for p in Path(path).parent.glob("*.py")]
         raise InputError(f"no config file {path}{nearest(path, names)}")
-    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if module_spec is None:
+    if not path.endswith(".py"):
         raise InputError(f"config file {path} is not a python file: give one that ends in .py")
+    stem = Path(path).stem
+    module_spec = importlib.util.spec_from_file_location(stem, path, loader=_Source(stem, path))
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     function = getattr(module, name, None)

@@ -219,7 +219,7 @@ def test_a_bad_folder_leaves_nothing_behind(folder, tmp_path, spoil, message):
     [
         ({"path": None}, "config.model.path is missing: give the folder of a Hugging Face model"),
         ({"prompt.style": "chta"}, r"unknown prompt style 'chta' \(did you mean 'chat'"),
-        ({"prompt.prompt_length": 3}, "the prompt of countdown/.* has .* tokens and prompt.prompt_length is 3"),
+        ({"prompt.prompt_length": 3}, "all of 128 prompts have more tokens than prompt.prompt_length=3: raise it"),
         ({"lora.rank": 4, "lora.targets": "query"}, "lora.targets='query' is found in no kernel"),
         ({"lora.rank": -1}, "config.lora.rank=-1: must be a whole number of 0 or more"),
         ({"types.dtype": "float8"}, "dtype='float8': must be one of float32, bfloat16, float16"),

@@ -142,7 +142,7 @@ def test_the_controller_is_obeyed_without_another_program(straight, monkeypatch,
     np.testing.assert_allclose([row["update/entropy_coef"] for row in rows], [0.0, 0.01, 0.02, 0.03, 0.04], atol=1e-9)
     made = []
     call = rl_step.Learner.__call__
-    monkeypatch.setattr(rl_step.Learner, "__call__", lambda self, *a: (made.append(self), call(self, *a))[1])
+    monkeypatch.setattr(rl_step.Learner, "__call__", lambda self, *a, **k: (made.append(self), call(self, *a, **k))[1])
     train_rl.run(get("controller", steps=3), str(tmp_path))
     assert made[0]._update._cache_size() == 1
 

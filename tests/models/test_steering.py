@@ -53,7 +53,7 @@ def test_zeros_and_plain_change_nothing(policy):
     assert steering.plain(params) is params and steering.present(steered) and not steering.present(params)
 
 
-WHERE = {"every": {}, "first": {"first": True}, "above": {"above": 1.9}}
+WHERE = {"every": {}, "first": {"first": True}, "above": {"above": 2.1}}
 
 
 @pytest.mark.parametrize("where", WHERE)

@@ -284,12 +284,12 @@ def test_checksums_see_every_bit_and_every_position():
     rng = np.random.default_rng(0)
     for dtype in (np.float32, jnp.bfloat16, np.int8, np.uint32, np.bool_):
         x = (rng.random((5, 6, 7)) * 100).astype(dtype)
-        plain = checkpoints._sums({"x": x})
+        plain = checkpoints.sums({"x": x})
         for index in [(0, 0, 0), (4, 5, 6), (2, 3, 1)]:
             for bit in range(x.dtype.itemsize * 8 if dtype != np.bool_ else 1):
                 y = x.copy()
                 y.view(f"u{x.dtype.itemsize}")[index] ^= 1 << bit
-                assert checkpoints._sums({"x": y}) != plain, (dtype, index, bit)
+                assert checkpoints.sums({"x": y}) != plain, (dtype, index, bit)
     x = rng.random((4, 4), np.float32)
-    assert checkpoints._sums({"x": x}) != checkpoints._sums({"x": x[::-1]})
-    assert checkpoints._sums({"x": x}) != checkpoints._sums({"x": x[:, ::-1]})
+    assert checkpoints.sums({"x": x}) != checkpoints.sums({"x": x[::-1]})
+    assert checkpoints.sums({"x": x}) != checkpoints.sums({"x": x[:, ::-1]})
