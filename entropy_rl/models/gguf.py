@@ -169,7 +169,10 @@ class _File:
             if default is _NEEDED:
                 raise InputError(f"{self.path} has no key {key}: fetch it again, or give another file")
             return default
-        value = self._reader.fields[key].contents()
+        try:
+            value = self._reader.fields[key].contents()
+        except UnicodeDecodeError as e:
+            raise InputError(f"{self.path} is damaged (the text of {key}: {e}): fetch it again") from None
         if isinstance(value, float):
             value = float(str(np.float32(value)))
         if kind is float and type(value) is int:
@@ -186,7 +189,8 @@ class _File:
         """A tensor in float32, in transformers' order of dimensions."""
         x = self.tensors[name]
         try:
-            values = self.dequantise(x.data, x.tensor_type)
+            with np.errstate(all="ignore"):  # what is not finite is named below
+                values = self.dequantise(x.data, x.tensor_type)
         except NotImplementedError:
             what = f"{self.path}: tensor {name} is of type {x.tensor_type.name}"
             raise InputError(f"{what}, which the package gguf cannot dequantise: give a file of another type") from None
@@ -229,11 +233,15 @@ def _config(file: _File) -> Config:
     rows = int(embedding.shape[-1])
     if (said := file.hyper("vocab_size", int, rows)) != rows:
         raise InputError(f"{file.path}: vocab_size is {said}, the embedding has {rows} rows: fetch the file again")
+    layers = file.hyper("block_count", int)
+    if layers > len(file.tensors):  # before a shape is made of them all
+        where = f"{file.path}: {file.architecture}.block_count={layers}"
+        raise InputError(f"{where} is more than its {len(file.tensors)} tensors: fetch it again")
     theta = file.hyper("rope.freq_base", float, 1e4)  # the format's own default
     return Config(
         vocab_size=rows,
         d_model=width,
-        layers=file.hyper("block_count", int),
+        layers=layers,
         heads=heads,
         kv_heads=file.hyper("attention.head_count_kv", int, heads),
         head_dim=head_dim,
@@ -385,7 +393,9 @@ def _tokenizer(file: _File, rows: int) -> dict[str, str]:
     first = [bos] if file.get(key + "add_bos_token", bool, pre.bos) else []
     last = [eos] if file.get(key + "add_eos_token", bool, False) else []
     if None in first:
-        raise InputError(f"{file.path} has no key {key}bos_token_id, and texts begin with that token: give another file")
+        raise InputError(
+            f"{file.path} has no key {key}bos_token_id, and texts begin with that token: give another file"
+        )
     made = {
         "version": "1.0",
         "truncation": None,

@@ -1,0 +1,156 @@
+"""Writes GGUF files of Hugging Face folders as llama.cpp's convert_hf_to_gguf.py does, for tests and parity.py.
+
+Names of tensors are those of the package gguf, and the order of rows is that of llama.cpp's `permute`.
+"""
+
+import json
+import math
+
+import gguf
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+import tokenizers
+
+from entropy_rl.models import families, hf, presets
+
+SHAPES = {
+    "llama": {"qk_norm": False, "tied": False},
+    "qwen2": {"qk_norm": False, "qkv_bias": True, "tied": True},
+    "qwen3": {"qk_norm": True, "tied": True, "head_dim": 16},
+}
+TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{{ eos_token }}\n{% endfor %}"
+END = "<|end|>"
+
+
+def letters(count):
+    """A tokenizer of so many tokens with one merge: bytes, !!, and an end token that is the last."""
+    words = [*sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())[: count - 2], "!!"]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({x: i for i, x in enumerate(words)}, [("!", "!")]))
+    tokenizer.add_special_tokens([END])
+    return tokenizer
+
+
+def random_folder(path, architecture, rows, seed=0, dtype="float32"):
+    """A tiny model whose norms and biases are no ones and zeros."""
+    model = presets.make("test", rows, **SHAPES[architecture], dtype=dtype, param_dtype=dtype)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda x: rng.normal(scale=0.3, size=x.shape).astype(x.dtype), shapes)
+    hf.save(path, model, params)
+    return path
+
+
+def tiny(folder, architecture, **changes):
+    """Path of a file of a tiny random model in a folder, beside the Hugging Face folder `theirs`."""
+    tokenizer = changes.pop("tokenizer", None) or letters(64)
+    random_folder(folder / "theirs", architecture, 1 + max(tokenizer.get_vocab().values()))
+    return write(folder / "model.gguf", folder / "theirs", tokenizer=tokenizer, **changes)
+
+
+def write(path, folder, *, tokenizer=None, kind="F32", pre="gpt-2", end=END, keys=None, drop=(), tensors=None):
+    """Writes a file, and gives its path.
+
+    Args:
+      path: the file. folder: of the model.
+      tokenizer: a tokenizers.Tokenizer; None: letters, as many as the embedding has rows.
+      kind: type of the matrices; all else is F32.
+      pre: name of its pre-tokenizer. end: its end token.
+      keys: further keys, or others than the folder's; None as a value: there is none.
+      drop: names of tensors that are left out. tensors: further ones.
+    """
+    raw, c = families.read_config(folder), hf.load_config(folder)
+    keys, architecture = dict(keys or {}), raw["model_type"]
+    spoken = keys.pop("general.architecture", architecture)
+    tokenizer = tokenizer or letters(c.vocab_size)
+    fields = {**shape(c, architecture, raw), **vocabulary(tokenizer, c.vocab_size), "tokenizer.ggml.pre": pre}
+    fields |= {"tokenizer.ggml.eos_token_id": tokenizer.token_to_id(end), "tokenizer.chat_template": TEMPLATE} | keys
+    writer = gguf.GGUFWriter(path, spoken)
+    for key, value in fields.items():
+        if value is not None:
+            add(writer, key, value)
+    weights = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        weights |= safetensors.numpy.load_file(file)
+    stems = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, architecture.upper()), c.layers)
+    for name, x in weights.items():
+        stem, _, part = name.rpartition(".")
+        if architecture == "llama" and stem.endswith(("q_proj", "k_proj")):
+            x = permute(x, c.heads if stem.endswith("q_proj") else c.kv_heads)
+        put(writer, f"{stems.get_name(stem)}.{part}", x, kind if x.ndim == 2 else "F32", drop)
+    if c.rope_scaling and c.rope_scaling.kind == "llama3":
+        put(writer, "rope_freqs.weight", factors(c), "F32", drop)
+    for name, x in (tensors or {}).items():
+        put(writer, name, x, "F32", drop)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def shape(c, architecture, raw):
+    """Keys of the architecture."""
+    out = {
+        "block_count": c.layers,
+        "context_length": raw.get("max_position_embeddings", 256),
+        "embedding_length": c.d_model,
+        "feed_forward_length": c.d_ff,
+        "attention.head_count": c.heads,
+        "attention.head_count_kv": c.kv_heads,
+        "attention.key_length": c.head_dim,
+        "attention.value_length": c.head_dim,
+        "attention.layer_norm_rms_epsilon": float(c.norm_eps),
+        "rope.freq_base": float(c.rope_theta),
+    }
+    if (s := c.rope_scaling) and s.kind != "llama3":
+        out |= {"rope.scaling.type": s.kind, "rope.scaling.factor": float(s.factor)}
+        if s.kind == "yarn":
+            out["rope.scaling.original_context_length"] = s.original_context
+    return {f"{architecture}.{k}": v for k, v in out.items()}
+
+
+def vocabulary(tokenizer, rows):
+    """Keys of a tokenizer, filled up to the rows of the embedding."""
+    by_id = {i: token for token, i in tokenizer.get_vocab(with_added_tokens=True).items()}
+    added = tokenizer.get_added_tokens_decoder()
+    kinds = [gguf.TokenType.NORMAL if i in by_id else gguf.TokenType.UNUSED for i in range(rows)]
+    for i, token in added.items():
+        kinds[i] = gguf.TokenType.CONTROL if token.special else gguf.TokenType.USER_DEFINED
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": [by_id.get(i, f"[PAD{i}]") for i in range(rows)],
+        "tokenizer.ggml.token_type": [int(kind) for kind in kinds],
+        "tokenizer.ggml.merges": [x if isinstance(x, str) else " ".join(x) for x in merges],
+    }
+
+
+def add(writer, key, value):
+    """A key of the type that the value has."""
+    kinds = {bool: "bool", int: "uint32", float: "float32", str: "string", list: "array"}
+    getattr(writer, f"add_{kinds[type(value)]}")(key, value)
+
+
+def put(writer, name, x, kind, drop):
+    """A tensor of a type."""
+    if name not in drop:
+        kind = gguf.GGMLQuantizationType[kind]
+        x = gguf.quants.quantize(np.ascontiguousarray(x, np.float32), kind)
+        writer.add_tensor(name, x, raw_dtype=kind)
+
+
+def permute(x, heads):
+    """As llama.cpp's converter, of [heads * D, ...]."""
+    return x.reshape(heads, 2, x.shape[0] // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def factors(c):
+    """rope_freqs of a Llama 3, as llama.cpp's converter has it."""
+    out, s = [], c.rope_scaling
+    for i in range(0, c.head_dim, 2):
+        wave = 2 * math.pi * c.rope_theta ** (i / c.head_dim)
+        smooth = (s.original_context / wave - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor)
+        out.append(1 / ((1 - min(max(smooth, 0), 1)) / s.factor + min(max(smooth, 0), 1)))
+    return np.array(out, np.float32)
