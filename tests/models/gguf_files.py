@@ -3,15 +3,27 @@
 Names of tensors are those of the package gguf, and the order of rows is that of llama.cpp's `permute`.
 """
 
+import inspect
 import json
 import math
+import pathlib
 
 import gguf
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-import tokenizers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from entropy_rl.models import families, hf, presets
 
@@ -21,13 +33,14 @@ SHAPES = {
     "qwen3": {"qk_norm": True, "tied": True, "head_dim": 16},
 }
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{{ eos_token }}\n{% endfor %}"
-END = "<|end|>"
+BEGIN, END, THINK = "<|begin|>", "<|end|>", "<think>"
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def letters(count):
     """A tokenizer of so many tokens with one merge: bytes, !!, and an end token that is the last."""
-    words = [*sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())[: count - 2], "!!"]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({x: i for i, x in enumerate(words)}, [("!", "!")]))
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet())[: count - 2], "!!"]
+    tokenizer = Tokenizer(models.BPE({x: i for i, x in enumerate(words)}, [("!", "!")]))
     tokenizer.add_special_tokens([END])
     return tokenizer
 
@@ -154,3 +167,66 @@ def factors(c):
         smooth = (s.original_context / wave - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor)
         out.append(1 / ((1 - min(max(smooth, 0), 1)) / s.factor + min(max(smooth, 0), 1)))
     return np.array(out, np.float32)
+
+
+# Originals: pre-tokenizers as in the tokenizer.json of SmolLM2, GPT-2, Qwen2.5 and Llama 3; patterns from transformers.
+def pre_tokenizer(name):
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    tiktoken = inspect.signature(TikTokenConverter.__init__).parameters["pattern"].default
+    pattern = {"qwen2": PRETOKENIZE_REGEX, "llama-bpe": tiktoken}.get(name)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
+    parts = {"smollm": [pre_tokenizers.Digits(individual_digits=True)], "gpt-2": []}
+    first = parts[name] if pattern is None else [pre_tokenizers.Split(Regex(pattern), "isolated")]
+    return pre_tokenizers.Sequence([*first, words]) if first else words
+
+
+def original(name):
+    """A byte-level BPE tokenizer with the pre-tokenizer `name` of llama.cpp, as a tokenizer.json has it."""
+    old = Tokenizer(models.BPE(ignore_merges=name == "llama-bpe"))
+    old.pre_tokenizer, old.decoder = pre_tokenizer(name), decoders.ByteLevel()
+    if name == "qwen2":
+        old.normalizer = normalizers.NFC()
+    inside = name in ("smollm", "gpt-2")  # special tokens in the model's vocabulary, or behind it
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=[BEGIN, END] if inside else [],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # digits in runs and words that only one pre-tokenizer makes, so that another one gives other ids
+    words = [f"{i} {i * i} x{i} WE'LL we'll don't\n\n  caf\u00e9 " for i in range(1000)]
+    old.train_from_iterator([*words, (ROOT / "entropy_rl" / "files.py").read_text()] * 2, trainer)
+    old.add_special_tokens([BEGIN, END])
+    old.add_tokens([AddedToken(THINK, normalized=False)])
+    if name == "llama-bpe":
+        special = [(BEGIN, old.token_to_id(BEGIN))]
+        old.post_processor = processors.TemplateProcessing(
+            single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN}:1 $B:1", special_tokens=special
+        )
+    return old
+
+
+def sentences():
+    """Code, digits, accents (composed or not), emoji, other scripts, white space, special tokens, and random ones."""
+    out = [
+        "def f(x):\n    return x**2 + 12345.678e-9  # tab\there\r\n\r\n\tpass\n",
+        "0 00 000 0000 1234567890 x1y22z333 \u0663\u0664\u0665 \u00b2\u00bd \u216b 3,141.59",
+        "caf\u00e9 cafe\u0301 na\u00efve \u00c5ngstr\u00f6m A\u030angstrom \u1e9b\u0323 \ufb01",
+        "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f1e9\U0001f1ea \u2764\ufe0f!!",
+        "\u4f60\u597d\uff0c\u4e16\u754c \ud55c\uad6d\uc5b4",
+        "\u0417\u0434\u0440\u0430\u0432\u0441\u0442\u0432\u0443\u0439",
+        "\u0645\u0631\u062d\u0628\u0627",
+        "  two   three\n\n\n four \t\t five \u00a0\u2003 \n ",
+        "I'LL we'll DON'T don't it's IT'S they've 'tis",
+        f"{BEGIN}user\nhi{END}\n{THINK} 12 {THINK}x{END}",
+        "",
+        " ",
+        "\n",
+        "\x00\x7f\ufffd\ud7ff",
+    ]
+    rng = np.random.default_rng(0)
+    letters = list("ab Z09 \n\t'.,;()=+-<|>\u00e9e\u0301\u4e2d\U0001f600\u0665\u00b2\u00a0\r") + ["'s", "'LL", "12"]
+    out += ["".join(rng.choice(letters, rng.integers(1, 40))) for _ in range(1000)]
+    return out + (ROOT / "entropy_rl" / "advantages.py").read_text().splitlines(keepends=True)

@@ -3,7 +3,6 @@
 The files are written by gguf_files.py beside this one; parity.py compares with transformers' own reading of them.
 """
 
-import inspect
 import json
 import pathlib
 import shutil
@@ -13,8 +12,6 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-import tokenizers
-from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors, trainers
 
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
@@ -22,7 +19,6 @@ from entropy_rl.models import gguf, hf
 from tests.models import gguf_files
 
 HERE = pathlib.Path(__file__).parent / "hf"
-ROOT = pathlib.Path(__file__).parents[2]
 # of each architecture: tied and not, biased, heads that are no divisor of the width, rope scalings
 FLOATS = ["llama", "llama_biased", "llama_linear", "qwen2", "qwen3"]
 
@@ -136,88 +132,26 @@ def test_a_large_model_is_cut_into_files(tmp_path):
     refused(path, "is there already", folder=tmp_path / "ours")
 
 
-# Originals: pre-tokenizers as in the tokenizer.json of SmolLM2, GPT-2, Qwen2.5 and Llama 3; patterns from transformers.
-def theirs(name):
-    from transformers.convert_slow_tokenizer import TikTokenConverter
-    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
-
-    tiktoken = inspect.signature(TikTokenConverter.__init__).parameters["pattern"].default
-    pattern = {"qwen2": PRETOKENIZE_REGEX, "llama-bpe": tiktoken}.get(name)
-    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
-    parts = {"smollm": [pre_tokenizers.Digits(individual_digits=True)], "gpt-2": []}
-    first = parts[name] if pattern is None else [pre_tokenizers.Split(Regex(pattern), "isolated")]
-    return pre_tokenizers.Sequence([*first, words]) if first else words
-
-
-BEGIN, THINK = "<|begin|>", "<think>"
-
-
 @pytest.fixture(scope="module", params=["smollm", "gpt-2", "qwen2", "llama-bpe"])
 def pair(request, tmp_path_factory):
     """(name, an original tokenizer, the FolderTokenizer of a GGUF file with it)."""
-    name = request.param
-    model = tokenizers.models.BPE(ignore_merges=name == "llama-bpe")
-    old = tokenizers.Tokenizer(model)
-    old.pre_tokenizer, old.decoder = theirs(name), decoders.ByteLevel()
-    if name == "qwen2":
-        old.normalizer = normalizers.NFC()
-    inside = name in ("smollm", "gpt-2")  # special tokens in the model's vocabulary, or behind it
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        special_tokens=[BEGIN, gguf_files.END] if inside else [],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    # digits in runs and words that only one pre-tokenizer makes, so that another one gives other ids
-    words = [f"{i} {i * i} x{i} WE'LL we'll don't\n\n  caf\u00e9 " for i in range(1000)]
-    old.train_from_iterator([*words, (ROOT / "entropy_rl" / "files.py").read_text()] * 2, trainer)
-    old.add_special_tokens([BEGIN, gguf_files.END])
-    old.add_tokens([tokenizers.AddedToken(THINK, normalized=False)])
-    if name == "llama-bpe":
-        begin = old.token_to_id(BEGIN)
-        old.post_processor = processors.TemplateProcessing(
-            single=f"{BEGIN} $A", pair=f"{BEGIN} $A {BEGIN}:1 $B:1", special_tokens=[(BEGIN, begin)]
-        )
-    folder = tmp_path_factory.mktemp(name)
-    keys = {"tokenizer.ggml.bos_token_id": old.token_to_id(BEGIN), "tokenizer.ggml.padding_token_id": 3}
+    name, folder = request.param, tmp_path_factory.mktemp(request.param)
+    old = gguf_files.original(name)
+    keys = {"tokenizer.ggml.bos_token_id": old.token_to_id(gguf_files.BEGIN), "tokenizer.ggml.padding_token_id": 3}
     path = gguf_files.tiny(folder, "qwen2", tokenizer=old, pre=name, keys=keys)
     gguf.convert(path, folder / "ours")
     return name, old, FolderTokenizer(folder / "ours")
 
 
-def sentences():
-    """Code, digits, accents (composed or not), emoji, other scripts, white space, special tokens, and random ones."""
-    out = [
-        "def f(x):\n    return x**2 + 12345.678e-9  # tab\there\r\n\r\n\tpass\n",
-        "0 00 000 0000 1234567890 x1y22z333 \u0663\u0664\u0665 \u00b2\u00bd \u216b 3,141.59",
-        "caf\u00e9 cafe\u0301 na\u00efve \u00c5ngstr\u00f6m A\u030angstrom \u1e9b\u0323 \ufb01",
-        "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f1e9\U0001f1ea \u2764\ufe0f!!",
-        "\u4f60\u597d\uff0c\u4e16\u754c \ud55c\uad6d\uc5b4",
-        "\u0417\u0434\u0440\u0430\u0432\u0441\u0442\u0432\u0443\u0439",
-        "\u0645\u0631\u062d\u0628\u0627",
-        "  two   three\n\n\n four \t\t five \u00a0\u2003 \n ",
-        "I'LL we'll DON'T don't it's IT'S they've 'tis",
-        f"{BEGIN}user\nhi{gguf_files.END}\n{THINK} 12 {THINK}x{gguf_files.END}",
-        "",
-        " ",
-        "\n",
-        "\x00\x7f\ufffd\ud7ff",
-    ]
-    rng = np.random.default_rng(0)
-    letters = list("ab Z09 \n\t'.,;()=+-<|>\u00e9e\u0301\u4e2d\U0001f600\u0665\u00b2\u00a0\r") + ["'s", "'LL", "12"]
-    out += ["".join(rng.choice(letters, rng.integers(1, 40))) for _ in range(1000)]
-    return out + (ROOT / "entropy_rl" / "advantages.py").read_text().splitlines(keepends=True)
-
-
 def test_ids_are_those_of_the_original_tokenizer(pair):
     """Mutation: PRE's digits in threes for qwen2, no NFC, ignore_merges off, use_regex off for smollm."""
     name, old, new = pair
-    for text in sentences():
+    for text in gguf_files.sentences():
         want = old.encode(text, add_special_tokens=False).ids
         assert new.encode(text) == want, (name, text)
         assert new.decode(want) == old.decode([i for i in want if i not in (new.pad_id, *new.eos_ids)]), (name, text)
         assert new._tokenizer.encode(text).ids == old.encode(text).ids
-    assert new.bos == (BEGIN if name == "llama-bpe" else "")
+    assert new.bos == (gguf_files.BEGIN if name == "llama-bpe" else "")
     assert (new.eos_id, new.pad_id) == (old.token_to_id(gguf_files.END), 3)
     chat = new.chat([{"role": "user", "content": "1 + 1?"}])
     assert chat == f"<user>1 + 1?{gguf_files.END}\n"
