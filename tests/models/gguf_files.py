@@ -45,11 +45,11 @@ def letters(count):
     return tokenizer
 
 
-def random_folder(path, architecture, rows, seed=0, dtype="float32"):
+def random_folder(path, architecture, rows, **shape):
     """A tiny model whose norms and biases are no ones and zeros."""
-    model = presets.make("test", rows, **SHAPES[architecture], dtype=dtype, param_dtype=dtype)
+    model = presets.make("test", rows, **SHAPES[architecture] | shape)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: rng.normal(scale=0.3, size=x.shape).astype(x.dtype), shapes)
     hf.save(path, model, params)
     return path
@@ -58,7 +58,8 @@ def random_folder(path, architecture, rows, seed=0, dtype="float32"):
 def tiny(folder, architecture, **changes):
     """Path of a file of a tiny random model in a folder, beside the Hugging Face folder `theirs`."""
     tokenizer = changes.pop("tokenizer", None) or letters(64)
-    random_folder(folder / "theirs", architecture, 1 + max(tokenizer.get_vocab().values()))
+    rows = 1 + max(tokenizer.get_vocab().values())
+    random_folder(folder / "theirs", architecture, rows, **changes.pop("shape", {}))
     return write(folder / "model.gguf", folder / "theirs", tokenizer=tokenizer, **changes)
 
 
