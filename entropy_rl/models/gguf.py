@@ -313,7 +313,7 @@ class _Leaf:
             x = _unpermuted(x, self.heads)
         with np.errstate(over="ignore"):
             y = x.astype(self.dtype)
-        if not np.isfinite(y.astype(np.float32)).all():
+        if self.dtype != np.float32 and not np.isfinite(y.astype(np.float32)).all():
             raise InputError(f"{self.file.path}: tensor {self.name} goes beyond {self.dtype}: give another dtype")
         return y.T if self.transposed else y
 
