@@ -199,6 +199,10 @@ def original(name):
     # digits in runs and words that only one pre-tokenizer makes, so that another one gives other ids
     words = [f"{i} {i * i} x{i} WE'LL we'll don't\n\n  caf\u00e9 " for i in range(1000)]
     old.train_from_iterator([*words, (ROOT / "entropy_rl" / "files.py").read_text()] * 2, trainer)
+    # a word that no merge leads to: a token only where merges are ignored for whole words
+    state = json.loads(old.to_str())
+    state["model"]["vocab"]["\u0120unreached"] = old.get_vocab_size()
+    old = Tokenizer.from_str(json.dumps(state))
     old.add_special_tokens([BEGIN, END])
     old.add_tokens([AddedToken(THINK, normalized=False)])
     if name == "llama-bpe":
@@ -220,6 +224,7 @@ def sentences():
         "\u0417\u0434\u0440\u0430\u0432\u0441\u0442\u0432\u0443\u0439",
         "\u0645\u0631\u062d\u0628\u0627",
         "  two   three\n\n\n four \t\t five \u00a0\u2003 \n ",
+        "It is unreached, unreached unreachedly",
         "I'LL we'll DON'T don't it's IT'S they've 'tis",
         f"{BEGIN}user\nhi{END}\n{THINK} 12 {THINK}x{END}",
         "",
