@@ -104,7 +104,7 @@ class GgufRow:
 
 
 GGUF_HEADS = (
-    *("GGUF file", "weights", "logits", "texts with other ids than the original's"),
+    *("GGUF file", "weights", "logits", "other ids than the original's"),
     *("than transformers'", "saved and loaded again"),
 )
 # architecture, type of the matrices, pre-tokenizer
