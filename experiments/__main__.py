@@ -7,7 +7,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 USES = {
-    "make": "tiny_model make_dataset make_critiques convert_hf",
+    "make": "tiny_model make_dataset make_critiques convert_hf convert_gguf",
     "train": "quickstart train_sft train_rl self_feedback rlp self_train",
     "measure": "tokens calibrate critique_scores test_time dual elicit forking coverage",
     "compare": "sweep compare curate fit_laws retest",

@@ -22,6 +22,7 @@ from entropy_rl.training.rollouts import Batch
 from experiments import tiny_model, train_sft
 from experiments.lib import checks, launch
 from experiments.rl import parts
+from tests.models import gguf_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -149,6 +150,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def quantised(tmp_path_factory):
+    """A GGUF file."""
+    return gguf_files.tiny(tmp_path_factory.mktemp("gguf"), "llama")
+
+
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The workdir of a run with a checkpoint."""
     workdir = tmp_path_factory.mktemp("sft")
@@ -177,6 +184,7 @@ GIVEN = {
     "runs": lambda get: get("logs").parent,
     "source": lambda get: get("trained"),
     "path": lambda get: get("folder"),
+    "gguf": lambda get: get("quantised"),
 }
 SMOKE = [pytest.param(path, marks=() if path in FAST else pytest.mark.slow) for path in CONFIGS]
 

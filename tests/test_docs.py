@@ -147,8 +147,8 @@ def test_flags_targets_and_extras_exist(page):
     blocks = "\n".join(code(page.read_text()))
     flags = set(re.findall(r"--config\.([\w.]+)=", blocks))
     assert not {f for f in flags if f not in all_keys()} - {"key"}
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"(?:^|\n)\s*make ([a-z][a-z-]*)", blocks)) <= targets
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"(?:^|\n)\s*make ([a-z][a-z0-9-]*)", blocks)) <= targets
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras = {x for group in re.findall(r"-e '\.\[([\w,]+)\]'", blocks) for x in group.split(",")}

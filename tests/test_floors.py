@@ -23,7 +23,7 @@ ORDER = """
     data.subwords data.packing
     answers.extract answers.units answers.latex answers.algebra answers.numbers answers.exact
     answers.symbolic answers.grade
-    models.rope models.attention models.transformer models.presets models.families models.hf models.lora
+    models.rope models.attention models.transformer models.presets models.families models.hf models.gguf models.lora
     models.steering models.scoring
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid

@@ -73,6 +73,21 @@ def test_numbers_are_those_of_transformers(case, tmp_path):
     assert row.greedy and row.round_trip, row
 
 
+def gguf_cases():
+    from tests.models import parity
+
+    return parity.GGUF_CASES
+
+
+@pytest.mark.parametrize("case", gguf_cases() if importlib.util.find_spec("torch") else ["all"])
+def test_gguf_files_are_read_as_transformers_reads_them(case, tmp_path):
+    """Token ids are those of the original tokenizer; see compare_gguf on transformers' own."""
+    from tests.models import parity
+
+    row = parity.compare_gguf(*case, tmp_path)
+    assert row.weights and row.round_trip and row.logits <= 1e-4 and row.ids == 0 and row.texts > 1000, row
+
+
 def their_folder(path, template=QWEN):
     """A tiny Qwen3 folder with a tokenizer, both saved by transformers."""
     import torch
