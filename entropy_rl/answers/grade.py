@@ -14,17 +14,23 @@ from entropy_rl.answers.workers import Failure
 from entropy_rl.errors import lookup
 
 MAX_QUANTITY = 200  # characters of a number with its words
-_CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J])[.:)]\s*)(\S.*)")
-_QUANTITY = re.compile(r"([^A-Za-z]*?(?:\\frac[^A-Za-z]*)?)\s+([A-Za-z][A-Za-z ,'-]*(?:\bfor [0-9]+ [A-Za-z ]+)?)")
+_CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J]) ?[.:)]\s*)(?!(?:or|and|is|not|nor|but) )([^\s,/&].*)")
+_OPTION = re.compile(r"(?:option|choice) (?=\(?[A-J]\b)", re.IGNORECASE)
+_QUANTITY = re.compile(
+    r"([^A-Za-z]*?(?:\\(?:frac|sqrt|pi)[^A-Za-z]*)*)(?:\s+|-(?=[a-z]{2}))"
+    r"([A-Za-z(][A-Za-z ,'()/-]*(?:\bfor (?:the )?[0-9]+ [A-Za-z ]+)?|for (?:the )?[0-9]+ [A-Za-z ]+)"
+)
+_SPEED = re.compile(r"\b(?:m|km|cm|ft|mi)/(?:s|h|sec|hr)\b")
 _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred hundreds "
     "thousand thousands million millions billion billions trillion dozen dozens half halves third thirds quarter "
-    "quarters percent percentage pi k"
+    "quarters percent percentage pi k fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth "
+    "ninths tenth tenths hundredth hundredths thousandth thousandths tens score gross lakh crore mil bn mn th"
 )
 _CHANGES = (
     "or nor not no plus minus times over than squared cubed factorial divided multiplied mod modulo "
     "remainder to but wait if is was isn wrong incorrect unless except between because since then hence power root "
-    "every by"
+    "too under above below negative positive double doubled triple tripled halved maybe perhaps about"
 )
 # A second quantity, another number, or a word that takes the first one back; a letter alone is a variable.
 _NO_NOUN = re.compile(
@@ -117,12 +123,31 @@ def equal(gold: str, answer: str) -> bool | None:
     """
     gold = reference(gold)
     decided = exact.equal(gold, answer)
-    if not decided and (choice := _CHOICE.fullmatch(_plain(answer))):
-        asked = exact.Value("word", choice[1] or choice[2])  # one of the two is what was asked for
-        decided = True if exact.value(gold) == asked or exact.equal(gold, choice[3]) else None
+    if decided:
+        return True
+    if _OPTION.match(plain := _plain(answer)):
+        plain = answer = plain[7:]
+        decided = exact.equal(gold, answer)
+    choice, asked = _choice(plain), _choice(_plain(gold))
+    if choice and asked:
+        return True if choice[0] == asked[0] and exact.equal(asked[1], choice[1]) else None
+    if choice:  # one of the two is what was asked for
+        decided = True if exact.equal(gold, choice[0]) or exact.equal(gold, choice[1]) else None
+    elif asked:
+        decided = True if exact.equal(asked[0], answer) or exact.equal(asked[1], answer) else None
     if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]):
         return exact.equal(a[0], b[0])
     return decided
+
+
+def _choice(plain: str) -> tuple[str, str] | None:
+    """(B, 12) of "(B) 12"."""
+    match = _CHOICE.fullmatch(plain)
+    if not match:
+        return None
+    rest = exact.value(match[3])
+    other = rest and rest.kind == "word" and len(rest.data) == 1 or re.search(r"\([A-J]\)", match[3])
+    return None if other else (match[1] or match[2], match[3])
 
 
 def quantity(text: str) -> tuple[str, str] | None:
@@ -135,12 +160,18 @@ def quantity(text: str) -> tuple[str, str] | None:
         return None
     found = exact.value(text)
     if found is not None:
-        return (text, "") if found.kind == "number" else None
+        return (text, "") if _is_quantity(found) else None
     match = _QUANTITY.fullmatch(_plain(text).rstrip("."))
-    if not match or len(match[2].split()) > 12 or _NO_NOUN.search(match[2]):
+    if not match or len(match[2].split()) > 12 or _NO_NOUN.search(_SPEED.sub("", match[2])):
+        return None
+    if match[2].startswith("for ") and "$" not in match[1]:  # 3 for 4 dollars
         return None
     found = exact.value(match[1].strip())
-    return (match[1].strip(), match[2]) if found is not None and found.kind == "number" else None
+    return (match[1].strip(), match[2]) if found is not None and _is_quantity(found) else None
+
+
+def _is_quantity(found: exact.Value) -> bool:
+    return found.kind == "number" or found.kind == "expression" and not found.data.names
 
 
 def _plain(text: str) -> str:
