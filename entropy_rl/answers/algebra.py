@@ -37,7 +37,9 @@ _TOKEN = re.compile(
 )
 _SPELLED = {"\u221a": "\\sqrt", "\u03c0": "\\pi", "\u00b7": "*", "\u00f7": "/"}
 _CLOSES = {"(": ")", "{": "}", "[": "]"}
-_WORDS = set("and or not no to of in on at by if is as the for per was are but so cm mm km kg mg ml ft in deg pm".split())
+_WORDS = set(
+    "and or not no to of in on at by if is as the for per was are but so cm mm km kg mg ml ft in deg am pm".split()
+)
 _APART = re.compile(r"[0-9A-Za-z)}]\s+[A-Za-z]{2,}")  # 5 men
 _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 

@@ -8,8 +8,10 @@ What is read (everything else is None):
   sequences   (1, 2), [1, 2), (-\infty, 3]: order and brackets count, a pair is written as an open interval is
   expressions \sqrt{2}, 2x + 3, \frac{\pi}{2}, 5!, 14 - i: see algebra
   unions      (-\infty, 2) \cup (2, \infty); matrices; equations, up to a rational factor; 3 \pm \sqrt{2}: a set
+  orders      x \ge 2, 1 < x \le 2, x < 1 or x > 2: the interval or union of one letter
   words       yes, no, true, false, and a choice A to J, also (B) and \text{(b)}
-  of one name x = 5, x \in (1, 2): its value
+  of one name x = 5, x \in (1, 2), f(2) = 3, AB = 3, Area = 3: its value; (x, y) = (1, 2) and x = 1, y = 2: the pair, if
+              the letters stand in the order of the alphabet; 2 + 3 = 5, x = 6/2 = 3: the number, if all sides are it
 
 Rules that a reader might expect otherwise:
 
@@ -17,7 +19,8 @@ Rules that a reader might expect otherwise:
 - A percent sign is a unit, and a unit that one side leaves out does not count, since a question often fixes it: 50% is
   50, 5 cm is 5. 50% is not 0.5, as it would then be both: that is undecided, and so are 0.5% and 0.5 (up to 1 a number
   may be a share) and two different units.
-- Only ASCII digits are digits, and only decimal: no 0x10, 1_000, ² or Arabic-Indic digits, which `int` would take.
+- Only ASCII digits are digits, and only decimal: no 0x10, 1_000 or Arabic-Indic digits, which `int` would take; x² and
+  ½ are read, ² alone is not.
 - A comma or a space before three digits groups thousands in a number that stands alone; in brackets a comma separates.
 - 5m is a product; metres need two letters or \text{m}.
 """
@@ -227,7 +230,12 @@ def _inequality(text: str) -> Value | None:
     ends = []
     for end, sign in ((low, -1), (high, 1)):
         one = _item(end[0], 2) if end else Value("infinity", sign)
-        if not one or one.kind == "expression" and one.data.names or one.kind not in ("number", "expression", "infinity"):
+        if (
+            not one
+            or one.kind == "expression"
+            and one.data.names
+            or one.kind not in ("number", "expression", "infinity")
+        ):
             return None
         ends.append(one._replace(unit=""))
     if ends[0].kind == ends[1].kind == "number" and ends[0].data >= ends[1].data:
@@ -270,11 +278,13 @@ def _plus_minus(text: str) -> Value | None:
 def _chain(sides: list[str]) -> Value | None:
     """2 + 3 = 5, x = 6/2 = 3: the number, where every side is it."""
     name = sides[0].strip() if _NAME.fullmatch(sides[0].strip()) else ""
+    if not name and len(sides) > 2 and (first := expression(sides[0].strip())) and first.names:
+        name = " "  # a + b = 1 + 2 = 3
     found = [expression(side.strip()) for side in sides[bool(name) :]]
     if None in found or len(found) < 2:
         return None
     numbers = [one.rational() for one in found]
-    return Value("number", numbers[0], name=name) if None not in numbers and len(set(numbers)) == 1 else None
+    return Value("number", numbers[0], name=name.strip()) if None not in numbers and len(set(numbers)) == 1 else None
 
 
 def _equation(text: str) -> Value | None:

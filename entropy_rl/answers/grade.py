@@ -30,7 +30,7 @@ _NUMBERS = (
 _CHANGES = (
     "or nor not no plus minus times over than squared cubed factorial divided multiplied mod modulo "
     "remainder to but wait if is was isn wrong incorrect unless except between because since then hence power root "
-    "too under above below negative positive double doubled triple tripled halved maybe perhaps about"
+    "too under above below negative positive double doubled triple tripled halved am pm maybe perhaps about"
 )
 # A second quantity, another number, or a word that takes the first one back; a letter alone is a variable.
 _NO_NOUN = re.compile(
@@ -179,9 +179,13 @@ def _plain(text: str) -> str:
 
 
 def canonical(answer: str) -> str:
-    """`exact.show` of an answer that has a value, `exact.normal` of another one."""
-    found = exact.value(answer)
-    return exact.normal(answer) if found is None else exact.show(found)
+    """`exact.show` of an answer that has a value, `exact.normal` of another one; its own canonical form."""
+    for _ in range(8):  # what is normal may have a value
+        last, found = answer, exact.value(answer)
+        answer = exact.normal(answer) if found is None else exact.show(found)
+        if answer == last:
+            break
+    return answer
 
 
 @functools.lru_cache(maxsize=4096)

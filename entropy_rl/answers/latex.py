@@ -28,15 +28,18 @@ _FUNCTION = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log(?:_[0-9a-z])?)) ?\
 _BASE = re.compile(r"(?<![A-Za-z0-9)])\(([0-9]+)\) ?(?=_)|(?<=[0-9]) (?=_)")
 _CLOCK = re.compile(r"(?<=[0-9]) ?([AaPp])\.? ?[Mm](?![A-Za-z])\.?")
 _WORD = re.compile(r"[A-Za-z ]{4,}|[A-Z]?[a-z]{2,3}")
-_OVER = re.compile(r"\{([^{}]+?)\\over(?![A-Za-z])([^{}]+)\}|([^{}]+?)\\over(?![A-Za-z])([^{}]+)")
+_OVERS = re.compile(r"\\over(?![A-Za-z])")
 _NAMES = re.compile(r"(?<![A-Za-z\\])(?:pi(?![A-Za-z])|sqrt(?=[({]))")
 _TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10 ?\^)")
-_RENAMED = re.compile(r"\\(dfrac|tfrac|cfrac|dbinom|tbinom|geqslant|geq|leqslant|leq|neq|lvert|rvert|gt|lt|colon)(?![A-Za-z])")
+_RENAMED = re.compile(
+    r"\\(dfrac|tfrac|cfrac|dbinom|tbinom|geqslant|"
+    r"geq|leqslant|leq|neq|lvert|rvert|gt|lt|colon)(?![A-Za-z])"
+)
 _NEW = dict.fromkeys(("dfrac", "tfrac", "cfrac"), "\\frac") | dict.fromkeys(("dbinom", "tbinom"), "\\binom")
 _NEW |= {"geqslant": "\\ge", "geq": "\\ge", "leqslant": "\\le", "leq": "\\le", "neq": "\\ne"}
 _NEW |= {"lvert": "|", "rvert": "|", "gt": ">", "lt": "<", "colon": ":"}
 _RAISED = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
-_POWER = re.compile(r"(?<=[0-9A-Za-z)}\u03c0])[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+(?![0-9])")
+_POWER = re.compile(r"(?<=[0-9A-Za-z)}\u03c0]) ?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+(?![0-9])")
 _RADICAL = re.compile(r"\u221a ?([0-9]+(?:\.[0-9]+)?|[A-Za-z])|\u221a(?=[({])")
 _ROUND_ROOT = re.compile(r"\\sqrt ?\(([^()]*)\)")
 _VULGAR = re.compile(r"([\u00bc-\u00be])(?![0-9])")
@@ -70,7 +73,7 @@ def normal(text: str) -> str:
     plain = _TIGHT.sub(r"\1\2\3", plain).replace(OPEN, "\\{").replace(CLOSE, "\\}").replace(SEPARATOR, ",")
     plain = plain.replace(BREAK, "\\\\")
     plain = (plain[:-1] if plain.endswith(".") else plain).strip()
-    if not _WORD.fullmatch(plain) or not re.search("[aeiouy]", plain):
+    if not _WORD.fullmatch(plain) or not re.search("[aeiouy]", plain.lower() if plain.istitle() else plain):
         return plain
     return re.sub("^(?:an?|the) (?=[a-z]{3})", "", plain.casefold())
 
@@ -86,9 +89,10 @@ def clean(text: str, strict: bool = True) -> str | None:
         return None
     if not text.isascii():
         text = text.strip("\u201c\u201d\u2018\u2019")
-        text = _POWER.sub(lambda m: f"^{{{m[0].translate(_RAISED)}}}", text)
+        text = _VULGAR.sub(lambda m: _SHARES[m[1]], text)
+        text = _POWER.sub(lambda m: f"^{{{m[0].strip().translate(_RAISED)}}}", text)
         text = _RADICAL.sub(lambda m: f"\\sqrt{{{m[1]}}}" if m[1] else "\\sqrt", text)
-        text = _VULGAR.sub(lambda m: _SHARES[m[1]], text).translate(_SIGNS)
+        text = text.translate(_SIGNS)
     text = " ".join(text.split())  # any space of Unicode
     if strict and not _ALLOWED.fullmatch(text):
         return None
@@ -105,7 +109,7 @@ def clean(text: str, strict: bool = True) -> str | None:
         text = _ROUND_ROOT.sub(r"\\sqrt{\1}", text)
         text = _RENAMED.sub(lambda m: _NEW[m[1]], text)
         if "\\over" in text:
-            text = _OVER.sub(lambda m: f"\\frac{{{(m[1] or m[3]).strip()}}}{{{(m[2] or m[4]).strip()}}}", text)
+            text = _over(text)
         text = text.replace("\\!", "").replace("\\%", "%").replace("\\$", "$")
         text = text.replace("\\{", OPEN).replace("\\}", CLOSE)
         text = text.replace("\\lbrace", OPEN).replace("\\rbrace", CLOSE)
@@ -117,13 +121,28 @@ def clean(text: str, strict: bool = True) -> str | None:
     return _BLANK.sub(" ", text).replace("  ", " ").replace("  ", " ").strip()
 
 
+def _over(text: str) -> str:
+    r"""\frac{1}{2} for {1 \over 2}, in braces or alone."""
+    found = _OVERS.findall(text)
+    if len(found) != 1:
+        return text
+    i, n = _OVERS.search(text).start(), len("\\over")
+    left = max(text.rfind("{", 0, i), text.rfind("}", 0, i))
+    right = min((at for at in (text.find("{", i), text.find("}", i)) if at >= 0), default=len(text))
+    braces = left >= 0 and text[left] == "{" and text[right : right + 1] == "}"
+    if not braces and (left >= 0 or right < len(text)):
+        return text
+    fraction = f"\\frac{{{text[left + 1 : i].strip()}}}{{{text[i + n : right].strip()}}}"
+    return text[: max(left, 0)] + fraction + text[right + 1 :]
+
+
 def _formulas(text: str) -> str:
     """Without the dollars of "$1$ and $2$" and "$5$ cm"; those of money stay."""
     parts = text.replace("\\$", SEPARATOR).split("$")
     if len(parts) % 2 == 0 or len(parts) == 1 or not all(part and part == part.strip() for part in parts[1::2]):
         return text
     one = len(parts) == 3 and not parts[0] and parts[2][:1] in " .,"
-    if one or all(_BETWEEN.fullmatch(part) for part in parts[::2]):
+    if one or all(_BETWEEN.fullmatch(part) for part in parts[::2]) and all(map(str.strip, parts[2:-1:2])):
         return "".join(parts).replace(SEPARATOR, "\\$")
     return text
 
