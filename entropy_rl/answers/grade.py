@@ -15,6 +15,7 @@ from entropy_rl.errors import lookup
 
 MAX_QUANTITY = 200  # characters of a number with its words
 _CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J]) ?[.:)]\s*)(?!(?:or|and|is|not|nor|but) )([^\s,/&].*)")
+_LETTER = re.compile("[A-J]")
 _OPTION = re.compile(r"(?:option|choice) (?=\(?[A-J]\b)", re.IGNORECASE)
 _QUANTITY = re.compile(
     r"([^A-Za-z]*?(?:\\(?:frac|sqrt|pi)[^A-Za-z]*)*)(?:\s+|-(?=[a-z]{2}))"
@@ -125,10 +126,12 @@ def equal(gold: str, answer: str) -> bool | None:
     decided = exact.equal(gold, answer)
     if decided:
         return True
-    if _OPTION.match(plain := _plain(answer)):
-        plain = answer = plain[7:]
-        decided = exact.equal(gold, answer)
-    choice, asked = _choice(plain), _choice(_plain(gold))
+    choice = asked = None
+    if _LETTER.search(answer) or _LETTER.search(gold):  # of a choice
+        if _OPTION.match(plain := _plain(answer)):
+            plain = answer = plain[7:]
+            decided = exact.equal(gold, answer)
+        choice, asked = _choice(plain), _choice(_plain(gold))
     if choice and asked:
         return True if choice[0] == asked[0] and exact.equal(asked[1], choice[1]) else None
     if choice:  # one of the two is what was asked for
