@@ -158,11 +158,13 @@ def _answer(text: str, depth: int, top: bool = False) -> Value | None:
         return found
     if top and _ORDER.search(text):
         return _inequalities(text)
+    either = " or " in text
     if top and (" and " in text or " or " in text):
         text = _AND.sub(",", text)
     if "," in text or ";" in text:
         parts = _split(text)
-        return _collection("list", parts, depth) if parts and len(parts) > 1 else None
+        found = _collection("list", parts, depth) if parts and len(parts) > 1 else None
+        return None if found and either and found.kind == "sequence" else found  # x = 2 or y = 3 is no pair
     return _equation(text) if top and "=" in text else None
 
 

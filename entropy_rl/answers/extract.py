@@ -69,12 +69,12 @@ _BEFORE = re.compile(
     r"(?:\bnot|n['\u2019]t|\bcannot|\bnever|\b(?:step|base|choose|mod|over|than|at (?:most|least)|about|minus|negative|"
     r"plus|times|sin|cos|tan|log|ln|"
     r"sqrt|twice|double|triple|(?:divided|multiplied) by|(?:out|root|half|third|quarter|percent) of|"
-    r"approximately|case|equation|part|chapter|problem|question|january|february|march|april|may|june|july|august|"
+    r"approximately|case|option|page|line|equation|part|chapter|problem|question|january|february|march|april|may|june|july|august|"
     r"september|october|november|december)|!=|%\)? of|[0-9] in)(?: be| equal to)?\s+\$?$|[0-9] ?: ?$",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
-    r"\*{0,2}\$?(?:!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:hundred|thousand|million|"
+    r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:hundred|thousand|million|"
     r"billion|trillion|dozen|half|third|quarter|"
     r"tenth|hundredth|thousandth|lakh|crore)s?\b|and (?:a|one|two|three|[0-9]+)\b|"
     r"choose\b|over [0-9]|mod\b|squared|cubed|percent of|more than|less than|fewer than))"
@@ -290,7 +290,13 @@ def _whole(text: str, start: int, end: int) -> str:
         return ""
     at = line.rfind(found, 0, end + len(found))
     before, behind = line[: at if at >= 0 else start], line[max(end, at + len(found)) :]
-    if _BEFORE.search(before) or _BEHIND.match(behind) or not before.strip() and re.match(r"[.)] +[A-Za-z*]", behind):
+    if (
+        _taken_back(behind)
+        or _BEFORE.search(before)
+        or _BEHIND.match(behind)
+        or not before.strip()
+        and re.match(r"[.)] +[A-Za-z*]", behind)
+    ):
         return ""
     if _ITEM.search(before) or not line.isascii() and (_FOREIGN.search(before) or _is_sign(before, behind)):
         return ""
@@ -355,7 +361,8 @@ def _run(line: str, start: int, end: int) -> str:
     j = at
     while j + 1 < len(words) and _joined(line[words[j][0] : words[j][1]], line[words[j + 1][0] : words[j + 1][1]]):
         j += 1
-    while j > at and _OPERATOR.fullmatch(line[slice(*words[j])]):
+    variable = j > at + 1 and line[slice(*words[j])] == "x" and _OPERATOR.fullmatch(line[slice(*words[j - 1])])
+    while j > at and not variable and _OPERATOR.fullmatch(line[slice(*words[j])]):
         j -= 1
     if i < at or j > at:
         a, b = words[i][0], words[j][1]

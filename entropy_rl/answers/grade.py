@@ -10,6 +10,7 @@ from entropy_rl.answers import exact
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.latex import clean
 from entropy_rl.answers.symbolic import Symbolic
+from entropy_rl.answers.units import UNITS
 from entropy_rl.answers.workers import Failure
 from entropy_rl.errors import lookup
 
@@ -138,7 +139,7 @@ def equal(gold: str, answer: str) -> bool | None:
         decided = True if exact.equal(gold, choice[0]) or exact.equal(gold, choice[1]) else None
     elif asked:
         decided = True if exact.equal(asked[0], answer) or exact.equal(asked[1], answer) else None
-    if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]):
+    if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]) and _fit(a, b):
         return exact.equal(a[0], b[0])
     return decided
 
@@ -149,7 +150,7 @@ def _choice(plain: str) -> tuple[str, str] | None:
     if not match:
         return None
     rest = exact.value(match[3])
-    other = rest and rest.kind == "word" and len(rest.data) == 1 or re.search(r"\([A-J]\)", match[3])
+    other = rest and rest.kind == "word" and len(rest.data) == 1 or re.search(r"\([A-J]\)|^[A-J][.,:)]", match[3])
     return None if other else (match[1] or match[2], match[3])
 
 
@@ -171,6 +172,13 @@ def quantity(text: str) -> tuple[str, str] | None:
         return None
     found = exact.value(match[1].strip())
     return (match[1].strip(), match[2]) if found is not None and _is_quantity(found) else None
+
+
+def _fit(a: tuple[str, str], b: tuple[str, str]) -> bool:
+    """Whether the words of one are the unit of the other, where that has one: 5 apples are no 5 oranges."""
+    a, b = (b, a) if a[1] else (a, b)
+    units = exact.value(a[0]).unit, exact.value(b[0]).unit
+    return not b[1] or not units[0] or units[0] in (UNITS.get(b[1].split()[0].casefold()), units[1])
 
 
 def _is_quantity(found: exact.Value) -> bool:

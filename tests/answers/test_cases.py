@@ -92,6 +92,7 @@ VARIATIONS = {
         5 | 5 negative
         5 | 5 too many
         3 | 3 PM
+        5 apples | 5 oranges
         5 | 5 (in thousands)
         5 | The answer is 5? No.
         5 | The answer is 5. Actually, it is 6.
@@ -129,6 +130,7 @@ VARIATIONS = {
         """(1,2) | y=1, x=2
         (1,2) | (y,x) = (1,2)
         (x,y)=(1,2) | (a,b)=(1,2)
+        (2,3) | x=2 \\text{ or } y=3
         56 | $5$$6$
         4 | The solutions are $3$ and $4$.
         4 | So the solutions are x=3, x=4
@@ -189,6 +191,9 @@ VARIATIONS = {
         3 | It is 1 over 3
         1/2 | It is 5 1/2.
         5 | It is 5! ways
+        5 | So 5 is wrong
+        5 | So is it 5?
+        5 | So he has 5 + x
         5 | It is 3 hours 5 minutes
         5 | It is sqrt 5
         20 | The date is June 20.
