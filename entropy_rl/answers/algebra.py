@@ -37,7 +37,9 @@ _TOKEN = re.compile(
 )
 _SPELLED = {"\u221a": "\\sqrt", "\u03c0": "\\pi", "\u00b7": "*", "\u00f7": "/"}
 _CLOSES = {"(": ")", "{": "}", "[": "]"}
-_WORDS = set("and or not no to of in on at by if is as the for per was are but so cm mm km kg mg ml ft in deg".split())
+_WORDS = set(
+    "and or not no to of in on at by if is as the for per was are but so cm mm km kg mg ml ft in deg am pm".split()
+)
 _APART = re.compile(r"[0-9A-Za-z)}]\s+[A-Za-z]{2,}")  # 5 men
 _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
@@ -106,6 +108,19 @@ class Expression:
         return top if self.bottom == {(): 1} else f"({top})/({_show(self.bottom)})"
 
     __repr__ = __str__
+
+
+def constant(value: int | Fraction) -> Expression:
+    """A rational number as an expression."""
+    return Expression({(): Fraction(value)} if value else {}, {(): Fraction(1)})
+
+
+def digits(value: int | Fraction) -> str:
+    """A rational number in decimal; hexadecimal beyond the length to which Python writes numbers (4300 digits)."""
+    try:
+        return str(value)
+    except ValueError:
+        return f"{hex(value.numerator)}/{hex(value.denominator)}"
 
 
 def expression(text: str) -> Expression | None:
@@ -298,7 +313,7 @@ class _Parser:
 def _constant(value: int | Fraction) -> Expression:
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
         raise _Unread
-    return Expression({(): Fraction(value)} if value else {}, {(): Fraction(1)})
+    return constant(value)
 
 
 def _minus(a: Expression) -> Expression:
@@ -440,6 +455,6 @@ def _show(terms: Sum) -> str:
         c = terms[monomial]
         parts = [f"({a})^{{{e}}}" if isinstance(a, int) else f"{a}" if e == 1 else f"{a}^{{{e}}}" for a, e in monomial]
         if abs(c) != 1 or not parts:
-            parts.insert(0, f"({abs(c)})" if c.denominator > 1 else f"{abs(c)}")
+            parts.insert(0, f"({digits(abs(c))})" if c.denominator > 1 else digits(abs(c)))
         out.append(("-" if c < 0 else "+" if out else "") + " * ".join(parts))
     return "".join(out) or "0"

@@ -10,21 +10,29 @@ from entropy_rl.answers import exact
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.latex import clean
 from entropy_rl.answers.symbolic import Symbolic
+from entropy_rl.answers.units import UNITS
 from entropy_rl.answers.workers import Failure
 from entropy_rl.errors import lookup
 
 MAX_QUANTITY = 200  # characters of a number with its words
-_CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J])[.:)]\s*)(\S.*)")
-_QUANTITY = re.compile(r"([^A-Za-z]*?(?:\\frac[^A-Za-z]*)?)\s+([A-Za-z][A-Za-z ,'-]*(?:\bfor [0-9]+ [A-Za-z ]+)?)")
+_CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J]) ?[.:)]\s*)(?!(?:or|and|is|not|nor|but) )([^\s,/&].*)")
+_LETTER = re.compile("[A-J]")
+_OPTION = re.compile(r"(?:option|choice) (?=\(?[A-J]\b)", re.IGNORECASE)
+_QUANTITY = re.compile(
+    r"([^A-Za-z]*?(?:\\(?:frac|sqrt|pi)[^A-Za-z]*)*)(?:\s+|-(?=[a-z]{2}))"
+    r"([A-Za-z(][A-Za-z ,'()/-]*(?:\bfor (?:the )?[0-9]+ [A-Za-z ]+)?|for (?:the )?[0-9]+ [A-Za-z ]+)"
+)
+_SPEED = re.compile(r"\b(?:m|km|cm|ft|mi)/(?:s|h|sec|hr)\b")
 _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred hundreds "
     "thousand thousands million millions billion billions trillion dozen dozens half halves third thirds quarter "
-    "quarters percent percentage pi k"
+    "quarters percent percentage pi k fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth "
+    "ninths tenth tenths hundredth hundredths thousandth thousandths tens score gross lakh crore mil bn mn th"
 )
 _CHANGES = (
     "or nor not no plus minus times over than squared cubed factorial divided multiplied mod modulo "
     "remainder to but wait if is was isn wrong incorrect unless except between because since then hence power root "
-    "every by"
+    "too under above below negative positive double doubled triple tripled halved am pm maybe perhaps about"
 )
 # A second quantity, another number, or a word that takes the first one back; a letter alone is a variable.
 _NO_NOUN = re.compile(
@@ -117,12 +125,33 @@ def equal(gold: str, answer: str) -> bool | None:
     """
     gold = reference(gold)
     decided = exact.equal(gold, answer)
-    if not decided and (choice := _CHOICE.fullmatch(_plain(answer))):
-        asked = exact.Value("word", choice[1] or choice[2])  # one of the two is what was asked for
-        decided = True if exact.value(gold) == asked or exact.equal(gold, choice[3]) else None
-    if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]):
+    if decided:
+        return True
+    choice = asked = None
+    if _LETTER.search(answer) or _LETTER.search(gold):  # of a choice
+        if _OPTION.match(plain := _plain(answer)):
+            plain = answer = plain[7:]
+            decided = exact.equal(gold, answer)
+        choice, asked = _choice(plain), _choice(_plain(gold))
+    if choice and asked:
+        return True if choice[0] == asked[0] and exact.equal(asked[1], choice[1]) else None
+    if choice:  # one of the two is what was asked for
+        decided = True if exact.equal(gold, choice[0]) or exact.equal(gold, choice[1]) else None
+    elif asked:
+        decided = True if exact.equal(asked[0], answer) or exact.equal(asked[1], answer) else None
+    if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]) and _fit(a, b):
         return exact.equal(a[0], b[0])
     return decided
+
+
+def _choice(plain: str) -> tuple[str, str] | None:
+    """(B, 12) of "(B) 12"."""
+    match = _CHOICE.fullmatch(plain)
+    if not match:
+        return None
+    rest = exact.value(match[3])
+    other = rest and rest.kind == "word" and len(rest.data) == 1 or re.search(r"\([A-J]\)|^[A-J][.,:)]", match[3])
+    return None if other else (match[1] or match[2], match[3])
 
 
 def quantity(text: str) -> tuple[str, str] | None:
@@ -135,12 +164,25 @@ def quantity(text: str) -> tuple[str, str] | None:
         return None
     found = exact.value(text)
     if found is not None:
-        return (text, "") if found.kind == "number" else None
+        return (text, "") if _is_quantity(found) else None
     match = _QUANTITY.fullmatch(_plain(text).rstrip("."))
-    if not match or len(match[2].split()) > 12 or _NO_NOUN.search(match[2]):
+    if not match or len(match[2].split()) > 12 or _NO_NOUN.search(_SPEED.sub("", match[2])):
+        return None
+    if match[2].startswith("for ") and "$" not in match[1]:  # 3 for 4 dollars
         return None
     found = exact.value(match[1].strip())
-    return (match[1].strip(), match[2]) if found is not None and found.kind == "number" else None
+    return (match[1].strip(), match[2]) if found is not None and _is_quantity(found) else None
+
+
+def _fit(a: tuple[str, str], b: tuple[str, str]) -> bool:
+    """Whether the words of one are the unit of the other, where that has one: 5 apples are no 5 oranges."""
+    a, b = (b, a) if a[1] else (a, b)
+    units = exact.value(a[0]).unit, exact.value(b[0]).unit
+    return not b[1] or not units[0] or units[0] in (UNITS.get(b[1].split()[0].casefold()), units[1])
+
+
+def _is_quantity(found: exact.Value) -> bool:
+    return found.kind == "number" or found.kind == "expression" and not found.data.names
 
 
 def _plain(text: str) -> str:
@@ -148,9 +190,13 @@ def _plain(text: str) -> str:
 
 
 def canonical(answer: str) -> str:
-    """`exact.show` of an answer that has a value, `exact.normal` of another one."""
-    found = exact.value(answer)
-    return exact.normal(answer) if found is None else exact.show(found)
+    """`exact.show` of an answer that has a value, `exact.normal` of another one; its own canonical form."""
+    for _ in range(8):  # what is normal may have a value
+        last, found = answer, exact.value(answer)
+        answer = exact.normal(answer) if found is None else exact.show(found)
+        if answer == last:
+            break
+    return answer
 
 
 @functools.lru_cache(maxsize=4096)

@@ -15,6 +15,7 @@ _DECIMAL = re.compile(
     rf"(?P<sign>[-+]?)\s?(?P<whole>{_DIGITS})?(?:\.(?P<part>[0-9]*))?(?:[eE](?P<e>[-+]?[0-9]{{1,4}}))?"
     r"(?:\s?(?:\\times|\\cdot|\*)\s?10\s?\^\s?(?:\{\s?(?P<p>[-+]?[0-9]{1,4})\s?\}|(?P<q>[0-9]{1,4})))?"
 )
+_REPEATED = re.compile(r"(?P<sign>[-+]?)(?P<whole>[0-9]*)\.(?P<part>[0-9]*) ?\\overline ?\{ ?(?P<over>[0-9]+) ?\}")
 _FRACTION = re.compile(r"(?P<sign>[-+]?)\s?(?P<whole>[0-9]+)?\s?\\frac\s?")
 _MIXED = re.compile(r"(?P<sign>[-+]?)\s?(?P<whole>[0-9]+) (?P<top>[0-9]+)\s?/\s?(?P<bottom>[0-9]+)")
 
@@ -31,6 +32,10 @@ def number(text: str, depth: int) -> int | Fraction | None:
         return _decimal(match)
     if depth <= 0:
         return None
+    if match := _REPEATED.fullmatch(text):
+        sign, whole, part, over = match.groups()
+        n = int(f"{whole}{part}{over}") - int(f"{whole}{part}" or 0)
+        return _ratio(-n if sign == "-" else n, 10 ** len(part) * (10 ** len(over) - 1))
     if "\\frac" in text:
         return _latex_fraction(text, depth)
     if "/" in text:

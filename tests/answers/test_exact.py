@@ -113,7 +113,7 @@ def test_words_and_names():
         assert value(text).data == 5 and value(text).name, text
     assert equal("x = 5", "5") and equal("5", "y = 5") and equal("x = 5", "x = 5.0")
     assert equal("x = 5", "y = 5") is None and equal("x = 5", "6") is False
-    assert equal("x = 1, x = 2", "1, 2") and equal("x = 1, 2", "2, 1") and value("x = 1, y = 2") is None
+    assert equal("x = 1, x = 2", "1, 2") and equal("x = 1, 2", "2, 1") and value("x = 1, y = 2").name == "(x,y)"
     assert equal("B", "5") is False and equal("yes", "(1, 2)") is False
 
 

@@ -13,7 +13,7 @@ from entropy_rl.answers.latex import CLOSE, OPEN, SEPARATOR, clean, normal
         ("\\(5\\)", "5"),
         ("\\[ 5 \\]", "5"),
         ("\\boxed{5}", "5"),
-        ("$5$ and $6$", "$5$ and $6$"),
+        ("$5$ and $6$", "5 and 6"),
         ("\\(5\\) and \\(6\\)", "\\(5\\) and \\(6\\)"),
         ("\\boxed{4}\\boxed{5}", "\\boxed{4}\\boxed{5}"),
         ("\\boxed{4}2", "\\boxed{4}2"),
