@@ -51,7 +51,7 @@ strings = st.one_of(nested, nested, nested, nested, deep, st.text(max_size=60), 
 
 def total(text):
     """All functions on one string."""
-    start = time.perf_counter()
+    start = time.process_time()
     for form in FORMS:
         assert isinstance(final_answer(text, form), str)
     value = exact.value(text)
@@ -60,7 +60,7 @@ def total(text):
     for gold in ("5", text):
         assert GRADER.grade(gold, text) in (0.0, 1.0)
     assert isinstance(GRADER.final(text), str)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
