@@ -79,7 +79,7 @@ def test_two_processes_learn_what_one_does(tmp_path, one, axes):
     """Rows, parameters and the checkpoint that both wrote. Mutations: rewards of the own share only, a batch of which
     each process gives its devices the first rows."""
     said = finish(*two(tmp_path / "run", {"steps": 4, **axes}))
-    assert "RL 4/4" in said[0] and "RL" not in said[1]
+    assert "RL: 100% 4/4" in said[0] and "RL" not in said[1]
     a, b = rows(one), rows(tmp_path / "run")
     assert len(a) == len(b) == 4 and max(row["rollout/reward"] for row in a) > 0
     for x, y in zip(a, b):
