@@ -128,7 +128,7 @@ def test_when_one_is_killed_the_other_says_so_and_the_same_commands_go_on(tmp_pa
     if victim == 0:
         return  # the rest is the same
     again = finish(*two(tmp_path / "killed", settings))
-    assert "RL 30/30" in again[0]
+    assert "RL: 100% 30/30" in again[0]
     finish(*two(tmp_path / "whole", settings))
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, parameters(tmp_path / "killed"), parameters(tmp_path / "whole"))
