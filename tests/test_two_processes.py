@@ -95,7 +95,8 @@ def test_eight_devices_read_what_two_processes_wrote(tmp_path):
     """Processes that are told by SLURM's environment who they are."""
     finish(*two(tmp_path / "run", {"steps": 2, "mesh.data": 1, "mesh.fsdp": 2}, slurm=True))
     code = (
-        "import sys, pickle, jax; from entropy_rl.parallel import sharding; from tests.test_two_processes import parameters;"
+        "import sys, pickle, jax; from entropy_rl.parallel import sharding;"
+        "from tests.test_two_processes import parameters;"
         "assert jax.device_count() == 8;"
         "p = parameters(sys.argv[1], sharding.make_mesh(2, 2, 2)); pickle.dump(p, open(sys.argv[2], 'wb'))"
     )
