@@ -240,7 +240,8 @@ def test_a_run_waits_until_nothing_else_runs_in_its_workdir(cluster, tmp_path):
 
 def test_a_node_without_the_checkout(cluster, tmp_path):
     cluster.nodes()
-    code = "from experiments import sweep; from experiments.lib import launch; launch.ROOT = '/nowhere/checkout'; sweep.main()"
+    code = "from experiments import sweep; from experiments.lib import launch; launch.ROOT = '/nowhere/checkout'"
+    code += "; sweep.main()"
     status, out, err = finish(start(tmp_path, cluster.address, {"name": "a", "overrides": {"n": 1}}, code=code))
     assert (status, err) == (1, "")
     assert re.search(r"a: failed, .*: error: node .* has no /nowhere/checkout: this checkout must be at", out)
