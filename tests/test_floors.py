@@ -21,7 +21,8 @@ ORDER = """
     logs.formats logs.read
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
     data.subwords data.packing
-    answers.extract answers.units answers.latex answers.algebra answers.numbers answers.exact
+    answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
+    answers.numbers answers.exact
     answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.gguf models.lora
     models.steering models.scoring

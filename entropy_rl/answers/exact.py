@@ -31,7 +31,8 @@ import functools
 import re
 from typing import Any, NamedTuple
 
-from entropy_rl.answers.algebra import Expression, constant, digits, expression, same_equation
+from entropy_rl.answers.algebra import Expression, constant, difference, digits, same_equation
+from entropy_rl.answers.expressions import expression
 from entropy_rl.answers.latex import BREAK, CLOSE, MAX_CHARACTERS, OPEN, clean, normal
 from entropy_rl.answers.numbers import number
 from entropy_rl.answers.units import UNITS
@@ -293,7 +294,7 @@ def _equation(text: str) -> Value | None:
     if value := _chain(text.split("=")):
         return value
     sides = [expression("y" if _FUNCTION.fullmatch(side.strip()) else side) for side in text.split("=")]
-    zero = sides[0].minus(sides[1]) if len(sides) == 2 and None not in sides else None
+    zero = difference(*sides) if len(sides) == 2 and None not in sides else None
     return zero and Value("equation", zero)
 
 
@@ -415,7 +416,7 @@ def _as_equation(a: Value) -> Expression | None:
         return a.data
     right = a.data if a.kind == "expression" else constant(a.data) if a.kind == "number" else None
     left = expression(a.name) if right and a.name else None
-    return left and left.minus(right)
+    return left and difference(left, right)
 
 
 def _has_expression(*values: Any) -> bool:

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from entropy_rl.answers.algebra import expression, same_equation
+from entropy_rl.answers.algebra import same_equation
 from entropy_rl.answers.exact import equal
+from entropy_rl.answers.expressions import expression
 
 EQUAL = [
     *[("\\sqrt{117}", "3\\sqrt{13}"), ("\\frac{1}{1+\\sqrt2}", "\\sqrt{2}-1"), ("(x-2)(x+3)", "x^2+x-6")],

@@ -63,6 +63,7 @@ def test_quantities():
         *[("so x = 3 and y = 5", False), ("It is 3 + 2", True), ("It is 3+2=5", True), ("a range of 0-5", False)],
         *[("The pairs are 3 and 5", False), ("It takes 5 hours", True), ("(in all 5)", True), ("**5**", True)],
         *[("Total - 5", True), ("we have x < 5", False), ("a share of 1/5", False), ("5\u20137", False)],
+        *[("see Fig. 5", False), ("in Table 5", False), ("so we take #5", False)],
         *[("it is 5!", True), ("\\boxed{5}. Wait, let me check: yes, correct.", True), ("so x is 10/2", True)],
         *[("\\boxed{4}. Hmm, so the answer is 5.", True), ("<answer>The answer is 5</answer>", True)],
         *[("Question: how many?\n\\boxed{5}\n\nQuestion: and now?\n\\boxed{6}", True), ("\\boxed{5", False)],
