@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from entropy_rl import files, tables
 from experiments.hardware import bench_work, chips
 from experiments.hardware.bench_work import Work
-from experiments.lib import launch
+from experiments.lib import launch, workdirs
 
 PEAK = "matrix product 1024"
 # What a first call does besides its work, by the names of jax's own clocks.
@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
     result = {
         "machine": {"processor": processor(), "cores": os.cpu_count(), "jax": jax.__version__},
         "device": jax.devices()[0].device_kind,
-        "commit": launch.git_commit(),
+        "commit": workdirs.git_commit(),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "repeats": config.repeats,
         "rows": {},
@@ -81,7 +81,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
         else:
             row["bound"] = max(w.flops / chip.flops, (w.bytes or 0.0) / chip.bandwidth) / row["wall_s"]
         result["rows"][name] = row
-    workdir = launch.open_workdir(config, workdir)
+    workdir = workdirs.open_workdir(config, workdir)
     files.write(Path(workdir) / "bench.json", json.dumps(result, indent=2) + "\n")
     print(table(result))
     return result

@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import files, tables
 from entropy_rl.errors import InputError
-from experiments.lib import checks, launch
+from experiments.lib import checks, launch, workdirs
 
 PEERS = Path(__file__).parent / "hardware" / "peers"
 OWN = "entropy_rl"
@@ -85,7 +85,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
         commands[name] = [str(python), str(PEERS / f"{name}_worker.py")]
     result: dict[str, Any] = {
         "machine": machine(),
-        "commit": launch.git_commit(),
+        "commit": workdirs.git_commit(),
         "repeats": config.repeats,
         "sizes": {},
     }
@@ -94,7 +94,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
             spec = write_spec(c, config, Path(folder))
             full = {name: [*command, str(spec)] for name, command in commands.items()}
             result["sizes"][size] = compare(full, config.repeats, Path(folder))
-    workdir = launch.open_workdir(config, workdir)
+    workdir = workdirs.open_workdir(config, workdir)
     files.write(Path(workdir) / "bench_peers.json", json.dumps(result, indent=2) + "\n")
     print(table(result))
     return result

@@ -32,7 +32,7 @@ from entropy_rl.methods.confidence.cot_decoding import Branch, aggregate, branch
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate
 from entropy_rl.training.collect import verify_all
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.evaluation import BATCH
 from experiments.lib.policies import load_policy
 
@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
     mesh = build.mesh(config)
     model, params = load_policy(config, config.init, mesh, task.tokenizer.vocab_size)
-    folder = launch.open_workdir(config, workdir)
+    folder = workdirs.open_workdir(config, workdir)
     evaluator = CalibrationEvaluator(config, task, model, params, mesh)
     rows: list[dict[str, Any]] = []
     sampled: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, gguf
 from experiments.convert_hf import FOLDER
-from experiments.lib import checks, launch
+from experiments.lib import checks, launch, workdirs
 
 
 def run(config: ConfigDict, workdir: str) -> Path:
@@ -30,7 +30,7 @@ def run(config: ConfigDict, workdir: str) -> Path:
         raise InputError("config.gguf is missing: give the path of a GGUF file")
     if not Path(config.gguf).is_file():  # before there is a workdir
         raise InputError(f"config.gguf={config.gguf} is no file: give the path of a GGUF file")
-    folder = launch.open_workdir(config, workdir) / FOLDER
+    folder = workdirs.open_workdir(config, workdir) / FOLDER
     made = gguf.convert(config.gguf, folder, dtype=config.dtype, shard_bytes=config.shard_bytes)
     print(f"wrote {folder}: {made.layers} layers of width {made.d_model}, {made.vocab_size} tokens", flush=True)
     return folder

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, hf
-from experiments.lib import build, checks, launch, policies
+from experiments.lib import build, checks, launch, policies, workdirs
 from experiments.lib.policies import load_policy
 
 FOLDER = "model"
@@ -35,7 +35,7 @@ def run(config: ConfigDict, workdir: str) -> Path:
         raise InputError("config.source is missing: give the --workdir of a run that has saved a checkpoint")
     check(config)
     trained(config.source)  # before there is a workdir
-    workdir = launch.open_workdir(config, workdir)
+    workdir = workdirs.open_workdir(config, workdir)
     return export(config.source, workdir / FOLDER, dtype=config.dtype, shard_bytes=config.shard_bytes)
 
 

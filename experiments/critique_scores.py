@@ -26,7 +26,7 @@ from entropy_rl.methods.critique import oracle, refine
 from entropy_rl.methods.critique.sentences import Critique, limit, write
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span, table
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import load_policy
 from experiments.rl import critique
 
@@ -43,7 +43,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
     judge = load_policy(config, path, mesh, vocab_size, key="critique.model") if path is not None else None
-    workdir = launch.open_workdir(config, workdir, ignore=("optimizer",))
+    workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "mesh": mesh}
     own = partial(warp.temperature, value=config.rollout.temperature)

@@ -43,7 +43,7 @@ from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.training import checkpoints
 from entropy_rl.training.collect import verify_completions
-from experiments.lib import build, checks, launch, runs
+from experiments.lib import build, checks, launch, runs, workdirs
 from experiments.lib.policies import load_policy
 from experiments.studies import dual_matrix, dual_page
 
@@ -180,7 +180,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.require(config, "a whole number of 100 or more", lambda x: x >= 100, "draws")
     meter, (start, *others) = Meter(config), policies(config)
     todo = [start, *sorted(others, key=lambda at: -at[1])]  # the last checkpoints first: the matrix is made of them
-    points = Path(launch.open_workdir(config, workdir, ignore=("optimizer",))) / "points"
+    points = Path(workdirs.open_workdir(config, workdir, ignore=("optimizer",))) / "points"
     read = []
     for name, step, path, at in todo:
         file = points / f"{name},step={step}.json"

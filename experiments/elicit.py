@@ -35,7 +35,7 @@ from entropy_rl.methods.confidence import cot_decoding
 from entropy_rl.methods.critique import test_time
 from entropy_rl.methods.elicit import activations, sae
 from entropy_rl.models import steering
-from experiments.lib import launch
+from experiments.lib import launch, workdirs
 from experiments.studies import elicit_report
 from experiments.studies.elicit_bench import Bench, Looked, summary
 
@@ -187,7 +187,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
       InputError: a bad value, or a policy that is not there.
     """
     b = Bench(config)
-    workdir = Path(launch.open_workdir(config, workdir))
+    workdir = Path(workdirs.open_workdir(config, workdir))
     parts: dict[str, list[dict[str, Any]]] = {}
     for seed in range(b.seeds):
         kept: list[Looked] = []

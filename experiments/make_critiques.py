@@ -34,7 +34,7 @@ from entropy_rl.methods.critique import dataset, flaws, oracle, refine
 from entropy_rl.methods.critique.sentences import LEVELS, ask_refinement, limit, parse, write
 from entropy_rl.sampling import warp
 from entropy_rl.training.collect import Group, attempt
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import Policy, load_policy
 from experiments.rl import critique
 
@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, int]:
       InputError: a bad value, or a policy or critique model that is not there.
     """
     maker = Maker(config)
-    workdir = launch.open_workdir(config, workdir, ignore=("optimizer",))
+    workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     rows = maker.rows()
     counts = maker.counts
     counts["kept"] = len(rows)

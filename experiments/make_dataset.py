@@ -20,7 +20,7 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import base as tasks
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 
 MADE_WITH = ("entropy_rl", "numpy", "reasoning-gym", "tensorflow-datasets")  # versions that are written down
 
@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> Path:
             levels |= set(task.levels)
     name = config.name or args.get("name") or config.task.name
     about = {"task": config.task.name, "args": args, "levels": sorted(levels), "versions": versions()}
-    place, written = frozen.write(workdir, name, config.version, splits, about | {"commit": launch.git_commit()})
+    place, written = frozen.write(workdir, name, config.version, splits, about | {"commit": workdirs.git_commit()})
     for split, problems in splits.items():
         again = f", {counts[split]} drawn again" if counts[split] else ""
         print(f"{split:<12}{len(problems):>8} problems{again}")

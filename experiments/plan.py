@@ -41,7 +41,7 @@ from entropy_rl.training import checkpoints, learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch
 from experiments.hardware import chips, hlo
 from experiments.hardware.plan_report import advice, table
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
     result["advice"] = advice(result, cut)
     if config.search:
         result["largest"] = largest(config.search, chip, model, tx, state, mesh, work)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = workdirs.open_workdir(config, workdir)
     (Path(workdir) / "plan.json").write_text(json.dumps(result, indent=2) + "\n")
     print(table(result))
     return result

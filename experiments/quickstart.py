@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from experiments import convert_hf, fit_laws, train_rl, train_sft
-from experiments.lib import launch
+from experiments.lib import launch, workdirs
 from experiments.rl import parts
 
 
@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     check(whole)
     knobs = [f"{part}.{key}" for part in ("sft", "rl") for key in train_rl.KNOBS if (part, key) != ("sft", "steps")]
     # law and export are quickly done again
-    launch.open_workdir(
+    workdirs.open_workdir(
         config, workdir, ignore=("law", "export"), knobs=(*knobs, "types.remat", "types.attention", "task.args.workers")
     )
     steps = [

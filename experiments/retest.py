@@ -30,7 +30,7 @@ from entropy_rl.logs import archive
 from experiments.claims import arms, data, drawings, page
 from experiments.claims.table import CLAIMS
 from experiments.claims.verdicts import UNDECIDED, How
-from experiments.lib import checks, launch
+from experiments.lib import checks, launch, workdirs
 
 DEFAULT = Path("notebooks/data")
 
@@ -56,7 +56,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         if verdict.verdict == UNDECIDED and not verdict.missing:
             verdict.missing.append(f"all tests are open: fewer than {how.least} seeds or runs, or intervals too wide")
 
-    folder, commit = Path(workdir), launch.git_commit() or page.UNKNOWN
+    folder, commit = Path(workdir), workdirs.git_commit() or page.UNKNOWN
     command = _command()
     content = _renamed(plain(page.as_json(verdicts, found, studies, how, command, commit)), names)
     pictures = _draw(verdicts, folder)

@@ -43,7 +43,7 @@ from entropy_rl.training.loop import REMEDY, averaged, loop
 from entropy_rl.training.rollouts import Batch, minibatches
 from entropy_rl.training.state import State, loaded, saved
 from entropy_rl.training.step import given
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
 
@@ -57,7 +57,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, a workdir that belongs to another config, or a gradient that is not finite.
     """
     trainer = {"rlp": Rlp, "cpt": Pretraining}[checked(config).objective](config)
-    workdir = launch.open_workdir(config, workdir, knobs=(*launch.KNOBS, "samples"))
+    workdir = workdirs.open_workdir(config, workdir, knobs=(*workdirs.KNOBS, "samples"))
     tokens = 0
 
     def unpack(tree, meta):

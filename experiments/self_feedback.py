@@ -39,7 +39,7 @@ from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import averaged, loop, taught
 from entropy_rl.training.rollouts import Batch
 from experiments import train_rl
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.evaluation import Evaluator
 from experiments.lib.policies import first_policy
 from experiments.studies import reward_model
@@ -69,7 +69,7 @@ def by_preference(config: ConfigDict, workdir: str) -> None:
     """Rounds of branching and DPO."""
     preference = Preference(config)
     loop(
-        launch.open_workdir(config, workdir, knobs=launch.KNOBS),
+        workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS),
         lambda writer, number, state, _: preference.round(number, state, writer),
         evaluate=lambda writer, number, state, last: preference.evaluator.last(writer, number, state.params),
         abstract=preference.abstract,

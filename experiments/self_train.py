@@ -40,7 +40,7 @@ from entropy_rl.training import learner, objectives
 from entropy_rl.training.collect import Group, attempt
 from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.evaluation import BATCH, Evaluator
 from experiments.lib.policies import first_policy
 from experiments.rl import critique
@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: str) -> None:
       InputError: a bad value, a base, critique model or dataset that is not there, or a workdir of another config.
     """
     training = SelfTraining(config)
-    workdir = launch.open_workdir(config, workdir, knobs=launch.KNOBS)
+    workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
 
     def evaluate(writer, number, state, last):
         training.evaluator.last(writer, number, state.params)

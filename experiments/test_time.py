@@ -42,7 +42,7 @@ from entropy_rl.methods.critique.sentences import limit, parse, write
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span
 from entropy_rl.tables import table as tabulated
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import load_policy
 from experiments.rl import critique
 
@@ -175,7 +175,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
       InputError: a bad value, or a policy or critique model that is not there.
     """
     t = Tester(config)
-    workdir = Path(launch.open_workdir(config, workdir, ignore=("optimizer",)))
+    workdir = Path(workdirs.open_workdir(config, workdir, ignore=("optimizer",)))
     first = t.attempts()
     judged = t.judge(first)
     ways = parallel(t, first, judged) | sequential(t, first, judged)

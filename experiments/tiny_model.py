@@ -23,7 +23,7 @@ from entropy_rl.models import hf
 from entropy_rl.models.transformer import Config, Transformer
 from entropy_rl.tasks import base as tasks
 from experiments.convert_hf import FOLDER
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 
 EOT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT = (
@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: str) -> Path:
     checks.positive(config, "vocabulary", "texts", *(f"model.{k}" for k in config.model if k != "tied"))
     checks.seed(config)
     task = tasks.get(config.task.name, split="train", **build.plain(config.task.args))
-    folder = launch.open_workdir(config, workdir) / FOLDER
+    folder = workdirs.open_workdir(config, workdir) / FOLDER
     tokenizer = train(texts(task, config.texts), config.vocabulary)
     model = Transformer(Config(vocab_size=tokenizer.get_vocab_size(), **config.model))
     params = jax.jit(model.init)(jax.random.key(config.seed), jnp.zeros((1, 2), jnp.int32))

@@ -66,7 +66,7 @@ from entropy_rl.sampling import warp
 from entropy_rl.training import collect
 from entropy_rl.training.rollouts import Rollout
 from entropy_rl.training.step import given
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time
@@ -119,7 +119,7 @@ def sampled(config: ConfigDict, workdir: str | os.PathLike, mesh: Any, advantage
     for size in {min(len(task), BATCH), len(task) % BATCH or BATCH}:
         checks.rows(mesh, "the slots (rollout.slots, or prompts * samples)", min(r.slots, size * r.samples))
     model, params = load_policy(config, config.init, mesh, task.tokenizer.vocab_size)
-    workdir = launch.open_workdir(config, workdir)
+    workdir = workdirs.open_workdir(config, workdir)
     groups = attempt_all(
         model,
         params,
@@ -161,7 +161,7 @@ def dumped(config: ConfigDict, workdir: str | os.PathLike, mesh: Any, advantage:
             kept.append(s)
     if not kept:
         raise InputError(f"no row of {config.rollouts} fits into the model's context of {context}: give other rollouts")
-    workdir = launch.open_workdir(config, workdir)
+    workdir = workdirs.open_workdir(config, workdir)
     length = max(len(p) + len(r) for p, r in zip(prompts, responses))
     length += -length % 64
     tokens, mask = pack_rows(prompts, responses, length, tokenizer.pad_id)

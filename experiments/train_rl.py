@@ -31,12 +31,12 @@ from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, saved
 from entropy_rl.training.step import Change, Learner
-from experiments.lib import launch
+from experiments.lib import launch, workdirs
 from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts
 
-KNOBS = (*launch.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")  # what may change on the way
+KNOBS = (*workdirs.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")  # what may change on the way
 
 
 def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:
@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     p = parts.make(config)
     # before there is a workdir: a bad config.init leaves none behind
     made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
-    workdir = launch.open_workdir(config, workdir, knobs=KNOBS)
+    workdir = workdirs.open_workdir(config, workdir, knobs=KNOBS)
     key = jax.random.key(config.seed)
     noise = stream(key, "rollout")
     collect_step = collector(p, noise) if collector else Collector(**p.sampling, key=noise)

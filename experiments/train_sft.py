@@ -23,7 +23,7 @@ from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
-from experiments.lib import build, checks, launch
+from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.evaluation import Evaluator
 from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
@@ -38,7 +38,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
-    workdir = launch.open_workdir(config, workdir, knobs=launch.KNOBS)
+    workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
 
     update = learner.make_update(
         objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),

@@ -20,7 +20,7 @@ from entropy_rl.methods.critique import dataset
 from entropy_rl.training import objectives
 from entropy_rl.training.rollouts import Batch
 from experiments import tiny_model, train_sft
-from experiments.lib import checks, launch
+from experiments.lib import checks, launch, workdirs
 from experiments.rl import parts
 from tests.models import gguf_files
 
@@ -81,7 +81,7 @@ class Reads:
 
         monkeypatch.setattr(ConfigDict, "__getitem__", getitem)
         monkeypatch.setattr(ConfigDict, "copy_and_resolve_references", copied)
-        for module, name in ((launch, "open_workdir"), (checks, "require"), (parts, "check")):
+        for module, name in ((workdirs, "open_workdir"), (checks, "require"), (parts, "check")):
             monkeypatch.setattr(module, name, self._unseen(getattr(module, name)))
 
     def missing(self):
@@ -256,7 +256,7 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
     config.part.d = config.get_ref("alias")
     config.part.e = config.get_ref("unused")
     reads = Reads(monkeypatch, config)
-    launch.open_workdir(config, tmp_path)
+    workdirs.open_workdir(config, tmp_path)
     checks.positive(config, "checked", "part.b")
     config.copy_and_resolve_references().part.get("a")
     assert (config.used, config["part.c"], config.part.d, dict(**config.whole)) == (1, 3, 4, {"x": 1})
