@@ -20,7 +20,7 @@ ORDER = """
     logs.archive logs.columns logs.tables logs.records logs.wire logs.text_formats logs.tracker_formats
     logs.formats logs.read
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
-    data.subwords data.packing
+    data.subwords data.packing data.gguf
     answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
     answers.numbers answers.exact
     answers.symbolic answers.grade

@@ -17,6 +17,7 @@ from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.rollouts import Rollout
 from experiments import tokens
 from experiments.lib import build
+from experiments.studies import token_measures
 
 WORDS = WordTokenizer(["go", "left", "right"])
 GO, LEFT, RIGHT = WORDS.encode("go left right")
@@ -48,15 +49,15 @@ def case():
 
 def test_a_histogram_by_hand():
     """[low, high) but for the last; what is beyond counts at the ends. Mutation: no clip, which loses -3 and 9."""
-    out = tokens.histogram(np.array([0.0, 0.5, 1.0, 2.5, 3.0, 9.0, -3.0]), np.array([0.0, 1.0, 2.0, 3.0]))
+    out = token_measures.histogram(np.array([0.0, 0.5, 1.0, 2.5, 3.0, 9.0, -3.0]), np.array([0.0, 1.0, 2.0, 3.0]))
     assert out == {"edges": [0, 1, 2, 3], "counts": [3, 1, 3]}
 
 
 def test_edges_are_even_in_the_logarithm():
-    edges = tokens.entropy_edges(40, 7)
+    edges = token_measures.entropy_edges(40, 7)
     assert len(edges) == 8 and edges[0] == 0 and edges[1] == 1e-6 and edges[-1] == pytest.approx(math.log(40))
     np.testing.assert_allclose(np.diff(np.log(edges[1:])), np.log(edges[2] / edges[1]))
-    edges = tokens.covariance_edges(6)
+    edges = token_measures.covariance_edges(6)
     assert len(edges) == 12
     np.testing.assert_allclose(edges[6:], [1e-3, 1e-2, 1e-1, 1, 10, 100])
     np.testing.assert_array_equal(edges, -edges[::-1])
@@ -68,7 +69,7 @@ def test_summaries_by_hand(case):
     Mutation: a summary that counts prompt tokens, or forks of the words alone.
     """
     rollout, advantage, decisions = case
-    out = tokens.measure(rollout, advantage, decisions, WORDS, bins=7, top=0.6, words=3)
+    out = token_measures.measure(rollout, advantage, decisions, WORDS, bins=7, top=0.6, words=3)
     assert (out["reward"], out["tokens"], out["zero_variance"]) == (0.5, 5, 0)
     assert out["kinds"]["decision"] == {
         "count": 3, "entropy": pytest.approx(1.7 / 3), "covariance": pytest.approx(-2.2 / 3), "forking": 3
@@ -91,14 +92,14 @@ def test_summaries_by_hand(case):
 
 
 def test_words_beyond_the_vocabulary_of_rows_are_left_out(case):
-    out = tokens.measure(*case, WORDS, bins=2, top=0.2, words=1)
+    out = token_measures.measure(*case, WORDS, bins=2, top=0.2, words=1)
     assert [row["word"] for row in out["words"]] == ["right"] and out["tokens"] == 5
 
 
 def test_a_word_is_apart_as_decision_and_as_format(case):
     rollout, advantage, decisions = case
     decisions[1, 1] = False
-    out = tokens.measure(rollout, advantage, decisions, WORDS, bins=2, top=0.2, words=9)
+    out = token_measures.measure(rollout, advantage, decisions, WORDS, bins=2, top=0.2, words=9)
     assert [(row["word"], row["decision"]) for row in out["words"] if row["word"] == "right"] == [
         ("right", True), ("right", False)
     ]  # fmt: skip
@@ -110,7 +111,7 @@ def test_changes_by_sign_add_up_to_theorem_1(rng):
     h = -(p * np.log(p)).sum(axis=1)
     logp = np.log(p[:, 0])
     advantage = rng.choice([-1.0, 0.0, 2.0], 200)
-    rows = tokens.signs(h, logp, advantage)
+    rows = token_measures.signs(h, logp, advantage)
     assert sum(row["count"] for row in rows) == 200
     mask = np.ones((1, 200), bool)
     theory = entropy.state_covariance(*(x[None].astype(np.float32) for x in (h, logp, advantage)), mask)
@@ -121,7 +122,7 @@ def test_changes_by_sign_add_up_to_theorem_1(rng):
 
 def test_examples_are_word_by_word(case):
     rollout, advantage, _ = case
-    (out,) = tokens.examples(rollout, [("go", 1)], advantage, WORDS)
+    (out,) = token_measures.examples(rollout, [("go", 1)], advantage, WORDS)
     assert (out["prompt"], out["reward"], out["advantage"], out["words"]) == ("go", 0, -1, ["right", "<eos>"])
     np.testing.assert_array_equal(out["entropy"], np.float32([0.6, 0.001]))
     np.testing.assert_array_equal(out["logp"], np.float32([-0.5, -0.5]))

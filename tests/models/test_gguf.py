@@ -13,6 +13,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
+from entropy_rl.data.gguf import ARCHITECTURES
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
 from entropy_rl.models import gguf, hf
@@ -77,7 +78,7 @@ def test_other_factors_than_llama_3s_are_refused(tmp_path):
     refused(path, "the factors in rope_freqs.weight are not those of Llama 3.1's rope scaling")
 
 
-@pytest.mark.parametrize("architecture", gguf.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_blocks_are_dequantised(architecture, tmp_path):
     """Q8_0: within half a step of its block of 32, whose step is its largest value / 127, held in float16."""
     path = gguf_files.tiny(tmp_path, architecture, kind="Q8_0")
