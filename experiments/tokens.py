@@ -91,7 +91,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     advantage = jax.jit(given(advantage, "mask"))
     source = sampled if config.rollouts is None else dumped
     workdir, rollout, a, decisions, firsts, tokenizer, about = source(config, workdir, mesh, advantage)
-    result = token_measures.measure(rollout, a, decisions, tokenizer, bins=config.bins, top=config.top, words=config.words)
+    how = {"bins": config.bins, "top": config.top, "words": config.words}
+    result = token_measures.measure(rollout, a, decisions, tokenizer, **how)
     result["forks"] = token_measures.forks(rollout, a, tokenizer, config.forks)
     result["examples"] = token_measures.examples(rollout, firsts, a, tokenizer)
     result |= about
