@@ -1,5 +1,7 @@
 """Run by tests/test_eight_devices.py: what the programs of a step hold on each device, as their compiler says."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +69,12 @@ def held(compiled):
     return m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
 
 
+@functools.cache
+def alone():
+    """What each program holds on one device."""
+    return {name: held(x.compile()) for name, x in programs(sharding.make_mesh(devices=jax.devices()[:1]))}
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_a_device_holds_its_share(name):
     """At most an eighth of what one device would hold, and a tenth more; results that have rows come out cut.
@@ -75,11 +83,10 @@ def test_a_device_holds_its_share(name):
     compared: `compact` holds 1.17 of its share there.
     Mutation: no constraint on what `prefill` or `empty` give; `compact` or `insert` by global numbers of slots.
     """
-    alone = dict(programs(sharding.make_mesh(devices=jax.devices()[:1])))
     mesh, report = sharding.make_mesh(*MESHES[name]), {}
     for program, lowered in programs(mesh):
         compiled = lowered.compile()
-        report[program] = 8 * held(compiled) / held(alone[program].compile())
+        report[program] = 8 * held(compiled) / alone()[program]
         for out, where in zip(jax.tree.leaves(lowered.out_info), jax.tree.leaves(compiled.output_shardings)):
             if program != "update" and out.ndim and out.shape[0] >= PROMPTS:
                 cut = 8 if out.ndim == 4 else sharding.row_shards(mesh)
