@@ -68,9 +68,9 @@ def speed(count: int) -> dict[str, float]:
     for name, frame in FRAMES.items():
         pairs = [(str(i), STORY + frame.format(i + i % 2)) for i in range(count)]
         grader = Grader()
-        start = time.perf_counter()
+        start = time.process_time()
         right = sum(grader.grade(gold, response) for gold, response in pairs)
-        rates[f"{name}, answers/s"] = round(count / (time.perf_counter() - start))
+        rates[f"{name}, answers/s"] = round(count / (time.process_time() - start))
         assert right == (count + 1) // 2
     return rates
 
@@ -90,13 +90,13 @@ def junk(count: int, seed: int) -> dict[str, Any]:
     for _ in range(count):
         text = answer_junk.draw(rng)
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 result = function(text)
             except Exception:
                 raised += 1
                 continue
-            slowest[name] = max(slowest[name], time.perf_counter() - start)
+            slowest[name] = max(slowest[name], time.process_time() - start)
             if name == "value" and result is not None:
                 values += 1
                 same = result._replace(unit="", name="")

@@ -136,6 +136,8 @@ def show(found: Value) -> str:
         return "\\begin{matrix}" + "\\\\".join("&".join(map(show, row)) for row in data) + "\\end{matrix}"
     if kind == "equation":
         return f"{data}=0"
+    if kind == "expression" and str(data) in CHOICES:
+        return f"1{data}"  # B alone is a choice
     return digits(data) if kind == "number" else str(data)
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from entropy_rl.answers.latex import SEPARATOR
 
 MAX_EXPONENT = 400  # of 10
-MAX_BITS = 1600  # of numerator and denominator, 481 digits: what is printed can be read again (latex.MAX_CHARACTERS)
+MAX_BITS = 3322  # of numerator and denominator together, 1000 digits: what is printed can be read again (latex)
 
 _DIGITS = rf"(?:[0-9]+|[1-9][0-9]{{0,2}}(?:(?:,[0-9]{{3}})+|(?: [0-9]{{3}})+|(?:{SEPARATOR}[0-9]{{3}})+))"
 _DECIMAL = re.compile(
@@ -111,6 +111,6 @@ def _ratio(top: int | Fraction | None, bottom: int | Fraction | None) -> int | F
 
 
 def _bounded(x: int | Fraction) -> int | Fraction | None:
-    if max(x.numerator.bit_length(), x.denominator.bit_length()) > MAX_BITS:
+    if x.numerator.bit_length() + x.denominator.bit_length() > MAX_BITS + 1:
         return None
     return x.numerator if x.denominator == 1 else x
