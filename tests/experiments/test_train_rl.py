@@ -144,7 +144,7 @@ def test_clocks_stop_when_what_they_time_is_there(tmp_path, easy, monkeypatch):
 def test_micro_batches_change_nothing(three, tmp_path, easy):
     """Mutation: a mean over micro-batches instead of a sum, or weights made for each of them."""
     one, two = metrics.read(three), run(tmp_path, **THREE, microbatches=2)
-    assert one.metrics[1]["update/grad_norm"] > 0
+    assert max(row["update/grad_norm"] for row in one.metrics) > 0  # which groups differ is the machine's to draw
     for a, b in zip(one.metrics + one.samples, two.metrics + two.samples, strict=True):
         assert a.keys() == b.keys()
         for key in a:
