@@ -1,6 +1,7 @@
 """Run by tests/test_eight_devices.py: what the programs of a step hold on each device, as their compiler says."""
 
 import functools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def like(tree, rules, mesh):
 
 
 def programs(mesh):
-    """Each program of sampling, scoring and updating, lowered for a mesh."""
+    """Each program of sampling, scoring and updating, as what lowers it for a mesh."""
     rows = sharding.batch_sharding(mesh)
     whole = sharding.replicated(mesh)
     key = array((), jax.eval_shape(lambda: jax.random.key(0)).dtype, whole)
@@ -44,23 +45,23 @@ def programs(mesh):
     state = jax.eval_shape(lambda p: decode.empty(p, slots=slots, columns=WIDTH + NEW), prefix)
     state = like(state, decode.RULES, mesh)
     n, how = np.zeros(slots, np.int32), {"mesh": mesh}
-    yield "prefill", decode.prefill.lower(MODEL, params, prompts, **how)
-    yield "empty", decode.empty.lower(prefix, slots=slots, columns=WIDTH + NEW, **how)
+    yield "prefill", partial(decode.prefill.lower, MODEL, params, prompts, **how)
+    yield "empty", partial(decode.empty.lower, prefix, slots=slots, columns=WIDTH + NEW, **how)
     for far in (False, True):
-        yield f"insert, far {far}", decode.insert.lower(state, prefix, n == 0, n, n, n, n, n, far=far, **how)
+        yield f"insert, far {far}", partial(decode.insert.lower, state, prefix, n == 0, n, n, n, n, n, far=far, **how)
     steps = {"ticks": 32, "eos": (1,), "warp": warp.temperature, "width": WIDTH}
-    yield "decode", decode.decode.lower(MODEL, params, state, key, until=3, most=3, **steps, **how)
-    yield "compact", decode.compact.lower(state, array((kept,), jnp.int32, rows), **how)
+    yield "decode", partial(decode.decode.lower, MODEL, params, state, key, until=3, most=3, **steps, **how)
+    yield "compact", partial(decode.compact.lower, state, array((kept,), jnp.int32, rows), **how)
     size = (PROMPTS * SAMPLES, WIDTH + NEW)
     tokens, mask = array(size, jnp.int32, rows), array(size, bool, rows)
     score = token_scores(MODEL, mesh=mesh)
-    yield "score", jax.jit(score).lower(params, tokens, mask)
+    yield "score", partial(jax.jit(score).lower, params, tokens, mask)
     update = learner.make_update(
         objectives.policy(score, POLICY_LOSSES["ppo"]), optax.sgd(1.0), microbatches=4, record=objectives.policy_record
     )
     batch = Batch(tokens, mask, *(array(size, jnp.float32, rows) for _ in range(3)))
     coefs = {"entropy": array((), jnp.float32, whole), "kl": array((), jnp.float32, whole)}
-    yield "update", update.lower(learner.abstract_state(MODEL, optax.sgd(1.0), mesh), batch, key, coefs)
+    yield "update", partial(update.lower, learner.abstract_state(MODEL, optax.sgd(1.0), mesh), batch, key, coefs)
 
 
 def held(compiled):
@@ -72,7 +73,7 @@ def held(compiled):
 @functools.cache
 def alone():
     """What each program holds on one device."""
-    return {name: held(x.compile()) for name, x in programs(sharding.make_mesh(devices=jax.devices()[:1]))}
+    return {name: held(lower().compile()) for name, lower in programs(sharding.make_mesh(devices=jax.devices()[:1]))}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -84,7 +85,8 @@ def test_a_device_holds_its_share(name):
     Mutation: no constraint on what `prefill` or `empty` give; `compact` or `insert` by global numbers of slots.
     """
     mesh, report = sharding.make_mesh(*MESHES[name]), {}
-    for program, lowered in programs(mesh):
+    for program, lower in programs(mesh):
+        lowered = lower()
         compiled = lowered.compile()
         report[program] = 8 * held(compiled) / alone()[program]
         for out, where in zip(jax.tree.leaves(lowered.out_info), jax.tree.leaves(compiled.output_shardings)):
@@ -99,9 +101,9 @@ def test_a_device_holds_its_share(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_what_is_inserted_and_left_out_is_not_sent(name):
     """Without requests from afar. Mutation: `prefix[prompt]` of all devices' prompts."""
-    for program, lowered in programs(sharding.make_mesh(*MESHES[name])):
+    for program, lower in programs(sharding.make_mesh(*MESHES[name])):
         if program in ("empty", "insert, far False", "compact"):
-            text = lowered.compile().as_text()
+            text = lower().compile().as_text()
             assert not [x for x in ("all-gather", "all-reduce", "collective-permute", "all-to-all") if x in text], (
                 program
             )
