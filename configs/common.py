@@ -14,7 +14,7 @@ def choice(name: str, **args) -> ConfigDict:
 
 
 def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
-    """Seed, task, model, mesh, evaluation, checkpoints: the same for every training script."""
+    """Seed, task, model, mesh, evaluation: the same for every script with a policy."""
     c = ConfigDict()
     c.seed = 0
     c.task = choice("countdown", levels=levels, talk=False)  # talk: whether it has the words of critiques
@@ -34,8 +34,13 @@ def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
             "min_p": 0.0,  # of the most probable token's probability
         }
     )
-    c.checkpoint = ConfigDict({"every": 50, "keep": 2})  # steps
     return c
+
+
+def training(c: ConfigDict, **checkpoint: int) -> None:
+    """What every script that trains has beyond `base`; `checkpoint`: in place of what stands here."""
+    c.checkpoint = ConfigDict(checkpoint or {"every": 50, "keep": 2})  # steps; the latest that are kept
+    c.track = ""  # where numbers and samples go too: tensorboard, trackio, wandb, with commas between
 
 
 def any_policy(c: ConfigDict) -> None:

@@ -17,7 +17,6 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` puts an untrained policy through a round and a budget."""
     c = common.base(levels=(3, 4, 5))
-    del c.checkpoint
     c.task.args.talk = True
     common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 96})

@@ -22,7 +22,6 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` runs all of it with untrained policies."""
     c = common.base(levels=(3, 4, 5))
-    del c.checkpoint
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base; None: random weights
     common.any_policy(c)

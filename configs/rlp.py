@@ -24,6 +24,7 @@ def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model, `:cpt` pretrains."""
     common.variant(arg, "smoke", "cpt")
     c = common.base()
+    common.training(c)
     del c.task
     c.init = placeholder(str)  # workdir of a run whose policy to start from; None: random weights
     c.objective = "cpt" if arg == "cpt" else "rlp"

@@ -40,6 +40,7 @@ def get_config(arg=""):
 def by_preference(smoke: bool) -> ConfigDict:
     """DPO in rounds."""
     c = common.base(levels=(3, 4, 5))
+    common.training(c, keep=2)
     c.task.args.talk = True
     c.arm = "dpo"
     c.init = placeholder(str)  # workdir of the run whose policy to start from; None: random weights
@@ -53,7 +54,6 @@ def by_preference(smoke: bool) -> ConfigDict:
     c.rollout = common.rollout()  # of evaluations, and slots of branching
     c.eval.last = ConfigDict({"problems": 0, "samples": 16})
     del c.eval["every"]  # after every round
-    c.checkpoint = ConfigDict({"keep": 2})
     if smoke:
         c.model.name = "test"
         c.update(rounds=2, updates=2, batch=4)

@@ -20,6 +20,7 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` makes one round of a tiny model."""
     c = common.base(levels=(3, 4, 5, 6))
+    common.training(c, keep=2)
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base model; None: random weights
     c.rounds = 5  # 0: the base model is evaluated, no more
@@ -63,7 +64,6 @@ def get_config(arg=""):
     c.eval.update(problems=512, samples=16, ks=(1, 4, 16))
     c.eval.last = ConfigDict({"problems": 512, "samples": 64})  # into problems.jsonl
     del c.eval["every"]
-    c.checkpoint = ConfigDict({"keep": 2})
     if common.variant(arg, "smoke"):
         c.model.name = "test"
         c.critique.source = "oracle"

@@ -24,7 +24,7 @@ def get_config(arg=""):
     if arg not in ("", "smoke"):
         raise InputError(f"configs/tokens.py knows no variant {arg!r}: leave it out or say :smoke")
     c = common.base(levels=(3, 4, 5))
-    del c.eval, c.checkpoint  # nothing is evaluated or saved
+    del c.eval  # nothing is evaluated
     c.init = placeholder(str)  # workdir of the run whose last policy is measured; None: random weights
     common.any_policy(c)
     c.rollouts = placeholder(str)  # a dump of another trainer (data/dumps.py), in place of own samples

@@ -14,6 +14,7 @@ import numpy as np
 
 from entropy_rl import files
 from entropy_rl.errors import InputError, nearest
+from entropy_rl.trackers import Trackers
 
 METRICS, EVALS, SAMPLES, PROBLEMS = "metrics.jsonl", "evals.jsonl", "samples.jsonl", "problems.jsonl"
 SOLVED = "solved.jsonl"
@@ -28,24 +29,24 @@ class Writer:
 
     Args:
       workdir: the folder; made where missing.
-      tensorboard: also write scalars and evaluations as TensorBoard events to `workdir/tensorboard`.
-      start: the first step that this run writes; TensorBoard hides older events from there on.
+      track: start -> the trackers that get scalars, evaluations and samples too; called where the files are written.
+      start: the first step that this run writes.
 
     Raises:
-      InputError: a file cannot be opened, or tensorboardX is asked for and not installed.
+      InputError: a file cannot be opened, or what `track` raises.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, tensorboard: bool = False, start: int = 0):
+    def __init__(
+        self, workdir: str | os.PathLike, *, track: Callable[[int], Trackers] | None = None, start: int = 0
+    ):
         import jax  # here and not above: reading metrics for a figure needs no jax
 
         self._get = jax.device_get
         self._files: dict[str, _Appender] = {}
-        self._tensorboard = None
+        self._trackers = None
         if jax.process_index() != 0:
             return
         workdir = Path(workdir)
-        if tensorboard:
-            self._tensorboard = _tensorboard(workdir / "tensorboard", start)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             for name in FILES:
@@ -53,6 +54,7 @@ class Writer:
         except OSError as e:
             self.close()
             raise InputError(f"cannot write {e.filename}: {e.strerror}; give another workdir") from e
+        self._trackers = track and track(start)
 
     @classmethod
     def resume(
@@ -60,7 +62,7 @@ class Writer:
         workdir: str | os.PathLike,
         step: int,
         *,
-        tensorboard: bool = False,
+        track: Callable[[int], Trackers] | None = None,
         say: Callable[[str], None] = print,
     ) -> Writer:
         """A Writer for a run that (re)starts at `step`, where `step` updates are done.
@@ -78,7 +80,7 @@ class Writer:
         if jax.process_index() == 0:
             for name in FILES:
                 _cut(Path(workdir) / name, step, say)
-        return cls(workdir, tensorboard=tensorboard, start=step)
+        return cls(workdir, track=track, start=step)
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes one row of numbers, `{"step": step, **values}`, each as a float (NaN too).
@@ -88,10 +90,8 @@ class Writer:
         """
         row = {"step": int(step), **{k: _float(k, v) for k, v in self._get(dict(values)).items()}}
         self._append(METRICS, [row])
-        if self._tensorboard:
-            for key, value in row.items():
-                if key != "step":
-                    self._tensorboard.add_scalar(key, value, step)
+        if self._trackers:
+            self._trackers.scalars(int(step), {k: v for k, v in row.items() if k != "step"})
 
     def evals(self, step: int, task: str, values: Mapping[str, Any], n: int) -> None:
         """Writes a row `{"step", "task", "metric", "value", "n"}` per metric, of an evaluation on n problems.
@@ -102,9 +102,8 @@ class Writer:
         values = {k: _float(k, v) for k, v in self._get(dict(values)).items()}
         rows = [{"step": int(step), "task": task, "metric": k, "value": v, "n": int(n)} for k, v in values.items()]
         self._append(EVALS, rows)
-        if self._tensorboard:
-            for key, value in values.items():
-                self._tensorboard.add_scalar(f"eval/{task}/{key}", value, step)
+        if self._trackers:
+            self._trackers.scalars(int(step), {f"eval/{task}/{k}": v for k, v in values.items()})
 
     def samples(self, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
         """Writes texts with their numbers, a row `{"step": step, **sample}` for each.
@@ -112,8 +111,10 @@ class Writer:
         Raises:
           InputError: the disk is full.
         """
-        rows = self._get([dict(sample) for sample in samples])
-        self._append(SAMPLES, [{"step": int(step), **{k: _plain(v) for k, v in row.items()}} for row in rows])
+        rows = [{k: _plain(v) for k, v in row.items()} for row in self._get([dict(sample) for sample in samples])]
+        self._append(SAMPLES, [{"step": int(step), **row} for row in rows])
+        if self._trackers and rows:
+            self._trackers.texts(int(step), rows)
 
     def problems(self, step: int, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes a row `{"step", "task", **row}` for each problem of an evaluation; see evaluate.per_problem.
@@ -137,17 +138,17 @@ class Writer:
         """Forces what was written onto the disk, so that a power cut cannot take it; call it before a save"""
         for file in self._files.values():
             file.sync()
-        if self._tensorboard:
-            self._tensorboard.flush()
+        if self._trackers:
+            self._trackers.flush()
 
     def close(self) -> None:
         """Closes the files; closing twice is fine."""
         for file in self._files.values():
             file.close()
         self._files = {}
-        if self._tensorboard:
-            self._tensorboard.close()
-            self._tensorboard = None
+        if self._trackers:
+            self._trackers.close()
+            self._trackers = None
 
     def __enter__(self) -> Writer:
         return self
@@ -305,11 +306,3 @@ def _float(key: str, value: Any) -> float:
 def _plain(value: Any) -> Any:
     """`value` as json knows it: numpy scalars and arrays become numbers and lists."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _tensorboard(folder: Path, start: int):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as e:
-        raise InputError("tensorboardX is not installed: pip install 'entropy_rl[tensorboard]'") from e
-    return SummaryWriter(str(folder), purge_step=start)

@@ -82,6 +82,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         first=trainer.first,
         steps=config.steps,
         keep=config.checkpoint.keep,
+        track=workdirs.tracking(config, workdir),
         checkpoint_every=config.checkpoint.every,
         eval_every=config.eval.every,
         log_every=config.log_every,

@@ -77,6 +77,7 @@ def by_preference(config: ConfigDict, workdir: str) -> None:
         steps=config.rounds + 1,
         numbered_from=1,
         keep=config.checkpoint.keep,
+        track=workdirs.tracking(config, workdir),
     )
 
 

@@ -67,6 +67,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         steps=config.rounds + 1,
         numbered_from=1,
         keep=config.checkpoint.keep,
+        track=workdirs.tracking(config, workdir),
     )
 
 

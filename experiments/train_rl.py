@@ -124,6 +124,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         first=lambda: made.pop() if made else parts.first(config, p),
         steps=config.steps,
         keep=config.checkpoint.keep,
+        track=workdirs.tracking(config, workdir),
         checkpoint_every=config.checkpoint.every,
         eval_every=config.eval.every,
         single_update=config.updates * config.epochs == 1,

@@ -80,6 +80,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         first=lambda: first_policy(config, model, tx, mesh),
         steps=config.steps,
         keep=config.checkpoint.keep,
+        track=workdirs.tracking(config, workdir),
         checkpoint_every=config.checkpoint.every,
         eval_every=config.eval.every,
         progress=partial(progress, desc="imitation"),

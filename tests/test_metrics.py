@@ -206,22 +206,6 @@ def test_flush_and_closing_twice(tmp_path):
     writer.close()
 
 
-def test_tensorboard_missing_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(InputError, match=r"pip install 'entropy_rl\[tensorboard\]'"):
-        metrics.Writer(tmp_path, tensorboard=True)
-
-
-def test_tensorboard_gets_the_same_numbers(tmp_path):
-    pytest.importorskip("tensorboardX")
-    with metrics.Writer.resume(tmp_path, 3, tensorboard=True) as writer:
-        work(writer, 3, 5)
-        writer.flush()
-    (events,) = (tmp_path / "tensorboard").glob("events*")
-    data = events.read_bytes()
-    assert b"policy/entropy" in data and b"eval/countdown/pass_8" in data  # tensorboardX knows no @
-
-
 def test_reading_reports_broken_lines(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "x": 1}\n{"step')
     said = []

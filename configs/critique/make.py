@@ -17,7 +17,7 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` makes a few from an untrained policy."""
     c = common.base(levels=(3, 4, 5))
-    del c.eval, c.checkpoint
+    del c.eval
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the policy; None: random weights
     c.generators = ()  # workdirs of further policies, of the same shape, whose attempts are criticised too

@@ -18,7 +18,6 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` scores a few attempts."""
     c = common.base(levels=(3, 4, 5))
-    del c.checkpoint
     c.task.args.talk = True
     common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 16})

@@ -18,6 +18,7 @@ def recipe(arg: str, *, updates: int = 4, paper: dict[str, Any] | None = None, *
       **changes: dotted keys, written with two underscores for a dot; a value for a name is put in whole.
     """
     c = common.base()
+    common.training(c)
     c.init = placeholder(str)  # workdir of the run whose policy to start from; None: random weights
     c.init_temperature = 1.0  # above 1: that policy with its logits divided by this, a start with more entropy
     c.steps = 200

@@ -13,13 +13,13 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model."""
     c = common.base()
+    common.training(c, every=500, keep=2)
     c.init = placeholder(str)  # workdir of a run to start from; None: random weights
     c.steps = 2500
     c.batch = 64  # demonstrations a step
     c.optimizer = common.optimizer(4e-3, warmup=100, decay_to=0.05, b2=0.98, weight_decay=0.01)
     c.microbatches = 1
     c.log_every = 50  # steps
-    c.checkpoint.every = 500
     c.eval.every = 2500
     c.rollout = common.rollout()
     if common.smoke(c, arg):

@@ -20,6 +20,7 @@ from entropy_rl.errors import InputError, Preempted
 from entropy_rl.metrics import Writer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.preemption import Notice
+from entropy_rl.trackers import Trackers
 from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.learner import Metrics, TrainState, Update
 from entropy_rl.training.rollouts import Batch
@@ -52,6 +53,7 @@ def loop(
     remedy: str = REMEDY,
     progress: Callable[[int, int], Any] | None = None,
     shown: Mapping[str, str] | None = None,
+    track: Callable[[int], Trackers] | None = None,
 ) -> None:
     """Runs the steps that are left, each in this order: checkpoint, evaluation, `collect`, `learn`.
 
@@ -77,6 +79,7 @@ def loop(
       remedy: of the message where an update is not finite.
       progress: (steps, start) -> a context manager with `update()` and `note({name: number})`.
       shown: names and keys of a row's numbers that it notes.
+      track: first step of this process -> trackers that get the numbers too (entropy_rl/trackers.py).
 
     Raises:
       InputError: `update/finite` of a row is below 1, more steps are done than `steps`, or what the functions raise.
@@ -129,7 +132,7 @@ def loop(
                 observe(step, row)
 
         shows = progress(steps, start) if progress else contextlib.nullcontext(UNSEEN)
-        with Writer.resume(workdir, start) as writer, shows as bar:
+        with Writer.resume(workdir, start, track=track) as writer, shows as bar:
             pending = data = None
             for step in range(start, steps):
                 if notice.reached(step):

@@ -11,7 +11,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
+from entropy_rl.trackers import Trackers, libraries
 from experiments.lib import launch
 
 # What may change while a run goes on, by keys and groups of keys: how long it is, how it is looked at, and on what it
 # runs. All else defines the experiment. More steps of a rate that decays are also other rates from there on.
 KNOBS = (
-    *("steps", "rounds", "eval", "checkpoint", "log_every", "mesh", "microbatches", "rollout.slots"),
+    *("steps", "rounds", "eval", "checkpoint", "log_every", "track", "mesh", "microbatches", "rollout.slots"),
     *("model.args.remat", "model.args.attention", "task.args.workers"),
 )
 
@@ -50,6 +51,8 @@ def open_workdir(
     """
     from entropy_rl.parallel import processes
 
+    if "track" in config:
+        libraries(config.track)  # one that is missing leaves no workdir behind
     workdir = Path(workdir)
     path = workdir / "config.json"
     new = json.loads(config.to_json_best_effort())
@@ -84,6 +87,14 @@ def open_workdir(
 
     processes.run_on_primary(claimed)
     return workdir
+
+
+def tracking(config: ConfigDict, workdir: Path) -> Callable[[int], Trackers] | None:
+    """What `training.loop` takes as `track`: the trackers that `config.track` names; None where it is ""."""
+    from entropy_rl.parallel import processes
+
+    how = {"config": json.loads(config.to_json_best_effort()), "say": processes.log}
+    return (lambda start: Trackers(config.track, workdir, start=start, **how)) if config.track else None
 
 
 _locks: dict[Path, int] = {}  # file descriptors, open for as long as the process lives
