@@ -1,8 +1,8 @@
 """Where a run's numbers go beside its workdir, which has all of them: TensorBoard, Weights & Biases, Trackio.
 
 A tracker that fails is left out from then on, with one line: no run ends for it. A run that goes on from a checkpoint
-is the same run there too, by an id that its workdir keeps. What it writes again are the same numbers: in TensorBoard they
-hide the older ones, wandb leaves them out, Trackio has them twice.
+is the same run there too, by an id that its workdir keeps. What it writes again are the same numbers: in TensorBoard
+they hide the older ones, wandb leaves them out, Trackio has them twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""entropy_rl/trackers.py with the real libraries: what a run sends, that it goes on as the same run, that none ends it."""
+"""entropy_rl/trackers.py with the real libraries: what a run sends, also after a restart; none ends it."""
 
 import json
 import sqlite3
