@@ -33,7 +33,7 @@ ORDER = """
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state
-    training.checkpoints metrics training.collect training.step training.loop evaluate figures
+    training.checkpoints training.alarms metrics training.collect training.step training.loop evaluate figures
     methods.diversity.predicates methods.diversity.darling
     methods.critique.refine methods.critique.self_train methods.critique.test_time
     methods.rlp.worked methods.rlp.thoughts methods.confidence.cot_decoding methods.confidence.self_feedback
