@@ -144,12 +144,20 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
         except InputError:  # that is all there are
             break
         posed = pose(made)
+    _say_once(posed.said_of_ends)
     if posed.too_long:
         processes.log(
             f"{config.task.name}, split {args.get('split', 'train')}: {posed.too_long} of {posed.seen} problems left "
             f"out, as their prompts have more than prompt.prompt_length={config.prompt.prompt_length} tokens"
         )
     return posed
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """A process makes a task more than once: for training, for evaluations."""
+    if line:
+        processes.log(line)
 
 
 def left_out(task: Any) -> dict[str, float]:
