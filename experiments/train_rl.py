@@ -34,7 +34,7 @@ from entropy_rl.training.step import Change, Learner
 from experiments.lib import launch, workdirs
 from experiments.lib.build import left_out
 from experiments.lib.progress import progress
-from experiments.rl import parts
+from experiments.rl import parts, settings
 
 KNOBS = (*workdirs.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")  # what may change on the way
 
@@ -62,15 +62,18 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     part = config.rollout.prompts * config.rollout.samples // config.updates // p.learning["microbatches"]
     measure_change = Change(p.model, rows=config.change.rows, at_once=part, mesh=p.mesh)
     view = p.adaptation.view
-    alarm = EntropyAlarm(**config.alarm)
+    alarm, learning = EntropyAlarm(**config.alarm), settings.alarm(config)
+    for line in settings.odd(config, p.task.response_length):
+        processes.log(line)
 
     def pack(state):
-        meta = {"alarm": dataclasses.asdict(alarm), "control": learn_step.control}
+        meta = {"alarm": dataclasses.asdict(alarm), "learning": learning.state, "control": learn_step.control}
         return saved(state), meta | {"places": getattr(collect_step, "places", {})}
 
     def unpack(tree, meta):
         nonlocal alarm
         alarm = EntropyAlarm(**meta["alarm"])
+        learning.state = meta.get("learning", learning.state)
         learn_step.control = meta.get("control", learn_step.control)
         collect_step.places = {int(step): place for step, place in meta.get("places", {}).items()}
         return loaded(tree)
@@ -110,6 +113,8 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
 
     def observe(step, row):
         if message := alarm.observe(step, row["policy/entropy_sequence"], row["rollout/reward"]):
+            processes.log(message)
+        if message := learning.observe(step, row):
             processes.log(message)
 
     loop(

@@ -24,7 +24,7 @@ from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch, workdirs
-from experiments.lib.evaluation import Evaluator
+from experiments.lib.evaluation import Evaluator, greedy
 from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
 from experiments.rl import critique
@@ -39,6 +39,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
+    for line in greedy(config):
+        processes.log(line)
 
     update = learner.make_update(
         objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),

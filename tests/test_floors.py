@@ -25,7 +25,7 @@ ORDER = """
     answers.numbers answers.exact
     answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.gguf models.lora
-    models.steering models.scoring
+    models.peft models.steering models.scoring
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
@@ -33,7 +33,8 @@ ORDER = """
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state
-    training.checkpoints trackers metrics training.collect training.step training.loop evaluate figures
+    training.checkpoints training.alarms trackers metrics training.collect training.step training.loop evaluate
+    figures
     methods.diversity.predicates methods.diversity.darling
     methods.critique.refine methods.critique.self_train methods.critique.test_time
     methods.rlp.worked methods.rlp.thoughts methods.confidence.cot_decoding methods.confidence.self_feedback

@@ -26,6 +26,8 @@ DATE = datetime.datetime(2024, 7, 26)
 def render(template: str, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any], where: str) -> str:
     """The text of a conversation, up to where the assistant's reply begins.
 
+    With `add_generation_prompt` False among the variables, up to its last turn's end.
+
     Args:
       template: jinja2, with what transformers adds: loop controls, tojson, raise_exception, `{% generation %}`, and
         strftime_now (of DATE) where the template does not say what to do without it.
@@ -88,7 +90,7 @@ def renderer() -> Callable[[Sequence[Any]], tuple[str, str]]:
             variables = {"strftime_now": DATE.strftime, **variables}
         try:
             text, size = [], 0
-            for piece in compiled(template).generate(messages=messages, add_generation_prompt=True, **variables):
+            for piece in compiled(template).generate(messages=messages, **{"add_generation_prompt": True, **variables}):
                 text.append(piece)
                 size += len(piece)
                 if size > MAX_CHARACTERS:

@@ -56,7 +56,8 @@ class Posed:
     Attributes:
       task: the task that is posed.
       levels, stream: its.
-      tokenizer: of the model.
+      tokenizer: of the model; of a chat, the one whose responses end with the turn (FolderTokenizer.for_chat).
+      said_of_ends: a line about the token that ends them, where it is none that the folder names; or "".
       prompt_length, response_length: tokens of the longest, the end-of-sequence token included.
       seen: problems that were looked at: all, or the `FIRST` of a stream of more than `LARGE`.
       too_long: those among them that are left out, as their prompts are longer than `prompt_length`.
@@ -96,7 +97,8 @@ class Posed:
                 raise InputError(f"prompt.{key}={n}: must be 1 or more tokens")
         if system and not self._style.chat:
             raise InputError(f"prompt.system goes with the style chat, not with {style!r}: leave one of them")
-        self.task, self.tokenizer = task, tokenizer
+        self.task = task
+        self.tokenizer, self.said_of_ends = tokenizer.for_chat() if self._style.chat else (tokenizer, "")
         self._free = not hasattr(task, "tokenizer")
         self.levels, self.stream = task.levels, task.stream
         self.prompt_length, self.response_length = prompt_length, response_length
@@ -119,7 +121,7 @@ class Posed:
         """The prompt of a question."""
         asked = "\n".join(filter(None, (question, self._ask)))
         if not self._style.chat:
-            return f"{self.tokenizer.bos}{asked}\n"
+            return self.tokenizer.begun(f"{asked}\n")
         system = [{"role": "system", "content": self._system}] if self._system else []
         return self.tokenizer.chat([*system, {"role": "user", "content": asked}])
 

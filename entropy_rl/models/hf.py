@@ -180,6 +180,17 @@ def save(
     os.replace(new, path)
 
 
+def read_tensors(path: str | os.PathLike, file: str) -> dict[str, np.ndarray]:
+    """All tensors of one safetensors file of a folder, in their types, on the host; InputError as of `load`."""
+    with _Reader(Path(path), file) as reader:
+        return {name: reader.read(name) for name in sorted(reader.names()) if reader.shape(name) is not None}
+
+
+def write_tensors(file: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a safetensors file."""
+    _safetensors("numpy").save_file(dict(tensors), file, metadata={"format": "pt"})
+
+
 def _inside(path: Path, file: str) -> None:
     """Refuses a file of the index, or a link, that leaves the folder: who made it chooses no other files to read.
 
@@ -195,11 +206,11 @@ def _inside(path: Path, file: str) -> None:
 class _Reader:
     """The tensors of a folder: where each one is, and slices of them."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, single: str = SINGLE):
         self._path = path
         self._open = _safetensors().safe_open
         self._file: dict[str, str] = {}  # name of a tensor -> its file
-        if (path / INDEX).exists():
+        if single == SINGLE and (path / INDEX).exists():
             listed = read_json(path / INDEX)
             if not isinstance(listed, Mapping) or not isinstance(listed.get("weight_map"), Mapping):
                 raise InputError(f"{path / INDEX} has no weight_map: copy it again")
@@ -214,9 +225,9 @@ class _Reader:
                     how = "has in it" if odd[0] in there else "lacks"
                     raise InputError(f"{path / file} {how} {odd[0]}, against {INDEX}: copy both again")
                 self._file |= dict.fromkeys(there, file)
-        elif (path / SINGLE).exists():
-            _inside(path, SINGLE)
-            self._file = dict.fromkeys(self._names(SINGLE), SINGLE)
+        elif (path / single).exists():
+            _inside(path, single)
+            self._file = dict.fromkeys(self._names(single), single)
         else:
             pickled = [p.name for p in sorted(path.glob("*")) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
             if pickled:
@@ -224,6 +235,8 @@ class _Reader:
                     f"{path / pickled[0]} is a pickle, and loading one runs the code in it: convert it to safetensors "
                     "(transformers' save_pretrained does)"
                 )
+            if single != SINGLE:
+                raise InputError(f"{path / single} is missing: copy it too")
             raise InputError(f"{path} has neither {SINGLE} nor {INDEX}: give the folder of a Hugging Face model")
 
     def __enter__(self) -> _Reader:
@@ -250,6 +263,10 @@ class _Reader:
                     f"{self._path}: lm_head.weight is not the embedding though config.json says tie_word_embeddings: "
                     "set that to false, or remove the tensor"
                 )
+
+    def names(self) -> set[str]:
+        """Of all tensors."""
+        return set(self._file)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor as it lies in the file; InputError for a type that is no float."""

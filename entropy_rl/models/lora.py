@@ -36,7 +36,7 @@ def add(params: Any, key: jax.Array, *, rank: int, targets: str) -> Any:
     Raises:
       InputError: no kernel's path has it in it, or it is no regular expression; a rank that is not below both sides.
     """
-    kernels = {k: x for k, x in _flat(params["params"]).items() if k.endswith("kernel")}
+    kernels = {k: x for k, x in flat(params["params"]).items() if k.endswith("kernel")}
     try:
         chosen = {k: x for k, x in kernels.items() if re.search(targets, k)}
     except re.error as e:
@@ -57,7 +57,7 @@ def merge(params: Any, scale: float = 1.0) -> Any:
     """Plain parameters: `scale` times A B added to each adapted kernel, in float32; as they are without adapters."""
     if LORA not in params:
         return params
-    base, adapters = _flat(params["params"]), _flat(params[LORA])
+    base, adapters = flat(params["params"]), flat(params[LORA])
     for name in sorted({k.rpartition("/")[0] for k in adapters}):
         change = scale * (adapters[f"{name}/a"] @ adapters[f"{name}/b"])
         base[name] = (base[name].astype(jnp.float32) + change).astype(base[name].dtype)
@@ -68,7 +68,7 @@ def scaled(params: Any, scale: float) -> Any:
     """Parameters whose adapters a model takes as they are, alpha / rank put into B."""
     if LORA not in params:
         return params
-    adapters = {k: x * scale if k.endswith("/b") else x for k, x in _flat(params[LORA]).items()}
+    adapters = {k: x * scale if k.endswith("/b") else x for k, x in flat(params[LORA]).items()}
     return {**params, LORA: traverse_util.unflatten_dict(adapters, sep="/")}
 
 
@@ -104,5 +104,6 @@ def make_view(dtype: Any, param_dtype: Any, scale: float | None = None) -> Calla
     return jax.jit(partial(view, dtype=dtype, scale=scale or 1.0))
 
 
-def _flat(tree: Any) -> dict[str, Any]:
+def flat(tree: Any) -> dict[str, Any]:
+    """Leaves by path, such as layer_0/attention/q/kernel/a."""
     return traverse_util.flatten_dict(tree, sep="/")

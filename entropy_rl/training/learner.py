@@ -60,10 +60,16 @@ def state_of(
     params: Any,
     key: jax.Array,
     adapt: Adapt | None = None,
+    adapters: Any = None,
 ) -> TrainState:
-    """A train state of plain parameters that lie on their shards; they become its own, and nothing is copied."""
+    """A train state of plain parameters that lie on their shards; they become its own, and nothing is copied.
+
+    `adapters`, on the host, are those that `adapt` would make, trained elsewhere.
+    """
     wanted = _shardings(abstract_state(model, tx, mesh, adapt))
-    if adapt is not None:
+    if adapters is not None:
+        params = {**params, lora.LORA: jax.device_put(adapters, wanted.params[lora.LORA])}
+    elif adapt is not None:
         made = jax.jit(lambda p, k: adapt(p, k)[lora.LORA], out_shardings=wanted.params[lora.LORA])
         params = {**params, lora.LORA: made(params, key)}
     opt_state = jax.jit(tx.init, out_shardings=wanted.opt_state)(lora.trainable(params))

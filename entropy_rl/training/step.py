@@ -98,12 +98,15 @@ class Learner:
           decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
 
         Raises:
-          InputError: there is no such estimator or place, or neither or both of advantage and critic are given.
+          InputError: there is no such estimator or place; neither or both of advantage and critic are given; a
+            coefficient of the KL without a reference.
         """
         if (advantage is None) == (critic is None):
             raise InputError("a Learner needs either an advantage or a critic: give one of them")
         if kl_place not in ("loss", "reward"):
             raise InputError(f"kl_place={kl_place!r}: give 'loss' or 'reward'")
+        if kl_coef and not reference and (kl_coef.init() or kl_coef.step({}, 0.0)[0]):
+            raise InputError("kl_coef is of the KL to a reference, and there is none: give reference=True")
         self._kl = lookup(KL, kl_estimator, "KL estimator")
         mesh = sharding.make_mesh() if mesh is None else mesh
         self._controllers = {

@@ -22,7 +22,7 @@ from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.entropy import controllers
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.losses import weights
-from entropy_rl.models import families, hf, lora, presets
+from entropy_rl.models import families, hf, lora, peft, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
 from entropy_rl.parallel import processes
@@ -144,12 +144,20 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
         except InputError:  # that is all there are
             break
         posed = pose(made)
+    _say_once(posed.said_of_ends)
     if posed.too_long:
         processes.log(
             f"{config.task.name}, split {args.get('split', 'train')}: {posed.too_long} of {posed.seen} problems left "
             f"out, as their prompts have more than prompt.prompt_length={config.prompt.prompt_length} tokens"
         )
     return posed
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """A process makes a task more than once: for training, for evaluations."""
+    if line:
+        processes.log(line)
 
 
 def left_out(task: Any) -> dict[str, float]:
@@ -166,6 +174,12 @@ def folder(config: ConfigDict) -> str:
     """The folder of the model; InputError where config.model.path is not given."""
     if config.model.path is None:
         raise InputError("config.model.path is missing: give the folder of a Hugging Face model")
+    if peft.is_adapter(config.model.path):
+        base = peft.base_of(config.model.path) or "a model that it does not name"
+        raise InputError(
+            f"config.model.path={config.model.path} is an adapter of {base}: give the folder of that model as "
+            f"model.path, and --config.init={config.model.path}; or merge it (peft's merge_and_unload)"
+        )
     return config.model.path
 
 

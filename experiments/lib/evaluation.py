@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -18,6 +19,7 @@ from entropy_rl.streams import stream
 from experiments.lib import build, checks
 
 BATCH = 64  # problems attempted at a time
+COLD = 0.01  # a temperature at which, or below, samples are the same
 
 
 class Evaluator:
@@ -86,7 +88,7 @@ def behaviour(config: ConfigDict) -> Warp:
     e = config.eval
     temperature = config.rollout.temperature if e.temperature is None else e.temperature
     if e.temperature is not None:
-        checks.positive(config, "eval.temperature")
+        checks.require(config, "a number above 0; eval.top_k=1 is greedy", lambda x: x > 0, "eval.temperature")
     checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "eval.top_k")
     checks.require(config, "a number above 0 and at most 1", lambda x: 0 < x <= 1, "eval.top_p")
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "eval.min_p")
@@ -94,3 +96,22 @@ def behaviour(config: ConfigDict) -> Warp:
     if cuts == {"top_k": 0, "top_p": 1.0, "min_p": 0.0}:
         return partial(warp.temperature, value=temperature)
     return partial(warp.truncated, temperature=temperature, **cuts)
+
+
+def greedy(config: ConfigDict) -> Iterator[str]:
+    """A line for each evaluation whose several samples of a problem are all the same; for a `config` that is in range.
+
+    With `eval.last.problems` at 0 there is no last one.
+    """
+    e = config.eval
+    temperature = config.rollout.temperature if e.temperature is None else e.temperature
+    why = next((f"eval.{key}=1" for key in ("top_k", "min_p") if e[key] == 1), None)
+    if why is None and temperature <= COLD:
+        why = f"a temperature of {temperature:g}"
+    last = {"eval.last.samples": e.last.samples} if "last" in e and e.last.problems else {}
+    for key, count in ({"eval.samples": e.samples} | last).items():
+        if why and count > 1:
+            yield (
+                f"evaluation with {why} is greedy: the {key}={count} samples of a problem are the same, and pass@k is "
+                f"pass@1 for every k; give {key}=1, or sample"
+            )

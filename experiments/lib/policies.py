@@ -1,4 +1,5 @@
-"""A policy from wherever it lies, parameters alone: of a run, of one of its checkpoints, of a Hugging Face folder."""
+"""A policy from wherever it lies, parameters alone: of a run, of one of its checkpoints, of a Hugging Face folder, of
+an adapter that PEFT saved."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import hf, lora
+from entropy_rl.models import hf, lora, peft
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.parallel import processes
 from entropy_rl.training import learner
 from experiments.lib import build
 
@@ -38,7 +40,8 @@ def load_policy(
 
     Args:
       config: with `model`, `seed`, and the run's `lora` where the workdir `path` has no config.json.
-      path: a run's workdir or a Hugging Face folder; None: the folder `config.model.path`, else random weights.
+      path: a run's workdir, a Hugging Face folder, or that of an adapter (models/peft.py) whose base is the folder
+        `config.model.path`; None: the folder `config.model.path`, else random weights.
       mesh: where the parameters go.
       vocab_size: of the task's tokenizer.
       step: of a workdir's checkpoint; None: the latest.
@@ -54,10 +57,41 @@ def load_policy(
         if build.from_folder(config):
             return model, hf.load_params(build.folder(config), hf.abstract_params(model, mesh))
         return model, random_params(model, mesh, config.seed)
+    if peft.is_adapter(path):
+        there, params, adapter = _of_adapter(config, path, mesh, vocab_size, step, key, model)
+        return there, _merged({**params, lora.LORA: adapter.tree}, 1.0)
     about = trained(path, key)
     if about is None and not (Path(path) / "checkpoints").is_dir() and (Path(path) / "config.json").is_file():
         return _of_folder(config, path, mesh, vocab_size, step, key, model)
-    run = config if about is None else about
+    model, params, scale = _of_run(config, about or config, path, mesh, vocab_size, step, key, model)
+    return model, params if scale is None else _merged(params, scale)
+
+
+def load_adapted(
+    config: ConfigDict, path: str | Path, mesh: jax.sharding.Mesh, vocab_size: int, key: str
+) -> tuple[Transformer, Any, float]:
+    """Of the run in the workdir `path`: its model, parameters with adapters apart, and the scale of their product.
+
+    Raises:
+      InputError: as `load_policy`; a run that began with no folder, or has no adapters; a base that is no longer the
+        folder's, as of a run that began with another one's policy.
+    """
+    run = trained(path, key) or config
+    model, params, scale = _of_run(config, run, path, mesh, vocab_size, None, key, None)
+    if scale is None or not build.from_folder(run):
+        raise InputError(f"config.{key}={path} trained no adapters of a folder: export the model")
+    base = hf.load_params(build.folder(run), hf.abstract_params(model, mesh))
+    same = jax.jit(lambda a, b: jnp.all(jnp.array(jax.tree.leaves(jax.tree.map(jnp.array_equal, a, b)))))
+    if not same(base["params"], params["params"]):
+        raise InputError(
+            f"config.{key}={path} has its adapters on other weights than those of {run.model.path}, as it began with "
+            "another policy: export the model"
+        )
+    return model, params, scale
+
+
+def _of_run(config, run, path, mesh, vocab_size, step, key, model) -> tuple[Transformer, Any, float | None]:
+    """Model and parameters as they were trained of the run, whose config is `run`, and the scale of its adapters."""
     if model is None:
         shape = config.copy_and_resolve_references()
         shape.model = _as_asked(run.model, config)
@@ -66,19 +100,24 @@ def load_policy(
         model = build.model(shape, vocab_size)
     adaptation = build.adaptation(run, model)
     params = build.restored(path, hf.abstract_params(model, mesh, adaptation.adapt), key, step)
-    if adaptation.scale is not None:
-        where = jax.tree.map(lambda x: x.sharding, {"params": params["params"]})
-        params = jax.jit(partial(lora.merge, scale=adaptation.scale), out_shardings=where)(params)
-    return model, params
+    return model, params, adaptation.scale
+
+
+def _merged(params: Any, scale: float) -> Any:
+    """Adapters merged onto their base, on its shards."""
+    where = jax.tree.map(lambda x: x.sharding, {"params": params["params"]})
+    return jax.jit(partial(lora.merge, scale=scale), out_shardings=where)(params)
 
 
 def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh) -> learner.TrainState:
     """A policy before its first update: that of `config.init`, or of the model's folder, or random.
 
-    `config.init` is whatever `load_policy` takes. A run with adapters like these goes on with them; any other adapters
-    are merged, and these are new.
+    `config.init` is whatever `load_policy` takes. A run with adapters like these goes on with them, as it does with a
+    folder's of the same rank on the same kernels; any other adapters are merged, and these are new.
     """
     key, adapt = jax.random.key(config.seed), build.adaptation(config, shape).adapt
+    if config.init is not None and peft.is_adapter(config.init):
+        return _first_of_adapter(config, shape, tx, mesh, key)
     if config.init is not None and _adapters(config) == _adapters(_origin(config.init)):
         state = learner.init_state(shape, tx, mesh, key, adapt)
         return learner.with_params(state, build.initial_params(config.init, state))
@@ -86,6 +125,22 @@ def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.shar
         return learner.init_state(shape, tx, mesh, key, adapt)
     _, params = load_policy(config, config.init, mesh, shape.config.vocab_size, model=shape)
     return learner.state_of(shape, tx, mesh, params, key, adapt)
+
+
+def _first_of_adapter(
+    config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh, key: jax.Array
+) -> learner.TrainState:
+    """The policy of an adapter's folder before its first update."""
+    _, params, adapter = _of_adapter(config, config.init, mesh, shape.config.vocab_size, None, "init", shape)
+    adaptation = build.adaptation(config, shape)
+    if adaptation.adapt is not None:
+        ours = lora.flat(hf.abstract_params(shape, None, adaptation.adapt)[lora.LORA])
+        if adapter.rank == config.lora.rank and adapter.kernels == {k.rpartition("/")[0] for k in ours}:
+            # this run's alpha / rank is not the folder's: what is left of that goes into B
+            tree = lora.scaled({lora.LORA: adapter.tree}, 1.0 / adaptation.scale)[lora.LORA]
+            return learner.state_of(shape, tx, mesh, params, key, adaptation.adapt, tree)
+    merged = _merged({**params, lora.LORA: adapter.tree}, 1.0)
+    return learner.state_of(shape, tx, mesh, merged, key, adaptation.adapt)
 
 
 def _origin(path: str | Path) -> ConfigDict | None:
@@ -142,6 +197,22 @@ def _of_folder(config, path, mesh, vocab_size, step, key, model) -> Policy:
     if model is not None and model != there:
         raise InputError(f"config.{key}={path} is of another shape than config.model: give a policy of the same shape")
     return there, hf.load_params(path, hf.abstract_params(there, mesh))
+
+
+def _of_adapter(config, path, mesh, vocab_size, step, key, model) -> tuple[Transformer, Any, peft.Adapter]:
+    """An adapter's folder: the model and the parameters of its base, config.model.path, and what it adds."""
+    if step is not None:
+        raise InputError(f"config.{key}={path} is an adapter's folder and has no checkpoint {step}: give a workdir")
+    if not build.from_folder(config):
+        base = peft.base_of(path) or "a model that it does not name"
+        raise InputError(f"config.{key}={path} is an adapter of {base}: add that model's folder, --config.model.path=")
+    there = build.model(config, vocab_size)
+    if model is not None and model != there:
+        raise InputError(f"config.{key}={path} is on a base of another shape than config.model: give one of the same")
+    adapter = peft.load(path, there)
+    params = hf.load_params(build.folder(config), hf.abstract_params(there, mesh))
+    processes.log(f"{path}, an adapter of {adapter.base or 'an unnamed base'}, is put on {config.model.path}")
+    return there, params, adapter
 
 
 def _as_asked(model: ConfigDict, config: ConfigDict) -> ConfigDict:

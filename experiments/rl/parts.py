@@ -26,7 +26,7 @@ from entropy_rl.training.state import Critic, State, abstract_state, first_state
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
 from experiments.lib.policies import first_policy
-from experiments.rl import critique, diversity
+from experiments.rl import critique, diversity, settings
 
 IMPORTANCE_CAP = 2.0  # of truncated importance sampling (verl's and the usual one)
 
@@ -126,6 +126,7 @@ def make(config: ConfigDict) -> Parts:
         "diversity": diversity.shaping(config, task),
     }
     evaluator = Evaluator(config, model, mesh)
+    settings.refuse(config)
     return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, learning, sampling)
 
 

@@ -92,6 +92,156 @@ def test_what_begins_a_text(folder):
     assert t.encode(t.bos + "Yes") == with_bos.encode("Yes").ids
 
 
+def their_ids(tokenizer, text):
+    return tokenizer(text).input_ids
+
+
+def test_a_class_that_begins_a_text_itself(folder):
+    """DeepSeek-R1-Distill-Qwen's files: nothing in tokenizer.json. Mutation: tokenizer.json alone is asked."""
+    from transformers import PreTrainedTokenizerFast
+
+    theirs = PreTrainedTokenizerFast(tokenizer_object=TINY, bos_token=tiny_model.START, add_bos_token=True)
+    named = {"tokenizer_class": "LlamaTokenizerFast", "bos_token": {"content": tiny_model.START}}
+    t = FolderTokenizer(about(folder, **named, add_bos_token=True))
+    assert t.bos == tiny_model.START and t.encode(t.begun("Yes 3")) == their_ids(theirs, "Yes 3")
+    for changes in ({"add_bos_token": False}, {"add_bos_token": None}):
+        t = FolderTokenizer(about(folder, **named, **changes))
+        assert t.bos == "" and t.begun("Yes") == "Yes"
+    # Qwen's class has the key and adds nothing
+    assert FolderTokenizer(about(folder, add_bos_token=True, tokenizer_class="Qwen2Tokenizer")).bos == ""
+    with pytest.raises(InputError, match="add_bos_token is true and bos_token None is not in tokenizer.json: correct"):
+        FolderTokenizer(about(folder, add_bos_token=True, tokenizer_class="LlamaTokenizer", bos_token=None))
+
+
+def test_a_class_that_begins_no_text(folder):
+    """The key is the class's word, against tokenizer.json."""
+    start = TINY.token_to_id(tiny_model.START)
+    with_bos = tokenizers.Tokenizer.from_str(TINY.to_str())
+    with_bos.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{tiny_model.START} $A", special_tokens=[(tiny_model.START, start)]
+    )
+    with_bos.save(str(folder / "tokenizer.json"))
+    assert FolderTokenizer(about(folder, add_bos_token=False)).bos == tiny_model.START
+    assert FolderTokenizer(about(folder, add_bos_token=False, tokenizer_class="LlamaTokenizerFast")).bos == ""
+
+
+WORDS = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    *(f"<0x{i:02X}>" for i in range(256)),
+    *"\u2581Yes3[IN]/",
+    "Ye",
+    "Yes",
+    "\u2581Yes",
+    "\u25813",
+]
+MERGES = [("Y", "e"), ("Ye", "s"), ("\u2581", "Yes"), ("\u2581", "3")]
+LLAMA2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[IN] {{ m.content }} [/IN]"
+    "{% else %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def old_llama(normalized):
+    """tokenizer.json of Llama 2 as transformers 4 made it, before and after it matched `<s>` in the text as it is."""
+    vocab = {word: i for i, word in enumerate(WORDS)}
+    made = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab, MERGES, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    made.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend("\u2581"), tokenizers.normalizers.Replace(" ", "\u2581")]
+    )
+    made.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("\u2581", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
+    made.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made.add_special_tokens([tokenizers.AddedToken(x, normalized=normalized) for x in WORDS[:3]])
+    return made
+
+
+def llama(path, kind):
+    """A folder like Llama 2's, and what transformers makes of it."""
+    from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    if isinstance(kind, bool):
+        made = PreTrainedTokenizerFast(tokenizer_object=old_llama(kind), **special)
+    else:
+        vocab = {word: i for i, word in enumerate(WORDS)}
+        made = LlamaTokenizer(vocab, MERGES, legacy=kind == "legacy", add_bos_token=True)
+    made.chat_template = LLAMA2
+    made.save_pretrained(path)
+    return FolderTokenizer(path), made
+
+
+@pytest.mark.parametrize("kind", ["first", "legacy", False, True])
+def test_the_boundary_of_a_word_after_what_begins_a_text(tmp_path, kind):
+    """Ids are those of transformers, of a text and of a chat. Mutation: the token and the text written together."""
+    ours, theirs = llama(tmp_path, kind)
+    assert ours.bos == "<s>" and ours.eos_ids == (2,)
+    for text in ("Yes 3", " Yes", "3Yes", "  3", "[IN]", "\nYes", ""):
+        assert ours.encode(ours.begun(text)) == their_ids(theirs, text), text
+    assert ours.encode(ours.begun("Yes")) == [1, WORDS.index("\u2581Yes")]
+    chat = ours.chat(HI[:1] + [{"role": "assistant", "content": "Yes"}, {"role": "user", "content": "3"}])
+    assert ours.encode(chat) == theirs(chat, add_special_tokens=False).input_ids
+    ids = ours.encode("Yes 3Yes  3\nYes")
+    assert "".join(ours.pieces(ids)) == ours.decode(ids) == "Yes 3Yes  3\nYes"
+
+
+def test_words_that_are_named_as_special_are_tokens(folder):
+    """As transformers adds them, wherever they stand. Mutation: `Yes` stays a word."""
+    ye = FolderTokenizer(folder).encode("Ye")
+    t = FolderTokenizer(about(folder, eos_token="Y"))
+    assert len(ye) == 1 and t.encode("Yes")[0] == t.eos_id != ye[0] and t.decode(t.encode("Yes")) == "es"
+
+
+def turns(end):
+    return (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '" + end + "' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+
+
+def test_the_end_of_a_turn_ends_a_response(folder):
+    """Of a base model, whose own token ends a document. Mutation: eos_token and generation_config.json alone."""
+    end, eot = (TINY.token_to_id(x) for x in (tiny_model.END, tiny_model.EOT))
+    write(folder, "generation_config.json", {"eos_token_id": eot})
+    base = FolderTokenizer(about(folder, eos_token=tiny_model.EOT))
+    assert base.eos_ids == (eot,) and base.turn_end() == tiny_model.END
+    chat, said = base.for_chat()
+    assert (chat.eos_id, chat.eos_ids, chat.pad_id, base.eos_ids) == (end, (end, eot), eot, (eot,))
+    assert chat.decode([*chat.encode("Yes"), end]) == "Yes"
+    assert said == f"chat template of {folder} ends a turn with <|im_end|>, which ends a response besides <|endoftext|>"
+    write(folder, "generation_config.json", {"eos_token_id": [eot, end]})
+    listed, said = FolderTokenizer(folder).for_chat()
+    assert (listed.eos_id, listed.eos_ids, said) == (end, (end, eot), "")
+    whole = FolderTokenizer(about(folder, eos_token=tiny_model.END))
+    assert whole.for_chat() == (whole, "")
+
+
+@pytest.mark.parametrize(
+    "template, end, said",
+    [
+        (turns("<|end|>\n"), "<|end|>", "ends a turn with '<|end|>', which is no token of its tokenizer"),
+        (turns("\n"), "", ""),
+        (turns(" <|im_end|>"), "<|im_end|>", ""),
+        ("{{ messages[0].content }}", "", ""),
+        ("{{ raise_exception('no') }}", "", ""),
+    ],
+)
+def test_ends_of_turns(folder, template, end, said):
+    t = FolderTokenizer(about(folder, chat_template=template))
+    assert t.turn_end() == end
+    same, line = t.for_chat()
+    assert same is t and said in line and bool(said) == bool(line)
+
+
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.lists(st.integers(-5, 10**6), max_size=30))
 def test_decode_is_total(total, ids):

@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from entropy_rl import metrics
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
-from entropy_rl.models import hf, lora
+from entropy_rl.models import hf, lora, peft
 from entropy_rl.training.checkpoints import restore_params
 from experiments import convert_hf, quickstart, tiny_model, train_rl, train_sft
-from experiments.lib import launch
+from experiments.lib import launch, policies
+from experiments.rl import parts
+from tests.models import test_peft
 
 
 def get(arg="", **changes):
@@ -91,6 +94,18 @@ def test_the_export_is_the_policy_with_its_adapters_merged(done, folder):
     assert moved["layer_0"]["attention"]["q"]["kernel"] > 1e-3 and moved["embed"]["embedding"] == 0
 
 
+def test_adapters_alone_as_peft_writes_them(done, folder, tmp_path):
+    """Put on the folder again they are the export. Mutation: alpha where alpha / r is due."""
+    c = launch.load_config("configs/convert_hf.py")
+    c.source, c.adapter = str(done / "rl"), True
+    out = convert_hf.run(c, str(tmp_path / "out"))
+    assert {p.name for p in out.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    model, params = hf.load(folder)
+    got, (_, want) = lora.merge(peft.load(out, model).onto(params)), hf.load(done / "export")
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), got, want)
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(folder)
+
+
 def test_started_again_it_changes_nothing(done, folder):
     before = texts(done)
     quickstart.run(get(**{"path": str(folder), "lora.rank": 2, "sft.optimizer.learning_rate": 0.1}), str(done))
@@ -164,6 +179,63 @@ def test_a_policy_that_came_from_no_folder(tmp_path):
     model, params = hf.load(out)
     want = restore_params(tmp_path / "sft", hf.abstract_params(model))
     jax.tree.map(np.testing.assert_array_equal, params, want)
+
+
+@pytest.fixture
+def adapter(folder, tmp_path):
+    """An adapter of the folder's q and down, of rank 2, as peft writes it, and the merged kernels by its formula."""
+    weights = safetensors.numpy.load_file(folder / "model.safetensors")
+    modules = [k.removesuffix(".weight") for k in sorted(weights) if k.endswith(("q_proj.weight", "down_proj.weight"))]
+    halves = test_peft.halves(modules, weights=weights)
+    path = test_peft.write(tmp_path / "adapter", halves, base_model_name_or_path="Org/Base", lora_alpha=3)
+    return path, {k: weights[f"{k}.weight"] + 1.5 * (b @ a) for k, (a, b) in halves.items()}
+
+
+def test_an_adapter_is_put_on_its_base(folder, adapter, capsys):
+    """As a policy, merged; to be trained, in full or with adapters like its own, or with others.
+
+    Mutations: the base alone; B not scaled to the run's alpha; new adapters in place of the folder's.
+    """
+    path, want = adapter
+
+    def compare(params, scale=1.0):
+        merged = lora.merge(params, scale)
+        for module, x in want.items():
+            np.testing.assert_allclose(test_peft.theirs(merged, module), x, rtol=1e-5, atol=1e-5)
+
+    config = get(",part=rl", **{"model.path": str(folder), "init": str(path)})
+    p = parts.make(config)
+    _, params = policies.load_policy(config, path, p.mesh, p.task.tokenizer.vocab_size)
+    compare(params)
+    compare(policies.first_policy(config, p.model, p.tx, p.mesh).params)
+    assert f"{path}, an adapter of Org/Base, is put on {folder}" in capsys.readouterr().out
+    _, first = hf.load(folder)
+    for changes, goes_on in (
+        ({"rank": 2, "targets": "attention/q|down", "alpha": 16.0}, True),
+        ({"rank": 2, "targets": "attention/q", "alpha": 16.0}, False),
+        ({"rank": 1, "targets": "attention/q|down", "alpha": 16.0}, False),
+    ):
+        config.lora.update(changes)
+        state = policies.first_policy(config, p.model, p.tx, p.mesh)
+        compare(state.params, 16.0 / changes["rank"])
+        leaves = lora.flat(state.params["lora"])
+        assert goes_on == all(np.abs(x).max() > 0 for k, x in leaves.items() if k.endswith("/b"))
+        same = jax.tree.map(lambda x, y: np.array_equal(x, y), state.params["params"], first["params"])
+        assert all(jax.tree.leaves(same)) == goes_on
+
+
+def test_an_adapter_without_its_base_is_named(adapter, tmp_path):
+    path, _ = adapter
+    message = "is an adapter of Org/Base: give the folder of that model as model.path, and --config.init="
+    with pytest.raises(InputError, match=message) as e:
+        train_rl.run(get(",part=rl", **{"model.path": str(path)}), str(tmp_path / "run"))
+    assert "\n" not in str(e.value) and not (tmp_path / "run").exists()
+    config = launch.load_config("configs/rl/grpo.py:smoke")
+    config.init = str(path)
+    with pytest.raises(InputError, match="is an adapter of Org/Base: add that model's folder, --config.model.path="):
+        train_rl.run(config, str(tmp_path / "run"))
+    with pytest.raises(InputError, match="is an adapter's folder and has no checkpoint 3: give a workdir"):
+        policies.load_policy(config, path, None, 9, step=3)
 
 
 def no_eos(path):

@@ -3,6 +3,7 @@
 import itertools
 import json
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from entropy_rl.training.checkpoints import Checkpoints, restore_params
 from entropy_rl.training.state import saved as saved_tree
 from experiments import train_rl, train_sft
 from experiments.lib import launch
-from experiments.rl import parts
+from experiments.rl import parts, settings
 
 RECORD = {
     *(f"policy/entropy{x}" for x in ("", "_sequence", "_std", "_p10", "_p50", "_p80", "_p90", "_p99", "_low")),
@@ -190,10 +191,17 @@ def params(folder, config):
     return restore_params(folder, learner.abstract_state(p.model, p.tx, p.mesh).params)
 
 
-def test_it_starts_from_another_runs_policy(tmp_path, imitated):
-    """There is no reward, so no update changes what it started from. Mutation: `init` read and not used."""
-    config = get(init=str(imitated), **BASE)
+def test_it_starts_from_another_runs_policy(tmp_path, imitated, capsys, monkeypatch):
+    """There is no reward, so no update changes what it started from, and that is said, as is a setting that nothing
+    reads. Mutations: `init` read and not used; `observe` without the alarm, or one that no checkpoint keeps.
+    """
+    config = get(init=str(imitated), **BASE, **{"kl.reset_every": 5})
+    monkeypatch.setattr("entropy_rl.training.alarms.LATE", 2)
     train_rl.run(config, str(tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "kl." in line] == [settings.odd(config, 20)[0]]
+    assert [line[:35] for line in lines if "learnt" in line] == ["nothing is learnt in steps 0 to 1: "]
+    assert final(tmp_path, config)[2]["learning"] == {"counts": ANY, "raised": ["alike"]}
     want = params(imitated, config)
     jax.tree.map(np.testing.assert_array_equal, params(tmp_path, config), want)
     p = parts.make(config)
