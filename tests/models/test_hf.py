@@ -17,8 +17,8 @@ import pytest
 import safetensors.numpy
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import families, hf, presets
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models import families, hf, presets, rope
+from entropy_rl.models.transformer import ACTIVATIONS, NORMS, Config, Transformer
 from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate, score
@@ -71,10 +71,13 @@ def test_the_fixtures_reach_every_family_and_way():
     configs = [hf.load_config(path) for path in FOLDERS]
     raw = [families.read_config(path) for path in FOLDERS]
     assert {c["architectures"][0] for c in raw} == families.FAMILIES.keys()
-    assert {c.rope_scaling and c.rope_scaling.kind for c in configs} == {None, "linear", "llama3", "yarn"}
+    assert {c.rope_scaling and c.rope_scaling.kind for c in configs} == {None, *rope.KINDS}
     assert {jnp.dtype(c.dtype).name for c in configs} == families.DTYPES.keys()
-    for flag in ("tied", "qk_norm", "qkv_bias", "o_bias", "mlp_bias"):
+    for flag in ("tied", "qk_norm", "qkv_bias", "o_bias", "mlp_bias", "qk_norm_whole", "embed_scale"):
         assert {getattr(c, flag) for c in configs} == {True, False}, flag
+    for flag in ("windows", "rotated", "local_theta", "query_scalar", "attention_cap", "logit_cap", "norm_offset"):
+        assert len({getattr(c, flag) for c in configs}) > 1, flag
+    assert {c.norms for c in configs} == {*NORMS} and {c.activation for c in configs} == ACTIVATIONS.keys()
     assert any(c.head_dim != c.d_model // c.heads for c in configs)
     assert {"rope_parameters" in c for c in raw} == {True, False} and any((p / hf.INDEX).exists() for p in FOLDERS)
 
@@ -186,10 +189,24 @@ BAD = {
         "Qwen2MoeForCausalLM is not supported",
     ),
     "type": (lambda f: change(f, architectures=None, model_type="gpt2"), "'gpt2' is not supported"),
-    "rope": (lambda f: change(f, rope_parameters={"rope_type": "longrope"}), "rope type 'longrope' is not supported"),
+    "rope": (
+        lambda f: change(f, rope_parameters={"rope_type": "longrop"}),
+        "rope type 'longrop' is not supported .did",
+    ),
+    "longrope": (lambda f: change(f, rope_parameters={"rope_type": "longrope"}), "'longrope' without short_factor"),
+    "factors": (
+        lambda f: change(
+            f, rope_parameters={"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0], "factor": 2}
+        ),
+        "short_factor has 1 numbers: half a head has 3",
+    ),
     "llama3": (lambda f: change(f, rope_parameters={"rope_type": "llama3", "factor": 8.0}), "without original_max"),
-    "sliding": (lambda f: change(f, use_sliding_window=True), "sliding-window attention is not supported"),
-    "layer": (lambda f: change(f, layer_types=["sliding_attention"] * 2), "sliding-window attention"),
+    "layer": (lambda f: change(f, layer_types=["sliding_attention"] * 2), "sliding-window attention in some of"),
+    "kind": (
+        lambda f: change(f, layer_types=["chunked_attention"] * 2),
+        "'chunked_attention': full_attention and sliding_attention are supported",
+    ),
+    "kinds": (lambda f: change(f, layer_types=["full_attention"]), "of 1 layers: there are 2"),
     "activation": (lambda f: change(f, hidden_act="gelu"), "hidden_act 'gelu' is not supported"),
     "quantised": (lambda f: change(f, quantization_config={"bits": 4}), "quantised weights"),
     "dtype": (lambda f: change(f, dtype="float8_e4m3fn"), "dtype 'float8_e4m3fn' is not supported"),
@@ -202,10 +219,13 @@ BAD = {
         "model.embed_tokens.weight has shape .96, 24. in the file, and .*97, 24",
     ),
     "more_layers": (
-        lambda f: change(f, num_hidden_layers=3),
+        lambda f: change(f, num_hidden_layers=3, layer_types=None),
         r"lacks tensor model.layers.2.input_lay.* \(and 11 more\)",
     ),
-    "fewer_layers": (lambda f: change(f, num_hidden_layers=1), r"has tensor model.layers.1.* \(and 11 more\)"),
+    "fewer_layers": (
+        lambda f: change(f, num_hidden_layers=1, layer_types=None),
+        r"has tensor model.layers.1.* \(and 11 more\)",
+    ),
     "truncated": (lambda f: cut(f / hf.SINGLE), "model.safetensors is truncated or damaged"),
     "empty": (lambda f: (f / hf.SINGLE).write_bytes(b""), "model.safetensors is truncated or damaged"),
     "header": (lambda f: (f / hf.SINGLE).write_bytes(b"\xff" * 64), "model.safetensors is truncated or damaged"),
