@@ -309,13 +309,14 @@ def share(tree) -> float:
 def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     """FLOPs and bytes of an update on one device, by arithmetic.
 
-    6 P FLOPs a token and 12 L T H D / 2 for causal attention, a third more with all blocks made again; the head's
-    products a third more, as its tiles are made again. Each micro-batch reads the parameters in each pass, and the
-    optimiser reads and writes its state.
+    6 P FLOPs a token and 12 L T H D / 2 for causal attention, of a layer with a window w < T 12 (w - w^2 / 2 T) H D, a
+    third more with all blocks made again; the head's products a third more, as its tiles are made again. Each micro-
+    batch reads the parameters in each pass, and the optimiser reads and writes its state.
     """
     tokens = work.rows * work.length
     head = m.vocab_size * m.d_model
-    attention = 12 * m.layers * m.heads * m.head_dim * work.length / 2
+    spans = [min(m.window(i) or work.length, work.length) for i in range(m.layers)]
+    attention = 12 * m.heads * m.head_dim * sum(w - w * w / (2 * work.length) for w in spans)
     again = 4 / 3 if m.remat == "block" else 1.0
     # an embedding that is not the head's is looked up, and costs nothing
     matrices = size - head - (0 if m.tied else head)

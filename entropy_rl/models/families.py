@@ -6,11 +6,12 @@ A family is a row of `FAMILIES`. Spellings of transformers 4 and 5 are both read
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -21,28 +22,134 @@ from entropy_rl.models.transformer import Config
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """What a family's config.json leaves unsaid, and the flags of our Config that make it."""
+    """What a family's config.json leaves unsaid, and the flags of our Config that make it.
+
+    Attributes:
+      model_type: that of its config.json.
+      flags: fields of our Config, of what is read there.
+      windows: window of each layer, 0 where there is none, of what is read there and its path for messages.
+      defaults: what transformers takes for keys that are not there.
+      fused: whether q, k, v lie as one matrix in the file, and gate and up as another.
+    """
 
     model_type: str
-    flags: Callable[[Mapping[str, Any]], dict[str, bool]]
-    head_dim: int | None = None  # where the file has none; None: hidden_size / heads
-    rope_theta: float = 1e4
+    flags: Callable[[Mapping[str, Any]], dict[str, Any]]
+    windows: Callable[[Mapping[str, Any], str], tuple[int, ...]]
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fused: bool = False
 
 
 def _attention_bias(c):
     return {"qkv_bias": bool(c.get("attention_bias")), "o_bias": bool(c.get("attention_bias"))}
 
 
-FAMILIES = {
-    "Qwen2ForCausalLM": Family("qwen2", lambda c: {"qkv_bias": True, "qk_norm": False}),
-    "Qwen3ForCausalLM": Family("qwen3", lambda c: {"qk_norm": True, **_attention_bias(c)}, head_dim=128),
-    "LlamaForCausalLM": Family(
-        "llama", lambda c: {"qk_norm": False, "mlp_bias": bool(c.get("mlp_bias")), **_attention_bias(c)}
-    ),
+def _llama(c):
+    return {"qk_norm": False, "mlp_bias": bool(c.get("mlp_bias")), **_attention_bias(c)}
+
+
+def _smollm3(c):
+    every, layers = c["no_rope_layer_interval"], c["num_hidden_layers"]
+    rotated = c.get("no_rope_layers") or [(i + 1) % every for i in range(layers)]
+    return {"rotated": tuple(map(bool, rotated[:layers])), **_llama(c)}
+
+
+def _olmo2(c):
+    return {"qk_norm": True, "qk_norm_whole": True, "norms": "after", **_attention_bias(c)}
+
+
+def _gemma(c):
+    caps = {"attention_cap": c.get("attn_logit_softcapping"), "logit_cap": c.get("final_logit_softcapping")}
+    norms = {"norms": "both", "norm_offset": 1.0}
+    return {"embed_scale": True, "query_scalar": c["query_pre_attn_scalar"], **norms, **caps, **_attention_bias(c)}
+
+
+def _no_windows(c, where):
+    return _by_layer(c, where, None, lambda i: False)
+
+
+def _all_windows(c, where):
+    """Mistral and Phi-3, which read no layer_types."""
+    if len(set(c.get("layer_types") or [])) > 1:
+        raise InputError(f"{where}: layer_types of several kinds are not supported for model_type {c['model_type']!r}")
+    return (c.get("sliding_window") or 0,) * c["num_hidden_layers"]
+
+
+def _last_windows(c, where):
+    """Qwen2 and Qwen3."""
+    window = c["sliding_window"] if c.get("use_sliding_window") else None
+    return _by_layer(c, where, window, lambda i: window is not None and i >= c["max_window_layers"])
+
+
+def _unrotated_windows(c, where):
+    window = c.get("sliding_window") if c.get("use_sliding_window") else None
+    rotated = _smollm3(c)["rotated"]
+    return _by_layer(c, where, window, lambda i: window is not None and not rotated[i])
+
+
+def _local_windows(c, where):
+    every = c["sliding_window_pattern"]
+    return _by_layer(c, where, c.get("sliding_window"), lambda i: (i + 1) % every > 0)
+
+
+def _by_layer(c, where, window, default):
+    """Windows by `layer_types`, or by `default` of a layer's number where config.json has none."""
+    layers = c["num_hidden_layers"]
+    kinds = c.get("layer_types") or [f"{'sliding' if default(i) else 'full'}_attention" for i in range(layers)]
+    if odd := sorted({str(kind) for kind in kinds} - {"full_attention", "sliding_attention"}):
+        raise InputError(f"{where}: layer_types has {odd[0]!r}: full_attention and sliding_attention are supported")
+    if len(kinds) != layers:
+        raise InputError(f"{where}: layer_types says something of {len(kinds)} layers: there are {layers}")
+    local = [kind == "sliding_attention" for kind in kinds]
+    if any(local) and not window:
+        raise InputError(
+            f"{where}: sliding-window attention in some of layer_types, and no window that model_type "
+            f"{c['model_type']!r} reads (sliding_window, use_sliding_window): copy the folder's config.json again"
+        )
+    return tuple(window if x else 0 for x in local)
+
+
+_QWEN = {"sliding_window": 4096, "max_window_layers": 28}
+_GEMMA = {
+    **{"head_dim": 256, "num_key_value_heads": 4, "tie_word_embeddings": True, "sliding_window": 4096},
+    **{"query_pre_attn_scalar": 256, "hidden_activation": "gelu_pytorch_tanh"},
 }
+FAMILIES = {
+    "Qwen2ForCausalLM": Family("qwen2", lambda c: {"qkv_bias": True, "qk_norm": False}, _last_windows, _QWEN),
+    "Qwen3ForCausalLM": Family(
+        "qwen3", lambda c: {"qk_norm": True, **_attention_bias(c)}, _last_windows, {"head_dim": 128, **_QWEN}
+    ),
+    "LlamaForCausalLM": Family("llama", _llama, _no_windows),
+    "MistralForCausalLM": Family(
+        "mistral", lambda c: {"qk_norm": False}, _all_windows, {"num_key_value_heads": 8, "sliding_window": 4096}
+    ),
+    "SmolLM3ForCausalLM": Family(
+        "smollm3",
+        _smollm3,
+        _unrotated_windows,
+        {
+            **{"rope_theta": 2e6, "num_key_value_heads": 4, "tie_word_embeddings": True, "no_rope_layer_interval": 4},
+            "max_position_embeddings": 32768,
+        },
+    ),
+    "Olmo2ForCausalLM": Family("olmo2", _olmo2, _no_windows, {"rms_norm_eps": 1e-5}),
+    "Gemma3ForCausalLM": Family(
+        "gemma3_text",
+        lambda c: {"qk_norm": True, **_gemma(c)},
+        _local_windows,
+        {**_GEMMA, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6},
+    ),
+    "Gemma2ForCausalLM": Family(
+        "gemma2",
+        lambda c: {"qk_norm": False, **_gemma(c)},
+        _local_windows,
+        {**_GEMMA, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window_pattern": 2},
+    ),
+    "Phi3ForCausalLM": Family("phi3", lambda c: {"qk_norm": False}, _all_windows, {"rms_norm_eps": 1e-5}, fused=True),
+}
+ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # theirs: ours
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
-# Keys of a llama3 or yarn scaling in config.json, and in rope.Scaling.
+# Keys of a scaling in config.json, and in rope.Scaling.
 _SCALING = {
     "factor": "factor",
     "original_max_position_embeddings": "original_context",
@@ -52,11 +159,22 @@ _SCALING = {
     "beta_slow": "beta_slow",
     "attention_factor": "attention_factor",
     "truncate": "truncate",
+    "short_factor": "short_factor",
+    "long_factor": "long_factor",
 }
 _REQUIRED = {
     "linear": ("factor",),
+    "dynamic": ("factor", "max_position_embeddings"),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
     "yarn": ("factor",),
+    "longrope": ("short_factor", "long_factor", "original_max_position_embeddings", "factor"),
+}
+# Those that are written; of yarn and longrope also what is optional.
+_WRITTEN = {
+    **{kind: _REQUIRED[kind] for kind in ("linear", "llama3")},
+    "dynamic": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate"),
+    "longrope": (*_REQUIRED["longrope"], "attention_factor"),
 }
 
 
@@ -104,38 +222,39 @@ def to_config(raw: Mapping[str, Any], where: str) -> Config:
     Raises:
       InputError: an architecture, rope type, activation or attention that is not supported, or a key that is missing.
     """
-    family = _family(raw, where)
-    if raw.get("hidden_act", "silu") != "silu":
-        raise InputError(f"{where}: hidden_act {raw['hidden_act']!r} is not supported: silu is")
-    kinds = {kind for kind in raw.get("layer_types") or [] if kind != "full_attention"}
-    if kinds or raw.get("use_sliding_window"):
-        raise InputError(
-            f"{where}: sliding-window attention is not supported: only models with full attention in all layers are"
-        )
+    architecture = architecture_of(raw, where)
+    family = FAMILIES[architecture]
+    raw = {**family.defaults, **raw, "model_type": family.model_type}
+    for key in ("hidden_act", "hidden_activation"):
+        if (given := raw.get(key) or "silu") not in ACTIVATIONS:
+            raise InputError(f"{where}: {key} {given!r} is not supported: {', '.join(ACTIVATIONS)} are")
     if raw.get("quantization_config"):
         raise InputError(f"{where}: quantised weights are not supported: give the folder of the unquantised model")
     names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     for name in names:
         if not isinstance(raw.get(name), int):
             raise InputError(f"{where} has no whole number {name!r}: copy the folder's config.json again")
+    if raw.get("use_bidirectional_attention"):
+        raise InputError(f"{where}: use_bidirectional_attention is not supported: attention is causal here")
+    if architecture == "Gemma3ForCausalLM" and raw.get("attn_logit_softcapping"):
+        raise InputError(f"{where}: attn_logit_softcapping is left out by transformers' Gemma 3: set it to null")
     heads = raw["num_attention_heads"]
-    head_dim = raw.get("head_dim") or family.head_dim or raw["hidden_size"] // heads
     dtype = _dtype(raw, where)
-    theta, scaling = _rope(raw, family, where)
     return Config(
         vocab_size=raw["vocab_size"],
         d_model=raw["hidden_size"],
         layers=raw["num_hidden_layers"],
         heads=heads,
         kv_heads=raw.get("num_key_value_heads") or heads,
-        head_dim=head_dim,
+        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
         d_ff=raw["intermediate_size"],
         tied=bool(raw.get("tie_word_embeddings", False)),
-        rope_theta=theta,
-        rope_scaling=scaling,
+        activation=ACTIVATIONS[raw.get("hidden_activation") or raw.get("hidden_act") or "silu"],
+        windows=family.windows(raw, where),
         norm_eps=raw.get("rms_norm_eps", 1e-6),
         dtype=dtype,
         param_dtype=dtype,
+        **_rope(raw, family, where),
         **family.flags(raw),
     )
 
@@ -155,26 +274,49 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
         out = dict(raw)
         out.pop("torch_dtype", None)
         return out | {"dtype": dtype}
-    biased = {"attention_bias": m.qkv_bias}
-    if m.qk_norm and m.qkv_bias == m.o_bias and not m.mlp_bias:
-        architecture, more = "Qwen3ForCausalLM", biased
-    elif not m.qk_norm and m.qkv_bias and not m.o_bias and not m.mlp_bias:
-        architecture, more = "Qwen2ForCausalLM", {}
-    elif not m.qk_norm and m.qkv_bias == m.o_bias:
-        architecture, more = "LlamaForCausalLM", biased | {"mlp_bias": m.mlp_bias}
-    else:
-        raise InputError("no architecture of transformers has this model's flags: qk_norm, qkv_bias, o_bias, mlp_bias")
+    plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", remat="none", attention="naive")
+    for architecture in FAMILIES:  # the first that says all of it
+        made = _made(m, architecture) | {"dtype": dtype}
+        with contextlib.suppress(InputError):
+            if to_config(made, architecture) == plain:
+                return made
+    raise InputError(
+        "no architecture of transformers has this model's flags together: qk_norm, qkv_bias, o_bias, mlp_bias, "
+        "windows, rotated, norms, activation and so on"
+    )
+
+
+def _made(m: Config, architecture: str) -> dict[str, Any]:
+    """config.json with what this architecture can say of the model."""
+    family, scaling = FAMILIES[architecture], m.rope_scaling
     parameters: dict[str, Any] = {"rope_theta": m.rope_theta, "rope_type": "default"}
-    if m.rope_scaling:
-        given = dataclasses.asdict(m.rope_scaling)
-        keys = {"linear": ("factor",)}.get(m.rope_scaling.kind, tuple(_SCALING))
-        if m.rope_scaling.kind == "llama3":
-            keys = _REQUIRED["llama3"]
-        values = {key: given[_SCALING[key]] for key in keys}
-        parameters |= {"rope_type": m.rope_scaling.kind, **{k: v for k, v in values.items() if v is not None}}
+    if scaling:
+        values = {key: getattr(scaling, _SCALING[key]) for key in _WRITTEN[scaling.kind]}
+        parameters |= {"rope_type": scaling.kind, **{k: v for k, v in values.items() if v is not None}}
+    if m.local_theta is not None:
+        local = {"rope_theta": m.local_theta, "rope_type": "default"}
+        parameters = {"full_attention": parameters, "sliding_attention": local}
+    activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == m.activation)
+    more = {}
+    if architecture not in ("Qwen2ForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM"):
+        more["attention_bias"] = m.qkv_bias
+    if family.flags in (_llama, _smollm3):
+        more["mlp_bias"] = m.mlp_bias
+    if m.windows:
+        kinds = [f"{'sliding' if window else 'full'}_attention" for window in m.windows]
+        more |= {"sliding_window": max(m.windows), "layer_types": kinds, "use_sliding_window": True}
+    elif family.windows is _all_windows:
+        more["sliding_window"] = None
+    elif family.windows is _local_windows:
+        more["layer_types"] = ["full_attention"] * m.layers
+    if family.flags is _smollm3:
+        more["no_rope_layers"] = [int(x) for x in m.rotated or (True,) * m.layers]
+    if family.windows is _local_windows:
+        more |= {"query_pre_attn_scalar": m.query_scalar, "hidden_activation": activation}
+        more |= {"attn_logit_softcapping": m.attention_cap, "final_logit_softcapping": m.logit_cap}
     return {
         "architectures": [architecture],
-        "model_type": FAMILIES[architecture].model_type,
+        "model_type": family.model_type,
         "vocab_size": m.vocab_size,
         "hidden_size": m.d_model,
         "num_hidden_layers": m.layers,
@@ -182,54 +324,93 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
         "num_key_value_heads": m.kv_heads,
         "head_dim": m.head_dim,
         "intermediate_size": m.d_ff,
-        "hidden_act": "silu",
-        "max_position_embeddings": 32768,
+        "hidden_act": activation,
+        "max_position_embeddings": scaling.original_context if scaling and scaling.kind == "dynamic" else 32768,
         "rms_norm_eps": m.norm_eps,
         "rope_parameters": parameters,
         "tie_word_embeddings": m.tied,
-        "dtype": dtype,
         **more,
     }
 
 
-def tensor_names(m: Config) -> dict[str, tuple[str, bool]]:
-    """Path of each of our parameters -> (name of the tensor in the file, whether it lies there transposed).
+class Place(NamedTuple):
+    """Where a parameter lies in the file.
 
     A linear layer of torch holds [out, in] where our kernel is [in, out].
     """
-    names = {"embed/embedding": ("model.embed_tokens.weight", False), "final_norm/scale": ("model.norm.weight", False)}
+
+    name: str  # of the tensor
+    transposed: bool
+    first: int | None = None  # row of the tensor where the parameter begins; None: it is all of it
+
+
+def tensor_names(m: Config, architecture: str | None = None) -> dict[str, Place]:
+    """Path of each of our parameters -> where it lies in a folder of this architecture (None: one that fuses none)."""
+    names = {"embed/embedding": Place("model.embed_tokens.weight", False)}
+    names["final_norm/scale"] = Place("model.norm.weight", False)
+    fused = architecture is not None and FAMILIES[architecture].fused
+    norms = {
+        "before": {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"},
+        "after": {"attention_post_norm": "post_attention_layernorm", "mlp_post_norm": "post_feedforward_layernorm"},
+        "both": {
+            "attention_norm": "input_layernorm",
+            "attention_post_norm": "post_attention_layernorm",
+            "mlp_norm": "pre_feedforward_layernorm",
+            "mlp_post_norm": "post_feedforward_layernorm",
+        },
+    }[m.norms]
+    rows = {"q": m.heads * m.head_dim, "k": m.kv_heads * m.head_dim, "v": m.kv_heads * m.head_dim, "gate": m.d_ff}
     for i in range(m.layers):
         ours, theirs = f"layer_{i}", f"model.layers.{i}"
-        names[f"{ours}/attention_norm/scale"] = (f"{theirs}.input_layernorm.weight", False)
-        names[f"{ours}/mlp_norm/scale"] = (f"{theirs}.post_attention_layernorm.weight", False)
+        for mine, name in norms.items():
+            names[f"{ours}/{mine}/scale"] = Place(f"{theirs}.{name}.weight", False)
         for part, folder, biases in (
             ("q k v", "self_attn", m.qkv_bias),
             ("o", "self_attn", m.o_bias),
-            ("gate up down", "mlp", m.mlp_bias),
+            ("gate up", "mlp", m.mlp_bias),
+            ("down", "mlp", m.mlp_bias),
         ):
+            first = 0
             for x in part.split():
                 path = f"{ours}/attention/{x}" if folder == "self_attn" else f"{ours}/{x}"
-                names[f"{path}/kernel"] = (f"{theirs}.{folder}.{x}_proj.weight", True)
+                if fused and " " in part:
+                    both = {"q k v": "qkv_proj", "gate up": "gate_up_proj"}[part]
+                    names[f"{path}/kernel"] = Place(f"{theirs}.{folder}.{both}.weight", True, first)
+                    first += rows.get(x, 0)
+                    continue
+                names[f"{path}/kernel"] = Place(f"{theirs}.{folder}.{x}_proj.weight", True)
                 if biases:
-                    names[f"{path}/bias"] = (f"{theirs}.{folder}.{x}_proj.bias", False)
+                    names[f"{path}/bias"] = Place(f"{theirs}.{folder}.{x}_proj.bias", False)
         if m.qk_norm:
             for x in "qk":
-                names[f"{ours}/attention/{x}_norm/scale"] = (f"{theirs}.self_attn.{x}_norm.weight", False)
+                names[f"{ours}/attention/{x}_norm/scale"] = Place(f"{theirs}.self_attn.{x}_norm.weight", False)
     if not m.tied:
-        names["lm_head/kernel"] = ("lm_head.weight", True)
+        names["lm_head/kernel"] = Place("lm_head.weight", True)
     return names
 
 
-def _family(raw: Mapping[str, Any], where: str) -> Family:
-    there = raw.get("architectures") or []
+def architecture_of(raw: Mapping[str, Any], where: str) -> str:
+    """Row of FAMILIES that a config.json names.
+
+    Raises:
+      InputError: it names none; the nearest is said where it is one.
+    """
+    there = [str(name) for name in raw.get("architectures") or []]
     for name in there:
         if name in FAMILIES:
-            return FAMILIES[name]
-    for family in FAMILIES.values():  # some folders have the type alone
+            return name
+    for name, family in FAMILIES.items():  # some folders have the type alone
         if not there and raw.get("model_type") == family.model_type:
-            return family
-    what = ", ".join(map(str, there)) or f"model_type {raw.get('model_type')!r}"
-    raise InputError(f"{where}: architecture {what} is not supported: {', '.join(FAMILIES)} are")
+            return name
+    what = ", ".join(there) or f"model_type {raw.get('model_type')!r}"
+    hint = ""
+    if any("moe" in x.lower() or "mixtral" in x.lower() for x in (*there, str(raw.get("model_type")))):
+        hint = " (a mixture of experts)"
+    for name in there:
+        stem, _, kind = name.partition("For")
+        if kind and f"{stem}ForCausalLM" in FAMILIES:
+            hint = f" (its language model, saved as {stem}ForCausalLM, is)"
+    raise InputError(f"{where}: architecture {what} is not supported{hint}: {', '.join(FAMILIES)} are")
 
 
 def _dtype(raw: Mapping[str, Any], where: str) -> Any:
@@ -239,25 +420,49 @@ def _dtype(raw: Mapping[str, Any], where: str) -> Any:
     return DTYPES[name]
 
 
-def _rope(raw: Mapping[str, Any], family: Family, where: str) -> tuple[float, rope.Scaling | None]:
+def _rope(raw: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
+    """rope_theta, rope_scaling and, where layers with a window have their own, local_theta."""
     given = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-    theta = given.get("rope_theta") or raw.get("rope_theta") or family.rope_theta
+    local = None
+    if "rope_local_base_freq" in family.defaults:  # by kind of layer, in transformers 5; rope_theta beside it in 4
+        of_local = given.get("sliding_attention") or {}
+        if of_local.get("rope_type", "default") != "default":
+            raise InputError(f"{where}: a rope type of sliding_attention other than 'default' is not supported")
+        local = float(of_local.get("rope_theta") or raw["rope_local_base_freq"])
+        given = dict(given.get("full_attention") or ({} if "sliding_attention" in given else given))
+    theta = float(given.get("rope_theta") or raw.get("rope_theta") or 1e4)
     kind = given.get("rope_type") or given.get("type") or "default"
+    if family.model_type == "phi3" and kind in ("su", "yarn"):
+        kind = "longrope"  # what it was called before
     if raw.get("partial_rotary_factor", given.get("partial_rotary_factor", 1.0)) not in (None, 1, 1.0):
         raise InputError(f"{where}: rotary positions on a part of the head are not supported")
+    out = {"rope_theta": theta, "local_theta": local}
     if kind == "default":
-        return float(theta), None
+        return out
     if kind not in rope.KINDS:
         supported = ", ".join(["default", *rope.KINDS])
         raise InputError(f"{where}: rope type {kind!r} is not supported{nearest(kind, rope.KINDS)}: {supported} are")
+    longest = raw.get("max_position_embeddings")
     if kind == "yarn":
         for key in ("mscale", "mscale_all_dim"):
             if given.get(key):
                 raise InputError(f"{where}: yarn with {key} is not supported")
-        if given.get("original_max_position_embeddings") is None:
-            given["original_max_position_embeddings"] = raw.get("max_position_embeddings")
+    if kind == "dynamic":
+        given["max_position_embeddings"] = given["original_max_position_embeddings"] = longest
+    if kind == "longrope" and raw.get("original_max_position_embeddings"):
+        given["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
+    if kind in ("yarn", "longrope") and given.get("original_max_position_embeddings") is None:
+        given["original_max_position_embeddings"] = longest
+    if kind == "longrope" and given.get("factor") is None and longest:
+        given["factor"] = longest / given["original_max_position_embeddings"]
     for key in _REQUIRED[kind]:
         if given.get(key) is None:
             raise InputError(f"{where}: rope type {kind!r} without {key}: add it to its rope parameters")
+    half = (raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"]) // 2
+    for key in ("short_factor", "long_factor"):
+        if key in given:
+            given[key] = tuple(map(float, given[key]))
+            if len(given[key]) != half:
+                raise InputError(f"{where}: {key} has {len(given[key])} numbers: half a head has {half}")
     values = {ours: given[key] for key, ours in _SCALING.items() if given.get(key) is not None}
-    return float(theta), rope.Scaling(kind, **values)
+    return out | {"rope_scaling": rope.Scaling(kind, **values)}

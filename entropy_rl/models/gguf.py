@@ -199,7 +199,7 @@ def _leaves(file: File, config: Config, dtype: np.dtype) -> dict[str, _Leaf]:
     shapes = hf.abstract_params(Transformer(config))
     shapes = {k: x.shape for k, x in traverse_util.flatten_dict(shapes["params"], sep="/").items()}
     leaves, seen, types = {}, {_FREQUENCIES}, set()
-    for ours, (name, transposed) in tensor_names(config).items():
+    for ours, (name, transposed, _) in tensor_names(config).items():
         theirs = _theirs(name)
         x = _tensor(file, theirs)
         there, asked = tuple(x.shape.tolist()[::-1]), shapes[ours][::-1] if transposed else shapes[ours]

@@ -26,7 +26,16 @@ from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from entropy_rl.errors import InputError
-from entropy_rl.models.families import DTYPES, from_config, read_config, read_json, tensor_names, to_config
+from entropy_rl.models.families import (
+    DTYPES,
+    Place,
+    architecture_of,
+    from_config,
+    read_config,
+    read_json,
+    tensor_names,
+    to_config,
+)
 from entropy_rl.models.transformer import RULES, Config, Transformer
 from entropy_rl.parallel.sharding import infer_sharding
 
@@ -102,14 +111,20 @@ def load_params(path: str | os.PathLike, abstract: Any) -> Any:
 
     Each parameter is set exactly once, or the first that is not is named.
     """
-    config = to_config(read_config(path), str(Path(path) / "config.json"))
+    raw, where = read_config(path), str(Path(path) / "config.json")
+    config = to_config(raw, where)
     wanted = _flat(abstract)
-    names = {k: v for k, v in tensor_names(config).items() if k in wanted or not k.startswith("lm_head")}
+    names = tensor_names(config, architecture_of(raw, where))
+    names = {k: v for k, v in names.items() if k in wanted or not k.startswith("lm_head")}
     if odd := sorted(wanted.keys() ^ names.keys()):
         raise InputError(f"{path}: the model has other parameters than its config.json says, such as {odd[0]}")
     with _Reader(Path(path)) as reader:
-        reader.check({theirs for theirs, _ in names.values()}, tied=config.tied)
-        out = {k: _place(reader, *names[k], x) for k, x in wanted.items()}
+        reader.check({place.name for place in names.values()}, tied=config.tied)
+        rows: dict[str, int] = {}  # of a tensor of the file that several parameters are parts of
+        for k, place in names.items():
+            if place.first is not None:
+                rows[place.name] = rows.get(place.name, 0) + wanted[k].shape[1]
+        out = {k: _place(reader, names[k], x, rows.get(names[k].name)) for k, x in wanted.items()}
     return _tree(out)
 
 
@@ -144,8 +159,12 @@ def save(
     kinds = {str(x.dtype) for x in leaves.values()}
     kind = kinds.pop() if len(kinds) == 1 else str(jnp.dtype(model.config.param_dtype))
     raw = from_config(dataclasses.replace(model.config, param_dtype=DTYPES[kind]), like and read_config(like))
-    names = tensor_names(model.config)
-    parts = _parts({k: x.nbytes for k, x in leaves.items()}, shard_bytes)
+    names = tensor_names(model.config, architecture_of(raw, "config.json"))
+    tensors_of: dict[str, list[str]] = {}  # tensor of the file -> the parameters that it is made of
+    for k in sorted(leaves, key=lambda k: names[k].first or 0):
+        tensors_of.setdefault(names[k].name, []).append(k)
+    units = {names[k].name: tensors_of[names[k].name] for k in leaves}
+    parts = _parts({theirs: sum(leaves[k].nbytes for k in ours) for theirs, ours in units.items()}, shard_bytes)
     writes = jax.process_index() == 0
     # under another name until all is there, so that a kill leaves nothing that looks like a model
     new = path.with_name(path.name + ".unfinished")
@@ -156,11 +175,11 @@ def save(
     for number, part in enumerate(parts, 1):
         file = SINGLE if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         tensors = {}
-        for k in part:
-            theirs, transposed = names[k]
-            x = _whole(leaves[k])
+        for theirs in part:
+            pieces = [(_whole(leaves[k]), names[k].transposed) for k in units[theirs]]
             if writes:
-                tensors[theirs] = np.ascontiguousarray(x.T if transposed else x)
+                rows = [x.T if transposed else x for x, transposed in pieces]
+                tensors[theirs] = np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
             weight_map[theirs] = file
         if writes:
             _safetensors("numpy").save_file(tensors, new / file, metadata={"format": "pt"})
@@ -295,10 +314,13 @@ class _Reader:
             raise InputError(f"{self._path / file} is truncated or damaged ({e}): copy it again") from e
 
 
-def _place(reader: _Reader, name: str, transposed: bool, x: jax.ShapeDtypeStruct) -> jax.Array:
-    """A tensor of the file on the shards of `x`, each of which is read by itself."""
+def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | None) -> jax.Array:
+    """A tensor of the file on the shards of `x`, each of which is read by itself; or a part of one that has `rows`."""
+    name, transposed, first = place
     there, here = reader.shape(name), tuple(x.shape)
     asked = here[::-1] if transposed else here
+    if rows is not None:
+        asked = (rows, *asked[1:])
     if there != asked:
         raise InputError(f"tensor {name} has shape {there} in the file, and config.json asks for {asked}")
 
@@ -306,6 +328,8 @@ def _place(reader: _Reader, name: str, transposed: bool, x: jax.ShapeDtypeStruct
         spans = [range(*i.indices(n)) for i, n in zip(index, here)]
         out = _pages([len(span) for span in spans], x.dtype)
         spans = spans[::-1] if transposed else spans
+        if first:
+            spans[0] = range(spans[0].start + first, spans[0].stop + first)
         view = out.T if transposed else out
         # a piece at a time, so that nothing as large as the tensor is held beside what is kept
         rows = max(1, _PIECE // max(1, out.nbytes // max(1, len(spans[0]))))

@@ -78,6 +78,7 @@ def token_stats(
     *,
     vocab_axis: int = 0,
     mesh: Mesh | None = None,
+    cap: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability of every token given those before it, and the policy's entropy where it was chosen.
 
@@ -92,6 +93,7 @@ def token_stats(
         (Cui et al., arXiv:2505.22617, Eq 5 and its code).
       vocab_axis: see `head`.
       mesh: over which hidden states and head are cut, if they are.
+      cap: of logits, as in tiled_head.head_stats.
 
     Returns:
       (logp, entropy): f32[B, T], nats; column 0 is 0.
@@ -99,7 +101,7 @@ def token_stats(
     # Rolling the targets instead of slicing spares a copy of the hidden states; the wrapped last column is dropped by
     # `_right`.
     targets = jnp.roll(tokens, -1, axis=1)
-    return _both_right(head_stats(hidden, head, targets, temperature, vocab_axis=vocab_axis, mesh=mesh))
+    return _both_right(head_stats(hidden, head, targets, temperature, vocab_axis=vocab_axis, mesh=mesh, cap=cap))
 
 
 def token_change(
@@ -111,10 +113,11 @@ def token_change(
     *,
     vocab_axis: int = 0,
     mesh: Mesh | None = None,
+    cap: float | None = None,
 ) -> dict[str, jax.Array]:
     """tiled_head.change_stats where each of the tokens i32[B, T] was chosen: f32[B, T] each; column 0 is 0."""
     targets = jnp.roll(tokens, -1, axis=1)
-    stats = change_stats(hidden, head, new_hidden, new_head, targets, vocab_axis=vocab_axis, mesh=mesh)
+    stats = change_stats(hidden, head, new_hidden, new_head, targets, vocab_axis=vocab_axis, mesh=mesh, cap=cap)
     return jax.tree.map(_right, stats)
 
 

@@ -22,12 +22,15 @@ class Scaling:
     """How frequencies are stretched; which numbers are read depends on the kind, a row of `KINDS`.
 
     Attributes:
-      kind: "linear", "llama3" or "yarn".
+      kind: "linear", "dynamic", "llama3", "yarn" or "longrope".
       factor: by which the context grows.
       original_context: tokens of the context before.
       low_freq_factor, high_freq_factor: of llama3.
-      beta_fast, beta_slow: of yarn; attention_factor: its multiplier of cos and sin, None: 0.1 ln(factor) + 1.
+      beta_fast, beta_slow: of yarn.
+      attention_factor: multiplier of cos and sin, of yarn (None: 0.1 ln(factor) + 1) and of longrope (None:
+        sqrt(1 + ln(factor) / ln(original_context))).
       truncate: of yarn, whether its range of dimensions is rounded outwards to whole ones.
+      short_factor, long_factor: of longrope, D / 2 divisors each.
     """
 
     kind: str
@@ -39,6 +42,17 @@ class Scaling:
     beta_slow: float = 1.0
     attention_factor: float | None = None
     truncate: bool = True
+    short_factor: tuple[float, ...] = ()
+    long_factor: tuple[float, ...] = ()
+
+
+# Kinds whose frequencies depend on how long the rows are.
+BY_LENGTH = ("dynamic", "longrope")
+
+
+def by_length(scaling: Scaling | None) -> bool:
+    """Whether the frequencies depend on how long the rows are."""
+    return scaling is not None and scaling.kind in BY_LENGTH
 
 
 def base(head_dim: int, theta: float) -> np.ndarray:
@@ -48,12 +62,12 @@ def base(head_dim: int, theta: float) -> np.ndarray:
     )
 
 
-def linear(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
+def linear(head_dim: int, theta: float, s: Scaling, length: int) -> tuple[np.ndarray, float]:
     """w_i / factor: position interpolation (arXiv:2306.15595)."""
     return base(head_dim, theta) / np.float32(s.factor), 1.0
 
 
-def llama3(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
+def llama3(head_dim: int, theta: float, s: Scaling, length: int) -> tuple[np.ndarray, float]:
     """Llama 3.1's: long waves by the factor, short ones not at all, those between in proportion.
 
     With wavelength l = 2 pi / w and context L: w / factor where l > L / low, w where l < L / high, else
@@ -69,7 +83,7 @@ def llama3(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
     return np.where(middle, between, out).astype(np.float32), 1.0
 
 
-def yarn(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
+def yarn(head_dim: int, theta: float, s: Scaling, length: int) -> tuple[np.ndarray, float]:
     """YaRN (arXiv:2309.00071): interpolation for dimensions that turn seldom, none for those that turn often.
 
     Between the dimensions that turn beta_fast and beta_slow times in the original context a ramp leads from one to the
@@ -93,18 +107,49 @@ def yarn(head_dim: int, theta: float, s: Scaling) -> tuple[np.ndarray, float]:
     return (w / np.float32(s.factor) * (1 - keep) + w * keep).astype(np.float32), factor
 
 
-KINDS = {"linear": linear, "llama3": llama3, "yarn": yarn}
+def dynamic(head_dim: int, theta: float, s: Scaling, length: int) -> tuple[np.ndarray, float]:
+    """Dynamic NTK: theta (factor L / C - factor + 1)^(D / (D - 2)) in rows of L tokens, L above the context C.
+
+    Departure: L is how many columns the rows have, filled or not, and one number for a prompt and its response to come,
+    so that a response has the same probabilities when it is sampled and when it is trained on. transformers takes the
+    longest position of the call, and while it generates leaves cached keys turned as they were with another L.
+    """
+    if length > s.original_context:
+        grown = np.float32(s.factor * length) / np.float32(s.original_context) - np.float32(s.factor - 1)
+        theta = float(np.float32(theta) * grown ** np.float32(head_dim / (head_dim - 2)))
+    return base(head_dim, theta), 1.0
 
 
-def frequencies(head_dim: int, theta: float, scaling: Scaling) -> tuple[np.ndarray, float]:
-    """(w f32[D / 2], multiplier of cos and sin) of a scaling; InputError for a kind that there is not."""
-    return lookup(KINDS, scaling.kind, "rope scaling")(head_dim, theta, scaling)
+def longrope(head_dim: int, theta: float, s: Scaling, length: int) -> tuple[np.ndarray, float]:
+    """LongRoPE (arXiv:2402.13753): w_i / short_i in rows of at most the original context, w_i / long_i in longer ones.
+
+    How long rows are: as in `dynamic`, where transformers goes over from one to the other within a response.
+    """
+    factors = np.asarray(s.long_factor if length > s.original_context else s.short_factor, np.float32)
+    power = np.float32(theta) ** (np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim))
+    factor = s.attention_factor
+    if factor is None:
+        factor = math.sqrt(1 + math.log(s.factor) / math.log(s.original_context)) if s.factor > 1 else 1.0
+    return (1.0 / (factors * power)).astype(np.float32), factor
+
+
+KINDS = {"linear": linear, "dynamic": dynamic, "llama3": llama3, "yarn": yarn, "longrope": longrope}
+
+
+def frequencies(head_dim: int, theta: float, scaling: Scaling, length: int = 0) -> tuple[np.ndarray, float]:
+    """(w f32[D / 2], multiplier of cos and sin) of a scaling, in rows of `length` tokens where it is `by_length`.
+
+    Raises:
+      InputError: there is no such kind.
+    """
+    return lookup(KINDS, scaling.kind, "rope scaling")(head_dim, theta, scaling, length)
 
 
 def rotary(
-    positions: jax.Array, head_dim: int, theta: float, scaling: Scaling | None = None
+    positions: jax.Array, head_dim: int, theta: float, scaling: Scaling | None = None, length: int = 0
 ) -> tuple[jax.Array, jax.Array]:
-    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each; stretched by a scaling.
+    """cos and sin of position * theta^(-2i / D): i32[B, T] -> f32[B, T, 1, D / 2] each; stretched by a scaling, in rows
+    of `length` tokens.
 
     Behind a barrier: XLA on CPU would compute them again for every head, in every layer and in every fusion.
     """
@@ -113,7 +158,7 @@ def rotary(
     if scaling is None:
         frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     else:
-        frequency, factor = frequencies(head_dim, theta, scaling)
+        frequency, factor = frequencies(head_dim, theta, scaling, length)
     angle = positions[..., None, None].astype(jnp.float32) * frequency.reshape(1, 1, 1, half)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     if factor != 1.0:

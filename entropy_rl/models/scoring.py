@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import steering, tiled_head
+from entropy_rl.models.attention import soft_cap
 from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
 from entropy_rl.models.tiled_head import head_stats
 from entropy_rl.models.transformer import Transformer, head_matrix, head_product
@@ -56,7 +57,7 @@ def token_scores(
 
     def head(params):
         matrix, axis = head_matrix(model.config, params)
-        return matrix, {"vocab_axis": axis, "mesh": mesh}
+        return matrix, {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
 
     def whole(params, tokens, mask):
         logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
@@ -119,7 +120,8 @@ def top_gaps(model: Transformer) -> Score:
         _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
         hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
         part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
-        gap = jax.lax.map(lambda h: top_gap(head_product(h, matrix)), hidden, batch_size=min(part, len(hidden)))
+        gaps = lambda h: top_gap(soft_cap(head_product(h, matrix), model.config.logit_cap))  # noqa: E731
+        gap = jax.lax.map(gaps, hidden, batch_size=min(part, len(hidden)))
         return {"gap": shifted(gap.reshape(tokens.shape))}
 
     return score
@@ -157,8 +159,8 @@ def _gate(params, mask):
 
 def _after_prompt(model, params, tokens, start, fed, samples, width, **how):
     """Runs each prompt once, then the responses on its keys and values: the model's result on what was `fed`."""
-    _, out = model.apply(steering.plain(params), tokens[::samples, :width], logits=False)
+    _, out = model.apply(steering.plain(params), tokens[::samples, :width], logits=False, context=tokens.shape[1])
     positions = start[:, None] - 1 + jnp.arange(fed.shape[1])[None]
     # the prompt's last token is fed again, with the response
     own = jnp.arange(width)[None] < start[:, None] - 1
-    return model.apply(params, fed, positions, cache=out["cache"], valid=own, **how)
+    return model.apply(params, fed, positions, cache=out["cache"], valid=own, context=tokens.shape[1], **how)

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from entropy_rl.models.attention import soft_cap
+
 WORDS = 2048  # in a tile
 ELEMENTS = 1 << 24  # of a tile at most, in float32 64 MB: tokens are cut where there are more
 ROWS, VOCAB, WIDTH = ("data", "fsdp"), "tensor", "fsdp"  # what the axes of a mesh cut (sharding.py)
@@ -33,6 +35,7 @@ class Layout:
     width: tuple[str, ...] = ()
     words: int = WORDS
     elements: int = ELEMENTS
+    cap: float | None = None  # of logits, transformer.Config.logit_cap
 
 
 def head_stats(
@@ -45,6 +48,7 @@ def head_stats(
     mesh: Mesh | None = None,
     words: int = WORDS,
     elements: int = ELEMENTS,
+    cap: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """log p(target) under softmax(z / temperature) and the entropy of softmax(z), z = hidden @ head, without all z.
 
@@ -63,11 +67,12 @@ def head_stats(
         dimension is not cut. None: as the compiler sees fit.
       words: columns of a tile.
       elements: most elements of a tile.
+      cap: c: z is c tanh(hidden @ head / c) instead; None: it is not.
 
     Returns:
       (logp, entropy): f32[B, T] both. The gradient goes through both.
     """
-    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements), head, targets, mesh)
+    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements, cap=cap), head, targets, mesh)
     return _stats(hidden, head, targets, temperature, layout, mesh)
 
 
@@ -82,6 +87,7 @@ def change_stats(
     mesh: Mesh | None = None,
     words: int = WORDS,
     elements: int = ELEMENTS,
+    cap: float | None = None,
 ) -> dict[str, jax.Array]:
     """What a change of logits d = z' - z does to the entropy of softmax(z), in every state, without all z.
 
@@ -95,12 +101,12 @@ def change_stats(
     Args:
       hidden, head: before the update, as in `head_stats`; new_hidden, new_head: after it, at the same states.
       targets: i32[B, T], the tokens y that were chosen.
-      vocab_axis, mesh, words, elements: as in `head_stats`.
+      vocab_axis, mesh, words, elements, cap: as in `head_stats`.
 
     Returns:
       `entropy`, `new_entropy`, `first`, `second`, `polarity`: f32[B, T], nats.
     """
-    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements), head, targets, mesh)
+    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements, cap=cap), head, targets, mesh)
     run = _over(mesh, layout, partial(_change, layout=layout), "xhxhy", "yyyyy")
     names = ("entropy", "new_entropy", "first", "second", "polarity")
     return dict(zip(names, run(hidden, head, new_hidden, new_head, targets), strict=True))
@@ -218,6 +224,8 @@ def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperat
             pt = p if temperature == 1.0 else jnp.exp(z / temperature - lzt[:, None])
             hit = column[None] == yj[:, None]
             g = jnp.where(hit, gl[:, None], 0.0) - gl[:, None] * pt - gh[:, None] * p * (log_p + h[:, None])
+            if layout.cap is not None:
+                g = g * (1 - jnp.square(z / layout.cap))
             g = jnp.where(new[None], g, 0.0).astype(x.dtype)
             # made once, and not anew by either product
             g = jax.lax.optimization_barrier(g)
@@ -372,7 +380,7 @@ class _Tiles:
         return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
 
     def logits(self, x: jax.Array, piece: jax.Array) -> jax.Array:
-        return self._product(x, piece, 1, 1 - self._axis)
+        return soft_cap(self._product(x, piece, 1, 1 - self._axis), self._layout.cap)
 
     def grad_hidden(self, g: jax.Array, piece: jax.Array) -> jax.Array:
         return self._product(g, piece, 1, self._axis)

@@ -1,7 +1,8 @@
-"""A decoder-only Transformer, Qwen3-shaped; Qwen2, Llama and the embedded default are settings of it.
+"""A decoder-only Transformer, Qwen3-shaped; the other families and the embedded default are settings of it.
 
 RMSNorm, rotary positions, grouped-query attention, SwiGLU; optional norm of q and k (Qwen3), optional bias on q, k, v
-(Qwen2), tied or untied language-model head, or a value head (a *critic*). Pure: `model.apply(params, tokens)`.
+(Qwen2), sliding windows (Mistral), layers without positions (SmolLM3), norms after attention and MLP (OLMo-2, Gemma),
+soft caps; tied or untied language-model head, or a value head (a *critic*). Pure: `model.apply(params, tokens)`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.ad_checkpoint import checkpoint_name
 
+from entropy_rl.errors import InputError, lookup
 from entropy_rl.models import attention, rope
 
 # Parameter path -> PartitionSpec axes, first match wins (sharding.py). Written for the axes data, fsdp, tensor.
@@ -40,6 +42,7 @@ class Cache:
 
     k: tuple[jax.Array, ...]
     v: tuple[jax.Array, ...]
+    at: jax.Array | None = None  # i32[slots, 1, columns, 1], their positions, of a model with windows
 
 
 @jax.custom_vjp
@@ -95,6 +98,17 @@ class Config:
     mlp_bias: bool = False
     rope_theta: float = 1e6
     rope_scaling: rope.Scaling | None = None
+    windows: tuple[int, ...] = ()  # of each layer, tokens that are seen, the own one the last; 0, or (): all
+    rotated: tuple[bool, ...] = ()  # of each layer, whether q and k get positions; (): in all
+    local_theta: float | None = None  # of layers with a window, unscaled (Gemma 3); None: as the others
+    norms: str = "before"  # attention and MLP; "after" (OLMo-2) or "both" (Gemma)
+    norm_offset: float = 0.0  # what is added to the norms' scales; 1 (Gemma)
+    qk_norm_whole: bool = False  # with qk_norm: over all heads at once (OLMo-2)
+    activation: str = "silu"  # a row of ACTIVATIONS
+    embed_scale: bool = False  # embeddings times sqrt(d_model) (Gemma)
+    query_scalar: float | None = None  # scores are q k / sqrt(query_scalar); None: head_dim
+    attention_cap: float | None = None  # c: scores become c tanh(score / c) (Gemma 2)
+    logit_cap: float | None = None  # the same of logits
     norm_eps: float = 1e-6
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
@@ -104,8 +118,24 @@ class Config:
     def __post_init__(self):
         for field in OLD_NAMES:
             object.__setattr__(self, field, current_name(field, getattr(self, field)))
+        for field, plain in (("windows", 0), ("rotated", True)):
+            value = tuple(getattr(self, field))
+            if value and len(value) != self.layers:
+                raise InputError(f"{field}={value} says something of {len(value)} layers: there are {self.layers}")
+            object.__setattr__(self, field, () if all(x == plain for x in value) else value)
+        if self.norms not in NORMS:
+            raise InputError(f"norms={self.norms!r}: must be one of {', '.join(NORMS)}")
+        lookup(ACTIVATIONS, self.activation, "activation")
+        if self.attention_cap is not None and self.attention in ("xla", "cudnn"):
+            raise InputError(f"attention={self.attention!r} has no soft cap of scores: give naive or chunked")
+
+    def window(self, layer: int) -> int:
+        """Tokens that a layer's token sees, its own the last; 0: all."""
+        return self.windows[layer] if self.windows else 0
 
 
+NORMS = ("before", "after", "both")
+ACTIVATIONS = {"silu": nn.silu, "gelu_tanh": partial(nn.gelu, approximate=True)}
 # What the values of two fields were called, in workdirs of before.
 OLD_NAMES = {"remat": {"linear": "save_linear"}, "attention": {"own": "naive", "blocks": "chunked"}}
 
@@ -153,81 +183,105 @@ class Dense(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * scale over the last axis, statistics in float32."""
+    """x / sqrt(mean(x^2) + eps) * (scale + offset) over the last axis, statistics in float32."""
 
     eps: float
     param_dtype: Any
+    offset: float = 0.0
 
     @nn.compact
     def __call__(self, x):
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
+        one = nn.initializers.constant(1.0 - self.offset)
+        scale = self.param("scale", one, (x.shape[-1],), self.param_dtype)
+        if self.offset:
+            scale = scale.astype(jnp.float32) + self.offset
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
         return (y * scale.reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
 
 
+def norm(config: Config, name: str) -> RMSNorm:
+    """A norm of the model."""
+    return RMSNorm(config.norm_eps, config.param_dtype, config.norm_offset, name=name)
+
+
 class Attention(nn.Module):
-    """Causal grouped-query attention, over the tokens given or over a cache."""
+    """Causal grouped-query attention, over the tokens given or over a cache, of all of them or in a window."""
 
     config: Config
+    window: int = 0
 
     @nn.compact
-    def __call__(self, x, angle, cache, column, valid):
+    def __call__(self, x, angle, cache, column, valid, places):
         m = self.config
         batch, time, _ = x.shape
+        scale = None if m.query_scalar is None else m.query_scalar**-0.5
 
         def project(name, heads):
             y = Dense(m, heads * m.head_dim, use_bias=m.qkv_bias, name=name)(x)
+            if m.qk_norm and m.qk_norm_whole and name != "v":
+                y = norm(m, f"{name}_norm")(y)
             return y.reshape(batch, time, heads, m.head_dim)
 
         q, k, v = project("q", m.heads), project("k", m.kv_heads), project("v", m.kv_heads)
-        if m.qk_norm:
-            q = RMSNorm(m.norm_eps, m.param_dtype, name="q_norm")(q)
-            k = RMSNorm(m.norm_eps, m.param_dtype, name="k_norm")(k)
+        if m.qk_norm and not m.qk_norm_whole:
+            q, k = norm(m, "q_norm")(q), norm(m, "k_norm")(k)
+        if angle is not None:
+            q, k = rope.rotate(q, *angle), rope.rotate(k, *angle)
         # Behind a barrier, or XLA on CPU does the norm and the rotation inside the transposed copies below,
         # unvectorised.
-        q, k = jax.lax.optimization_barrier((rope.rotate(q, *angle), rope.rotate(k, *angle)))
+        q, k = jax.lax.optimization_barrier((q, k))
         # [B, kv_heads, ...]: heads in front, so that attention is one batched matrix product
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
         kv = k, v
         out = Dense(m, m.d_model, use_bias=m.o_bias, name="o")
         if cache is None and m.attention in ("xla", "cudnn"):
-            return out(attention.flash(q, k, v, m.attention)), kv
+            return out(attention.flash(q, k, v, m.attention, self.window, scale)), kv
+        near = attention.Near(self.window, *places) if self.window else None
         if column is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
             kv = k, v
-            mixed = attention.attend(q, k, v, valid[:, None, None, None, :])
+            seen = valid if near is None else valid & near.seen()[:, 0]
+            mixed = attention.attend(q, k, v, seen[:, None, None, None, :], scale, m.attention_cap)
         else:
             past = None
             if cache is not None:
                 each, past = batch // cache[0].shape[0], valid
                 k, v = (jnp.concatenate([jnp.repeat(x, each, axis=0), y], axis=2) for x, y in zip(cache, kv))
             if m.attention in ("chunked", "cudnn"):
-                mixed = attention.chunked(q, k, v, past)
+                mixed = attention.chunked(q, k, v, past, near, scale, m.attention_cap)
             else:
-                mixed = attention.attend(q, k, v, attention.causal(0, time, k.shape[2], past))
+                seen = attention.causal(0, time, k.shape[2], past, near)
+                mixed = attention.attend(q, k, v, seen, scale, m.attention_cap)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
         return out(mixed), kv
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + SwiGLU(norm(x))."""
+    """x + attention(norm(x)), then x + SwiGLU(norm(x)); or x + norm(attention(x)), or a norm on either side of each."""
 
     config: Config
+    window: int = 0
 
     @nn.compact
-    def __call__(self, x, angle, cache, column, valid):
+    def __call__(self, x, angle, cache, column, valid, places):
         m = self.config
-        y, kv = Attention(m, name="attention")(
-            RMSNorm(m.norm_eps, m.param_dtype, name="attention_norm")(x), angle, cache, column, valid
-        )
-        x = x + y
-        y = RMSNorm(m.norm_eps, m.param_dtype, name="mlp_norm")(x)
+
+        def before(x, name):
+            return x if m.norms == "after" else norm(m, f"{name}_norm")(x)
+
+        def after(y, name):
+            return y if m.norms == "before" else norm(m, f"{name}_post_norm")(y)
+
+        attend = Attention(m, self.window, name="attention")
+        y, kv = attend(before(x, "attention"), angle, cache, column, valid, places)
+        x = x + after(y, "attention")
+        y = before(x, "mlp")
         wide = partial(Dense, m, m.d_ff, use_bias=m.mlp_bias)
-        y = nn.silu(wide(name="gate")(y)) * wide(name="up")(y)
-        return x + Dense(m, m.d_model, use_bias=m.mlp_bias, name="down")(y), kv
+        y = ACTIVATIONS[m.activation](wide(name="gate")(y)) * wide(name="up")(y)
+        return x + after(Dense(m, m.d_model, use_bias=m.mlp_bias, name="down")(y), "mlp"), kv
 
 
 class Transformer(nn.Module):
@@ -246,6 +300,7 @@ class Transformer(nn.Module):
         valid: jax.Array | None = None,
         logits: bool = True,
         gate: jax.Array | None = None,
+        context: int | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Runs the model.
 
@@ -254,7 +309,8 @@ class Transformer(nn.Module):
         of every slot and each slot attends to the columns that `valid` marks for it. With a cache and no column, the
         tokens follow what the cache holds: they attend to its columns that `valid` marks, and causally to each other;
         a cache of N rows is shared by B / N consecutive rows each, a prompt by its responses. Rotary positions are
-        applied before keys are stored, so where in the cache a token lies does not matter.
+        applied before keys are stored, so where in the cache a token lies does not matter; windows go by the positions
+        that the cache holds.
 
         Args:
           tokens: i32[B, T].
@@ -265,6 +321,8 @@ class Transformer(nn.Module):
           logits: False: the language-model head is left out and the result is None; `out["hidden"]` and `head_matrix`
             are then what logprobs.token_stats takes.
           gate: bool[B, T], places where a steered model (models/steering.py) adds its vectors; None: everywhere.
+          context: columns of the rows that these tokens are the beginning of, read where frequencies are by length
+            (rope.BY_LENGTH); None: those that are here, in the cache and in `tokens`.
 
         Returns:
           result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
@@ -284,7 +342,17 @@ class Transformer(nn.Module):
             name="embed",
         )
         x = embed(tokens)
-        angle = rope.rotary(positions, m.head_dim, m.rope_theta, m.rope_scaling)
+        if m.embed_scale:
+            x = x * jnp.asarray(m.d_model**0.5, m.dtype)
+        if context is None:
+            past = 0 if cache is None else cache.k[0].shape[2]
+            context = past + (tokens.shape[1] if column is None else 0)
+        angle = rope.rotary(positions, m.head_dim, m.rope_theta, m.rope_scaling, context)
+        near = None if m.local_theta is None else rope.rotary(positions, m.head_dim, m.local_theta)
+        at = places = None
+        if m.windows:
+            at = jnp.broadcast_to(positions, tokens.shape)[:, None, :, None].astype(jnp.int32)
+            at, places = _places(at, positions, cache, column)
         out: dict[str, Any] = {"embedded": x}
         keys, values = [], []
         policy = REMAT[m.remat] if column is None else None  # nothing is differentiated in a decode step
@@ -292,15 +360,19 @@ class Transformer(nn.Module):
         steer = self.get_variable("steer", "after") if self.has_variable("steer", "after") else None
         for i in range(m.layers):
             layer = None if cache is None else (cache.k[i], cache.v[i])
-            x, (k, v) = block(m, name=f"layer_{i}")(x, angle, layer, column, valid)
+            window = m.window(i)
+            turn = near if window and near is not None else angle
+            if m.rotated and not m.rotated[i]:
+                turn = None
+            x, (k, v) = block(m, window, name=f"layer_{i}")(x, turn, layer, column, valid, places)
             if steer is not None:
                 vector = steer[i].astype(x.dtype)[None, None]
                 x = x + (vector if gate is None else jnp.where(gate[..., None], vector, 0))
             out[f"layer_{i}"] = x
             keys.append(k)
             values.append(v)
-        out["cache"] = Cache(tuple(keys), tuple(values))
-        x = RMSNorm(m.norm_eps, m.param_dtype, name="final_norm")(x)
+        out["cache"] = Cache(tuple(keys), tuple(values), at)
+        x = norm(m, "final_norm")(x)
         out["hidden"] = x
         if m.head == "value":
             value = Dense(m, 1, use_bias=True, name="value_head")(x)
@@ -308,8 +380,21 @@ class Transformer(nn.Module):
         if not logits:
             return None, out
         if m.tied:
-            return head_product(x, embed.embedding.T.astype(m.dtype)), out
-        return Dense(m, m.vocab_size, project=head_product, name="lm_head")(x), out
+            z = head_product(x, embed.embedding.T.astype(m.dtype))
+        else:
+            z = Dense(m, m.vocab_size, project=head_product, name="lm_head")(x)
+        return attention.soft_cap(z, m.logit_cap), out
+
+
+def _places(own, positions, cache, column):
+    """(positions of the keys that this call gives out, as Cache.at; those of queries and of keys, [B | 1, n] each)."""
+    if cache is None:
+        return own, (positions, positions)
+    if column is not None:
+        own = keys = jax.lax.dynamic_update_slice_in_dim(cache.at, own, column, axis=2)
+    else:
+        keys = jnp.concatenate([jnp.repeat(cache.at, len(own) // len(cache.at), axis=0), own], axis=2)
+    return own, (positions, keys[:, 0, :, 0])
 
 
 def head_matrix(config: Config, params: Any) -> tuple[jax.Array, int]:

@@ -32,6 +32,7 @@ Warp = Callable[[jax.Array], jax.Array]
 # Where a State lies on a mesh (sharding.infer_sharding): slots over the rows' axes, heads as those of the kernels.
 RULES = (
     (r"(k|v)/\d+", (ROWS, "tensor", None, None)),  # of the slots' cache and of prefixes
+    (r"(^|/)at", (ROWS, None, None, None)),
     (r"valid", (ROWS, None)),
     (r"token|position|request|left|take|prompt|kept", (ROWS,)),
 )
@@ -61,14 +62,18 @@ class Emitted:
     steered: jax.Array | None = None  # bool[S, ticks], whether the model was (models/steering.py); None: it never is
 
 
-@partial(jax.jit, static_argnames=("model", "mesh"))
-def prefill(model: Transformer, params, prompts: jax.Array, *, mesh: Mesh | None = None) -> Cache:
+@partial(jax.jit, static_argnames=("model", "mesh", "context"))
+def prefill(
+    model: Transformer, params, prompts: jax.Array, *, mesh: Mesh | None = None, context: int | None = None
+) -> Cache:
     """Keys and values of prompts: i32[N, P] right-padded -> [N, kv_heads, P, head_dim] a layer.
 
     What padding contributes is never attended to: `insert` marks only the prompt's own columns. On a mesh, of which the
-    devices that cut rows must divide N, each runs its N / devices prompts.
+    devices that cut rows must divide N, each runs its N / devices prompts. `context` is P + R, for models whose
+    positions depend on it (Transformer.__call__); a program is compiled for each.
     """
-    _, out = model.apply(steering.plain(params), _shared(mesh, {"prompt": prompts}, ((r"", (ROWS, None)),))["prompt"])
+    tokens = _shared(mesh, {"prompt": prompts}, ((r"", (ROWS, None)),))["prompt"]
+    _, out = model.apply(steering.plain(params), tokens, context=context)
     return _shared(mesh, out["cache"])
 
 

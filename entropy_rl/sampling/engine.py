@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError
+from entropy_rl.models import rope
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
@@ -101,7 +102,8 @@ def generate(
     each = -(-min(slots or requests, requests) // shards)  # slots of a device
     streams = min(streams or _streams(mesh), each)
     parts = shares(requests, samples, shards)
-    prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh)
+    context = width + max_new if rope.by_length(model.config.rope_scaling) else None
+    prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh, context=context)
     serve = partial(
         _serve,
         model,

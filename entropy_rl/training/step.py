@@ -274,7 +274,8 @@ class Change:
 
         def measure(before, hidden, params, tokens, mask, slopes):
             head, axis = head_matrix(model.config, params)
-            stats = token_change(*before, hidden, head, tokens, vocab_axis=axis, mesh=mesh)
+            how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
+            stats = token_change(*before, hidden, head, tokens, **how)
             return entropy.change_moments(entropy.changes_of(stats, slopes), mask)
 
         self._measure = jax.jit(measure)

@@ -139,12 +139,39 @@ def test_the_sampler_gives_the_same_tokens(name, slots, monkeypatch):
     assert name != "2x2x2" or slots == 16 or any(far), "no request was served on another device than its prompt's"
 
 
-def test_a_folder_goes_to_its_shards_and_back(tmp_path):
+FOLDERS = pathlib.Path(__file__).parents[1] / "models" / "hf"
+FAMILIES = ("mistral", "phi3", "phi3_longrope", "llama_dynamic", "smollm3", "olmo2", "gemma2", "gemma3")
+
+
+@pytest.mark.parametrize("name", [x if x == "gemma3" else pytest.param(x, marks=pytest.mark.slow) for x in FAMILIES])
+def test_families_on_eight_devices(name):
+    """Sampled on a mesh, scored on one device, by rows and with prompts shared: windows by position, norms over heads
+    that lie apart, a rope by length. Mutation: the cache's positions on no axis, a prefix's repeated in another order.
+    """
+    m = mesh("2x2x2")
+    model, params = hf.load(FOLDERS / name, mesh=m, param_dtype="float32")
+    prompts = [[2, 3, 4, 60, 61, 62, 63, 64, 65], [5, 6], [7, 8, 9, 10, 33, 34]]
+    kw = {"samples": 4, "slots": 8, "max_new": 30, "eos": range(1, 4), "chunk": 5, "prompt_length": 9}
+    got = generate(model, params, prompts, jax.random.key(1), mesh=m, **kw)
+    rows = [(p, c) for p, group in zip(prompts, got) for c in group]
+    tokens, mask = np.zeros((len(rows), 39), np.int32), np.zeros((len(rows), 39), bool)
+    for i, (p, c) in enumerate(rows):
+        end = len(p) + len(c.tokens)
+        tokens[i, :end], mask[i, len(p) : end] = [*p, *c.tokens], True
+    _, whole = hf.load(FOLDERS / name, param_dtype="float32")
+    said = np.concatenate([c.logp for _, c in rows])
+    for how in ({}, {"samples": 4, "prompt_length": 9}):
+        scored = jax.jit(token_scores(model, **how))(whole, tokens, mask)
+        np.testing.assert_allclose(np.asarray(scored["logp"])[mask], said, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "phi3"])
+def test_a_folder_goes_to_its_shards_and_back(name, tmp_path):
     """The same numbers as on one device, each device with its part; saved again, the same bytes.
 
-    Mutation: `index` of a transposed tensor the other way round.
+    Mutation: `index` of a transposed tensor the other way round; a fused tensor's part read from its first row.
     """
-    folder = pathlib.Path(__file__).parents[1] / "models" / "hf" / "qwen3"
+    folder = FOLDERS / name
     model, params = hf.load(folder, mesh=mesh("2x2x2"))
     _, whole = hf.load(folder)
     jax.tree.map(np.testing.assert_array_equal, params, whole)

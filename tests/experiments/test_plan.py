@@ -1,5 +1,6 @@
 """experiments/plan.py and what it stands on: arithmetic by hand, a program's text, chips that are not there."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -98,6 +99,10 @@ def test_bounds_by_hand():
     got = plan.learning_bounds(m, size, Mesh, work)
     attention = 12 * 2 * 4 * 8 * 40 / 2
     assert got["flops"] == pytest.approx(16 * 40 * ((6 * (size - 2 * head) + attention) * 4 / 3 + 8 * head) / 8)
+    # of which a window of 10 leaves 10 tokens but where fewer came before
+    local = dataclasses.replace(m, windows=(10, 0))
+    less = got["flops"] - plan.learning_bounds(local, size, Mesh, work)["flops"]
+    assert less == pytest.approx(16 * 40 * 12 * 4 * 8 * (40 / 2 - (10 * 30 + 10 * 10 / 2) / 40) * 4 / 3 / 8)
     # float32: two micro-batches in three passes; parameters, masters' place and two moments are read and written
     assert got["bytes"] == pytest.approx(2 * 3 * size * 4 / 4 + 2 * size * 16 / 8)
     got = plan.sampling_bounds(m, size, Mesh, work)

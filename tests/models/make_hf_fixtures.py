@@ -3,8 +3,9 @@
     python -m venv /tmp/ref && /tmp/ref/bin/pip install torch==2.13.0 transformers==5.24.0
     /tmp/ref/bin/python tests/models/make_hf_fixtures.py tests/models/hf
 
-The suite reads them without torch. A folder holds a model as `save_pretrained` wrote it, and reference.npz: tokens, the
-logits of the last columns, log-probability and entropy of every token, and a greedy continuation, all in float32.
+The names of some folders after that of hf make these alone. The suite reads them without torch. A folder holds a model
+as `save_pretrained` wrote it, and reference.npz: tokens, the logits of the last columns, log-probability and entropy of
+every token, and a greedy continuation, all in float32.
 """
 
 import json
@@ -13,7 +14,18 @@ import sys
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    Phi3Config,
+    Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
+)
 
 VOCAB, LAST = 96, 8
 SHAPE = dict(
@@ -39,6 +51,15 @@ LLAMA3 = dict(
 )
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=4.0)
+DYNAMIC = dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)
+LONGROPE = dict(rope_type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.2, 2.5, 6.0])
+BY_KIND = {
+    "full_attention": dict(rope_type="linear", rope_theta=1000000.0, factor=8.0),
+    "sliding_attention": dict(rope_type="default", rope_theta=10000.0),
+}
+GEMMA = SHAPE | dict(
+    num_hidden_layers=3, head_dim=8, query_pre_attn_scalar=12, sliding_window=5, final_logit_softcapping=12.0
+)
 
 # name: config, type of the weights, tensors of a file at most, whether config.json is in the spelling of transformers 4
 CASES = {
@@ -82,6 +103,57 @@ CASES = {
         "5GB",
         False,
     ),
+    "qwen2_windows": (
+        Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=7, max_window_layers=1, tie_word_embeddings=True),
+        torch.bfloat16,
+        "5GB",
+        True,
+    ),
+    "mistral": (
+        MistralConfig(**SHAPE, head_dim=8, sliding_window=7, tie_word_embeddings=False),
+        torch.bfloat16,
+        "12KB",
+        False,
+    ),
+    "phi3": (Phi3Config(**SHAPE, sliding_window=9, tie_word_embeddings=False), torch.bfloat16, "5GB", True),
+    "phi3_longrope": (
+        Phi3Config(**SHAPE, original_max_position_embeddings=32, rope_parameters=LONGROPE, tie_word_embeddings=False),
+        torch.float16,
+        "12KB",
+        False,
+    ),
+    "llama_dynamic": (
+        LlamaConfig(**SHAPE | {"max_position_embeddings": 48}, rope_parameters=DYNAMIC, tie_word_embeddings=True),
+        torch.float16,
+        "5GB",
+        True,
+    ),
+    "smollm3": (
+        SmolLM3Config(
+            **SHAPE, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=6, tie_word_embeddings=True
+        ),
+        torch.bfloat16,
+        "5GB",
+        False,
+    ),
+    "olmo2": (Olmo2Config(**SHAPE, tie_word_embeddings=False), torch.bfloat16, "5GB", False),
+    "gemma3": (
+        Gemma3TextConfig(
+            **GEMMA,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters=BY_KIND,
+            tie_word_embeddings=True,
+        ),
+        torch.bfloat16,
+        "5GB",
+        False,
+    ),
+    "gemma2": (
+        Gemma2Config(**GEMMA, attn_logit_softcapping=6.0, tie_word_embeddings=True),
+        torch.bfloat16,
+        "5GB",
+        False,
+    ),
 }
 
 
@@ -92,14 +164,14 @@ def make(folder, config, dtype, most, old, seed):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if name.endswith("norm.weight"):  # else all 1
-                p.copy_(1 + 0.3 * torch.randn(p.shape))
+                p.copy_(("gemma" not in config.model_type) + 0.3 * torch.randn(p.shape))
             elif name.endswith("bias"):  # else all 0
                 p.copy_(0.3 * torch.randn(p.shape))
     model.save_pretrained(folder, max_shard_size=most)
     if old:
         spell_as_before(folder / "config.json")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [95, 94]}) + "\n")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     np.savez_compressed(folder / "reference.npz", **reference(model, seed))
 
 
@@ -128,6 +200,9 @@ def reference(model, seed):
         out[f"{name}_logp"] = log_p[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0].numpy().astype(np.float32)
         out[f"{name}_entropy"] = -(log_p.exp() * log_p).sum(-1)[:, :-1].numpy().astype(np.float32)
         prompt = tokens[:1, : shape[1] // 2]
+        if model.config.get_text_config().rope_parameters.get("rope_type") in ("dynamic", "longrope"):
+            out[f"{name}_greedy"] = by_rows(model, prompt, 24)
+            continue
         with torch.no_grad():
             seen = torch.ones_like(prompt)  # or token 0, which is ordinary here, would be taken for padding
             grown = model.generate(
@@ -137,7 +212,20 @@ def reference(model, seed):
     return out
 
 
+def by_rows(model, prompt, count):
+    """Greedy tokens where frequencies are by length: of rows as long as the last, which transformers' own generation,
+    with keys that were turned for shorter ones, is not."""
+    row = torch.nn.functional.pad(prompt, (0, count))
+    for t in range(prompt.shape[1], row.shape[1]):
+        with torch.no_grad():
+            model(row[:, :1])  # or it would keep the frequencies of a longer call
+            row[:, t] = model(row).logits[:, t - 1].argmax(-1)
+    return row[0, prompt.shape[1] :].numpy().astype(np.int32)
+
+
 if __name__ == "__main__":
     for number, (name, case) in enumerate(CASES.items()):
+        if len(sys.argv) > 2 and name not in sys.argv[2:]:
+            continue
         make(pathlib.Path(sys.argv[1]) / name, *case, seed=number)
         print(name)

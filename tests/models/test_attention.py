@@ -30,11 +30,13 @@ def test_how_many_blocks(time, blocks):
     assert list(loops(jax.make_jaxpr(attention.chunked)(q, k, k).jaxpr)) == blocks
 
 
+@pytest.mark.parametrize("window", [0, 5])
 @pytest.mark.parametrize("before", [0, 3])
 @pytest.mark.parametrize("time", [4, 7, 11])
-def test_blocks_are_the_same_sums(rng, monkeypatch, time, before):
-    """Results and gradients, with and without what was before. Mutations: a block that starts from 0; queries that fill
-    up are left in the result; columns of the past seen as the tokens' own are."""
+def test_blocks_are_the_same_sums(rng, monkeypatch, time, before, window):
+    """Results and gradients, with and without what was before, of all and in a window by position, capped. Mutations: a
+    block that starts from 0; queries that fill up are left in the result; columns of the past seen as the tokens' own
+    are; positions of the first block in all."""
     monkeypatch.setattr(attention, "BLOCK", 4)
     q = rng.normal(size=(2, 2, 3, time, 5)).astype("f4")
     k, v = rng.normal(size=(2, 2, 2, before + time, 5)).astype("f4")
@@ -44,12 +46,19 @@ def test_blocks_are_the_same_sums(rng, monkeypatch, time, before):
         seen[..., t, before : before + t + 1] = True
         if before:
             seen[:, 0, 0, t, :before] = past
+    near, how = None, {}
+    if window:  # rows begin at other positions; of the past, in another order
+        start = np.array([[before + 2], [before + 5]])
+        key = np.concatenate([start - 1 - rng.permutation(before), start + np.arange(time)], axis=1)
+        near = attention.Near(window, jnp.asarray(key[:, before:]), jnp.asarray(key))
+        seen &= (key[:, None] > key[:, before:, None] - window)[:, None, None]
+        how = {"scale": 0.7, "cap": 2.0}
 
     def both(f):
         return jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(f(*args))), (0, 1, 2))(q, k, v)
 
-    want = both(lambda q, k, v: attention.attend(q, k, v, seen))
-    got = both(lambda q, k, v: attention.chunked(q, k, v, past))
+    want = both(lambda q, k, v: attention.attend(q, k, v, seen, **how))
+    got = both(lambda q, k, v: attention.chunked(q, k, v, past, near, **how))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)
 
 

@@ -3,6 +3,7 @@
 tests/models/hf holds what transformers wrote and said (make_hf_fixtures.py beside this file); nothing here needs it.
 """
 
+import dataclasses
 import json
 import pathlib
 import pickle
@@ -17,8 +18,8 @@ import pytest
 import safetensors.numpy
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import families, hf, presets
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models import families, hf, lora, presets, rope
+from entropy_rl.models.transformer import ACTIVATIONS, NORMS, Config, Transformer
 from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate, score
@@ -37,29 +38,47 @@ def change(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-@pytest.fixture(scope="module", params=FOLDERS, ids=NAMES)
+@pytest.fixture(scope="module")
 def loaded(request):
     model, params = hf.load(request.param, param_dtype="float32")
     return model, params, np.load(request.param / "reference.npz")
 
 
-@pytest.mark.parametrize("rows", ["short", "long"])
+# Folders whose short rows and greedy continuations are in the slow suite: the long rows reach what is theirs.
+LONG_ALONE = ("qwen2_windows", "mistral", "phi3", "llama_dynamic", "smollm3", "olmo2", "gemma2")
+
+
+def of_folders(rows, fast):
+    """The folders' numbers of these rows; all but the fast ones in the slow suite."""
+    marks = lambda name: () if fast(name) else pytest.mark.slow  # noqa: E731
+    return [pytest.param(path, rows, marks=marks(path.name), id=f"{path.name}-{rows}") for path in FOLDERS]
+
+
+@pytest.mark.parametrize(
+    "loaded, rows",
+    [*of_folders("long", lambda name: True), *of_folders("short", lambda name: name not in LONG_ALONE)],
+    indirect=["loaded"],
+)
 def test_logits_log_probabilities_and_entropies_are_those_of_transformers(loaded, rows):
     """Mutation: no bias, another norm_eps, heads grouped otherwise, theta of the other spelling, no yarn factor."""
     model, params, said = loaded
     tokens = said[f"{rows}_tokens"]
-    logits, _ = jax.jit(model.apply)(params, tokens)
+    run = jax.jit(lambda params, tokens: (model.apply(params, tokens)[0], score(model, params, tokens)))  # one program
+    logits, (logp, entropy) = run(params, tokens)
     want = said[f"{rows}_logits"]
     np.testing.assert_allclose(logits[:, -want.shape[1] :], want, atol=TOLERANCE, rtol=0)
     assert np.ptp(want) > 3  # these are no flat distributions
-    logp, entropy = score(model, params, tokens)
     np.testing.assert_allclose(logp[:, 1:], said[f"{rows}_logp"], atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(entropy[:, 1:], said[f"{rows}_entropy"], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("rows", [pytest.param("short", marks=pytest.mark.slow), "long"])
+@pytest.mark.parametrize(
+    "loaded, rows",
+    [*of_folders("long", lambda name: name not in LONG_ALONE), *of_folders("short", lambda name: False)],
+    indirect=["loaded"],
+)
 def test_greedy_continuations_are_those_of_transformers(loaded, rows):
-    """Mutation: positions off by one in the cache, or rope scaling without it."""
+    """Mutation: positions off by one in the cache, rope scaling without it, a prompt turned for its own length."""
     model, params, said = loaded
     prompt = said[f"{rows}_tokens"][0]
     prompt, want = prompt[: len(prompt) // 2].tolist(), said[f"{rows}_greedy"]
@@ -71,10 +90,13 @@ def test_the_fixtures_reach_every_family_and_way():
     configs = [hf.load_config(path) for path in FOLDERS]
     raw = [families.read_config(path) for path in FOLDERS]
     assert {c["architectures"][0] for c in raw} == families.FAMILIES.keys()
-    assert {c.rope_scaling and c.rope_scaling.kind for c in configs} == {None, "linear", "llama3", "yarn"}
+    assert {c.rope_scaling and c.rope_scaling.kind for c in configs} == {None, *rope.KINDS}
     assert {jnp.dtype(c.dtype).name for c in configs} == families.DTYPES.keys()
-    for flag in ("tied", "qk_norm", "qkv_bias", "o_bias", "mlp_bias"):
+    for flag in ("tied", "qk_norm", "qkv_bias", "o_bias", "mlp_bias", "qk_norm_whole", "embed_scale"):
         assert {getattr(c, flag) for c in configs} == {True, False}, flag
+    for flag in ("windows", "rotated", "local_theta", "query_scalar", "attention_cap", "logit_cap", "norm_offset"):
+        assert len({getattr(c, flag) for c in configs}) > 1, flag
+    assert {c.norms for c in configs} == {*NORMS} and {c.activation for c in configs} == ACTIVATIONS.keys()
     assert any(c.head_dim != c.d_model // c.heads for c in configs)
     assert {"rope_parameters" in c for c in raw} == {True, False} and any((p / hf.INDEX).exists() for p in FOLDERS)
 
@@ -122,6 +144,83 @@ def test_scaled_positions_can_be_saved_without_a_folder(tmp_path):
     for folder in FOLDERS:
         config = hf.load_config(folder)
         assert families.to_config(families.from_config(config), "made") == config, folder.name
+
+
+def test_gemma3_as_transformers_4_spelled_it(tmp_path):
+    """Mutation: the base of the local layers for all, or rope_scaling for them too."""
+    folder = copy("gemma3", tmp_path)
+    want = hf.load_config(folder)
+    assert want.local_theta == 1e4 and want.rope_theta == 1e6 and want.rope_scaling == rope.Scaling("linear", 8.0)
+    raw = families.read_config(folder)
+    for key in ("rope_parameters", "layer_types", "_sliding_window_pattern", "tie_word_embeddings", "head_dim"):
+        raw.pop(key)
+    raw |= {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    old = families.to_config(raw | {"sliding_window_pattern": 2, "head_dim": 8}, "old")
+    assert old == dataclasses.replace(want, windows=(5, 0, 5)) == want
+    assert families.to_config(raw, "old").windows == (5, 5, 5) and families.to_config(raw, "old").head_dim == 256
+
+
+def test_what_config_json_leaves_unsaid():
+    """Keys that are missing mean what transformers takes for them, and null means none. Mutation: no defaults."""
+    shape = {"vocab_size": 9, "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 8}
+    shape |= {"intermediate_size": 64}
+    read = lambda name, **more: families.to_config({"architectures": [name], **shape, **more}, "x")  # noqa: E731
+    assert read("MistralForCausalLM").windows == (4096,) * 4
+    assert read("MistralForCausalLM", sliding_window=None).windows == () == read("Phi3ForCausalLM").windows
+    qwen = read("Qwen2ForCausalLM", use_sliding_window=True, max_window_layers=3)
+    assert qwen.windows == (0, 0, 0, 4096) and read("Qwen2ForCausalLM").windows == ()
+    smol = read("SmolLM3ForCausalLM")
+    assert smol.rotated == (True, True, True, False) and smol.tied and smol.rope_theta == 2e6 and smol.kv_heads == 4
+    gemma = read("Gemma2ForCausalLM")
+    assert (gemma.attention_cap, gemma.logit_cap, gemma.windows) == (50.0, 30.0, (4096, 0) * 2)
+    su = {"type": "su", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    phi = read("Phi3ForCausalLM", rope_scaling=su, max_position_embeddings=128, original_max_position_embeddings=32)
+    assert phi.rope_scaling == rope.Scaling("longrope", 4.0, 32, short_factor=(1.0,) * 4, long_factor=(2.0,) * 4)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"architectures": ["Gemma3ForConditionalGeneration"]}, "its language model, saved as Gemma3ForCausalLM, is"),
+        ({"architectures": ["Qwen3ForSequenceClassification"]}, "its language model, saved as Qwen3ForCausalLM, is"),
+        (
+            {"architectures": ["MixtralForCausalLM"]},
+            r"MixtralForCausalLM is not supported \(a mixture of experts\): Qwen2",
+        ),
+        ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM is not supported: Qwen2ForCausalLM, Qwen3"),
+        ({"architectures": ["FalconForCausalLM"]}, "FalconForCausalLM is not supported: .*Phi3ForCausalLM are"),
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is left out by transformers' Gemma 3"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
+        ({"sliding_window": None}, "sliding-window attention in some of layer_types, and no window"),
+        ({"hidden_activation": "gelu"}, "hidden_activation 'gelu' is not supported: silu, gelu_pytorch_tanh are"),
+        ({"rope_parameters": {"sliding_attention": {"rope_type": "yarn"}}}, "rope type of sliding_attention"),
+    ],
+)
+def test_what_is_not_supported_is_named(change, message):
+    """With what is, and the nearest only where there is one. Mutation: any of the checks left out."""
+    raw = families.read_config(FOLDERS[NAMES.index("gemma3")])
+    with pytest.raises(InputError, match=message):
+        families.to_config(raw | change, "here")
+
+
+def test_no_architecture_has_two_windows():
+    config = presets.make("test", 40, windows=(3, 4)).config
+    with pytest.raises(InputError, match="no architecture of transformers has this model's flags together"):
+        families.from_config(config)
+
+
+def test_adapters_of_parts_of_a_fused_matrix(tmp_path):
+    """Merged, saved and loaded again; q alone is changed. Mutation: parts of a tensor in the order of their names."""
+    folder = FOLDERS[NAMES.index("phi3")]
+    model, params = hf.load(folder, param_dtype="float32")
+    adapted = lora.add(params, jax.random.key(0), rank=2, targets="attention/q")
+    adapted["lora"] = jax.tree.map(lambda x: x + 0.1, adapted["lora"])
+    merged = lora.merge(adapted)
+    hf.save(tmp_path / "new", model, merged, like=folder)
+    _, again = hf.load(tmp_path / "new")
+    jax.tree.map(np.testing.assert_array_equal, again, merged)
+    old, new = (tensors(path)["model.layers.1.self_attn.qkv_proj.weight"] for path in (folder, tmp_path / "new"))
+    assert np.all(old[:24] != new[:24]) and np.all(old[24:] == new[24:])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -186,10 +285,24 @@ BAD = {
         "Qwen2MoeForCausalLM is not supported",
     ),
     "type": (lambda f: change(f, architectures=None, model_type="gpt2"), "'gpt2' is not supported"),
-    "rope": (lambda f: change(f, rope_parameters={"rope_type": "longrope"}), "rope type 'longrope' is not supported"),
+    "rope": (
+        lambda f: change(f, rope_parameters={"rope_type": "longrop"}),
+        "rope type 'longrop' is not supported .did",
+    ),
+    "longrope": (lambda f: change(f, rope_parameters={"rope_type": "longrope"}), "'longrope' without short_factor"),
+    "factors": (
+        lambda f: change(
+            f, rope_parameters={"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0], "factor": 2}
+        ),
+        "short_factor has 1 numbers: half a head has 3",
+    ),
     "llama3": (lambda f: change(f, rope_parameters={"rope_type": "llama3", "factor": 8.0}), "without original_max"),
-    "sliding": (lambda f: change(f, use_sliding_window=True), "sliding-window attention is not supported"),
-    "layer": (lambda f: change(f, layer_types=["sliding_attention"] * 2), "sliding-window attention"),
+    "layer": (lambda f: change(f, layer_types=["sliding_attention"] * 2), "sliding-window attention in some of"),
+    "kind": (
+        lambda f: change(f, layer_types=["chunked_attention"] * 2),
+        "'chunked_attention': full_attention and sliding_attention are supported",
+    ),
+    "kinds": (lambda f: change(f, layer_types=["full_attention"]), "of 1 layers: there are 2"),
     "activation": (lambda f: change(f, hidden_act="gelu"), "hidden_act 'gelu' is not supported"),
     "quantised": (lambda f: change(f, quantization_config={"bits": 4}), "quantised weights"),
     "dtype": (lambda f: change(f, dtype="float8_e4m3fn"), "dtype 'float8_e4m3fn' is not supported"),
@@ -202,10 +315,13 @@ BAD = {
         "model.embed_tokens.weight has shape .96, 24. in the file, and .*97, 24",
     ),
     "more_layers": (
-        lambda f: change(f, num_hidden_layers=3),
+        lambda f: change(f, num_hidden_layers=3, layer_types=None),
         r"lacks tensor model.layers.2.input_lay.* \(and 11 more\)",
     ),
-    "fewer_layers": (lambda f: change(f, num_hidden_layers=1), r"has tensor model.layers.1.* \(and 11 more\)"),
+    "fewer_layers": (
+        lambda f: change(f, num_hidden_layers=1, layer_types=None),
+        r"has tensor model.layers.1.* \(and 11 more\)",
+    ),
     "truncated": (lambda f: cut(f / hf.SINGLE), "model.safetensors is truncated or damaged"),
     "empty": (lambda f: (f / hf.SINGLE).write_bytes(b""), "model.safetensors is truncated or damaged"),
     "header": (lambda f: (f / hf.SINGLE).write_bytes(b"\xff" * 64), "model.safetensors is truncated or damaged"),

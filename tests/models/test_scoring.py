@@ -8,6 +8,7 @@ import pytest
 
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets, tiled_head
+from entropy_rl.models.rope import Scaling
 from entropy_rl.models.scoring import last_values, token_scores, values
 from entropy_rl.models.transformer import Transformer
 
@@ -26,9 +27,9 @@ def rollout():
     return tokens, mask
 
 
-def both(head, make):
+def both(head, make, **changes):
     """Masked scores and the gradient of a function of them: each row on its own, and prompts shared."""
-    config = presets.make("test", 24, head=head).config
+    config = presets.make("test", 24, head=head, **changes).config
     model = Transformer(config)
     params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
@@ -45,11 +46,19 @@ def both(head, make):
         yield scores, grads
 
 
-@pytest.mark.parametrize("head, make", [("lm", partial(token_scores, temperature=0.7)), ("value", values)])
-def test_a_shared_prompt_changes_nothing(head, make):
+@pytest.mark.parametrize(
+    "head, make, changes",
+    [
+        ("lm", partial(token_scores, temperature=0.7), {}),
+        ("value", values, {}),
+        ("lm", token_scores, {"windows": (4, 0), "local_theta": 50.0, "rope_scaling": Scaling("dynamic", 2.0, 6)}),
+    ],
+    ids=["lm", "value", "windows"],
+)
+def test_a_shared_prompt_changes_nothing(head, make, changes):
     """Scores and gradients, on ragged prompts. Mutations: positions from 0, `valid` with one column more or less, rows
-    of a group tiled instead of repeated."""
-    (whole, grad), (shared, grad_shared) = both(head, make)
+    of a group tiled instead of repeated; windows by column, the prompt run as rows of its own length."""
+    (whole, grad), (shared, grad_shared) = both(head, make, **changes)
     for name in whole:
         np.testing.assert_allclose(shared[name], whole[name], atol=2e-5, err_msg=name)
     scale = max(np.abs(g).max() for g in jax.tree.leaves(grad))

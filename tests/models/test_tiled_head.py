@@ -74,6 +74,26 @@ def test_values_and_gradients_against_float64(rng, tiles, temperature, scale):
             np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, np.abs(b).max(), scale / 4))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_capped_logits(rng, temperature):
+    """As capped ones made whole: values, both gradients, and what a change does. Mutations: no slope of the cap in the
+    backward pass, a cap of logits / temperature."""
+    x, head, targets, *slopes = data(rng, 3.0)
+    cap = 2.5
+
+    def whole(x, head):
+        logp, entropy = choice_stats(cap * jnp.tanh(x @ head.T / cap), targets, temperature)
+        return jnp.sum(slopes[0] * logp + slopes[1] * entropy), (logp, entropy)
+
+    grads, stats = jax.jit(jax.grad(whole, (0, 1), has_aux=True))(x, head)
+    got = ours(x, head, targets, temperature, *slopes, **TILES["both"], cap=cap)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), got, (*stats, *grads))
+    new = head + 0.01
+    change = change_stats(x, head, x, new, targets, **TILES["both"], cap=cap)
+    for name, matrix in (("entropy", head), ("new_entropy", new)):
+        np.testing.assert_allclose(change[name], whole(x, matrix)[1][1], atol=1e-5)
+
+
 def test_operands_in_bfloat16_and_statistics_in_float32(rng):
     """The head's products are those of the rounded operands. Mutation: bfloat16 logits, which bias the entropy."""
     x, head, targets, *slopes = data(rng)

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jax.test_util import check_grads
 from entropy_rl.errors import InputError
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets
-from entropy_rl.models.rope import rotary, rotate
+from entropy_rl.models.rope import Scaling, rotary, rotate
 from entropy_rl.models.transformer import Cache, Transformer, matmul
 
 VARIANTS = {
@@ -17,6 +18,16 @@ VARIANTS = {
     "qwen2": {"qk_norm": False, "qkv_bias": True},
     "llama_untied": {"qk_norm": False, "tied": False},
     "one_kv_head": {"kv_heads": 1},
+}
+FAMILIES = {
+    # what a family has that the others have not, and two windows of different lengths
+    "windows": {"windows": (3, 5), "qk_norm": False},
+    "smollm3": {"windows": (0, 4), "rotated": (True, False), "qk_norm": False},
+    "olmo2": {"norms": "after", "qk_norm_whole": True, "rope_scaling": Scaling("dynamic", 2.0, 4)},
+    "gemma": {
+        **{"windows": (3, 0), "local_theta": 50.0, "norms": "both", "norm_offset": 1.0, "activation": "gelu_tanh"},
+        **{"embed_scale": True, "query_scalar": 5.0, "attention_cap": 4.0, "logit_cap": 9.0},
+    },
 }
 
 
@@ -55,15 +66,24 @@ def test_causality_by_gradient(variant):
     assert np.any(a[:, 6] != b[:, 6])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+LESS = ("windows", "smollm3")  # what gemma has too
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(x, marks=pytest.mark.slow) if x in LESS else x for x in VARIANTS | FAMILIES]
+)
 def test_cache_parity(variant):
-    """Token by token through a cache, at scattered columns, gives the logits of the whole sequence."""
-    model, params, tokens = make(**VARIANTS[variant])
-    apply = jax.jit(model.apply)
+    """Token by token through a cache, at scattered columns, gives the logits of the whole sequence.
+
+    Mutations: windows by column instead of position, or one token shorter there; a cache's length not told to dynamic.
+    """
+    model, params, tokens = make(**(VARIANTS | FAMILIES)[variant])
+    apply = jax.jit(partial(model.apply, context=12))
     whole, out = apply(params, tokens)
     c = model.config
     blank = tuple(jnp.zeros((3, c.kv_heads, 12, c.head_dim)) for _ in range(c.layers))
-    cache, valid = Cache(blank, blank), jnp.zeros((3, 12), bool)
+    at = jnp.zeros((3, 1, 12, 1), jnp.int32) if c.windows else None
+    cache, valid = Cache(blank, blank, at), jnp.zeros((3, 12), bool)
     for t, column in enumerate([7, 2, 11, 0, 5, 1, 9, 3, 10, 4]):
         valid = valid.at[:, column].set(True)
         position = jnp.full((3, 1), t)
@@ -118,12 +138,18 @@ def test_unknown_preset_names_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "change", [{"remat": "block"}, {"remat": "save_linear"}, {"attention": "xla"}, {"attention": "chunked"}]
+    "change, variant",
+    [
+        *(({"remat": "block"}, {}), ({"remat": "save_linear"}, {}), ({"attention": "xla"}, {})),
+        *(({"attention": "chunked"}, {}), ({"attention": "xla"}, {"windows": (2, 3), "query_scalar": 5.0})),
+        ({"attention": "chunked", "remat": "block"}, FAMILIES["gemma"]),
+    ],
 )
-def test_ways_to_compute_do_not_change_what_is_computed(rng, change, monkeypatch):
-    """Result, gradients and parameters' names. Mutation: heads of a group in another order for jax's attention."""
+def test_ways_to_compute_do_not_change_what_is_computed(rng, change, variant, monkeypatch):
+    """Result, gradients and parameters' names. Mutations: heads of a group in another order for jax's attention, or its
+    window one token longer; queries of a block that are placed as those of the first."""
     monkeypatch.setattr(attention_ways, "BLOCK", 2)
-    config = presets.make("test", 24).config
+    config = presets.make("test", 24, **variant).config
     tokens = rng.integers(0, 24, (2, 6))
     results = []
     for c in (config, dataclasses.replace(config, **change)):
@@ -132,6 +158,33 @@ def test_ways_to_compute_do_not_change_what_is_computed(rng, change, monkeypatch
         results.append(jax.jit(jax.value_and_grad(lambda p, m=model: jnp.sum(jnp.sin(m.apply(p, tokens)[0]))))(params))
     scale = max(np.abs(g).max() for g in jax.tree.leaves(results[0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), *results)
+
+
+def test_windows_are_plain_masks():
+    """A token beyond the windows changes nothing, the last within them does. Mutation: > for >= in the mask."""
+    model, params, tokens = make(windows=(3, 2), qk_norm=False)
+    apply = jax.jit(model.apply)
+    a = apply(params, tokens)[0]
+    for seen, where in ((6, 6), (7, 6), (8, 6), (9, 6)):  # 9 - 6 = (3 - 1) + (2 - 1)
+        b = apply(params, tokens.at[:, where].set((tokens[:, where] + 1) % 17))[0]
+        assert np.any(a[:, seen] != b[:, seen])
+    b = apply(params, tokens.at[:, 5].set((tokens[:, 5] + 1) % 17))[0]
+    np.testing.assert_array_equal(a[:, 9], b[:, 9])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"windows": (3,)}, r"windows=\(3,\) says something of 1 layers: there are 2"),
+        ({"rotated": (True, False, True)}, "rotated=.* of 3 layers: there are 2"),
+        ({"norms": "around"}, "norms='around': must be one of before, after, both"),
+        ({"activation": "relu"}, "unknown activation 'relu'"),
+        ({"attention_cap": 5.0, "attention": "cudnn"}, "attention='cudnn' has no soft cap of scores: give naive or"),
+    ],
+)
+def test_a_config_that_means_nothing_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        presets.make("test", 24, **change)
 
 
 @pytest.mark.parametrize(
