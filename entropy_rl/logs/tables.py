@@ -35,6 +35,7 @@ class Table:
       lines: [rows] number of each row in the file, from 1.
       columns: cells by name. An empty cell (None or "") says that nothing was logged and is left out.
       texts: row to text of column `run`.
+      percent: columns some cell of which was written with a `%`.
       broken: what could not be used, as "file line n (why)".
       notes: what else is worth knowing.
     """
@@ -46,6 +47,7 @@ class Table:
     lines: array = dataclasses.field(default_factory=lambda: array("q"))
     columns: dict[str, Column] = dataclasses.field(default_factory=dict)
     texts: dict[int, str] = dataclasses.field(default_factory=dict)
+    percent: set[str] = dataclasses.field(default_factory=set)
     broken: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -56,13 +58,23 @@ class Table:
         for name, value in cells:
             if value is None or value == "":
                 continue
-            column = self.columns.get(name)
-            if column is None:
-                column = self.columns[name] = Column(array("q"), array("d"))
-            column.row.append(row)
-            column.value.append(number(value))
+            if isinstance(value, str):
+                if value.endswith("%"):
+                    value = value[:-1]
+                    self.percent.add(name)
+                elif "/" in value and "step" in name:  # ms-swift: "global_step/max_steps": "3/40"
+                    value = value.partition("/")[0]
+            self.put(row, name, value)
             if name == self.run:
                 self.texts[row] = str(value)
+
+    def put(self, row: int, name: str, value: Any) -> None:
+        """One cell of a row that is there; cells of a name are in the order of rows."""
+        column = self.columns.get(name)
+        if column is None:
+            column = self.columns[name] = Column(array("q"), array("d"))
+        column.row.append(row)
+        column.value.append(number(value))
 
     def spoil(self, line: int, why: str = "") -> None:
         """Counts a line that holds no row."""
@@ -97,6 +109,15 @@ class Run:
         for table in self.tables:
             for name, column in table.columns.items():
                 counts[name] = counts.get(name, 0) + len(column.row)
+        return counts
+
+    def numbers(self) -> dict[str, int]:
+        """Number of finite cells by column, of columns that have any."""
+        counts: dict[str, int] = {}
+        for table in self.tables:
+            for name, column in table.columns.items():
+                if finite := int(np.isfinite(np.asarray(column.value, float)).sum()):
+                    counts[name] = counts.get(name, 0) + finite
         return counts
 
 
