@@ -45,7 +45,7 @@ STEPS = [
 SIGNALS = {
     "clip fraction": (
         "clipfrac, clip fraction, clip frac, clip ratio region, pg clip",
-        "response prompt lower length grad high low dual std min max var",
+        "response prompt lower length grad high low dual critic value std min max var",
     ),
     "truncated share": (
         "truncated, response clip ratio, clipped ratio, truncation",
@@ -56,7 +56,7 @@ SIGNALS = {
         "clip ratio prompt terminated clipped std min max var",
     ),
     "longest": ("response length max, completions max length, response len max", "prompt terminated clip ratio"),
-    "zero-variance share": ("zero variance, zero std, solve none", "min max count"),
+    "zero-variance share": ("zero variance, zero std", "min max count"),
     "sampler gap": (
         "mismatch kl, sampler gap, logp gap, vllm kl, kl sample train, rollout kl, sampling logp difference, "
         "rollout probs diff, train rollout logprob diff",
@@ -188,6 +188,24 @@ def signals(counts: dict[str, int]) -> dict[str, str]:
                 found[role] = min(names, key=lambda n: (len(segments(n)), -counts[n], n))
                 break
     return found
+
+
+def explain(counts: dict[str, int], numbers: dict[str, int], least: int) -> list[tuple[str, int, str]]:
+    """(name, cells, what it is taken for) of every column, what could be chosen first."""
+    roles: dict[str, str] = {}
+    for place, name in enumerate(entropies(numbers), 1):
+        estimates = trainers.estimator(trainers.recognise(counts), name)
+        roles[name] = f"entropy, choice {place} (estimator: {estimates})"
+    for place, name in enumerate(scores(numbers, least), 1):
+        of = "held out" if held_out(name) else "training" if is_training(name) else "of what its name does not say"
+        roles.setdefault(name, f"score, choice {place} ({KINDS[kind(name)]}, {of})")
+    if step := choose_step(counts):
+        roles[step] = "step"
+    for role, name in signals(numbers).items():
+        roles.setdefault(name, f"for alarms: {role}")
+    for name in counts:
+        roles.setdefault(name, "not used" if name in numbers else "not used: no number in it")
+    return [(name, counts[name], role) for name, role in roles.items()]
 
 
 def named(where: str, counts: Collection[str], name: str, role: str) -> str:

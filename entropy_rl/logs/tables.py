@@ -53,20 +53,28 @@ class Table:
 
     def add(self, line: int, cells: Iterable[tuple[str, Any]]) -> None:
         """One row of (name, value)."""
-        row = len(self.lines)
+        row, columns, texts = len(self.lines), self.columns, self.run
         self.lines.append(line)
         for name, value in cells:
             if value is None or value == "":
                 continue
-            if isinstance(value, str):
-                if value.endswith("%"):
-                    value = value[:-1]
-                    self.percent.add(name)
-                elif "/" in value and "step" in name:  # ms-swift: "global_step/max_steps": "3/40"
-                    value = value.partition("/")[0]
-            self.put(row, name, value)
-            if name == self.run:
+            column = columns.get(name)
+            if column is None:
+                column = columns[name] = Column(array("q"), array("d"))
+            column.row.append(row)
+            try:  # what most cells are: millions pass here
+                column.value.append(float(value) if type(value) in (str, float, int) else number(value))
+            except (ValueError, OverflowError):
+                column.value.append(self._text(name, str(value)))
+            if name == texts:
                 self.texts[row] = str(value)
+
+    def _text(self, name: str, value: str) -> float:
+        """A text that is no number: of a percentage the number, of a step the "3" of "3/40" (ms-swift)."""
+        if value.endswith("%"):
+            self.percent.add(name)
+            return number(value[:-1])
+        return number(value.partition("/")[0]) if "/" in value and "step" in name else math.nan
 
     def put(self, row: int, name: str, value: Any) -> None:
         """One cell of a row that is there; cells of a name are in the order of rows."""
