@@ -2,11 +2,13 @@
 
     python -m experiments.fit_laws --config=configs/laws/fit.py --config.logs=PATH --workdir=OUT
 
-PATH: a file or folder of a format that laws/readers.py knows, a pattern, or several of these between commas; several
-runs get a fit each, and one for all with intervals over runs. Writes, and prints the gist of:
+PATH: a file or folder of a format that logs/formats.py knows, a pattern, or several of these between commas; several
+runs get a fit each, and one for all with intervals over runs. With --config.follow=True it watches the logs and does so
+at every evaluation, a line each; with --config.fail_on=collapse,plateau it ends with status 3 where such an alarm is
+raised (logs/alarms.py has them). Writes, and prints the gist of:
 
-    OUT/law.json   coefficients, ceiling, intervals, errors, signs, verdict, forecasts; with several runs those of the
-                   fit to all, and `runs` with each run's own
+    OUT/law.json   coefficients, ceiling, intervals, errors, signs, verdict, forecasts, alarms; with several runs those
+                   of the fit to all; `runs` says of each what was read, and of several has each one's own fit
     OUT/law.png    entropy and score over steps, score against entropy with curves and bands, residuals
     OUT/law.md     the same in words, on a page
 """
@@ -23,30 +25,125 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from entropy_rl import figures, files
-from entropy_rl.errors import InputError
+from entropy_rl import figures, files, tables
+from entropy_rl.errors import InputError, lookup
 from entropy_rl.laws import analyse, backtest, bootstrap, forecast, report
 from entropy_rl.laws.analyse import Series
 from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
+from entropy_rl.logs import alarms, columns, formats
 from entropy_rl.logs import read as logs
 from entropy_rl.logs.read import Points
+from entropy_rl.logs.trainers import ERRATA, TRAINERS
+from experiments.lib import follow
 
+FAILED = 3  # exit status where an alarm of config.fail_on is raised
 _COEFFICIENTS = ("a", "b", "ceiling")
 
 
 def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Fits, prints the gist, and returns what is in law.json; see `fit`."""
-    law = fit(config, workdir)
+    """Fits, prints the gist, and returns what is in law.json; see `fit`. With config.follow, at every evaluation.
+
+    Raises:
+      InputError: as `fit`, and for an alarm in config.fail_on that is none.
+      SystemExit: with status 3 where an alarm of config.fail_on is raised.
+    """
+    fatal = _fatal(config.fail_on)
+    if config.logs is None:
+        raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
+    if config.show_columns:
+        _show_columns(config)
+    law = _follow(config, workdir, fatal) if config.follow else _told(fit(config, workdir), workdir)
+    raised = [alarm for alarm in law.get("alarms", []) if alarm["name"] in fatal]
+    if raised:
+        print(f"status {FAILED}: " + ", ".join(f"{alarm['name']} in {alarm['run']}" for alarm in raised), flush=True)
+        raise SystemExit(FAILED)
+    return law
+
+
+def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
     for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
         print(line)
-    for text in (report.runs(law), report.table(law), report.law_line(law), law["verdict"]):
+    for text in (report.runs(law), report.table(law), report.law_line(law), law["verdict"], report.alarms(law)):
         if text:
             print(text)
     if law["forecast"]:
         print(report.forecasts(law))
     print("wrote " + ", ".join(str(Path(workdir) / f"law.{kind}") for kind in ("json", "png", "md")))
     return law
+
+
+def _fatal(names: str | None) -> list[str]:
+    """The alarms at which to fail."""
+    found = [name.strip() for name in (names or "").split(",") if name.strip()]
+    for name in found:
+        lookup(alarms.KNOBS, name, "alarm")
+    return found
+
+
+def _show_columns(config) -> None:
+    """Every column of the logs and what it is taken for."""
+    for one in formats.gather(formats.inside(formats.find(config.logs)), config.run)[0]:
+        rows = columns.explain(one.names(), one.numbers(), config.min_points)
+        body = [[name, str(cells), role] for name, cells, role in rows]
+        print(f"{one.format} {one.path} (run {one.name}):")
+        print(tables.table(["column", "cells", "taken for"], body, "lrl"))
+
+
+def _follow(config, workdir: str | os.PathLike, fatal: list[str]) -> dict[str, Any]:
+    """Watches the logs; the law of the last evaluation, empty where there was none."""
+    last: dict[str, Any] = {}
+
+    def evaluated(read: logs.Logs) -> list[tuple[str, int, float]]:
+        return [(p.log, len(p.R), float(p.step[-1])) for p in _newest(read)]
+
+    def show(read: logs.Logs) -> bool:
+        newest = _newest(read)
+        law = _fitted(config, workdir, logs.Logs(newest, read.skipped))
+        last.clear()
+        last.update(law)
+        for points, one in zip(newest, law["runs"]):
+            print(_line(points, one if "curves" in one else law, law["alarms"], len(newest) > 1), flush=True)
+        return not any(alarm["name"] in fatal for alarm in law["alarms"])
+
+    follow.follow(
+        config.logs,
+        lambda: _read(config),
+        evaluated,
+        show,
+        poll=config.poll,
+        until=config.follow_for,
+        say=lambda text: print(text, flush=True),
+    )
+    return last
+
+
+def _newest(read: logs.Logs) -> list[Points]:
+    """Of each log its last try: the one that is being written."""
+    return list({points.log: points for points in read.runs}.values())
+
+
+def _line(points: Points, law: dict[str, Any], raised: list[dict[str, Any]], named: bool) -> str:
+    """A run as it stands, in one line."""
+    parts = [f"step {points.step[-1]:g}: H {points.H[-1]:.3g}, score {points.R[-1]:.3g}"]
+    low, high = law["interval"]["ceiling"]
+    left = alarms.remaining(law)
+    if left:
+        exp, line = left["exp"], left["linear"]
+        parts.append(f"ceiling {law['ceiling']:.3g} [{low:.3g}, {high:.3g}]")
+        parts.append(f"left {exp[0]:.3g} [{exp[1]:.3g}, {exp[2]:.3g}] by exp, {line[0]:.3g} by a line")
+    else:
+        parts.append(f"no law ({next(sign['name'] for sign in law['signs'] if sign['forbids'])})")
+    if ahead := law.get("ahead"):
+        low, high = ahead["interval"]
+        parts.append(f"at step {ahead['at']:g} {ahead['score']:.3g} [{low:.3g}, {high:.3g}]")
+    mine = [f"{alarm['name'].upper()} ({alarm['evidence']})" for alarm in raised if alarm["run"] == points.name]
+    return (f"{points.name}: " if named else "") + "; ".join([*parts, "alarms: " + ("; ".join(mine) or "none")])
+
+
+def _read(config) -> logs.Logs:
+    named = ("entropy", "score", "step", "run", "weight", "compute", "join", "length_limit", "min_points")
+    return logs.read(config.logs, **{key: config[key] for key in named})
 
 
 def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
@@ -60,10 +157,13 @@ def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
         raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
     if config.min_points < bootstrap.MIN_POINTS:
         raise InputError(f"config.min_points is {config.min_points}: give at least {bootstrap.MIN_POINTS}")
-    columns = {key: config[key] for key in ("entropy", "score", "step", "run", "weight", "compute")}
-    read = logs.read(config.logs, **columns, min_points=config.min_points)
+    return _fitted(config, workdir, _read(config))
+
+
+def _fitted(config, workdir: str | os.PathLike, read: logs.Logs) -> dict[str, Any]:
+    """The law of what was read, written into `workdir`."""
     options = {"level": config.level, "draws": config.draws, "seed": config.seed}
-    used, skipped, runs, each, rows = [], list(read.skipped), {}, {}, {}
+    used, skipped, each = [], list(read.skipped), {}
     for points in read.runs:
         try:
             each[points.name] = _one(points, config, options)
@@ -71,25 +171,56 @@ def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
             skipped.append(str(error))
             continue
         used.append(points)
-        runs[points.name] = analyse.series(points.step, points.H, points.R, points.weight, points.compute)
-        rows[points.name] = _backtest(points, runs[points.name], config)
     if not used:
         raise InputError(skipped[0] + (f"; nor can {len(skipped) - 1} other(s) be used" if skipped[1:] else ""))
+    # tries of one run are no independent runs: one of each log stands for it
+    counted = logs.Logs(used, []).independent()
+    runs = {p.name: analyse.series(p.step, p.H, p.R, p.weight, p.compute) for p in counted}
+    rows = {points.name: _backtest(points, runs[points.name], config) for points in counted}
     sizes = _sizes(config.sizes, list(runs))
-    first = used[0]
-    law = dict(each[first.name])
+    law = dict(each[counted[0].name])
     if len(runs) > 1:
-        law = together(runs, each, **options) | {"runs": each}
+        law = together(runs, {name: each[name] for name in runs}, **options)
     law |= {
         "logs": str(config.logs),
         "sources": [points.source for points in used],
         "skipped": skipped,
-        "unit": first.unit,
+        "unit": counted[0].unit,
+        "runs": [_about(points) | (each[points.name] if len(used) > 1 else {}) for points in used],
+        "alarms": [
+            {"run": points.name, **dataclasses.asdict(alarm)}
+            for points in counted
+            for alarm in alarms.find(points, each[points.name], stop_left=config.stop_left, seed=config.seed)
+        ],
+        "errata": _errata(used),
         "forecast": _forecast_json(rows),
         "scaling": _scaling(sizes, each, config.level, config.size_at),
     }
-    _write(law, used, runs, Path(workdir))
+    law = analyse.plain(law)
+    _write(law, counted, runs, Path(workdir))
     return law
+
+
+def _about(points: Points) -> dict[str, Any]:
+    """What law.json says of a run that was read."""
+    step = {"min": points.step[0], "max": points.step[-1]}
+    keys = ("name", "entropy", "score", "estimator", "unit", "trainer", "held_out")
+    return {key: getattr(points, key) for key in keys} | {
+        "n": len(points.R),
+        "step": step,
+        "warnings": list(points.warnings),
+    }
+
+
+def _errata(used: list[Points]) -> list[dict[str, str]]:
+    """What is known to be wrong in the entropies of these trainers, and at which temperature they are."""
+    found = []
+    for trainer in dict.fromkeys(points.trainer for points in used if points.trainer):
+        if temperature := TRAINERS[trainer].temperature:
+            row = {"versions": "any", "defect": f"entropy {temperature}", "size": "", "source": ""}
+            found.append({"trainer": trainer, **row})
+        found += [{"trainer": trainer, **dataclasses.asdict(erratum)} for erratum in ERRATA.get(trainer, ())]
+    return found
 
 
 def _one(points: Points, config, options: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,14 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     config.run = config_dict.placeholder(str)  # tells runs apart that share a file
     config.weight = config_dict.placeholder(str)  # number of samples behind a score
     config.compute = config_dict.placeholder(str)  # for the curves in steps, in their place
+    config.join = False  # all the logs are of one run: its entropy is in one, its score in another
+    config.length_limit = config_dict.placeholder(float)  # longest response, tokens, where an entropy is scaled by it
+    config.show_columns = False  # prints every column and what it is taken for
+    config.follow = False  # watches the logs, a line an evaluation
+    config.follow_for = config_dict.placeholder(float)  # seconds; None: until interrupted
+    config.poll = 2.0  # seconds between two looks at the files
+    config.fail_on = config_dict.placeholder(str)  # alarms, "collapse,plateau": exit status 3 where one is raised
+    config.stop_left = config_dict.placeholder(float)  # alarm "spent" where no more reward than this is left
     config.nonnegative = False  # a >= 0
     config.shares = (0.05, 0.10, 0.15, 0.20, 0.33)  # of each run, to forecast its end from; () for none
     config.horizon = config_dict.placeholder(float)  # a later step, to forecast from all there is

@@ -14,7 +14,9 @@ Law = Mapping[str, Any]  # what is in law.json
 
 def table(law: Law) -> str:
     """The curves as lines of text, those in H before those in steps; differences of BIC from the best."""
-    errors = {"left_out_rmse": "left-out"} if "runs" in law else {"heldout_rmse": "held-out", "blocked_rmse": "blocked"}
+    errors = {"heldout_rmse": "held-out", "blocked_rmse": "blocked"}
+    if "agreement" in law:
+        errors = {"left_out_rmse": "left-out"}
     keys = ["a", "b", "ceiling", "r2", "rmse", *errors, "delta_bic"]
     head, rows = ["curve", "a", "b", "ceiling", "R2", "rmse", *errors.values(), "dBIC"], []
     for name in sorted(law["curves"], key=lambda name: CURVES[name].x):
@@ -32,16 +34,30 @@ def law_line(law: Law) -> str:
 
 def runs(law: Law) -> str:
     """A line for each of several runs; empty for one."""
-    if "runs" not in law:
+    if not _several(law):
         return ""
     heads = ["run", "points", "H", "a", "b", "ceiling", "R2 exp / linear", "held-out exp / linear"]
     rows = []
-    for name, one in law["runs"].items():
+    for name, one in _several(law).items():
         exp, linear, spans = one["curves"]["exp"], one["curves"]["linear"], one["interval"]
         coefficients = [f"{exp[key]:.3g} [{spans[key][0]:.3g}, {spans[key][1]:.3g}]" for key in ("a", "b", "ceiling")]
         errors = [f"{exp[key]:.3g} / {linear[key]:.3g}" for key in ("r2", "heldout_rmse")]
         rows.append([name, str(one["n"]), f"{one['H']['min']:.3g} - {one['H']['max']:.3g}", *coefficients, *errors])
     return tables.table(heads, rows, widths=[2 + max(map(len, column)) for column in zip(heads, *rows)])
+
+
+def _several(law: Law) -> dict[str, Law]:
+    """Each run's own law by name, where there are several."""
+    return {one["name"]: one for one in law.get("runs", ()) if "curves" in one}
+
+
+def alarms(law: Law) -> str:
+    """A line for each alarm, with its evidence, and one for its knobs; empty where there is none."""
+    lines = []
+    for alarm in law.get("alarms", ()):
+        lines.append(f"ALARM {alarm['name']} in {alarm['run']} at step {alarm['step']:g}: {alarm['evidence']}")
+        lines.append(f"  knobs: {alarm['knobs']}")
+    return "\n".join(lines)
 
 
 def forecasts(law: Law) -> str:
@@ -71,6 +87,8 @@ def page(law: Law, *, command: str = "") -> str:
     parts += [*(f"- left out: {line}" for line in law["skipped"]), ""]
     parts += [f"**{law['verdict'][0].upper()}{law['verdict'][1:]}.**", ""]
     each = _each(law)
+    if law.get("alarms"):
+        parts += ["## Alarms", "", *_block(alarms(law))]
     if not agree:
         parts += [
             *figure,
@@ -93,10 +111,17 @@ def page(law: Law, *, command: str = "") -> str:
         parts += ["## Forecast", "", _ahead(law["ahead"]), ""]
     if law["forecast"]:
         parts += ["## Forecasts, had they been made early", "", *_block(forecasts(law)), _ABOUT_FORECASTS, ""]
+    if law.get("errata"):
+        parts += ["## What is known of this entropy", "", *map(_erratum, law["errata"]), ""]
     parts += ["## How to read this", "", _ABOUT, ""]
     if command:
         parts += [f"Made by `{command}`."]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _erratum(row: Mapping[str, str]) -> str:
+    more = "; ".join(filter(None, (row["size"], row["source"])))
+    return f"- {row['trainer']}, {row['versions']}: {row['defect']}" + (f" ({more})" if more else "")
 
 
 def _number(value: float | None, *, percent: bool = False) -> str:
@@ -108,12 +133,12 @@ def _block(text: str) -> list[str]:
 
 
 def _allowed(law: Law) -> bool:
-    every = law.get("runs", {"": law}).values()
+    every = _several(law).values() if "agreement" in law else [law]
     return any(not any(sign["forbids"] for sign in one["signs"]) for one in every)
 
 
 def _about_curves(law: Law) -> str:
-    if "runs" in law:
+    if "agreement" in law:
         lines = ["left-out: error on each run of the fit to all others."]
     else:
         lines = [
@@ -130,9 +155,9 @@ def _about_curves(law: Law) -> str:
 
 
 def _each(law: Law) -> list[str]:
-    if "runs" not in law:
+    if not _several(law):
         return []
-    verdicts = [f"- {name}: {one['verdict']}" for name, one in law["runs"].items()]
+    verdicts = [f"- {name}: {one['verdict']}" for name, one in _several(law).items()]
     return ["## Run by run", "", *_block(runs(law)), *verdicts, ""]
 
 

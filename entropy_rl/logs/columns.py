@@ -1,108 +1,225 @@
-"""Names of metrics: which column of a log is the entropy, the score and the step.
+"""Which column of a log is the entropy, the score and the step: by rule from what names say, whatever the trainer.
 
-The patterns are those of the trainers' own source code, the trainer beside each; other logs need a name given.
+A name is read as words: `eval_rewards/MathAccuracy/mean` is eval, rewards, math, accuracy, mean. What was held out
+beats what was trained on; of scores the kind counts (KINDS), and what is a spread, a length or a format is none.
+Entropies that a trainer's row knows (`trainers`) come first, in its order; see `entropies` for the others.
 """
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable
+import functools
+import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from entropy_rl.errors import InputError, nearest
+from entropy_rl.logs import trainers
+
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|@")
+WRAPPERS = {"metrics", "data", "inference", "summary", "history", "rewards"}  # outer segments that say nothing
+HELD_OUT = {"eval", "evals", "evaluation", "val", "validation", "test"}
+TRAINING = {"train", "training", "reward", "rewards", "rollout", "env", "actor", "critic", "objective", "batch"}
+COUNTERS = {"step", "steps", "epoch", "epochs", "iteration", "episodes", "samples", "batch", "rollout", "id"}
+ALL = {"all", "agg", "overall"}  # over tasks
+# Words of what is no score, wherever they stand.
+_NO_SCORE = """std min max var variance stderr sem ci p median low high count num n lr kl loss entropy grad norm clip
+    clipped clipfrac ratio frac fraction truncated truncation length lengths len token tokens zero advantage advantages
+    return returns margin margins chosen rejected best worst maj majority baseline value values penalty overlong bonus
+    cost diff gap threshold coef coeff turns format formatting time timing runtime seconds sec elapsed throughput perf
+    memory weight percentile pct valid rank mask flops system"""
+NO_SCORE = frozenset(_NO_SCORE.split())
+# Words that may stand beside `entropy` in its segment or behind it; others make another quantity of it.
+_ENTROPY = """policy current mean avg average train training actor loss approx sequence token tokens all agg old rollout
+    sampled mc per response lobprob logprob logprobs prob global step update full exact trainer model"""
+ENTROPY = frozenset(_ENTROPY.split())
+SAMPLED = {"approx", "sampled", "mc", "rollout"}
+STEPS = [
+    "step",  # this project, TRL, verl
+    *("training/global_step", "train/global_step", "trainer/global_step", "global_step"),  # verl; TRL, OpenRLHF; SkyRL
+    *("training_step", "train_step", "inference.train_step", "train/step", "rollout/step", "eval/step"),
+    *("global_step/max_steps", "progress/batch", "iteration", "iter", "update", "updates", "batch", "n_iter"),
+    *("episode", "episodes", "samples", "num_samples", "_step"),  # W&B's own counts calls of its log
+]
+# What alarms look at: role -> words that a name must have, in one of these sets, and words that it must not.
+# What alarms look at: role -> words that a name must have, all those of one group, and words that it must not have.
+SIGNALS = {
+    "clip fraction": (
+        "clipfrac, clip fraction, clip frac, clip ratio region, pg clip",
+        "response prompt lower length grad high low dual critic value std min max var",
+    ),
+    "truncated share": (
+        "truncated, response clip ratio, clipped ratio, truncation",
+        "prompt grad region std min max var",
+    ),
+    "length": (
+        "response length, completion length, completions length, rollout length, response len, response lengths",
+        "clip ratio prompt terminated clipped std min max var",
+    ),
+    "longest": ("response length max, completions max length, response len max", "prompt terminated clip ratio"),
+    "zero-variance share": ("zero variance, zero std", "min max count"),
+    "sampler gap": (
+        "mismatch kl, sampler gap, logp gap, vllm kl, kl sample train, rollout kl, sampling logp difference, "
+        "rollout probs diff, train rollout logprob diff",
+        "loss coef reward std min max var",
+    ),
+}
 
 
-def choose(
-    where: str, counts: dict[str, int], name: str | None, patterns: list[str], role: str, notes: list[str]
-) -> str:
-    """The column `name`, or the first that a pattern finds, in order of trust; rivals of it go to notes.
+@functools.lru_cache(4096)
+def words(text: str) -> tuple[str, ...]:
+    """`MathAccuracy/mean@8` as (math, accuracy, mean, @, 8)."""
+    return tuple(word.lower() for word in WORD.findall(text))
 
-    Args:
-      where: the run, as messages name it.
-      counts: number of cells by column.
-      role: what the column is for: the name of the option that names it.
 
-    Raises:
-      InputError: no such column, or none that looks like it.
-    """
-    if name is not None:
-        if name in counts:
-            return name
-        raise InputError(f"{where}: no column {name!r} for {role}{nearest(name, counts)}: there are {some(counts)}")
-    candidates = [n for n in counts if not (n.endswith("/n") and n[:-2] in counts)]
-    for pattern in patterns:
-        # a metric logged now and then is rarely the one that was watched
-        if found := sorted(fnmatch.filter(candidates, pattern), key=lambda name: -counts[name]):
-            if len(found) > 1:
-                notes.append(f"{role} could also be {some(found[1:])}")
-            return found[0]
-    raise InputError(
-        f"{where}: no column looks like {role}: name it (--config.{role}=NAME), or if it was not logged, log it: "
-        f"there are {some(counts, 20)}"
+def segments(name: str) -> list[tuple[str, ...]]:
+    """Words of each piece between `/` or `.`, without outer pieces that say nothing."""
+    parts = [found for found in map(words, re.split(r"[/.]", name)) if found]
+    while len(parts) > 1 and len(parts[0]) == 1 and parts[0][0] in WRAPPERS:
+        parts = parts[1:]
+    return parts
+
+
+def held_out(name: str) -> bool:
+    """Whether a name, or a piece of it, begins with eval, val, validation; or test, where it is no inner name."""
+    parts = segments(name)
+    return bool(parts) and (
+        parts[0][0] in HELD_OUT or any(p[0] in HELD_OUT - {"test"} or p == ("test",) for p in parts[1:])
     )
+
+
+KINDS = ["accuracy", "correct", "pass@1", "avg@k", "mean@k", "score", "reward", "share", "pass@k", "evaluation"]
+
+
+def kind(name: str) -> int | None:
+    """Place in KINDS of the kind of score that a name says; None for no score."""
+    found = words(name)
+    if set(found) & NO_SCORE:
+        return None
+    text = " " + " ".join(found) + " "
+    tests = [
+        {"accuracy", "accuracies", "acc"} & set(found),
+        {"correct", "correctness"} & set(found),
+        any(f" pass {mark} " in text for mark in ("@ 1", "at 1", "at one", "1")),
+        " avg @ " in text or " avg at " in text,
+        " mean @ " in text,
+        {"score", "scores"} & set(found),
+        {"reward", "rewards"} & set(found) or name == "R",
+        "rate" in found and {"pass", "success", "solve", "win"} & set(found) or "solved" in found,
+        " pass @ " in text or " pass at " in text,
+        _of_a_dataset(name),
+    ]
+    return next((place for place, test in enumerate(tests) if test), None)
+
+
+def _of_a_dataset(name: str) -> bool:
+    """slime's eval/DATASET."""
+    parts = segments(name)
+    return len(parts) == 2 and parts[0] in (("eval",), ("val",), ("test",)) and not set(parts[1]) & COUNTERS
+
+
+def is_training(name: str) -> bool:
+    """Whether a score says by its name that it is of training: `accuracy` alone says neither."""
+    return not held_out(name) and bool(set(words(name)) & TRAINING)
+
+
+def scores(counts: dict[str, int], least: int = 0) -> list[str]:
+    """The columns that look like scores and have at least so many cells, most trusted first.
+
+    Held out before trained on; those of at least `least` cells first; then the kind; effective before all, all
+    before one task; raw rewards before shaped; the shallower name; the more cells.
+    """
+    names = [n for n in counts if kind(n) is not None and not (n.endswith("/n") and n[:-2] in counts)]
+
+    def rank(name: str) -> tuple:
+        found = set(words(name))
+        aggregated = ("effective" not in found, not found & ALL, "raw" not in found, "aux" in found)
+        return (not held_out(name), counts[name] < least, kind(name), *aggregated, len(segments(name)), -counts[name])
+
+    return sorted(names, key=lambda name: (*rank(name), len(name), name))
+
+
+def entropies(counts: dict[str, int]) -> list[str]:
+    """The columns that look like the policy's entropy, most trusted first.
+
+    Those that a trainer's row knows; then by rule: of training before of evaluations, full distribution before
+    sampled, a pass of the old policy before a loss term, all tasks before one, the shallower name.
+    """
+    known = [name for name in trainers.trusted(counts) if counts[name]]
+    ruled = [name for name in counts if name not in known and is_entropy(name)]
+
+    def rank(name: str) -> tuple:
+        found = set(words(name))
+        order = (held_out(name), "objective" in found, bool(found & SAMPLED), "loss" in found, not found & ALL)
+        return (*order, len(segments(name)), -counts[name], name)
+
+    return [*known, *sorted(ruled, key=rank)]
+
+
+def is_entropy(name: str) -> bool:
+    """Whether a name says entropy, and nothing that would make another quantity of it (of answers, its change)."""
+    if name == "H":
+        return True
+    parts = segments(name)
+    places = [i for i, part in enumerate(parts) if "entropy" in part]
+    if not places or {"std", "min", "max", "var"} & set(words(name)):
+        return False
+    behind = [part for part in parts[places[0] + 1 :]]
+    own = set(parts[places[0]]) - {"entropy"}
+    own -= HELD_OUT if parts[places[0]][0] in HELD_OUT else set()
+    task = len(behind) == 2 and behind[1] == ("mean",)  # prime-rl: entropy/TASK/mean
+    return own <= ENTROPY and (task or all(set(part) <= ENTROPY for part in behind))
 
 
 def choose_step(counts: dict[str, int]) -> str | None:
     """The first of STEPS that is in about as many rows as any other of them: some stand in rows of training only."""
-    steps = {name: counts[name] for name in STEPS if name in counts}
+    lower = {name.lower(): name for name in counts}
+    steps = {lower[name]: counts[lower[name]] for name in STEPS if name in lower}
     return next((name for name, n in steps.items() if n >= 0.9 * max(steps.values())), None)
 
 
-def scores(counts: dict[str, int], least: int) -> list[str]:
-    """The columns that look like scores and have at least so many cells, most trusted first."""
-    return [name for pattern in SCORES for name in fnmatch.filter(counts, pattern) if counts[name] >= least]
+def signals(counts: dict[str, int]) -> dict[str, str]:
+    """Role -> the column that an alarm looks at, for the roles of SIGNALS that the log has."""
+    found = {}
+    said = {name: set(words(name)) for name in counts if not held_out(name)}
+    for role, (needed, never) in SIGNALS.items():
+        for need in map(str.split, needed.split(",")):
+            names = [n for n, text in said.items() if text >= set(need) and not text & set(never.split())]
+            if names:
+                found[role] = min(names, key=lambda n: (len(segments(n)), -counts[n], n))
+                break
+    return found
+
+
+def explain(counts: dict[str, int], numbers: dict[str, int], least: int) -> list[tuple[str, int, str]]:
+    """(name, cells, what it is taken for) of every column, what could be chosen first."""
+    roles: dict[str, str] = {}
+    for place, name in enumerate(entropies(numbers), 1):
+        estimates = trainers.estimator(trainers.recognise(counts), name)
+        roles[name] = f"entropy, choice {place} (estimator: {estimates})"
+    for place, name in enumerate(scores(numbers, least), 1):
+        of = "held out" if held_out(name) else "training" if is_training(name) else "of what its name does not say"
+        roles.setdefault(name, f"score, choice {place} ({KINDS[kind(name)]}, {of})")
+    if step := choose_step(counts):
+        roles[step] = "step"
+    for role, name in signals(numbers).items():
+        roles.setdefault(name, f"for alarms: {role}")
+    for name in counts:
+        roles.setdefault(name, "not used" if name in numbers else "not used: no number in it")
+    return [(name, counts[name], role) for name, role in roles.items()]
+
+
+def named(where: str, counts: Collection[str], name: str, role: str) -> str:
+    """The column of this name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if name in counts:
+        return name
+    raise InputError(f"{where}: no column {name!r} for {role}{nearest(name, counts)}: there are {some(counts)}")
 
 
 def some(things: Iterable[Any], most: int = 8) -> str:
     """The first few of a list, as text."""
     texts = [str(thing) for thing in things]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
-
-
-# Shell patterns, in the order in which they are trusted. All entropies are nats per token.
-ENTROPIES = [
-    "policy/entropy_sequence",  # this project: mean over sequences of token means, the law's H
-    "train_entropy/all",  # Entropy-Mechanism-of-RL: the same
-    "policy/entropy",  # this project: token mean
-    "actor/entropy",  # verl: token mean by default
-    "actor/entropy_loss",  # older verl: the entropy itself, in spite of its name
-    "entropy",  # TRL, in trainer_state.json
-    "train/entropy",  # TRL, in W&B and TensorBoard
-    "train/entropy_loss",  # OpenRLHF: the entropy itself; only with an entropy coefficient, which may be 0
-    "entropy_loss",  # OpenRLHF in its progress bar; slime
-    "policy/policy_entropy",  # SkyRL
-    "policy/entropy_avg",  # open-instruct (record_entropy), TRL's PPO; its objective/entropy is a sum over tokens
-    "train/approx_entropy",  # NeMo RL
-    "approx_entropy",
-    *("entropy/all/mean", "entropy/mean"),  # prime-rl, older prime-rl
-    "actor/train/entropy",  # Tunix, where its loss reports one: by default it logs none
-    *("rollout/entropy", "*/entropy", "*/entropy/mean", "policy_entropy", "mean_entropy", "H"),
-]
-SCORES = [
-    "eval/*/pass@1",  # this project, prime-rl
-    *("val-core/*/acc/mean@*", "val-core/*/mean@*", "val-core/*"),  # verl
-    "val/test_score/*",  # older verl
-    *("eval/eval_*_pass1", "eval_*_pass1"),  # OpenRLHF
-    *("eval/all/pass_at_1", "eval/all/avg_score", "eval/*/avg_score"),  # SkyRL
-    *("validation/accuracy", "validation/*accuracy*"),  # NeMo RL
-    "eval/*/avg@*",  # prime-rl
-    "eval/objective/verifiable_correct_rate",  # open-instruct
-    "eval/scores",  # open-instruct
-    *("rewards/eval/score/mean", "eval/rewards/overall", "rewards/eval/overall"),  # Tunix, older Tunix
-    *("pass@1", "*/pass@1", "accuracy", "*accuracy*"),
-    *("eval_reward", "eval/reward"),  # TRL
-    # training rewards come last: which prompts were drawn moves them at every step
-    *("critic/score/mean", "critic/rewards/mean"),  # verl
-    "rollout/reward",  # this project
-    *("reward", "train/reward"),  # TRL; OpenRLHF and NeMo RL
-    *("reward/avg_raw_reward", "rollout/raw_reward"),  # SkyRL, slime
-    *("train/agg/effective/reward/mean", "reward/all/mean", "reward/mean"),  # prime-rl and older
-    *("objective/verifiable_correct_rate", "scores", "objective/scores"),  # open-instruct; TRL's PPO
-    *("rewards/train/score/mean", "train/rewards/overall", "rewards/train/overall"),  # Tunix, older Tunix
-    *("score", "R"),
-]
-STEPS = [
-    "step",  # this project, TRL, verl
-    *("training/global_step", "train/global_step", "trainer/global_step", "global_step"),  # verl; TRL, OpenRLHF; SkyRL
-    *("training_step", "Step", "_step"),  # open-instruct; W&B
-]

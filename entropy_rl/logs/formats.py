@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.logs import archive, text_formats, tracker_formats, wire
+from entropy_rl.logs import archive, consoles, text_formats, tracker_formats, wire
 from entropy_rl.logs.columns import some
 from entropy_rl.logs.tables import Run
 
 Logs = str | os.PathLike | Sequence[str | os.PathLike]
+CURVES = ("W&B export", "TensorBoard CSV")  # a chart or a curve a file
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".log", ".out", ".txt", ".parquet", ".db", ".sqlite")
+MOST_FILES = 200  # of a folder that are looked into
 HEAD = 1 << 16  # bytes of a file that are looked at to know its format
-VERL = re.compile(rb"(?<![\w/.])step:\d+ - ")
 
 
 class Reader(NamedTuple):
@@ -75,7 +76,7 @@ def _runs(study: Path) -> list[Path]:
 def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], list[InputError]]:
     """The runs at all paths, with names of their own, and the errors of paths that could not be read.
 
-    Charts exported from W&B are one curve a file: runs of the same name are joined across such files.
+    Charts exported from W&B or TensorBoard are one curve a file: runs of a name are joined across such files.
     """
     runs: list[Run] = []
     errors: list[InputError] = []
@@ -86,7 +87,7 @@ def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], li
             errors.append(error)
             continue
         for one in found:
-            same = [r for r in runs if r.format == one.format == "W&B export" and r.name == one.name]
+            same = [r for r in runs if r.format == one.format and one.format in CURVES and r.name == one.name]
             if same:
                 same[0].tables += one.tables
                 same[0].path += f",{one.path}"
@@ -119,7 +120,9 @@ def read_path(path: Path, run: str | None) -> list[Run]:
     """
     try:
         head = b"" if path.is_dir() else _head(path)
-        kind = next((name for name, reader in READERS.items() if reader.matches(path, head)), None)
+        kind = kind_of(path, head)
+        if kind is None and path.is_dir() and (files := _files(path)):
+            return _folder(path, files, run)
         if kind is None:
             raise InputError(f"{path}: {_unknown(path)}: give {'; or '.join(r.about for r in READERS.values())}")
         runs = READERS[kind].read(path, run)
@@ -136,6 +139,41 @@ def read_path(path: Path, run: str | None) -> list[Run]:
         columns = list(runs[0].names())
         raise InputError(f"{path}: no column {run!r} for run{nearest(run, columns)}: there are {some(columns)}")
     return runs
+
+
+def kind_of(path: Path, head: bytes) -> str | None:
+    """The first of READERS that accepts a path."""
+    return next((name for name, reader in READERS.items() if reader.matches(path, head)), None)
+
+
+def _files(folder: Path) -> dict[Path, str]:
+    """The logs in a folder of no known layout, and their formats."""
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in SUFFIXES]
+    found = {file: kind_of(file, _head(file)) for file in files[:MOST_FILES]}
+    return {file: kind for file, kind in found.items() if kind}
+
+
+def inside(paths: Iterable[Path]) -> list[Path]:
+    """The paths, with the logs of a folder of no known layout in its place."""
+    found = []
+    for path in paths:
+        bare = path.is_dir() and kind_of(path, b"") is None
+        found += list(_files(path)) or [path] if bare else [path]
+    return found
+
+
+def _folder(folder: Path, files: dict[Path, str], run: str | None) -> list[Run]:
+    """The one log of a folder, or the curves of one run; of several logs it takes a word which are meant."""
+    if len(files) == 1:
+        return read_path(next(iter(files)), run)
+    found, errors = gather(files, run)
+    if found and not errors and all(one.format in CURVES for one in found):
+        return found
+    names = some((file.name for file in files), 4)
+    raise InputError(
+        f"{folder}: a folder with {len(files)} logs ({names}): give one of them, or '{folder}/*' for all as several "
+        "runs, or with --config.join=True as one run whose entropy is in one and whose score is in another"
+    )
 
 
 def _unknown(path: Path) -> str:
@@ -165,16 +203,17 @@ def _is_jsonl(path: Path, head: bytes) -> bool:
 
 
 def _is_json(path: Path, head: bytes) -> bool:
-    return path.is_file() and (path.suffix == ".json" or head.lstrip()[:1] in (b"{", b"["))
+    """A list of objects or an object; a console may begin with `[` or `{` too, `[2026-08-01 ...` or `{'loss': 0.1}`."""
+    first, second = head.lstrip()[:1], head.lstrip()[1:].lstrip()[:1]
+    return path.is_file() and (path.suffix == ".json" or first + second in (b"[{", b"[[", b'{"', b"{}", b"[]"))
 
 
-def _is_verl_console(path: Path, head: bytes) -> bool:
-    """Some line says `step:N - `; JSON and CSV may hold such words in their texts."""
-    first = head.lstrip().partition(b"\n")[0]
-    if b"\0" in head or path.suffix in (".csv", ".tsv") or not path.is_file() or text_formats.parse(first) is not None:
-        return False
-    with open(path, "rb") as f:
-        return any(b"step:" in line and VERL.search(line) for line in f)
+def _is_trainer_state(path: Path, head: bytes) -> bool:
+    """One object with log_history; ms-swift writes one as the last of its JSON lines."""
+    if path.is_dir() or not text_formats.trainer_state(path):
+        return bool(text_formats.trainer_state(path))
+    first, _, rest = head.lstrip().partition(b"\n")
+    return b'"log_history"' in head and (not rest.strip() or not isinstance(text_formats.parse(first), dict))
 
 
 def _has_header(head: bytes) -> bool:
@@ -196,7 +235,7 @@ READERS: dict[str, Reader] = {
     ),
     "trainer_state": Reader(
         "TRL's trainer_state.json or its folder",
-        lambda path, head: bool(text_formats.trainer_state(path)) and (path.is_dir() or b'"log_history"' in head),
+        _is_trainer_state,
         text_formats.read_trainer_state,
     ),
     "W&B run": Reader(
@@ -210,9 +249,24 @@ READERS: dict[str, Reader] = {
         lambda path, run: tracker_formats.read_events(path),
     ),
     "parquet": Reader("a Parquet file", lambda path, head: head[:4] == b"PAR1", text_formats.read_parquet),
-    "verl console": Reader("the console output of verl", _is_verl_console, text_formats.read_verl_console),
+    "SQLite": Reader(
+        "Trackio's or MLflow's SQLite file",
+        lambda path, head: head.startswith(tracker_formats.SQLITE),
+        lambda path, run: tracker_formats.read_sqlite(path),
+    ),
+    "MLflow": Reader(
+        "a run, an experiment or all of MLflow's mlruns",
+        lambda path, head: bool(tracker_formats.find_mlflow(path)),
+        lambda path, run: tracker_formats.read_mlflow(path),
+    ),
+    "verl console": Reader("the console output of verl", consoles.is_verl, consoles.read_verl),
     "jsonl": Reader("JSON lines", _is_jsonl, text_formats.read_jsonl),
     "json": Reader("JSON (a list of objects, or an object of lists)", _is_json, text_formats.read_json_table),
+    "console": Reader(
+        "a console that prints its metrics as objects (TRL, ms-swift, slime, ROLL)",
+        consoles.is_objects,
+        consoles.read_objects,
+    ),
     "csv": Reader(
         "a .csv or .tsv with a header, as W&B exports",
         lambda path, head: path.is_file() and (path.suffix in (".csv", ".tsv") or _has_header(head)),

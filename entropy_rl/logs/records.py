@@ -1,7 +1,9 @@
-"""Columns of a run by step: sorted, each step once, and all that was left out on the way said."""
+"""Columns of a run by step: sorted, each step once, restarts told apart, and all that was left out on the way said."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +11,10 @@ from numpy.typing import NDArray
 
 from entropy_rl.errors import InputError
 from entropy_rl.logs import columns
-from entropy_rl.logs.tables import Run, Table
+from entropy_rl.logs.tables import Column, Run, Table
 
 GOOD = 0.8  # share of the cells of a column that must be finite numbers: trainers write a NaN now and then
+DISORDER = 0.2  # a log whose steps fall more often than that, for each row, is in no order and has no restarts
 
 
 class Record(NamedTuple):
@@ -43,36 +46,38 @@ class Sheet:
           InputError: there is no column of that name.
         """
         path = run.path.rpartition("/")[2]
-        self.run = run
+        self.run, self.step = run, step
         self.where = run.path if run.name in (path, path.rpartition(".")[0]) else f"{run.path} (run {run.name})"
         self.counts = run.names()
         self.notes = list(dict.fromkeys(note for table in run.tables for note in table.notes))
         self.broken = [line for table in run.tables for line in table.broken]
         if step is not None:
-            columns.choose(self.where, self.counts, step, [], "step", self.notes)
-        self.steps = [self._steps(table, step) for table in run.tables]
-
-    def choose(self, name: str | None, patterns: list[str], role: str) -> str:
-        """See `names.choose`."""
-        return columns.choose(self.where, self.counts, name, patterns, role, self.notes)
+            columns.named(self.where, self.counts, step, "step")
 
     def files(self, name: str) -> str:
         """The files that have a column."""
-        return ", ".join(dict.fromkeys(table.file for table in self.run.tables if name in table.columns))
+        return columns.some(dict.fromkeys(table.file for table in self.run.tables if name in table.columns), 4)
 
     def record(self, name: str) -> Record:
-        """A column over all tables. The last cell of a step counts, as after a restart.
+        """A column over all tables.
+
+        Several cells of a step that follow each other are averaged, repeats of a cell count once; where a step comes
+        back later, as after a restart, the last cell counts.
 
         Raises:
           InputError: more than 1 - GOOD of its cells are no finite numbers.
         """
         parts, bad, cells = [(np.zeros(0), np.zeros(0))], [], 0
-        for table, steps in zip(self.run.tables, self.steps):
+        for table in self.run.tables:
             if name not in table.columns:
                 continue
             row, value = (np.asarray(part) for part in table.columns[name])
-            row, value = row[~np.isnan(steps[row])], value[~np.isnan(steps[row])]
-            good, lines = np.isfinite(value), np.asarray(table.lines)
+            steps, lines = self._steps(table, name), np.asarray(table.lines)
+            stepless = np.isnan(steps[row])
+            lost = [table.place(line) + " (no step)" for line in lines[row[stepless]]]
+            self.broken += [text for text in lost if text not in self.broken]
+            row, value = row[~stepless], value[~stepless]
+            good = np.isfinite(value)
             cells, bad = cells + len(row), bad + [table.place(line) for line in lines[row[~good]]]
             self._note(_goes_back(table, name, steps[row[good]], lines[row[good]]))
             parts.append((steps[row[good]], value[good]))
@@ -80,35 +85,157 @@ class Sheet:
             some = f"{len(bad)} of {cells} cells ({columns.some(bad)})"
             raise InputError(f"{self.where}: {name!r} is no finite number in {some}: mend or remove them")
         self.broken += [f"{place} ({name} is no finite number)" for place in bad]
-        step, value = (np.concatenate(arrays) for arrays in zip(*parts))
+        step, value = self._averaged(name, *(np.concatenate(arrays) for arrays in zip(*parts)))
         order = np.argsort(step, kind="stable")
         step, value = step[order], value[order]
         last = np.append(step[1:] != step[:-1], True)[: len(step)]
         if repeated := int((~last).sum()):
-            several = 2 * repeated > len(step)
-            hint = " (several runs in it? name the column that tells them apart as run)" if several else ""
+            hint = SEVERAL if 2 * repeated > len(step) else ""
             self._note(f"{repeated} row(s) of {name} repeat a step, the last one counts{hint}")
         return Record(step[last], value[last])
 
+    def _averaged(self, name: str, step: NDArray, value: NDArray) -> tuple[NDArray, NDArray]:
+        """Each stretch of cells of one step as one: their mean, or themselves where they are alike."""
+        if not len(step):
+            return step, value
+        starts = np.flatnonzero(np.append(True, step[1:] != step[:-1]))
+        sizes = np.diff(np.append(starts, len(step)))
+        if (sizes == 1).all():
+            return step, value
+        low, high = np.minimum.reduceat(value, starts), np.maximum.reduceat(value, starts)
+        mean = np.where(low == high, low, np.add.reduceat(value, starts) / sizes)
+        if same := int((sizes - 1)[low == high].sum()):
+            self._note(f"{same} row(s) of {name} repeat the row before and are left out")
+        if several := int((low != high).sum()):
+            hint = SEVERAL if 2 * several > len(starts) else ""
+            self._note(f"{name} has several rows in {several} step(s), averaged: micro-batches or ranks?{hint}")
+        return step[starts], mean
+
+    def axis(self, table: Table, name: str | None = None) -> str | None:
+        """The step of a column of a table: the one asked for, the format's, its own (train/step), the table's."""
+        if self.step or table.step and table.step != "_step":
+            return self.step or table.step
+        if name is not None and (own := f"{name.partition('/')[0]}/step") in table.columns:
+            return own
+        return columns.choose_step({n: len(c.row) for n, c in table.columns.items()}) or table.step
+
     def _steps(self, table: Table, name: str | None) -> NDArray:
-        """[rows] the step of each row, NaN where it has none, which is broken."""
+        """[rows] the step of each row, NaN where it has none."""
         lines = np.asarray(table.lines)
-        chosen = name or table.step or columns.choose_step({n: len(c.row) for n, c in table.columns.items()})
+        chosen = self.axis(table, name)
         if chosen is None:
             if table.columns:
                 self._note(f"no step in {table.file}, its {table.unit} numbers are used")
             return lines.astype(float)
+        if {"episode", "episodes", "samples", "tokens"} & set(columns.words(chosen)):
+            self._note(f"the x axis is {chosen}, not optimizer steps")
         step = np.full(len(lines), np.nan)
         if chosen in table.columns:
             row, value = table.columns[chosen]
             step[np.asarray(row)] = value
         step[~np.isfinite(step)] = np.nan
-        self.broken += [table.place(line) + " (no step)" for line in lines[np.isnan(step)]]
         return step
+
+    def tries(self, entropy: str, score: str) -> list[Run]:
+        """The run, or its parts where it went back to its first step and began anew, each with its rows only.
+
+        A part has the rows from its beginning to that of the next. A step that goes back less far is a run that
+        went on from a checkpoint. Entropy and score of different files are cut each for itself, if equally often.
+        """
+        if self.run.format == "W&B run":  # its id is the run's, and its steps rise
+            return [self.run]
+        tables = self.run.tables
+        apart = not any(entropy in table.columns and score in table.columns for table in tables)
+        own = [[t for t in tables if name in t.columns] for name in (entropy, score)]
+        if apart and not set(map(id, own[0])) & set(map(id, own[1])):
+            cuts = [self._beginnings([name]) for name in (entropy, score)]
+            if len(cuts[0]) != len(cuts[1]):
+                if cuts[0] or cuts[1]:
+                    self._note("a restart in one of its files only: the last row of a step counts")
+                return [self.run]
+            pairs = list(zip(*cuts))
+        else:
+            pairs = [(cut,) for cut in self._beginnings([entropy, score])]
+        if not pairs:
+            return [self.run]
+        parts = []
+        for n, (begin, end) in enumerate(zip([None, *pairs], [*pairs, None]), 1):
+            part = copy.copy(self.run)
+            part.name = f"{self.run.name} (try {n} of {len(pairs) + 1})"
+            part.tables = list(tables)
+            for place in range(len(pairs[0])):
+                mine = tables if len(pairs[0]) == 1 else own[place]
+                for i, table in enumerate(tables):
+                    if any(table is one for one in mine):
+                        span = _span(i, len(table.lines), begin and begin[place], end and end[place])
+                        part.tables[i] = _rows(table, *span)
+            parts.append(part)
+        return parts
+
+    def _beginnings(self, names: list[str]) -> list[tuple[int, int]]:
+        """(table, row) where the steps of these columns go back to where they began and a new try begins."""
+        cells = []  # of each column: [n, 2] table and row, [n] step
+        for name in names:
+            place, steps = [np.zeros((0, 2), int)], [np.zeros(0)]
+            for i, table in enumerate(self.run.tables):
+                if name in table.columns:
+                    row = np.asarray(table.columns[name].row)
+                    step = self._steps(table, name)[row]
+                    row, step = row[np.isfinite(step)], step[np.isfinite(step)]
+                    place.append(np.stack([np.full(len(row), i), row], 1))
+                    steps.append(step)
+            cells.append((np.concatenate(place), np.concatenate(steps)))
+        if not any((np.diff(step) < 0).any() for _, step in cells):
+            return []
+        place, first = np.unique(np.concatenate([place for place, _ in cells]), axis=0, return_index=True)
+        step = np.concatenate([step for _, step in cells])[first]
+        falls = np.flatnonzero(np.diff(step) < 0) + 1
+        if len(falls) > DISORDER * len(step):
+            return []
+        found, start = [], 0
+        for at in falls.tolist():
+            begun = len(np.unique(step[start:at])) > 2
+            alone = at + 1 < len(step) and step[at + 1] > step[at - 1]  # a row out of order, and the log goes on
+            if begun and step[at] <= step[start : start + 3].min() and not alone:
+                here = (int(place[at, 0]), int(place[at, 1]))
+                if any(_falls(here, *column) for column in cells):  # not where one column ends and another begins
+                    found.append(here)
+                    start = at
+        return found
 
     def _note(self, note: str | None) -> None:
         if note and note not in self.notes:
             self.notes.append(note)
+
+
+SEVERAL = " (several runs in it? name the column that tells them apart as run)"
+
+
+def _falls(here: tuple[int, int], place: NDArray, step: NDArray) -> bool:
+    """Whether a column's steps fall from before a place (table, row) to behind it."""
+    behind = (place[:, 0] > here[0]) | (place[:, 0] == here[0]) & (place[:, 1] >= here[1])
+    at = int(np.argmax(behind)) if behind.any() else 0
+    return at > 0 and bool(step[at] < step[at - 1])
+
+
+def _span(i: int, rows: int, begin: tuple[int, int] | None, end: tuple[int, int] | None) -> tuple[int, int]:
+    """[start, stop) of the rows of table i that lie between two places (table, row)."""
+    start = 0 if begin is None or i > begin[0] else begin[1] if i == begin[0] else rows
+    stop = rows if end is None or i < end[0] else end[1] if i == end[0] else 0
+    return start, max(start, stop)
+
+
+def _rows(table: Table, start: int, stop: int) -> Table:
+    """The table with the rows [start, stop) only."""
+    if (start, stop) == (0, len(table.lines)):
+        return table
+    part = dataclasses.replace(table, lines=table.lines[start:stop], columns={}, texts={})
+    for name, column in table.columns.items():
+        row, value = np.asarray(column.row), np.asarray(column.value)
+        mine = (row >= start) & (row < stop)
+        if mine.any():
+            part.columns[name] = Column(row[mine] - start, value[mine])
+    return part
 
 
 def _goes_back(table: Table, name: str, step: NDArray, lines: NDArray) -> str | None:

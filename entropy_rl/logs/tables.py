@@ -35,6 +35,7 @@ class Table:
       lines: [rows] number of each row in the file, from 1.
       columns: cells by name. An empty cell (None or "") says that nothing was logged and is left out.
       texts: row to text of column `run`.
+      percent: columns some cell of which was written with a `%`.
       broken: what could not be used, as "file line n (why)".
       notes: what else is worth knowing.
     """
@@ -46,23 +47,42 @@ class Table:
     lines: array = dataclasses.field(default_factory=lambda: array("q"))
     columns: dict[str, Column] = dataclasses.field(default_factory=dict)
     texts: dict[int, str] = dataclasses.field(default_factory=dict)
+    percent: set[str] = dataclasses.field(default_factory=set)
     broken: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, line: int, cells: Iterable[tuple[str, Any]]) -> None:
         """One row of (name, value)."""
-        row = len(self.lines)
+        row, columns, texts = len(self.lines), self.columns, self.run
         self.lines.append(line)
         for name, value in cells:
             if value is None or value == "":
                 continue
-            column = self.columns.get(name)
+            column = columns.get(name)
             if column is None:
-                column = self.columns[name] = Column(array("q"), array("d"))
+                column = columns[name] = Column(array("q"), array("d"))
             column.row.append(row)
-            column.value.append(number(value))
-            if name == self.run:
+            try:  # what most cells are: millions pass here
+                column.value.append(float(value) if type(value) in (str, float, int) else number(value))
+            except (ValueError, OverflowError):
+                column.value.append(self._text(name, str(value)))
+            if name == texts:
                 self.texts[row] = str(value)
+
+    def _text(self, name: str, value: str) -> float:
+        """A text that is no number: of a percentage the number, of a step the "3" of "3/40" (ms-swift)."""
+        if value.endswith("%"):
+            self.percent.add(name)
+            return number(value[:-1])
+        return number(value.partition("/")[0]) if "/" in value and "step" in name else math.nan
+
+    def put(self, row: int, name: str, value: Any) -> None:
+        """One cell of a row that is there; cells of a name are in the order of rows."""
+        column = self.columns.get(name)
+        if column is None:
+            column = self.columns[name] = Column(array("q"), array("d"))
+        column.row.append(row)
+        column.value.append(number(value))
 
     def spoil(self, line: int, why: str = "") -> None:
         """Counts a line that holds no row."""
@@ -97,6 +117,15 @@ class Run:
         for table in self.tables:
             for name, column in table.columns.items():
                 counts[name] = counts.get(name, 0) + len(column.row)
+        return counts
+
+    def numbers(self) -> dict[str, int]:
+        """Number of finite cells by column, of columns that have any."""
+        counts: dict[str, int] = {}
+        for table in self.tables:
+            for name, column in table.columns.items():
+                if finite := int(np.isfinite(np.asarray(column.value, float)).sum()):
+                    counts[name] = counts.get(name, 0) + finite
         return counts
 
 

@@ -1,4 +1,4 @@
-"""Readers of text tables: CSV, JSON lines, JSON, trainer_state.json, verl's console; and of Parquet.
+"""Readers of text tables: CSV, JSON lines, JSON, trainer_state.json; and of Parquet.
 
 Each turns a path into runs with their tables (`tables.Run`); what these have in common is at the foot.
 """
@@ -6,6 +6,7 @@ Each turns a path into runs with their tables (`tables.Run`); what these have in
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -19,37 +20,11 @@ import numpy as np
 from entropy_rl.errors import InputError
 from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, number, split
 
-ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours, and the cursor movements of progress bars
-# verl's LocalLogger prints `step:N - key:value - ...`, behind Ray's `(TaskRunner pid=1)` or a progress bar
-VERL_LINE = re.compile(r"(?<![\w/.])step:(\d+) - ([^\r\n]*)")
-# values are plain, or as numpy 2 and torch print theirs, np.float64(0.5) and tensor(0.5, device='cuda:0');
-# texts and lists are none, but no sign of a torn line either
-NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
-VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
 DELIMITERS = ",;\t"
-
-
-def read_verl_console(path: Path, run: str | None) -> list[Run]:
-    """verl's console output: rows are the lines with `step:N - `, all else is other output and no row.
-
-    A line that ends in half a `key:value` (cut off, or another process wrote into it) is used up to there and
-    counted as broken.
-    """
-    table = Table(path.name, run=run)
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
-        for line, text in enumerate(f, 1):
-            if "step:" not in text:
-                continue
-            found = VERL_LINE.search(ANSI.sub("", text))
-            if not found:
-                continue
-            cells = [VERL_CELL.match(piece) for piece in found[2].rstrip().split(" - ")]
-            if not text.endswith("\n"):  # where it stops in a number, no one can tell
-                cells[-1] = None
-            if None in cells:
-                table.spoil(line, "torn")
-            table.add(line, [("step", found[1]), *((cell[1], cell[2] or cell[3] or "none") for cell in cells if cell)])
-    return one_or_more(path, "verl console", table)
+WRAPPERS = ("data", "metrics")
+TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
+TAG = re.compile(r"(?:run[-_])?(.*?)-tag-(.+)")
+NAMES, VALUES = ("metric", "name", "key", "tag", "variable", "series"), ("value", "val")  # of a long table
 
 
 def read_jsonl(path: Path, run: str | None) -> list[Run]:
@@ -92,8 +67,11 @@ def is_verl(row: Any) -> bool:
 
 
 def cells_of(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Cells of a JSON line, of verl's or another."""
-    return flatten(row["data"] | {**row, "data": None} if is_verl(row) else row)
+    """Cells of a JSON line; where one object has them all, verl's `data`, others' `metrics`, without its name."""
+    for wrapper in WRAPPERS:
+        if isinstance(row.get(wrapper), dict):
+            return flatten(row[wrapper] | {**row, wrapper: None})
+    return flatten(row)
 
 
 def read_workdir(path: Path, run: str | None) -> list[Run]:
@@ -175,7 +153,7 @@ def rows_table(path: Path, rows: list[Any], run: str | None) -> Table:
 
 def read_csv(path: Path, run: str | None) -> list[Run]:
     """CSV with a header; `,` `;` or tab. A W&B export has its runs in the header and is taken apart by them."""
-    table, header = Table(path.name, run=run), None
+    table, header, shape, sides = Table(path.name, run=run), None, "wide", []
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
             delimiter = max(DELIMITERS, key=next((line for line in f if line.strip()), "").count)
@@ -184,8 +162,13 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
             for cells in reader:
                 if header is None and cells:
                     header = [name.strip() for name in cells]
+                    shape = shape_of(header)
                 elif cells == header:
                     table.notes.append(f"the header stands again in {table.place(reader.line_num)}: a restart?")
+                elif shape == "on its side" and len(cells) == len(header):
+                    sides.append((reader.line_num, list(map(str.strip, cells))))
+                elif shape == "long" and len(cells) == len(header):
+                    table.add(reader.line_num, long_cells(header, list(map(str.strip, cells))))
                 elif header and len(cells) == len(header):
                     table.add(reader.line_num, zip(header, map(str.strip, cells)))
                 elif cells:
@@ -193,15 +176,53 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a text table ({error}): give one in UTF-8, with a header") from None
     header = header or []
+    if sides:
+        table.notes.append("the table lies on its side, a metric a row: turned")
+        for row, step in enumerate(header[1:]):
+            table.add(row + 2, [("step", step), *((cells[0], cells[row + 1]) for _, cells in sides)])
+        table.unit = "column"
+    elif shape == "long":
+        table.notes.append("a long table, a cell a row: each name is a column")
     if header and all(math.isfinite(number(name)) for name in header):
         raise InputError(f"{path}: its first line holds numbers: put the names of the columns above it")
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise InputError(f"{path}: column {twice[0]!r} stands twice in the header: rename one")
     mostly_good(path, table, f"{len(header)} cells as the header has", "give one table in a file")
     table.columns.pop("", None)
+    if header == TENSORBOARD_CSV:
+        return [tensorboard_curve(path, table)]
     if is_wandb_header(header):
         return wandb_runs(path, header, table)
     return one_or_more(path, "csv", table)
+
+
+def shape_of(header: list[str]) -> str:
+    """"wide", a metric a column; "on its side", a metric a row and the steps in the header; "long", a cell a row."""
+    steps = [number(name) for name in header[1:]]
+    if len(steps) > 2 and math.isnan(number(header[0])) and all(a < b for a, b in itertools.pairwise(steps)):
+        return "on its side"
+    lower = [name.lower() for name in header]
+    wide = len(header) > 5 or not set(lower) & set(NAMES) or not set(lower) & set(VALUES)
+    return "wide" if wide else "long"
+
+
+def long_cells(header: list[str], cells: list[str]) -> list[tuple[str, str]]:
+    """A row of a long table: the value under its name, and all other cells."""
+    row = {name.lower(): (name, cell) for name, cell in zip(header, cells)}
+    name = next(row.pop(key)[1] for key in NAMES if key in row)
+    value = next(row.pop(key)[1] for key in VALUES if key in row)
+    return [*row.values(), (name, value)]
+
+
+def tensorboard_curve(path: Path, table: Table) -> Run:
+    """A curve from TensorBoard's web page: the file is called run-RUN-tag-TAG.csv, or as the tag."""
+    stem = re.sub(r" ?\(\d+\)$", "", path.stem)
+    found = TAG.fullmatch(stem)
+    name, tag = (found[1], found[2]) if found else (folder_name(path.parent), stem)
+    table.step = "Step"
+    table.columns[tag] = table.columns.pop("Value", Column(array("q"), array("d")))
+    table.columns.pop("Wall time", None)
+    return Run(name.strip("._-") or "run", "TensorBoard CSV", str(path), [table])
 
 
 def text_lines(f: Iterator[str]) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""Runs as TensorBoard and Weights & Biases keep them on disk; see `wire` for why they are parsed here.
+"""Runs as TensorBoard, Weights & Biases, Trackio and MLflow keep them on disk.
+
+The first two are parsed here, from their bytes; see `wire` for why.
 
 TensorBoard: `Event{step=2, summary=5}`, `Summary{value=1}`, `Value{tag=1, simple_value=2, tensor=8}`
 (tensorboard/compat/proto/{event,summary,tensor}.proto). W&B: `Record{history=2, run=17}`,
@@ -7,12 +9,14 @@ TensorBoard: `Event{step=2, summary=5}`, `Summary{value=1}`, `Value{tag=1, simpl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from entropy_rl.errors import InputError
 from entropy_rl.logs import wire
@@ -186,3 +190,76 @@ def _item(data: bytes) -> tuple[str, Any]:
         elif field == 7 and kind == wire.BYTES:
             cell = value.decode("utf-8")
     return "/".join(keys), math.nan if isinstance(cell, list) else cell
+
+
+SQLITE = b"SQLite format 3\0"
+
+
+def read_sqlite(path: Path) -> list[Run]:
+    """Trackio's database (a row of JSON a step) or MLflow's (a row a value): a run for each that it holds.
+
+    Raises:
+      InputError: it holds neither, or is damaged or locked.
+    """
+    import sqlite3
+
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as base:
+            there = {row[1] for row in base.execute("PRAGMA table_info(metrics)")}
+            if {"run_name", "step", "metrics"} <= there:
+                kind, rows = "Trackio", base.execute("SELECT run_name, step, metrics FROM metrics ORDER BY rowid")
+                found = [(name, step, _json(text)) for name, step, text in rows]
+            elif {"key", "value", "step", "run_uuid"} <= there:
+                kind = "MLflow"
+                names = dict(base.execute("SELECT run_uuid, name FROM runs"))
+                rows = base.execute("SELECT run_uuid, step, key, value FROM metrics ORDER BY timestamp, rowid")
+                found = [(names.get(run) or run, step, {key: value}) for run, step, key, value in rows]
+            else:
+                raise InputError(f"{path}: an SQLite file without Trackio's or MLflow's metrics: give another")
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: not a whole SQLite file ({error}): copy it again, or export it as CSV") from None
+    runs: dict[str, Run] = {}
+    for number_, (name, step, cells) in enumerate(found, 1):
+        if name not in runs:
+            runs[name] = Run(str(name), kind, str(path), [Table(path.name, step="step", unit="row")])
+        if isinstance(cells, dict):
+            runs[name].tables[0].add(number_, [("step", step), *((k, v) for k, v in flatten(cells) if k != "step")])
+        else:
+            runs[name].tables[0].spoil(number_, "no object")
+    return list(runs.values())
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def find_mlflow(path: Path) -> list[Path]:
+    """The run folders of an MLflow file store: a run, an experiment or all of mlruns."""
+    if not path.is_dir():
+        return []
+    found = [p.parent for pattern in ("", "*/", "*/*/") for p in path.glob(f"{pattern}metrics") if p.is_dir()]
+    return sorted(folder for folder in found if (folder / "meta.yaml").is_file())
+
+
+def read_mlflow(path: Path) -> list[Run]:
+    """MLflow's file store: RUN/metrics/KEY has lines `timestamp value step`; a key may have `/` in it."""
+    runs = []
+    for folder in find_mlflow(path):
+        tables = []
+        for file in sorted(p for p in (folder / "metrics").rglob("*") if p.is_file()):
+            key = file.relative_to(folder / "metrics").as_posix()
+            table = Table(f"metrics/{key}", step="step")
+            for line, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+                parts = text.split()
+                if len(parts) == 3:
+                    table.add(line, [("step", parts[2]), (key, parts[1])])
+                elif parts:
+                    table.spoil(line, "no `time value step`")
+            tables.append(table)
+        named = folder / "tags" / "mlflow.runName"
+        name = named.read_text(encoding="utf-8", errors="replace").strip() if named.is_file() else ""
+        runs.append(Run(name or folder.name, "MLflow", str(folder), tables))
+    return runs

@@ -50,7 +50,8 @@ def test_runs_that_share_no_curve_come_before_the_fit_to_all(offset, first):
     each, runs = {}, {}
     for k in range(3):
         each[f"run{k}"], runs[f"run{k}"] = law(offset=k * offset, seed=k)
-    page = report.page(together(runs, each, draws=200) | ADDED | {"runs": each})
+    listed = [{"name": name, **one} for name, one in each.items()]
+    page = report.page(together(runs, each, draws=200) | ADDED | {"runs": listed})
     heads = [line for line in page.splitlines() if line.startswith("## ")]
     assert heads[0] == first and "## Run by run" in heads
     assert ("## One fit to all, which is a mean over runs that differ" in heads) == (offset > 0)

@@ -81,7 +81,10 @@ def test_a_column_tells_runs_apart(tmp_path):
         np.testing.assert_allclose(p.R, R - 0.01 * j)
         np.testing.assert_allclose(p.H, H)
         assert p.broken == 1 and f"log.csv line {2 * N + 2} (no run)" in p.source
-    assert "12 row(s) of entropy repeat a step" in one(write_csv(path, header, rows)).source
+    mixed = one(write_csv(path, header, rows))
+    assert "12 row(s) of entropy repeat the row before and are left out" in mixed.source
+    assert "accuracy has several rows in 12 step(s), averaged" in mixed.source
+    np.testing.assert_allclose(mixed.R, R - 0.005)
     assert "no column 'sed' for run (did you mean 'seed'?)" in refused(path, run="sed")
     rows = [[k, *row[1:]] for row in rows for k in range(3)]
     assert "several runs in it? name the column" in one(write_csv(path, header, rows)).source
@@ -94,7 +97,7 @@ def test_one_unit_for_all_runs(tmp_path):
     a, b, low = logs.read(f"{tmp_path}/*.csv").runs
     assert {p.unit for p in (a, b, low)} == {"percent"}
     assert b.source.endswith("unit of R: percent")
-    assert low.source.endswith("unit of R: percent (as in run b; here no score is above 1.5)")
+    assert low.source.endswith("unit of R: percent (as in run b; here alone it would be fraction)")
     assert one(tmp_path / "low.csv").unit == "fraction"
 
 

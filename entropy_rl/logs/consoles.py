@@ -1,0 +1,155 @@
+"""What trainers print: verl's `step:N - k:v` lines, and objects of numbers among progress bars and other output.
+
+Objects are python's or JSON's, `{'loss': 0.1, 'reward': np.float64(0.5)}`, anywhere in a line: behind ray's
+`(TaskRunner pid=7)`, slurm's `0:`, a clock, a progress bar, colours. Their step is in them, before them
+(`rollout 3: {...}`, `step 3: {...}`), or that of the progress bar of training, the one they most often follow.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from entropy_rl.logs import columns, text_formats
+from entropy_rl.logs.tables import Run, Table, flatten, number
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours, and the cursor movements of progress bars
+# verl's LocalLogger prints `step:N - key:value - ...`, behind Ray's `(TaskRunner pid=1)` or a progress bar
+VERL = re.compile(rb"(?<![\w/.])step:\d+ - ")
+VERL_LINE = re.compile(r"(?<![\w/.])step:(\d+) - ([^\r\n]*)")
+# values are plain, or as numpy 2 and torch print theirs, np.float64(0.5) and tensor(0.5, device='cuda:0');
+# texts and lists are none, but no sign of a torn line either
+NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
+VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
+WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
+LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
+BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
+# what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
+COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
+AXES = {"rollout": "rollout/step", "eval": "eval/step", "train": "train/step"}
+TOTALS = 8  # progress bars that are remembered at a time
+
+
+def read_verl(path: Path, run: str | None) -> list[Run]:
+    """verl's console output: rows are the lines with `step:N - `, all else is other output and no row.
+
+    A line that ends in half a `key:value` (cut off, or another process wrote into it) is used up to there and
+    counted as broken.
+    """
+    table = Table(path.name, run=run)
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+        for line, text in enumerate(f, 1):
+            if "step:" not in text:
+                continue
+            found = VERL_LINE.search(ANSI.sub("", text))
+            if not found:
+                continue
+            cells = [VERL_CELL.match(piece) for piece in found[2].rstrip().split(" - ")]
+            if not text.endswith("\n"):  # where it stops in a number, no one can tell
+                cells[-1] = None
+            if None in cells:
+                table.spoil(line, "torn")
+            table.add(line, [("step", found[1]), *((cell[1], cell[2] or cell[3] or "none") for cell in cells if cell)])
+    return text_formats.one_or_more(path, "verl console", table)
+
+
+def is_verl(path: Path, head: bytes) -> bool:
+    """Some line says `step:N - `; JSON and CSV may hold such words in their texts."""
+    first = head.lstrip().partition(b"\n")[0]
+    if b"\0" in head or path.suffix in (".csv", ".tsv") or not path.is_file() or text_formats.parse(first) is not None:
+        return False
+    with open(path, "rb") as f:
+        return any(b"step:" in line and VERL.search(line) for line in f)
+
+
+def read_objects(path: Path, run: str | None) -> list[Run]:
+    """Consoles that print an object a step (TRL, ms-swift, slime, ROLL): see the module."""
+    table = Table(path.name, run=run)
+    bars: dict[int, int] = collections.OrderedDict()  # total -> count, the last ones seen
+    seen: list[dict[int, int]] = []
+    last: list[int | None] = []  # the total of the bar that a row follows
+    for line, before, row in objects(path):
+        latest = None
+        for count, total in BAR.findall(before):
+            latest = int(total)
+            bars.pop(latest, None)
+            bars[latest] = int(count)
+            if len(bars) > TOTALS:
+                bars.pop(next(iter(bars)))
+        if row is None:
+            continue
+        cells = dict(text_formats.cells_of(row))
+        if (found := COUNTED.search(before)) and columns.choose_step(dict.fromkeys(cells, 1)) is None:
+            cells[AXES.get(found[1].lower(), "step")] = int(found[2])
+        table.add(line, cells.items())
+        seen.append(dict(bars))
+        last.append(latest if latest is not None else next(reversed(bars), None))
+    if columns.choose_step({name: len(column.row) for name, column in table.columns.items()}) is None and any(last):
+        total = collections.Counter(filter(None, last)).most_common(1)[0][0]
+        for row, counts in enumerate(seen):
+            if total in counts:
+                table.put(row, "step", counts[total])
+        table.notes.append(f"steps are those of the progress bar of {total}")
+    return text_formats.one_or_more(path, "console", table)
+
+
+def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
+    """(line, the text before the object in it, the object): None for a line with a progress bar only."""
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+        for line, text in enumerate(f, 1):
+            if "{" not in text:
+                if "/" in text and "[" in text:
+                    yield line, text, None
+                continue
+            text = ANSI.sub("", text)
+            at = found = 0
+            while (start := text.find("{", at)) >= 0 and found < 50:
+                row, end = one_object(text, start)
+                if row is not None:
+                    found += 1
+                    yield line, text[at:start], row
+                    at = end
+                else:
+                    yield line, text[at:start], None
+                    at = start + 1
+
+
+def one_object(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The object of numbers that begins at `start` and where it ends, or None."""
+    depth = 0
+    for i in range(start, len(text)):
+        if text[i] == "{":
+            depth += 1
+        elif text[i] == "}":
+            depth -= 1
+            if depth == 0:
+                break
+    else:
+        return None, start
+    piece = text[start : i + 1]
+    if len(piece) < 3 or piece[1:].lstrip()[:1] not in ("'", '"'):
+        return None, start
+    row = text_formats.parse(piece)
+    if row is None:
+        try:
+            row = ast.literal_eval(LOOSE.sub("None", WRAPPED.sub(r"\1", piece)))
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            return None, start
+    if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+        return None, start
+    cells = [number(value) for _, value in flatten(row)]
+    numbers = sum(map(math.isfinite, cells))
+    return (row if numbers and 2 * numbers >= len(cells) else None), i + 1
+
+
+def is_objects(path: Path, head: bytes) -> bool:
+    """Some line among others holds an object of numbers."""
+    if b"\0" in head or path.suffix in (".csv", ".tsv", ".json") or not path.is_file() or b"<" in head.lstrip()[:1]:
+        return False
+    return any(row is not None for _, _, row in objects(path))
+

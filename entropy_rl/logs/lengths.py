@@ -1,0 +1,56 @@
+"""An entropy that was summed over a sequence and not averaged over its tokens: found by how it moves with length.
+
+verl aggregates the entropy that it logs as it does its loss. With loss_agg_mode=seq-mean-token-sum-norm that is
+sum over tokens / longest response, so H x length / cap in place of H; with seq-mean-token-sum it is H x length. From
+one step to the next, then, ln of what is logged moves with ln of the mean length, with slope 1 and little else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST = 20  # steps with both
+MOST_NATS = 14.0  # the log of the largest vocabularies is below
+SLOPE = 0.35  # how far from 1 the slope may be
+SURE = 5.0  # standard errors from 0
+
+
+class Scaled(NamedTuple):
+    """The slope of ln H on ln length, its standard error, and what to multiply the logged entropy by, or None."""
+
+    slope: float
+    error: float
+    factor: NDArray | None
+    summed: bool
+
+
+def scaled(H: NDArray, length: NDArray, cap: float | None) -> Scaled | None:
+    """Whether an entropy goes with the length of responses, and how to undo it.
+
+    Args:
+      H, length: [n] at the same steps, in order.
+      cap: the longest response that was allowed, tokens; None where it is not known.
+
+    Returns:
+      None for an entropy per token; else the evidence, and [n] factors where the scale is known: 1 / length for a sum
+      over tokens (nothing below MOST_NATS could be one), cap / length for one that was divided by the cap.
+    """
+    good = (H > 0) & (length > 0)
+    if good.sum() < LEAST:
+        return None
+    y, x = np.diff(np.log(H[good])), np.diff(np.log(length[good]))
+    x, y = x - x.mean(), y - y.mean()
+    if x.std() < 1e-3:
+        return None
+    slope = float(x @ y / (x @ x))
+    error = float(np.sqrt(((y - slope * x) ** 2).sum() / max(len(x) - 2, 1) / (x @ x)))
+    if abs(slope - 1) > SLOPE or slope < SURE * error:
+        return None
+    summed = bool(np.median(H) > MOST_NATS)
+    factor = 1 / length if summed else cap / length if cap else None
+    if factor is not None and not 0 <= np.nanmax(H * factor) < MOST_NATS:
+        factor = None
+    return Scaled(slope, error, factor, summed)
