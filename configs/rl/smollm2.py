@@ -3,9 +3,10 @@
 make smollm2
 python -m experiments.quickstart --config=configs/rl/smollm2.py --workdir=runs/smollm2/countdown
 
-The task is Countdown in words: three numbers up to 99, answers as lines. All parameters are trained. The imitation is
+The task is Countdown in words: three numbers up to 20, answers as lines. All parameters are trained. The imitation is
 short, so that RL begins with entropy left to lose. Started again, the command goes on where it was.
-Time: TIME. Outcome: OUTCOME
+Time: about 100 CPU-minutes, so 50 minutes on two idle cores, 6 GB of memory and 8 GB of disk. Expect entropy to fall and
+held-out pass@1 to rise from a start of about one in ten; the curve is not curated yet.
 """
 
 from ml_collections import ConfigDict
@@ -28,23 +29,23 @@ def get_config(arg: str = "") -> ConfigDict:
     part = given.get("part", "")
     task, prompt = (c[part] if part else c).task, (c[part] if part else c).prompt
     if given["task"] == "countdown_words":
-        task.args.update(levels=(3,), form="lines")
-        prompt.update(style="plain", prompt_length=40, response_length=32)
+        task.args.update(levels=(3,), largest=20, form="lines")
+        prompt.update(style="plain", prompt_length=36, response_length=28)  # no shorter ones would do
     if smoke:
         prompt.update(prompt_length=128, response_length=48)
         return c
-    if part != "rl":
+    if part != "rl":  # float32 as the folder: bfloat16 takes the same time here, and 7.3 GB for 5.5
         sft = c[part] if part else c.sft
-        sft.update(steps=80, batch=16, log_every=5)
+        sft.update(steps=60, batch=16, log_every=5)
         sft.optimizer = common.optimizer(2e-4, warmup=10, decay_to=0.1, b2=0.98)
         sft.checkpoint.every = 20
         sft.rollout.slots = 64
         sft.eval.update(problems=64, samples=4, ks=(1, 2, 4))
     if part != "sft":
         rl = c[part] if part else c.rl
-        rl.steps = 72
+        rl.steps = 60
         rl.optimizer = common.optimizer(2e-5, warmup=4)
         rl.rollout.update(prompts=8, samples=8, slots=64)
-        rl.checkpoint.every = 12
-        rl.eval.update(every=6, problems=64, samples=4, ks=(1, 2, 4))
+        rl.checkpoint.every = 10
+        rl.eval.update(every=5, problems=64, samples=4, ks=(1, 2, 4))
     return c
