@@ -29,6 +29,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "head_dim": 8 if smoke else 32,
             "d_ff": 64 if smoke else 192,
             "tied": True,
+            "qk_norm": True,  # False: a Llama
             "rope_theta": 1e4,
         }
     )

@@ -116,6 +116,7 @@ RL = (
         {
             "hf": "as grpo, strictly on-policy",
             "qwen_math": "as grpo, strictly on-policy",
+            "smollm2": "as grpo, strictly on-policy",
         },
     ),
 )
@@ -164,7 +165,7 @@ def page() -> str:
 def recipe(name: str, formula: str, base: dict[str, Any]) -> str:
     """A section of a recipe of configs/rl."""
     lines = [section(name, formula)]
-    if name in ("rl/hf", "rl/qwen_math"):  # another task and another model: no difference that a line could hold
+    if name in ("rl/hf", "rl/qwen_math", "rl/smollm2"):  # another task and another model: no difference that a line could hold
         return lines[0]
     config = flat(load(f"configs/{name}.py"))
     lines.append(values("Besides GRPO's", differences(base, config)))

@@ -150,6 +150,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """The folder of a model of SmolLM2's architecture."""
+    config = launch.load_config(str(ROOT / "configs/tiny_model.py:smoke,task=countdown_words"))
+    config.model.qk_norm = False
+    return tiny_model.run(config, str(tmp_path_factory.mktemp("llama")))
+
+
+@pytest.fixture(scope="module")
 def quantised(tmp_path_factory):
     """A GGUF file."""
     return gguf_files.tiny(tmp_path_factory.mktemp("gguf"), "llama")
@@ -186,6 +194,7 @@ GIVEN = {
     "path": lambda get: get("folder"),
     "gguf": lambda get: get("quantised"),
 }
+OWN = {"configs/rl/smollm2.py": {"path": lambda get: get("llama")}}
 SMOKE = [pytest.param(path, marks=() if path in FAST else pytest.mark.slow) for path in CONFIGS]
 
 
@@ -208,7 +217,7 @@ def config_at(config, key):
 def test_every_knob_is_read(path, request, tmp_path, monkeypatch, capsys):
     """Runs the smoke variant. Mutation: a new key in common.base(), or a script that no longer uses one of its keys."""
     config = launch.load_config(str(ROOT / path) + (":smoke" if path not in NO_SMOKE else ""))
-    for key, given in GIVEN.items():
+    for key, given in (GIVEN | OWN.get(path, {})).items():
         if key in config and config[key] is None:
             config[key] = str(given(request.getfixturevalue))
     if "lessons" in config:

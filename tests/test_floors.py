@@ -24,13 +24,14 @@ ORDER = """
     data.subwords data.packing data.gguf
     answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
     answers.numbers answers.exact
-    answers.symbolic answers.grade
+    answers.symbolic answers.grade answers.countdown
     models.rope models.attention models.transformer models.presets models.families models.hf models.gguf models.lora
     models.peft models.steering models.scoring
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws
+    methods.critique.countdown_words tasks.countdown_words
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state
@@ -45,7 +46,8 @@ ORDER = """
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
 TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
-    f"methods.critique.{name}" for name in ("sentences", "chat", "oracle", "flaws", "dataset", "lessons")
+    f"methods.critique.{name}"
+    for name in ("sentences", "chat", "oracle", "flaws", "countdown_words", "dataset", "lessons")
 )
 LAW = ("errors", "files", "tables", "laws.", "logs.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}

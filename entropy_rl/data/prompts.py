@@ -58,6 +58,7 @@ class Posed:
       levels, stream: its.
       tokenizer: of the model; of a chat, the one whose responses end with the turn (FolderTokenizer.for_chat).
       said_of_ends: a line about the token that ends them, where it is none that the folder names; or "".
+      solution_graph: the task's, where it has one.
       prompt_length, response_length: tokens of the longest, the end-of-sequence token included.
       seen: problems that were looked at: all, or the `FIRST` of a stream of more than `LARGE`.
       too_long: those among them that are left out, as their prompts are longer than `prompt_length`.
@@ -100,6 +101,8 @@ class Posed:
         self.task = task
         self.tokenizer, self.said_of_ends = tokenizer.for_chat() if self._style.chat else (tokenizer, "")
         self._free = not hasattr(task, "tokenizer")
+        if hasattr(task, "solution_graph"):
+            self._free, self.solution_graph = False, lambda response: task.solution_graph(self._thought + response)
         self.levels, self.stream = task.levels, task.stream
         self.prompt_length, self.response_length = prompt_length, response_length
         prompt = self.render("?")  # a chat without a template is refused here
@@ -175,7 +178,8 @@ class Posed:
         return self.task.final_answer(self._thought + response)
 
     def solution(self, response: str) -> str:
-        """Canonical form of a response: the task's; of free text, whose words are never the same twice, its answer."""
+        """Canonical form of a response: the task's; of free text without `solution_graph`, whose words are never the
+        same twice, its answer."""
         response = self._thought + response
         return self.task.final_answer(response) if self._free else self.task.solution(response)
 
