@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from entropy_rl.errors import InputError
-from entropy_rl.masking import group_mean_std, group_quantile, mask_out, whiten
+from entropy_rl.masking import group_mean_std, group_quantile, group_sum, mask_out, whiten
 
 
 def grpo(reward: jax.Array, group: jax.Array, *, eps: float = 1e-6) -> jax.Array:
@@ -111,6 +112,131 @@ def reinforce_pp_baseline(reward: jax.Array, group: jax.Array, *, mask: jax.Arra
       f32[B, T], 0 outside the mask.
     """
     return whiten(jnp.broadcast_to(dr_grpo(reward, group)[:, None], mask.shape), mask)
+
+
+def max_rl(reward: jax.Array, group: jax.Array) -> jax.Array:
+    """A_i = (R_i - mean_g) / mean_g, 0 where the mean is 0 (MaxRL, arXiv:2602.02710).
+
+    With rewards of 0 and 1 the gradient is that of ln p to the order of the group: sum over k of grad pass@k / k. The
+    harder the problem, the more its right responses count. A group of one has 0: it is its own mean.
+
+    Args:
+      reward: f32[B], each 0 or 1.
+      group: i32[B].
+
+    Returns:
+      f32[B].
+
+    Raises:
+      InputError: a reward that is neither, where values are known (not under jit: see `check_binary`).
+    """
+    check_binary("max_rl", reward)
+    mean, _, _ = group_mean_std(reward, group)
+    return jnp.where(mean > 0, (reward - mean) / jnp.where(mean > 0, mean, 1.0), 0.0)
+
+
+def pass_at_k(reward: jax.Array, group: jax.Array, *, k: int = 4, eps: float = 1e-6) -> jax.Array:
+    """The advantage in pass@k of a response, averaged over all sets of k of its group (arXiv:2508.10751).
+
+    With n responses, w of them wrong, and rho = 1 - C(w, k) / C(n, k), s = sqrt(rho (1 - rho)):
+
+        right:  (1 - rho) / (s + eps)
+        wrong:  (1 - rho - C(w - 1, k - 1) / C(n - 1, k - 1)) / (s + eps)
+
+    The closed form of RUCAIBox/Passk_Training. In a group with fewer than k wrong ones every set has a right one, and
+    nothing is learnt. A group smaller than k has 0.
+
+    Args:
+      reward: f32[B], each 0 or 1.
+      group: i32[B].
+      k: attempts, 1 or more; at most the group's size. 1 is GRPO's with the standard deviation of the population.
+      eps: added to the standard deviation.
+
+    Returns:
+      f32[B].
+
+    Raises:
+      InputError: k is no whole number above 0, or a reward as in `max_rl`.
+    """
+    if k < 1 or k != int(k):
+        raise InputError(f"k={k}: pass@k needs a whole number of 1 or more")
+    check_binary("pass_at_k", reward)
+    mean, _, size = group_mean_std(reward, group)
+    wrong = jnp.round(size * (1.0 - mean))
+
+    def share(chosen, n, w):
+        """C(w, chosen) / C(n, chosen)."""
+        out = jnp.ones_like(n)
+        for i in range(chosen):
+            out *= jnp.maximum(w - i, 0.0) / jnp.maximum(n - i, 1.0)
+        return out
+
+    failed = share(int(k), size, wrong)  # 1 - rho
+    others = share(int(k) - 1, size - 1.0, wrong - 1.0)
+    std = jnp.sqrt(failed * (1.0 - failed))
+    advantage = jnp.where(reward > 0, failed, failed - others) / (std + eps)
+    return jnp.where((std > 0) & (size >= k), advantage, 0.0)
+
+
+def opo(reward: jax.Array, group: jax.Array, *, mask: jax.Array) -> jax.Array:
+    """A_i = R_i - sum_j l_j R_j / sum_j l_j over the group, l the lengths in tokens (OPO, arXiv:2505.23585).
+
+    The baseline of least variance where the square of a response's gradient grows with its length. As verl's
+    `compute_opo_outcome_advantage`: a group of one keeps its reward. A group without a token has the baseline 0.
+
+    Args:
+      reward: f32[B].
+      group: i32[B].
+      mask: bool[B, T].
+
+    Returns:
+      f32[B].
+    """
+    length = jnp.sum(mask, axis=1).astype(reward.dtype)
+    size = group_sum(jnp.ones_like(reward), group)
+    baseline = group_sum(length * reward, group) / jnp.maximum(group_sum(length, group), 1.0)
+    return jnp.where(size > 1, reward - baseline, reward)
+
+
+def gpg(reward: jax.Array, group: jax.Array, *, f_norm: float = 1.0) -> jax.Array:
+    """A_i = (B / m) (R_i - mean_g) / f_norm, B responses in all, m of them with a reward other than 0.
+
+    Group policy gradient (arXiv:2504.02546), as verl's `compute_gpg_outcome_advantage`: no standard deviation, and a
+    batch with few rewards is scaled up. A group of one keeps its reward, times B / m. Goes with loss `reinforce`.
+
+    Args:
+      reward: f32[B].
+      group: i32[B].
+      f_norm: divisor, above 0.
+
+    Returns:
+      f32[B].
+
+    Raises:
+      InputError: f_norm is not above 0.
+    """
+    if not f_norm > 0:
+        raise InputError(f"f_norm={f_norm}: must be above 0")
+    scale = reward.shape[0] / jnp.maximum(jnp.sum(reward != 0), 1)
+    return scale * dr_grpo(reward, group) / f_norm
+
+
+BINARY = ("max_rl", "pass_at_k")  # rows that mean nothing but for rewards of 0 and 1
+
+
+def check_binary(name: str, reward: jax.Array) -> None:
+    """InputError if the row `name` is of BINARY and a reward is neither 0 nor 1; under jit nothing is known.
+
+    A Learner calls this on every rollout, before its compiled advantage.
+    """
+    if name not in BINARY or isinstance(reward, jax.core.Tracer):
+        return
+    other = np.asarray(reward)[(np.asarray(reward) != 0) & (np.asarray(reward) != 1)]
+    if len(other):
+        raise InputError(
+            f"advantage {name!r} is for rewards of 0 or 1, and one is {other[0]:.4g}: leave out what changes rewards "
+            "(overlong_cache, kl.place=reward, diversity, smoothing), or take another advantage"
+        )
 
 
 def at_last_token(reward: jax.Array, mask: jax.Array) -> jax.Array:
@@ -219,4 +345,8 @@ ADVANTAGES = {
     "quantile": quantile,
     "reinforce_pp": reinforce_pp,
     "reinforce_pp_baseline": reinforce_pp_baseline,
+    "max_rl": max_rl,
+    "pass_at_k": pass_at_k,
+    "opo": opo,
+    "gpg": gpg,
 }

@@ -102,6 +102,12 @@ def _index(group: jax.Array) -> jax.Array:
     return jnp.unique(group, return_inverse=True, size=group.shape[0])[1]
 
 
+def group_sum(x: jax.Array, group: jax.Array) -> jax.Array:
+    """Sum over each row's group, given to every row of it: f32[B], i32[B] -> f32[B]."""
+    index = _index(group)
+    return jax.ops.segment_sum(x, index, num_segments=index.size)[index]
+
+
 def group_mean_std(x: jax.Array, group: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mean, unbiased standard deviation and size of each row's group.
 
@@ -112,11 +118,9 @@ def group_mean_std(x: jax.Array, group: jax.Array) -> tuple[jax.Array, jax.Array
     Returns:
       (mean, std, size): f32[B] each, given to every row of the group; std is 0 for a group of one.
     """
-    index = _index(group)
-    total = lambda v: jax.ops.segment_sum(v, index, num_segments=index.size)[index]  # noqa: E731
-    size = total(jnp.ones_like(x))
-    mean = total(x) / size
-    std = jnp.sqrt(total(jnp.square(x - mean)) / jnp.maximum(size - 1, 1))
+    size = group_sum(jnp.ones_like(x), group)
+    mean = group_sum(x, group) / size
+    std = jnp.sqrt(group_sum(jnp.square(x - mean), group) / jnp.maximum(size - 1, 1))
     return mean, std, size
 
 

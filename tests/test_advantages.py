@@ -1,4 +1,5 @@
 import inspect
+import itertools
 import json
 import pathlib
 
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl.advantages import ADVANTAGES, at_last_token, gae, overlong, shape_by_entropy
+from entropy_rl.advantages import ADVANTAGES, BINARY, at_last_token, gae, overlong, shape_by_entropy
 from entropy_rl.errors import InputError
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden" / "verl_losses.json").read_text())
@@ -78,6 +79,59 @@ def test_quantile_is_a_gate_of_two_regimes(successes):
     assert not np.any(got[~reward] if hard else got[reward])
     if 0 < successes < 16:
         assert np.all(got[reward] > 0) if hard else np.all(got[~reward] < 0)
+
+
+def test_max_rl_by_hand():
+    """One right of four: 3 and -1; three of four: 1/3 and -1; none and all: 0. Mutation: divided by the std."""
+    reward = jnp.array([1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1], jnp.float32)
+    got = ADVANTAGES["max_rl"](reward, jnp.array([0] * 4 + [1] * 4 + [2] * 2 + [3] * 2))
+    np.testing.assert_allclose(got, [3, -1, -1, -1, 1 / 3, 1 / 3, 1 / 3, -1, 0, 0, 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("right", range(7))
+def test_pass_at_k_by_enumeration(right):
+    """Of a group of 6: a set of k is worth 1 if one of it is right, and a response the mean over its sets, less the
+    mean over all, by the standard deviation. Mutations: C(w, k) for C(w - 1, k - 1); the variance of the sample."""
+    reward = np.array([1.0] * right + [0.0] * (6 - right))
+    for k in range(1, 7):
+        sets = list(itertools.combinations(range(6), k))
+        value = np.array([max(reward[list(s)]) for s in sets])
+        of = [np.mean([v for s, v in zip(sets, value) if i in s]) for i in range(6)]
+        want = (np.array(of) - value.mean()) / value.std() if value.std() > 0 else np.zeros(6)
+        got = ADVANTAGES["pass_at_k"](jnp.asarray(reward, jnp.float32), jnp.zeros(6, jnp.int32), k=k)
+        np.testing.assert_allclose(got, want, atol=1e-4)
+    small = ADVANTAGES["pass_at_k"](jnp.asarray(reward, jnp.float32), jnp.zeros(6, jnp.int32), k=7)
+    assert not np.any(small)
+
+
+def test_opo_by_hand():
+    """Lengths 1 3 2 with rewards 1 0 1: the baseline is 1/2; a group of one keeps its reward."""
+    mask = jnp.arange(4)[None] < jnp.array([[1], [3], [2], [4]])
+    got = ADVANTAGES["opo"](jnp.array([1.0, 0.0, 1.0, 2.0]), jnp.array([5, 5, 5, 6]), mask=mask)
+    np.testing.assert_allclose(got, [0.5, -0.5, 0.5, 2.0], rtol=1e-6)
+
+
+def test_gpg_by_hand():
+    """Five responses, three with a reward: 5/3 (R - mean) / f_norm. Mutation: the groups that differ counted."""
+    reward, group = jnp.array([1.0, 0.0, 1.0, 0.0, 2.0]), jnp.array([0, 0, 0, 0, 1])
+    want = 5 / 3 * np.array([0.5, -0.5, 0.5, -0.5, 2.0])
+    np.testing.assert_allclose(ADVANTAGES["gpg"](reward, group), want, rtol=1e-6)
+    np.testing.assert_allclose(ADVANTAGES["gpg"](reward, group, f_norm=2.0), want / 2, rtol=1e-6)
+    assert not np.any(ADVANTAGES["gpg"](jnp.zeros(5), group))
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_other_rewards_are_refused_where_they_are_known(name):
+    with pytest.raises(InputError, match=f"advantage '{name}' is for rewards of 0 or 1, and one is 0.5: leave out"):
+        ADVANTAGES[name](jnp.array([1.0, 0.5]), jnp.zeros(2, jnp.int32))
+
+
+@pytest.mark.parametrize(
+    "name, hparams", [("pass_at_k", {"k": 0}), ("pass_at_k", {"k": 1.5}), ("gpg", {"f_norm": 0.0})]
+)
+def test_bad_values_are_refused(name, hparams):
+    with pytest.raises(InputError, match="=".join(map(str, next(iter(hparams.items()))))):
+        ADVANTAGES[name](jnp.array([1.0, 0.0]), jnp.zeros(2, jnp.int32), **hparams)
 
 
 @pytest.mark.parametrize("k", [0.0, 1.0, -0.1])
@@ -178,10 +232,20 @@ class TestLaws:
 
     reward = jnp.array([0.0, 1.0, 1.0, 0.0, 0.25, 0.5, 0.0, 0.0, 0.0])
     group = jnp.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+
+    @pytest.fixture(autouse=True)
+    def binary(self, name):
+        """Rows for rewards of 0 and 1 get such."""
+        if name in BINARY:
+            self.reward = jnp.where(self.reward > 0.3, 1.0, 0.0)
+
     mask = jnp.arange(7)[None].repeat(9, axis=0) < jnp.array([7, 1, 2, 5, 3, 4, 6, 0, 2])[:, None]
 
     def test_a_constant_added_to_the_rewards_changes_nothing(self, name):
-        """Not so for `reinforce_pp` with gamma < 1, where later tokens get more of the constant."""
+        """Not so for `reinforce_pp` with gamma < 1, where later tokens get more of the constant, for rows of 0 and 1,
+        and for `gpg`, which counts the rewards that are not 0."""
+        if name in (*BINARY, "gpg"):
+            return
         np.testing.assert_allclose(
             call(name, self.reward + 3, self.group, self.mask),
             call(name, self.reward, self.group, self.mask),
@@ -206,14 +270,14 @@ class TestLaws:
         """Over the responses of each group; mutation: no baseline.
 
         `reinforce_pp` and `reinforce_pp_baseline` are whitened over the tokens of the batch: zero mean there, not in a
-        group. The baseline of `quantile` is not the mean, so it has zero mean nowhere.
+        group. The baselines of `quantile` and `opo` are not the mean, so these have zero mean nowhere.
         """
         got = call(name, self.reward, self.group, self.mask)
         of_groups = got.reshape(3, 3, -1).mean(axis=(1, 2))
         if name.startswith("reinforce_pp"):
             np.testing.assert_allclose(got[self.mask].mean(), 0, atol=1e-6)
             np.testing.assert_allclose(got[self.mask].std(ddof=1), 1, rtol=1e-5)
-        assert (np.abs(of_groups).max() < 1e-6) == (name in ("grpo", "dr_grpo", "rloo"))
+        assert (np.abs(of_groups).max() < 1e-6) == (name in ("grpo", "dr_grpo", "rloo", "max_rl", "pass_at_k", "gpg"))
 
     def test_a_group_without_variance_teaches_nothing(self, name):
         """Not so for `reinforce_pp`, which knows no groups, and for `reinforce_pp_baseline`, whose mean over tokens is
@@ -227,7 +291,10 @@ class TestLaws:
             np.testing.assert_allclose(equal[6:], 0, atol=1e-6)
 
     def test_a_group_of_one_keeps_the_sign_of_its_reward(self, name):
-        """Whitened rows: of its reward against the others."""
+        """Whitened rows: of its reward against the others. Rows for 0 and 1 have nothing to compare it with."""
+        if name in BINARY:
+            np.testing.assert_array_equal(call(name, jnp.array([1.0, 0.0]), jnp.array([0, 1]), jnp.ones((2, 3))), 0)
+            return
         reward, group, mask = jnp.array([1.0, -1.0]), jnp.array([0, 1]), jnp.ones((2, 3), bool)
         got = tokens(call(name, reward, group, mask), mask)
         assert np.all(got[0] > 0) and np.all(got[1] < 0)

@@ -23,8 +23,12 @@ import jax.numpy as jnp
 
 from entropy_rl.errors import InputError, bind
 from entropy_rl.losses.selection import highest
+from entropy_rl.masking import group_sum, masked_mean
 
-DATA = ("entropy", "advantage", "truncated", "refined")  # keywords that are arrays, not hyper-parameters
+# keywords that are arrays, not hyper-parameters
+DATA = ("entropy", "advantage", "truncated", "refined", "logp", "reward", "group")
+# of these what is known of the policy that is being updated, and not only of the rollout
+CURRENT = ("entropy", "advantage", "refined")
 Base = Callable[[jax.Array], jax.Array]  # mask bool[B, T] -> weight f32[B, T]
 
 
@@ -162,6 +166,100 @@ def sign_scale(
     return base(mask) * jnp.where(advantage > 0, positive, jnp.where(advantage < 0, negative, 1.0))
 
 
+def ucpo(
+    mask: jax.Array,
+    *,
+    logp: jax.Array,
+    reward: jax.Array,
+    group: jax.Array,
+    tau: float = 0.2,
+    base: Base = token_mean,
+) -> jax.Array:
+    """base(mask) times n v_i on the n right responses of a group, the less likely ones more; times 1 on wrong ones.
+
+        q = softmax over the group's right responses of mean_t log pi,   v = (1 - tau) / n + tau (1 / q) / sum(1 / q)
+
+    UCPO (arXiv:2605.00365): GRPO is indifferent among right answers, so the likeliest runs away; weights that fall with
+    their probability make them equal. The mean of n v_i over a group's right responses is 1: the mass of their
+    advantages stays. As in its code (AnamikaLochab/UCPO), tau .2, q at least 1e-6.
+
+    Args:
+      mask: bool[B, T].
+      logp: f32[B, T], of the policy that sampled.
+      reward: f32[B]; right is what is above 0.
+      group: i32[B].
+      tau: from 0 (no change) to 1.
+      base: mask -> weight.
+
+    Returns:
+      f32[B, T].
+
+    Raises:
+      InputError: tau out of range.
+    """
+    if not 0 <= tau <= 1:
+        raise InputError(f"tau={tau}: the share of the inverse weights must be from 0 to 1")
+    right = (reward > 0) & mask.any(axis=1)
+    mean = jnp.where(right, masked_mean(logp, mask, axis=1), -jnp.inf)
+    e = jnp.exp(mean - jnp.maximum(jnp.max(mean), -1e30))  # the shift cancels in each group
+    q = e / jnp.maximum(group_sum(e, group), 1e-30)
+    inverse = jnp.where(right, 1.0 / jnp.maximum(q, 1e-6), 0.0)
+    n = group_sum(right.astype(jnp.float32), group)
+    factor = (1.0 - tau) + tau * n * inverse / jnp.maximum(group_sum(inverse, group), 1e-30)
+    return base(mask) * jnp.where(right, factor, 1.0)[:, None]
+
+
+def unsolved(
+    mask: jax.Array,
+    *,
+    reward: jax.Array,
+    group: jax.Array,
+    k: int = 8,
+    threshold: float = 0.9,
+    right: float = 1.0,
+    wrong: float = 1.0,
+    base: Base = token_mean,
+) -> jax.Array:
+    """base(mask & kept): only groups whose problem is not yet solved within k attempts, as far as one can tell, learn.
+
+    With s right ones of a group's n responses the success rate has the posterior Beta(right + s, wrong + n - s), and
+
+        E[pass@k] = 1 - prod_{i < k} (wrong + n - s + i) / (right + wrong + n + i)
+
+    Kept are groups with less than `threshold`. After arXiv:2606.15455, whose point is that a single success nearly
+    saturates pass@k, so that most updates only narrow the policy. Its estimate goes on over the epochs; here it is of
+    the rollout's own attempts, which is all there is of problems that come once. k and threshold are ours: no code of
+    theirs was found.
+
+    Args:
+      mask: bool[B, T].
+      reward: f32[B]; right is what is above 0.
+      group: i32[B].
+      k: attempts, 1 or more.
+      threshold: above 0; 1 keeps all.
+      right, wrong: of the prior, above 0; 1 and 1 is uniform.
+      base: mask -> weight.
+
+    Returns:
+      f32[B, T].
+
+    Raises:
+      InputError: a value out of range.
+    """
+    if k < 1 or k != int(k):
+        raise InputError(f"k={k}: pass@k needs a whole number of 1 or more")
+    if not 0 < threshold <= 1:
+        raise InputError(f"threshold={threshold}: a probability above 0 and at most 1")
+    if not (right > 0 and wrong > 0):
+        raise InputError(f"right={right}, wrong={wrong}: a Beta prior needs numbers above 0")
+    n = group_sum(jnp.ones_like(reward), group)
+    failed = wrong + n - group_sum((reward > 0).astype(jnp.float32), group)
+    missed = jnp.ones_like(n)
+    for i in range(int(k)):
+        missed *= (failed + i) / (right + wrong + n + i)
+    return base(mask & (1.0 - missed < threshold)[:, None])
+
+
 def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array]], jax.Array]:
     """A row of WEIGHTS with its hyper-parameters, as a function of the mask and of data by name.
 
@@ -172,8 +270,8 @@ def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array
       **hparams: its hyper-parameters. `base` may be a name, or {"name": ..., "args": {...}}, and so on inwards.
 
     Returns:
-      (mask bool[B, T], data) -> f32[B, T]. Of `data` (entropy, advantage: f32[B, T]; truncated, refined:
-      bool[B]; more does no harm) each row takes the arrays that it names.
+      (mask bool[B, T], data) -> f32[B, T]. Of `data` (entropy, advantage, logp: f32[B, T]; reward: f32[B]; group:
+      i32[B]; truncated, refined: bool[B]; more does no harm) each row takes the arrays that it names.
 
     Raises:
       InputError: a name that WEIGHTS does not have, a hyper-parameter that its row does not have or lacks, or a base
@@ -207,4 +305,6 @@ WEIGHTS = {
     "refined_forks": refined_forks,
     "drop_truncated": drop_truncated,
     "sign_scale": sign_scale,
+    "ucpo": ucpo,
+    "unsolved": unsolved,
 }

@@ -121,7 +121,8 @@ def minibatches(
       rollout: of numpy arrays, groups of equal size next to each other.
       advantage: f32[B], one a response, or f32[B, T].
       weight: (mask bool[b, T], data) -> f32[b, T], applied to each mini-batch as a whole; data has the mini-batch's
-        `entropy` f32[b, T] (of the policy that sampled), `advantage` f32[b, T], `truncated` and `refined` bool[b].
+        `entropy` and `logp` f32[b, T] (of the policy that sampled), `advantage` f32[b, T], `reward` f32[b], `group`
+        i32[b], `truncated` and `refined` bool[b].
       count: of mini-batches; divides the number of groups.
       rng: order of the groups; None: as they are.
       **fields: more arrays of B rows that a Batch holds.
@@ -139,6 +140,7 @@ def minibatches(
         mask = rollout.mask[pick]
         refined = np.zeros(rows, bool) if rollout.refined is None else rollout.refined
         data = {"entropy": rollout.entropy, "advantage": advantage, "truncated": rollout.truncated, "refined": refined}
+        data |= {"logp": rollout.sampler_logp, "reward": rollout.reward, "group": rollout.group}
         yield Batch(
             tokens=rollout.tokens[pick],
             mask=mask,

@@ -11,7 +11,9 @@ import pytest
 from entropy_rl.losses.policy import POLICY_LOSSES, sees_whole
 from entropy_rl.losses.weights import WEIGHTS
 
-GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "verl_losses.json").read_text())
+FOLDER = pathlib.Path(__file__).parents[1] / "golden"
+GOLDEN = json.loads((FOLDER / "verl_losses.json").read_text())
+GOLDEN_2026 = json.loads((FOLDER / "verl_losses_2026.json").read_text())
 IN = {k: jnp.asarray(v, jnp.float32) for k, v in GOLDEN["inputs"].items()}
 MASK = IN["mask"] > 0
 ARGS = (IN["logp"], IN["old_logp"], IN["advantage"], MASK)
@@ -19,7 +21,10 @@ ARGS = (IN["logp"], IN["old_logp"], IN["advantage"], MASK)
 # At their defaults these would select none of the 97 tokens.
 SELECTING = {"frac": 0.15, "lower": 0.1, "upper": 1.5}
 DRAWING = ("clip_cov", "random_clip", "shaped_clip_cov")
-HPARAMS = {"clip_cov": SELECTING, "shaped_clip_cov": SELECTING, "random_clip": SELECTING, "kl_cov": {"frac": 0.1}}
+HPARAMS = {
+    "clip_cov": SELECTING, "shaped_clip_cov": SELECTING, "random_clip": SELECTING, "kl_cov": {"frac": 0.1},
+    "lp_reg": {"frac": 0.25}, "erc": {"band_low": 0.2, "band_high": 0.2},
+}  # fmt: skip
 # What the battery runs: every row, and more settings of some.
 CASES = {name: (name, HPARAMS.get(name, {})) for name in POLICY_LOSSES} | {
     "ppo+dual": ("ppo", {"dual_clip": 1.5}),
@@ -31,15 +36,21 @@ CASES = {name: (name, HPARAMS.get(name, {})) for name in POLICY_LOSSES} | {
     "steer+exponential": ("steer", {"form": "exponential"}),
     "shaped+refined": ("shaped", {}),
     "shaped_clip_cov+refined": ("shaped_clip_cov", SELECTING),
+    "bapo+dual": ("bapo", {"dual_clip": 3.0}),
+    "erc+dual": ("erc", {"dual_clip": 1.5}),
+    "dppo_tv+cap": ("dppo_tv", {"cap": 1.1}),
 }
 
 
 def call(case, logp, old_logp, advantage, mask, key=None, **more):
     """(token_loss, marks) of a case, with data made of the arrays: junk where they are, and permuted with them."""
     name, hparams = CASES[case]
-    data = {}
-    if "entropy" in inspect.signature(POLICY_LOSSES[name]).parameters:
-        data["entropy"] = jax.lax.stop_gradient(0.3 - 0.5 * logp)
+    made = {
+        "entropy": jax.lax.stop_gradient(0.3 - 0.5 * logp),
+        "old_entropy": 0.3 - 0.5 * old_logp,
+        "filtered_logp": jnp.where(old_logp < -2.5, -jnp.inf, old_logp + 0.2),
+    }
+    data = {k: v for k, v in made.items() if k in inspect.signature(POLICY_LOSSES[name]).parameters}
     if case.endswith("+refined"):
         data["refined"] = jnp.sum(mask, axis=1) % 2 == 1
     return POLICY_LOSSES[name](logp, old_logp, advantage, mask, key=key, **{**hparams, **data, **more})
@@ -76,7 +87,37 @@ def test_golden_losses_and_gradients(golden, loss, hparams, weight, args):
     np.testing.assert_allclose(grad, GOLDEN["losses"][golden]["grad"], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "golden, loss, hparams, weight",
+    [
+        ("dppo_tv_.2|token-mean", "dppo_tv", {}, "token_mean"),
+        ("dppo_tv_.1_.15_c1.2|token-mean", "dppo_tv", {"delta_low": 0.1, "delta_high": 0.15, "cap": 1.2}, "token_mean"),
+        ("dppo_kl_.05|token-mean", "dppo_kl", {}, "token_mean"),
+        ("dppo_kl_.01_.02|seq-mean-token-mean", "dppo_kl", {"delta_low": 0.01, "delta_high": 0.02}, "sequence_mean"),
+        ("sapo|seq-mean-token-mean", "sapo", {}, "sequence_mean"),
+        ("geo_mean_.4|seq-mean-token-mean", "gmpo", {}, "sequence_mean"),
+    ],
+)
+def test_golden_losses_of_2026(golden, loss, hparams, weight):
+    """verl 0.9.1. Mutations: old and new swapped in either divergence; a cap that the gradient goes through; tau_pos
+    for both signs; a clip on both sides of GMPO's log-ratio."""
+    logp, old_logp, advantage = (
+        jnp.asarray(GOLDEN_2026["inputs"][k], jnp.float32) for k in ("logp", "old_logp", "advantage")
+    )
+    mask = jnp.asarray(GOLDEN_2026["inputs"]["mask"]) > 0
+
+    def total(logp):
+        token_loss, _ = POLICY_LOSSES[loss](logp, old_logp, advantage, mask, **hparams)
+        return jnp.sum(WEIGHTS[weight](mask) * token_loss)
+
+    value, grad = jax.value_and_grad(total)(logp)
+    np.testing.assert_allclose(value, GOLDEN_2026["losses"][golden]["loss"], atol=1e-6)
+    np.testing.assert_allclose(grad, GOLDEN_2026["losses"][golden]["grad"], atol=1e-6)
+
+
 def test_every_golden_loss_is_compared():
+    marks = test_golden_losses_of_2026.pytestmark
+    assert {case[0] for case in marks[0].args[1]} == set(GOLDEN_2026["losses"])
     marks = test_golden_losses_and_gradients.pytestmark
     assert {case[0] for case in marks[0].args[1]} == {k for k, v in GOLDEN["losses"].items() if "grad" in v}
 
@@ -131,6 +172,14 @@ def test_shaped_without_refinements_is_ppo():
         ("steer", {"scope": "rollout"}, "scope must be one of"),
         ("clip_cov", {"scope": "rollout"}, "scope must be one of"),
         ("kl_cov", {"frac": 20}, "frac must be a number from 0 to 1"),
+        ("dppo_tv", {"cap": 0.0}, "cap must be > 0"),
+        ("dppo_kl", {"cap": 0.0}, "cap must be > 0"),
+        ("sapo", {"tau_neg": 0.0}, "tau_neg must be > 0"),
+        ("aspo", {"cap": 1.0}, "cap must be > 1"),
+        ("bapo", {"low": 0.95}, "low, low_max, high, high_max must rise"),
+        ("bapo", {"step": 0.0}, "step must be > 0"),
+        ("bapo", {"scope": "rollout"}, "scope must be one of"),
+        ("lp_reg", {"frac": 2.0}, "frac must be a number from 0 to 1"),
     ],
 )
 def test_bad_values_are_refused(name, hparams, message):
@@ -141,9 +190,10 @@ def test_bad_values_are_refused(name, hparams, message):
 def test_which_losses_see_the_whole_mini_batch():
     """Mutation: look at the function of a partial and not at what is bound."""
     whole = {name for name, loss in POLICY_LOSSES.items() if sees_whole(loss)}
-    assert whole == {"clip_cov", "kl_cov", "random_clip", "shaped_clip_cov", "steer"}
+    assert whole == {"bapo", "clip_cov", "kl_cov", "lp_reg", "random_clip", "shaped_clip_cov", "steer"}
     for name in whole:
-        assert sees_whole(partial(POLICY_LOSSES[name], clip_low=0.3) if name != "kl_cov" else POLICY_LOSSES[name])
+        other = {"kl_cov": {"coef": 2.0}, "bapo": {"step": 0.1}}.get(name, {"clip_low": 0.3})
+        assert sees_whole(partial(POLICY_LOSSES[name], **other))
         assert not sees_whole(partial(POLICY_LOSSES[name], scope="microbatch"))
 
 
@@ -187,6 +237,8 @@ class TestLaws:
         name, _ = CASES[case]
         # Weights of 1: by default this row's gradient is REINFORCE's times its weights, which it is there for.
         more = {"weight_low": 1.0, "weight_high": 1.0} if name == "steer" else {}
+        if name == "lp_reg":  # its penalty pulls from the start: REINFORCE without it
+            more = {"coef": 0.0}
         f = lambda x: call(case, x, IN["logp"], IN["advantage"], MASK, **more)  # noqa: E731
         grad = jax.grad(lambda x: jnp.sum(WEIGHTS["token_mean"](MASK) * f(x)[0]))(IN["logp"])
         want, marks = jnp.where(MASK, -IN["advantage"], 0.0) / MASK.sum(), f(IN["logp"])[1]

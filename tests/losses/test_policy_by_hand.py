@@ -202,3 +202,100 @@ def test_shaped_by_hand():
     np.testing.assert_allclose(loss[0], [-0.5, 0.8, -1.8], rtol=1e-6)
     np.testing.assert_allclose(grad[0], [-0.25, 0, -0.18], rtol=1e-6)
     np.testing.assert_array_equal(marks["clip"], [[False, True, False], [False] * 3])
+
+
+def test_dppo_tv_by_hand():
+    """Probabilities .1 to .4 (too far up), .5 to .4, .8 to .5 (too far down), .5 to .9 with A < 0, .01 to .1: a ratio
+    of 10 that PPO would clip, and 25 for a cap of 20. Mutations: bounds on the ratio; swapped bounds."""
+    p, q = (0.4, 0.4, 0.5, 0.9, 0.1, 0.15), (0.1, 0.5, 0.8, 0.5, 0.01, 0.006)
+    advantage = row(1, 1, -1, -1, 2, 1)
+    loss, grad, info = both("dppo_tv", log(*p), log(*q), advantage)
+    weight = np.array([0, 0.8, 0, 1.8, 10, 20])
+    np.testing.assert_allclose(grad, [-weight * advantage[0]], rtol=1e-5)
+    np.testing.assert_allclose(loss, [-weight * advantage[0] * np.log(p)], rtol=1e-5)
+    np.testing.assert_array_equal(info["clip"], [[True, False, True, False, False, False]])
+    np.testing.assert_array_equal(info["cap"], [[False] * 5 + [True]])
+    np.testing.assert_array_equal(both("dppo_tv", log(0.4), log(0.1), row(1), delta_high=0.31)[2]["clip"], [[False]])
+    np.testing.assert_array_equal(both("dppo_tv", log(0.1), log(0.4), row(1))[2]["clip"], [[False]], "down is free")
+
+
+def test_dppo_kl_by_hand():
+    """From .5 to .7: .5 ln(5/7) + .5 ln(5/3) = .0872. To .6: .0204. Moves that help A are stopped, others are not."""
+    p, q = (0.7, 0.6, 0.3, 0.4, 0.3, 0.7), (0.5,) * 6
+    info = both("dppo_kl", log(*p), log(*q), row(1, 1, -1, -1, 1, -1))[2]
+    np.testing.assert_array_equal(info["clip"], [[True, False, True, False, False, False]])
+    for delta, clip in ((0.0871, True), (0.0873, False)):
+        assert both("dppo_kl", log(0.7), log(0.5), row(1), delta_high=delta)[2]["clip"].item() is clip
+        assert both("dppo_kl", log(0.3), log(0.5), row(-1), delta_low=delta)[2]["clip"].item() is clip
+
+
+def test_sapo_by_hand():
+    """At r = 1 the value is -2 A / tau and the gradient -A; at r = 1 + ln 3 / tau the sigmoid is 3/4."""
+    np.testing.assert_allclose(both("sapo", log(1, 1), log(1, 1), row(1, -1))[0], [[-2, 2 / 1.05]], rtol=1e-6)
+    r = 1 + np.log(3) / np.array([1.0, 1.05])
+    loss, grad, marks = both("sapo", log(*r), row(0, 0), row(1, -1))
+    np.testing.assert_allclose(loss, [[-3, 3 / 1.05]], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[-0.75 * r[0], 0.75 * r[1]]], rtol=1e-6)
+    assert marks == {}
+
+
+def test_gmpo_by_hand():
+    """Log-ratios .6 -.6 against clips of .4, one-sided: means (.4 - .6) / 2 and (.6 - .4) / 2. Mutation: two-sided."""
+    gap = jnp.array([[0.6, -0.6], [0.6, -0.6], [0.6, -0.6]])
+    advantage = jnp.array([[2.0] * 2, [-2.0] * 2, [0.0] * 2])
+    loss, grad, info = both("gmpo", gap, jnp.zeros((3, 2)), advantage)
+    s = np.exp([[-0.1], [0.1], [0.0]])
+    np.testing.assert_allclose(loss, -advantage * s, rtol=1e-6)
+    want = [[0, -2], [2, 0], [0, 0]] * s  # both tokens' losses share s, of which each has half the gradient
+    np.testing.assert_allclose(grad, want, rtol=1e-6)
+    np.testing.assert_array_equal(info["clip"], [[True, False], [False, True], [False, False]])
+
+
+def test_aspo_by_hand():
+    """Ratios .5 1.1 2 (clipped) .2 (5, cut to 3) for A = 1; 2, .5 (clipped), 5 (cut to 3) for A = -1."""
+    r = (0.5, 1.1, 2, 0.2, 2, 0.5, 5)
+    loss, grad, info = both("aspo", log(*r), row(*[0] * 7), row(1, 1, 1, 1, -1, -1, -1))
+    np.testing.assert_allclose(grad, [[-2, -1 / 1.1, 0, -3, 2, 0, 3]], rtol=1e-6)
+    np.testing.assert_allclose(
+        loss, [[-2, -1 / 1.1, -1 / 1.2, -3 * np.log(0.2), 2, 0.8, 3 * np.log(5)]], rtol=1e-5
+    )
+    np.testing.assert_array_equal(info["clip"], [[False, False, True, False, False, True, False]])
+    np.testing.assert_array_equal(info["cap"], [[False, False, False, True, False, False, True]])
+
+
+def test_bapo_by_hand():
+    """Positive ratios 1.15 and 1.97, negative 1, .72 and .63. P = 1.15 is the share .33 with all negative tokens, .4007
+    once the lower bound has passed .63, .53 above .72. For .7 the upper bound must reach 2: P = 3.12 of 4.12. For .99
+    both bounds go to their ends. Mutations: the upper bound first; a stopped token counted at its bound."""
+    args = (log(1.15, 1.97, 1, 0.72, 0.63), row(0, 0, 0, 0, 0), row(1, 1, -1, -1, -1))
+    grad = lambda **kw: both("bapo", *args, **kw)[1][0]  # noqa: E731
+    np.testing.assert_allclose(grad(share=0.3), [-1.15, 0, 1, 0.72, 0.63], rtol=1e-6)
+    np.testing.assert_allclose(grad(share=0.4), [-1.15, 0, 1, 0.72, 0], rtol=1e-6)
+    np.testing.assert_allclose(grad(), [-1.15, 0, 1, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(grad(share=0.7), [-1.15, -1.97, 1, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(grad(share=0.99, high_max=1.8), [-1.15, 0, 1, 0, 0], rtol=1e-6)
+
+
+def test_erc_by_hand():
+    """Entropies .5 to .53 (1.06), to .52, to .47, to .48. Mutations: the gradient of the entropy; a band of 2."""
+    entropy, old = row(0.53, 0.52, 0.47, 0.48, 0.53), row(*[0.5] * 5)
+    args = (log(1, 1, 1, 2, 2), row(0, 0, 0, 0, 0), row(1, 1, 1, 1, 1))
+    loss, grad, info = both("erc", *args, entropy=entropy, old_entropy=old)
+    np.testing.assert_allclose(grad, [[0, -1, 0, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(loss, [[0, -1, 0, -1.28, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(info["band"], [[True, False, True, False, True]])
+    np.testing.assert_array_equal(info["clip"], [[False, False, False, True, False]])
+
+
+def test_lp_reg_by_hand():
+    """Of four negative tokens the two least likely are .1 and .05; the filter keeps .1 (as .2) and drops .05. At pi =
+    .1 and pi~ = .2: k3 = 2 - 1 - ln 2, with the gradient 1 - 2. Mutations: positive tokens ranked too; k3 turned round."""
+    logp = log(0.1, 0.05, 0.5, 0.6, 0.01)
+    filtered = jnp.where(logp < np.log(0.07), -jnp.inf, logp + np.log(2.0))
+    args = (logp, logp, row(-1, -1, -1, -1, 1))
+    loss, grad, info = both("lp_reg", *args, filtered_logp=filtered, frac=0.5, coef=3.0)
+    np.testing.assert_allclose(grad, [[1 - 3, 1, 1, 1, -1]], rtol=1e-5)
+    np.testing.assert_allclose(loss, [[1 + 3 * (1 - np.log(2)), 1, 1, 1, -1]], rtol=1e-5)
+    np.testing.assert_array_equal(info["selected"], [[True, False, False, False, False]])
+    above = both("lp_reg", *args, filtered_logp=filtered - 1.0, frac=0.5)[2]  # already more likely than the target
+    assert not above["selected"].any()

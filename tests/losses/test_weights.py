@@ -14,13 +14,19 @@ DATA_OF = {
     "advantage": jnp.array([[1.0, 1.0, 1.0, jnp.nan], [5.0, -2.0, 5.0, 5.0], [5.0] * 4]),
     "truncated": jnp.array([False, True, False]),
     "refined": jnp.array([True, False, True]),
+    "logp": jnp.array([[-0.1, -0.2, -0.3, jnp.nan], [9.0, -1.2, jnp.inf, 9.0], [9.0] * 4]),
+    "reward": jnp.array([1.0, 0.5, 0.0]),
+    "group": jnp.array([7, 7, 3]),
 }
 HPARAMS = {
     "fixed_length": {"length": 10},
     "top_entropy": {"frac": 0.5},
     "refined_forks": {"frac": 0.5},
     "sign_scale": {"positive": 0.1, "negative": 2.0},
+    "ucpo": {"tau": 0.5},
+    "unsolved": {"k": 2, "threshold": 0.85},
 }
+X = (0.5 + 1 / (1 + np.e)) / 4
 PLAIN = ("token_mean", "sequence_mean", "sequence_sum", "fixed_length")
 
 
@@ -35,6 +41,10 @@ PLAIN = ("token_mean", "sequence_mean", "sequence_sum", "fixed_length")
         ("refined_forks", [[1 / 3, 0, 1 / 3, 0], [0, 1 / 3, 0, 0], [0] * 4]),
         ("drop_truncated", [[1 / 3, 1 / 3, 1 / 3, 0], [0] * 4, [0] * 4]),
         ("sign_scale", [[0.025, 0.025, 0.025, 0], [0, 0.5, 0, 0], [0] * 4]),
+        # means -.2 and -1.2: q = e/(1+e) and 1/(1+e), so 2 v is .5 + 1/(1+e) = .7689 and .5 + e/(1+e) = 1.2311
+        ("ucpo", [[X, X, X, 0], [0, 0.5 - X, 0, 0], [0] * 4]),
+        # both of two right: 1 - (1 * 2) / (4 * 5) = .9; the other group has none of one: 1 - (2 * 3) / (3 * 4) = .5
+        ("unsolved", [[0] * 4] * 3),
     ],
 )
 def test_by_hand(name, want):
@@ -42,7 +52,7 @@ def test_by_hand(name, want):
 
 
 def test_every_row_has_its_case():
-    assert set(WEIGHTS) == {*PLAIN, "top_entropy", "refined_forks", "drop_truncated", "sign_scale"}
+    assert set(WEIGHTS) == {*PLAIN, "top_entropy", "refined_forks", "drop_truncated", "sign_scale", "ucpo", "unsolved"}
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -61,6 +71,9 @@ class TestLaws:
             "advantage": rng.normal(size=(rows, columns)).astype(np.float32),
             "truncated": rng.random(rows) < 0.4,
             "refined": rng.random(rows) < 0.4,
+            "logp": -rng.random((rows, columns)).astype(np.float32),
+            "reward": (rng.random(rows) < 0.5).astype(np.float32),
+            "group": np.arange(rows) // 2,
         }
         return mask, data
 
@@ -91,8 +104,11 @@ class TestLaws:
     def test_tokens_of_the_mean_sum_to_one(self, name, rng):
         """The rows that are means, refined or not. Mutation: top_entropy = base(mask) * selected.
 
-        Not `sequence_sum` and `fixed_length`, which are sums by name, nor `sign_scale`, which scales.
+        Not `sequence_sum` and `fixed_length`, which are sums by name, nor `sign_scale`, which scales, and `ucpo`, which
+        keeps the sum over responses.
         """
+        if name == "ucpo":
+            return
         mask, data = self.random(rng)
         total = float(jnp.sum(self.weight(name, mask, data)))
         assert (abs(total - 1) < 1e-5) == (name not in ("sequence_sum", "fixed_length", "sign_scale"))
@@ -222,3 +238,42 @@ def test_data_that_is_missing_is_named():
     with pytest.raises(KeyError, match="truncated"):
         compose("drop_truncated")(MASK, {"entropy": DATA_OF["entropy"]})
     assert set(DATA) == set(DATA_OF)
+
+
+def test_ucpo_keeps_the_mass_of_each_group_and_leaves_wrong_ones(rng):
+    """Three right of four, and one of four. Mutations: q over all responses; the softmax of the sum; no inverse."""
+    mask, group = np.ones((8, 5), bool), np.repeat([4, 9], 4)
+    logp = -rng.random((8, 5)).astype(np.float32)
+    reward = np.array([1, 1, 0, 1, 0, 0, 1, 0], np.float32)
+    got = np.asarray(compose("ucpo", tau=1.0)(mask, {"logp": logp, "reward": reward, "group": group}))[:, 0] * 40
+    inverse = 1 / np.exp(logp.mean(1))  # 1 / q, but for a factor
+    np.testing.assert_allclose(got[[0, 1, 3]], 3 * inverse[[0, 1, 3]] / inverse[[0, 1, 3]].sum(), rtol=1e-5)
+    np.testing.assert_allclose(got[[2, 4, 5, 6, 7]], 1, rtol=1e-6)
+    none = compose("ucpo", tau=0.0)(mask, {"logp": logp, "reward": reward, "group": group})
+    np.testing.assert_allclose(none, WEIGHTS["token_mean"](mask), rtol=1e-6)
+
+
+def test_unsolved_by_enumeration():
+    """E[(1 - p)^k] of Beta(1 + s, 1 + n - s) by a sum over p. Mutation: pass@1 for pass@k; the prior left out."""
+    p = (np.arange(200_000) + 0.5) / 200_000
+    for s, n, k in ((0, 8, 8), (1, 8, 8), (2, 8, 4), (8, 8, 1)):
+        density = p**s * (1 - p) ** (n - s)
+        solved = 1 - (density * (1 - p) ** k).sum() / density.sum()
+        data = {"reward": (np.arange(n) < s).astype(np.float32), "group": np.zeros(n, np.int32)}
+        for threshold, kept in ((solved - 1e-3, False), (solved + 1e-3, True)):
+            got = compose("unsolved", k=k, threshold=threshold)(np.ones((n, 2), bool), data)
+            assert bool(np.any(got)) is kept, (s, n, k)
+
+
+@pytest.mark.parametrize(
+    "name, hparams, message",
+    [
+        ("ucpo", {"tau": 1.1}, "tau=1.1: "),
+        ("unsolved", {"k": 0}, "k=0: "),
+        ("unsolved", {"threshold": 0.0}, "threshold=0.0: "),
+        ("unsolved", {"wrong": 0.0}, "right=1.0, wrong=0.0: "),
+    ],
+)
+def test_bad_values_of_the_rows_of_groups(name, hparams, message):
+    with pytest.raises(InputError, match=message):
+        compose(name, **hparams)(MASK, DATA_OF)
