@@ -95,10 +95,13 @@ def policy_gradient(c: ConfigDict) -> None:
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
     c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group
         {
-            "source": "off",  # any row of methods/refine.SOURCES, "learned" or "self"
+            "source": "off",  # any row of methods/critique/refine.SOURCES, or "self", "frozen", "learned"
             "level": "reason",  # what it says: verdict, step, reason, hint, answer, each with those before
-            "model": placeholder(str),  # of "learned": workdir of the run that trained it
+            "model": placeholder(str),  # of "learned": workdir of the run that trained it, or a Hugging Face folder
             "reference": False,  # whether a model sees the reference solution
+            "style": "auto",  # of conversations with a folder's model: chat (its template), plain; auto: chat if it can
+            "max_tokens": placeholder(int),  # of a critique; None: 24 in closed sentences, 256 in natural language
+            "prompt_length": placeholder(int),  # of conversations; None: room for all; longer ones are left and counted
             "refined": 1,  # k, of the rollout.samples of a group
             "attempts": 2,  # failed attempts of a group that are retried at most
             "unsolved": False,  # only in groups without a right attempt

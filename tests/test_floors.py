@@ -30,7 +30,7 @@ ORDER = """
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws
-    methods.critique.dataset methods.critique.lessons
+    methods.critique.arithmetic methods.critique.language methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state
     training.checkpoints metrics training.collect training.step training.loop evaluate figures
@@ -43,7 +43,8 @@ ORDER = """
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
 TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
-    f"methods.critique.{name}" for name in ("sentences", "chat", "oracle", "flaws", "dataset", "lessons")
+    f"methods.critique.{name}"
+    for name in ("sentences", "chat", "oracle", "flaws", "arithmetic", "language", "dataset", "lessons")
 )
 LAW = ("errors", "files", "tables", "laws.", "logs.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
