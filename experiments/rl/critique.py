@@ -17,7 +17,7 @@ from entropy_rl.data.problem import Task
 from entropy_rl.data.prompts import Posed
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.methods.critique import dataset, lessons, oracle, refine
+from entropy_rl.methods.critique import api, dataset, lessons, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, STYLES, Language, Natural, natural
 from entropy_rl.methods.critique.sentences import LEVELS, Critique
 from entropy_rl.models import families
@@ -55,9 +55,16 @@ class CritiqueStep:
 
 
 def critique_step(
-    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, temperature: float
+    config: ConfigDict,
+    task: Task,
+    model: Transformer,
+    mesh: jax.sharding.Mesh,
+    temperature: float,
+    workdir: str | Path | None = None,
 ) -> CritiqueStep | None:
     """What `config.critique` says of source, level, model and reference; None where the source is "off".
+
+    `workdir` is where what a server replies is stored (source "api").
 
     Raises:
       InputError: a bad value, a task without the words of critiques, or a critique model that is not there.
@@ -71,7 +78,11 @@ def critique_step(
     attempt, width = task.response_length, retry_width(config, task, language)
     how = {"slots": config.rollout.slots, "mesh": mesh}
     how |= {} if language is CLOSED else {"fewest": 1}  # long prompts: not 32 of them for one
-    critic, ask = critic_of(config, task, model, mesh, language) if c.source in refine.MODELS else (None, None)
+    critic = ask = None
+    if c.source == "api":
+        ask = server(config, task, language, workdir)
+    elif c.source in refine.MODELS:
+        critic, ask = critic_of(config, task, model, mesh, language)
 
     def answer(params, prompts, key):
         return refine.respond(
@@ -197,6 +208,43 @@ def critic_of(
     return params, sampler(critic, language=spoken)
 
 
+def server(
+    config: ConfigDict, task: Task, language: Language, workdir: str | Path | None
+) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
+    """As `critique_sampler`, of the server of `config.critique.api`; process 0 asks it, and tells the others.
+
+    Raises:
+      InputError: a bad value, a missing key, a task in closed sentences, or a script that has no place for it.
+    """
+    c = config.critique
+    if not isinstance(language, Natural):
+        raise InputError("critique.source=api speaks natural language: pose the task to a folder, configs/rl/hf.py")
+    if "api" not in c:
+        raise InputError("critique.source=api goes with experiments.train_rl alone: give another source")
+    how = {**c.api, "reply_tokens": max_tokens(config, language)}
+    made: list[api.Endpoint] = []
+
+    def start() -> None:
+        made.append(api.Endpoint(workdir or ".", **how))
+
+    processes.run_on_primary(start)
+    count = 2 if c.reference else 1
+    width = c.get("prompt_length") or task.prompt_length + task.response_length * count + WRAPPING
+
+    def fits(messages: list[dict[str, str]]) -> bool:
+        return sum(len(task.tokenizer.encode(m["content"])) for m in messages) <= width
+
+    def ask(params, tried, key):
+        conversations = [language.critique_messages(t, c.reference) for t in tried]
+        there = [fits(messages) for messages in conversations]
+        rows = processes.from_primary(lambda: made[0].ask([m for m, ok in zip(conversations, there) if ok]))
+        replies = (refine.Reply(**row) for row in rows)
+        replies = [next(replies) if ok else refine.UNASKED for ok in there]
+        return refine.read(replies, language), replies
+
+    return ask
+
+
 def load_critic(
     config: ConfigDict, task: Posed, mesh: jax.sharding.Mesh, path: str, language: Natural, key: str = "critique.model"
 ) -> tuple[Policy, Natural]:
@@ -233,8 +281,10 @@ def check(config: ConfigDict, task: Task) -> None:
         )
 
 
-def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:
-    """The refiner of an RL run; None where critique.source is "off".
+def refiner(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, workdir: str | Path | None = None
+) -> refine.Refiner | None:
+    """The refiner of an RL run in `workdir`; None where critique.source is "off".
 
     Raises:
       InputError: as of `critique_step`, k >= n, or a loss without a place for refinements.
@@ -252,7 +302,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
             f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
             "prompt: start from configs/rl/critique_grpo.py, or give shaped"
         )
-    how = critique_step(config, task, model, mesh, r.temperature)
+    how = critique_step(config, task, model, mesh, r.temperature, workdir)
     return how and refine.Refiner(
         task=task,
         criticise=how.criticise,

@@ -81,7 +81,7 @@ SOURCES: dict[str, Callable[..., list[str | None]]] = {
     "oracle": _oracle,
     "random": _random,
 }
-MODELS = ("learned", "self", "frozen")  # critiques by a language model: `ask_critic`, `by_model`
+MODELS = ("learned", "self", "frozen", "api")  # critiques by a language model: `ask_critic`, `by_model`
 
 
 def respond(
@@ -201,6 +201,7 @@ def by_model(
         "critique/usable": share(good),
         "critique/truncated": share([r.truncated for r in replies]),
         "critique/too_long": float(sum(not r.asked for r in replies)),
+        "critique/failed": float(sum(r.failed for r in replies)),
     }
 
 
