@@ -100,10 +100,25 @@ def policy_gradient(c: ConfigDict) -> None:
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
     c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group
         {
-            "source": "off",  # any row of methods/refine.SOURCES, "learned" or "self"
+            "source": "off",  # any row of methods/critique/refine.SOURCES, or "self", "frozen", "learned", "api"
             "level": "reason",  # what it says: verdict, step, reason, hint, answer, each with those before
-            "model": placeholder(str),  # of "learned": workdir of the run that trained it
+            "model": placeholder(str),  # of "learned": workdir of the run that trained it, or a Hugging Face folder
             "reference": False,  # whether a model sees the reference solution
+            "style": "auto",  # of conversations with a folder's model: chat (its template), plain; auto: chat if it can
+            "max_tokens": placeholder(int),  # of a critique; None: 24 in closed sentences, 256 in natural language
+            "prompt_length": placeholder(int),  # of conversations; None: room for all; longer ones are left and counted
+            "api": {  # of "api": an OpenAI-compatible server (methods/critique/api.py)
+                "url": "",  # such as http://localhost:8000/v1
+                "model": "",  # its name there
+                "key_from": "OPENAI_API_KEY",  # environment variable with the key; "": none is wanted
+                "concurrency": 8,  # questions under way at once
+                "timeout": 60.0,  # seconds of a try
+                "retries": 3,  # further tries
+                "backoff": 1.0,  # seconds before the first of them, then twice as many each time
+                "max_calls": 0,  # in all, 0: any number
+                "max_tokens": 0,  # of questions and replies in all, 0: any number
+                "on_failure": "stop",  # saved, the same command goes on; or "verdict", which goes on and counts
+            },
             "refined": 1,  # k, of the rollout.samples of a group
             "attempts": 2,  # failed attempts of a group that are retried at most
             "unsolved": False,  # only in groups without a right attempt

@@ -64,9 +64,9 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     said = None
     if judge is not None:
         ask = critique.critique_sampler(config, task, judge[0], mesh)
-        said, completions = ask(judge[1], tried, next(keys))
+        said, replies = ask(judge[1], tried, next(keys))
         out["critique"] = {k: bounds(v) for k, v in agreement(said, truth).items()}
-        out["critique"]["tokens"] = float(np.mean([len(c.tokens) for c in completions]))
+        out["critique"]["tokens"] = float(np.mean([r.tokens for r in replies]))
 
     wrong = np.flatnonzero([not t.right for t in tried])
     shift = wrong[np.roll(np.arange(len(wrong)), 1 + len(wrong) // 2)]

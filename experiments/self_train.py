@@ -134,7 +134,7 @@ class SelfTraining:
         }
         if self._critique and tried:
             rng = np.random.default_rng((c.seed, number))
-            said, logged = self._critique.criticise(params, tried, rng, to_criticise)
+            said, logged, _ = self._critique.criticise(params, tried, rng, to_criticise)
             answer = lambda prompts: self._critique.answer(params, prompts, to_refine)  # noqa: E731
             n = c.refine.samples
             again = refine.retry(self._task, answer, tried, said, samples=n)

@@ -132,9 +132,9 @@ class Tester:
         if self.source in refine.SOURCES:
             said = refine.SOURCES[self.source](tried, self._rng, level=level)
             return Judged([parse(s).right for s in said], said, free)
-        found, completions = self._ask(tried, self._next())
+        found, replies = self._ask(tried, self._next())
         sentences = ["" if c is None else write(limit(c, level)) for c in found]
-        tokens = np.array([len(c.tokens) for c in completions], float)
+        tokens = np.array([r.tokens for r in replies], float)
         return Judged([None if c is None else c.right for c in found], sentences, tokens)
 
     def doubtful(self, judged: Judged) -> np.ndarray:

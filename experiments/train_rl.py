@@ -36,7 +36,12 @@ from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts, settings
 
-KNOBS = (*workdirs.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")  # what may change on the way
+# what may change on the way
+KNOBS = (*workdirs.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")
+KNOBS += tuple(
+    f"critique.api.{k}" for k in "url key_from concurrency timeout retries backoff max_calls max_tokens".split()
+)
+KNOBS += ("critique.api.on_failure",)
 
 
 def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:
@@ -51,7 +56,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
       InputError: a bad value, a workdir that belongs to another config, a gradient that is not finite, or too few
         groups whose rewards differ.
     """
-    p = parts.make(config)
+    p = parts.make(config, workdir)
     # before there is a workdir: a bad config.init leaves none behind
     made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = workdirs.open_workdir(config, workdir, knobs=KNOBS)

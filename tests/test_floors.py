@@ -31,14 +31,14 @@ ORDER = """
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws
-    methods.critique.countdown_words tasks.countdown_words
+    methods.critique.arithmetic methods.critique.language methods.critique.countdown_words tasks.countdown_words
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state
     training.checkpoints training.alarms trackers metrics training.collect training.step training.loop evaluate
     figures
     methods.diversity.predicates methods.diversity.darling
-    methods.critique.refine methods.critique.self_train methods.critique.test_time
+    methods.critique.refine methods.critique.api methods.critique.self_train methods.critique.test_time
     methods.rlp.worked methods.rlp.thoughts methods.confidence.cot_decoding methods.confidence.self_feedback
     methods.confidence.calibration methods.elicit.activations methods.elicit.sae
     methods.budget.dilution methods.budget.budget
@@ -47,7 +47,8 @@ ORDER = """
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
 TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
     f"methods.critique.{name}"
-    for name in ("sentences", "chat", "oracle", "flaws", "countdown_words", "dataset", "lessons")
+    for name in ("sentences", "chat", "oracle", "flaws", "arithmetic", "language", "countdown_words", "dataset",
+    "lessons")
 )
 LAW = ("errors", "files", "tables", "laws.", "logs.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}

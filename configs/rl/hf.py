@@ -10,6 +10,8 @@ MODEL is a folder with config.json, safetensors and tokenizer.json (Qwen2, Qwen2
 Without `tiny`, RL begins with the model as it is, at the learning rate that papers use for 0.5 B to 32 B parameters;
 `--config.sft.steps=100` imitates the task's worked answers first. `tiny` is for a model of experiments.tiny_model.
 `part=rl` is the same RL run for experiments.train_rl alone, `part=sft` the imitation for experiments.train_sft.
+`critique` is Critique-GRPO: failed attempts are criticised in natural language and retried, by
+`--config.rl.critique.source=arithmetic oracle self frozen learned indicative none random ...` (docs/critique.md).
 Time: with `tiny` about 6 CPU-minutes. Expect on two-digit sums entropy 0.44 -> 0.32 nats a token, held-out
 pass@1 0.36 -> 0.44, pass@8 0.91 -> 0.90; for a real model see configs/rl/qwen_math.py.
 """
@@ -30,12 +32,18 @@ from entropy_rl.tasks import base as tasks
 
 # keys of `make` that the scripts give themselves
 GIVEN = ("split", "size")
+# Critique-GRPO (arXiv:2506.03106) by whoever can criticise any text
+CRITIQUE = {
+    "advantage": common.choice("dr_grpo"),
+    "loss": common.choice("shaped", gamma=0.1, clip_low=0.2, clip_high=0.2),
+    "critique__source": "arithmetic",
+}
 KINDS = {"str": str, "int": int, "float": float, "bool": bool, "Iterable": tuple, "Sequence": tuple}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: key=value and variants with commas between, as above; `smoke` takes a few steps of whatever model."""
-    variants, given = parse(arg, "smoke", "tiny")
+    variants, given = parse(arg, "smoke", "tiny", "critique")
     smoke, tiny = "smoke" in variants, "tiny" in variants
     c = ConfigDict()
     c.seed = 0
@@ -52,7 +60,7 @@ def get_config(arg: str = "") -> ConfigDict:
     c.types.update(remat="none", attention="naive")
     # rank 0: all parameters are trained
     c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
-    c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny)
+    c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny, "critique" in variants)
     for run in (c.sft, c.rl):
         run.seed = c.get_ref("seed")
         run.model = ConfigDict({"path": c.get_ref("path"), "args": common.linked(c.types)})
@@ -114,9 +122,11 @@ def sft(smoke: bool, tiny: bool) -> ConfigDict:
     return _small_evaluations(c, smoke)
 
 
-def rl(smoke: bool, tiny: bool) -> ConfigDict:
-    """GRPO, strictly on-policy; of a tiny model with four updates a rollout."""
-    c = base.recipe("", updates=4 if tiny else 1)
+def rl(smoke: bool, tiny: bool, critique: bool = False) -> ConfigDict:
+    """GRPO, strictly on-policy, of a tiny model with four updates a rollout; or Critique-GRPO (critique_grpo.py)."""
+    c = base.recipe("", updates=4 if tiny else 1, **(CRITIQUE if critique else {}))
+    if critique and (tiny or smoke):  # whose tokenizer knows the words of its task and no others
+        c.critique.update(max_tokens=32, prompt_length=1536)
     if tiny:
         c.steps = 300
         c.optimizer = common.optimizer(2e-4, warmup=20)  # without a warm-up the first steps cost a third of pass@1

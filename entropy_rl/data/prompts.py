@@ -120,6 +120,19 @@ class Posed:
                 f"all of {self.seen} prompts have more tokens than prompt.prompt_length={prompt_length}: raise it"
             )
 
+    @property
+    def system(self) -> str:
+        """What a chat begins with; "": nothing."""
+        return self._system
+
+    def turn(self, problem: Problem) -> str:
+        """The question of a problem of `task` with what is asked after it: the user's turn."""
+        return "\n".join(filter(None, (problem.prompt, self._ask)))
+
+    def whole(self, response: str) -> str:
+        """A response with the thought that its prompt opened."""
+        return self._thought + response
+
     def render(self, question: str) -> str:
         """The prompt of a question."""
         asked = "\n".join(filter(None, (question, self._ask)))

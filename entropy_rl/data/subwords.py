@@ -60,6 +60,20 @@ class FolderTokenizer:
         self.bos = self._begin(config)
         self._drop = {self.pad_id, *self.eos_ids}
         self._templates = _templates(self.path, config)
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._marks = [token.content for token in added if token.special and token.content]
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the folder has a chat template."""
+        return "default" in self._templates
+
+    def unmarked(self, text: str) -> str:
+        """`text` without what special tokens are written as, which would be read as those."""
+        while any(mark in text for mark in self._marks):  # taking one out can make another
+            for mark in self._marks:
+                text = text.replace(mark, "")
+        return text
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; special tokens that stand in it as text are themselves, and none are added."""

@@ -8,6 +8,7 @@ process all of this does nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,6 +112,28 @@ def run_on_primary(f: Callable[[], Any]) -> None:
     message = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))).rstrip(b"\0")
     if message:
         raise InputError(message.decode(errors="replace"))
+
+
+def from_primary(f: Callable[[], Any]) -> Any:
+    """What f gives in process 0, which alone calls it, in every process; a value that JSON can write.
+
+    Raises:
+      InputError: what f raised, in every process.
+    """
+    if jax.process_count() == 1:
+        return f()
+    text = b""
+    if jax.process_index() == 0:
+        try:
+            text = json.dumps({"value": f()}).encode()
+        except InputError as e:
+            text = json.dumps({"error": str(e)}).encode()
+    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(text), np.int32)))
+    sent = np.frombuffer(text.ljust(size, b" "), np.uint8)
+    said = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))))
+    if "error" in said:
+        raise InputError(said["error"])
+    return said["value"]
 
 
 def shared_out(items: Sequence[Any], f: Callable[[Sequence[Any]], Sequence[float]]) -> list[float]:

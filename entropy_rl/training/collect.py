@@ -24,7 +24,10 @@ from entropy_rl.training.rollouts import Rollout, pack
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The attempts at one problem, parallel lists; `refined` has the places of those that are refinements."""
+    """The attempts at one problem, parallel lists; `refined` has the places of those that are refinements.
+
+    `dialogues` are rows of samples.jsonl about critiques of its attempts (methods/critique/refine.dialogue).
+    """
 
     problem: Problem
     prompt: list[int]
@@ -32,6 +35,7 @@ class Group:
     texts: list[str]
     rewards: list[float]
     refined: tuple[int, ...] = ()
+    dialogues: tuple[dict[str, Any], ...] = ()
 
 
 class Collector:
@@ -259,8 +263,8 @@ def answer_entropy(answers: Iterable[str]) -> float:
 
 
 def texts(groups: Sequence[Group], count: int) -> list[dict]:
-    """A few responses as rows of samples.jsonl: the first of each of the first groups."""
-    return [
+    """A few texts as rows of samples.jsonl: the first response of each of the first groups, and the first dialogues."""
+    rows = [
         {
             "prompt": g.problem.prompt,
             "response": g.texts[0],
@@ -269,3 +273,4 @@ def texts(groups: Sequence[Group], count: int) -> list[dict]:
         }
         for g in groups[:count]
     ]
+    return rows + [row for g in groups for row in g.dialogues][:count]

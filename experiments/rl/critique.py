@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,18 +14,26 @@ import jax
 from ml_collections import ConfigDict
 
 from entropy_rl.data.problem import Task
+from entropy_rl.data.prompts import Posed
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.methods.critique import dataset, lessons, refine
+from entropy_rl.methods.critique import api, dataset, lessons, oracle, refine
+from entropy_rl.methods.critique.language import CLOSED, STYLES, Language, Natural, natural
 from entropy_rl.methods.critique.sentences import LEVELS, Critique
+from entropy_rl.models import families
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from experiments.lib import checks
-from experiments.lib.policies import load_policy
+from entropy_rl.tasks.countdown import Countdown
+from entropy_rl.training.state import heated
+from experiments.lib import build, checks
+from experiments.lib.policies import Policy, load_policy, trained
 
 WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
+MAX_TOKENS = 256  # of a critique in natural language, where nothing says how many
+WRAPPING = 256  # tokens around question, attempt and critique in such a conversation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +41,30 @@ class CritiqueStep:
     """How failed attempts are criticised and retried.
 
     Attributes:
-      criticise: params of the policy, tried attempts, generator, key -> (sentences or None, what is logged).
+      criticise: params of the policy, tried attempts, generator, key -> (sentences or None, what is logged, what the
+        critic replied).
       answer: params, prompts, key -> (texts, completions): retries.
+      language: of critiques and requests.
+      fits: whether a prompt is short enough for `answer`.
     """
 
-    criticise: Callable[..., tuple[list[str | None], dict[str, float]]]
+    criticise: Callable[..., tuple[list[str | None], dict[str, float], list[str]]]
     answer: Callable[..., tuple[list[str], list[Completion]]]
+    language: Language
+    fits: Callable[[str], bool]
 
 
 def critique_step(
-    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, temperature: float
+    config: ConfigDict,
+    task: Task,
+    model: Transformer,
+    mesh: jax.sharding.Mesh,
+    temperature: float,
+    workdir: str | Path | None = None,
 ) -> CritiqueStep | None:
     """What `config.critique` says of source, level, model and reference; None where the source is "off".
+
+    `workdir` is where what a server replies is stored (source "api").
 
     Raises:
       InputError: a bad value, a task without the words of critiques, or a critique model that is not there.
@@ -53,16 +74,15 @@ def critique_step(
     if c.source == "off":
         return None
     check(config, task)
-    attempt = task.response_length
-    level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
-    # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
-    words = max(WORDS[level] + attempt * (level == "answer"), refine.MAX_CRITIQUE_TOKENS * (c.source in refine.MODELS))
-    width = task.prompt_length + (0 if c.source == "fresh" else attempt + words + 1)
+    language = speak(config, task)
+    attempt, width = task.response_length, retry_width(config, task, language)
     how = {"slots": config.rollout.slots, "mesh": mesh}
-    critic, critic_params = model, None  # None: the policy's own, of the moment
-    if c.source == "learned":
-        critic, critic_params = load_policy(config, c.model, mesh, task.tokenizer.vocab_size, key="critique.model")
-    ask = critique_sampler(config, task, critic, mesh, reference=c.reference)
+    how |= {} if language is CLOSED else {"fewest": 1}  # long prompts: not 32 of them for one
+    critic = ask = None
+    if c.source == "api":
+        ask = server(config, task, language, workdir)
+    elif c.source in refine.MODELS:
+        critic, ask = critic_of(config, task, model, mesh, language)
 
     def answer(params, prompts, key):
         return refine.respond(
@@ -73,21 +93,186 @@ def critique_step(
             **how,
         )
 
-    def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any]]:
+    def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any], list[str]]:
         if c.source in refine.SOURCES:
-            return refine.SOURCES[c.source](tried, rng, level=c.level), {}
+            return refine.SOURCES[c.source](tried, rng, level=c.level, language=language), {}, [""] * len(tried)
+        said, replies = ask(params if critic is None else critic, tried, key)
+        sentences, logged = refine.by_model(said, replies, tried, c.level, language)
+        return sentences, logged | {"critique/reference": float(c.reference)}, [r.text for r in replies]
 
-        said, completions = ask(params if critic_params is None else critic_params, tried, key)
-        return refine.by_model(said, completions, tried, c.level)
+    fits = (lambda prompt: True) if language is CLOSED else fitting(task.tokenizer, width)
+    return CritiqueStep(criticise, answer, language, fits)
 
-    return CritiqueStep(criticise, answer)
+
+def speak(config: ConfigDict, task: Task) -> Language:
+    """The language of a task's critiques: natural for one that is posed to a folder's model, else closed sentences.
+
+    Raises:
+      InputError: critique.style=chat and the folder has no chat template, or its template refuses a turn.
+    """
+    if not isinstance(task, Posed):
+        return CLOSED
+    truth = getattr(task.task, "oracle", None)
+    if truth is None and isinstance(task.task, Countdown):
+        truth = oracle.in_words
+    style = config.critique.get("style", "auto")
+    spoken = natural(task, task.tokenizer, style, truth)
+    if style == "auto" and not spoken.chat:
+        processes.log(f"{task.tokenizer.path} has no chat template: critiques are asked for in plain text")
+    if config.critique.source == "oracle" and truth is None:
+        raise InputError(
+            f"critique.source=oracle, and task {config.task.name!r} has no oracle: give arithmetic, indicative or self"
+        )
+    return spoken
+
+
+def max_tokens(config: ConfigDict, language: Language) -> int:
+    """Tokens of the longest critique by a model."""
+    given = config.critique.get("max_tokens")
+    return given or (refine.MAX_CRITIQUE_TOKENS if language is CLOSED else MAX_TOKENS)
+
+
+def retry_width(config: ConfigDict, task: Task, language: Language) -> int:
+    """Tokens of the longest prompt that the policy retries after.
+
+    Raises:
+      InputError: the model's context is shorter than an attempt, a critique and a refinement.
+    """
+    c, attempt, most = config.critique, task.response_length, max_tokens(config, language)
+    if c.source == "fresh":
+        return task.prompt_length
+    if language is CLOSED:
+        level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
+        # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
+        words = max(WORDS[level] + attempt * (level == "answer"), most * (c.source in refine.MODELS))
+        return c.get("prompt_length") or task.prompt_length + attempt + words + 1
+    wanted = task.prompt_length + attempt + most + WRAPPING
+    return within(config, task.tokenizer.path, wanted, attempt, attempt + most, "the policy")
+
+
+def within(config: ConfigDict, folder: Any, wanted: int, new: int, least: int, who: str) -> int:
+    """Tokens of the longest prompt in a conversation: critique.prompt_length, or `wanted` as far as the context goes.
+
+    Args:
+      config: of the run.
+      folder: of the model.
+      wanted: tokens.
+      new: of the response.
+      least: tokens of a prompt that must have room.
+      who: is asked, for messages.
+
+    Raises:
+      InputError: the context is too short.
+    """
+    context, given = families.context_length(folder), config.critique.get("prompt_length")
+    if context is not None and context < least + new:
+        raise InputError(
+            f"the context of {folder} has {context} tokens, and {who} needs {least + new} for an attempt, a critique "
+            "and a response: lower prompt.response_length or critique.max_tokens"
+        )
+    if context is not None and given and given + new > context:
+        raise InputError(
+            f"config.critique.prompt_length={given} and {new} tokens of a response are more than the context of "
+            f"{folder}, {context}: lower it"
+        )
+    return given or (wanted if context is None else min(wanted, context - new))
+
+
+def fitting(tokenizer: Any, width: int) -> Callable[[str], bool]:
+    """Whether a prompt has at most `width` tokens."""
+    return lambda prompt: len(tokenizer.encode(prompt)) <= width
+
+
+def critic_of(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, language: Language
+) -> tuple[Any, Callable[..., Any]]:
+    """(parameters of a critic that is no policy of the moment, else None; what asks it), by `config.critique.source`.
+
+    In natural language a critic has its own tokenizer and template; in closed sentences it speaks the task's words.
+
+    Raises:
+      InputError: it is not there, or its vocabulary or context does not fit.
+    """
+    c = config.critique
+    sampler = partial(critique_sampler, config, task, mesh=mesh, reference=c.reference)
+    if c.source == "self":
+        return None, sampler(model, language=language)
+    if c.source == "frozen":
+        policy = load_policy(config, config.get("init"), mesh, task.tokenizer.vocab_size, model=model)[1]
+        warmth = config.get("init_temperature", 1.0)
+        return (policy if warmth == 1 else heated(policy, warmth)), sampler(model, language=language)
+    if language is CLOSED:
+        critic, params = load_policy(config, c.model, mesh, task.tokenizer.vocab_size, key="critique.model")
+        return params, sampler(critic, language=language)
+    (critic, params), spoken = load_critic(config, task, mesh, c.model, language)
+    return params, sampler(critic, language=spoken)
+
+
+def server(
+    config: ConfigDict, task: Task, language: Language, workdir: str | Path | None
+) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
+    """As `critique_sampler`, of the server of `config.critique.api`; process 0 asks it, and tells the others.
+
+    Raises:
+      InputError: a bad value, a missing key, a task in closed sentences, or a script that has no place for it.
+    """
+    c = config.critique
+    if not isinstance(language, Natural):
+        raise InputError("critique.source=api speaks natural language: pose the task to a folder, configs/rl/hf.py")
+    if "api" not in c:
+        raise InputError("critique.source=api goes with experiments.train_rl alone: give another source")
+    how = {**c.api, "reply_tokens": max_tokens(config, language)}
+    made: list[api.Endpoint] = []
+
+    def start() -> None:
+        made.append(api.Endpoint(workdir or ".", **how))
+
+    processes.run_on_primary(start)
+    count = 2 if c.reference else 1
+    width = c.get("prompt_length") or task.prompt_length + task.response_length * count + WRAPPING
+
+    def fits(messages: list[dict[str, str]]) -> bool:
+        return sum(len(task.tokenizer.encode(m["content"])) for m in messages) <= width
+
+    def ask(params, tried, key):
+        conversations = [language.critique_messages(t, c.reference) for t in tried]
+        there = [fits(messages) for messages in conversations]
+        rows = processes.from_primary(lambda: made[0].ask([m for m, ok in zip(conversations, there) if ok]))
+        replies = (refine.Reply(**row) for row in rows)
+        replies = [next(replies) if ok else refine.UNASKED for ok in there]
+        return refine.read(replies, language), replies
+
+    return ask
+
+
+def load_critic(
+    config: ConfigDict, task: Posed, mesh: jax.sharding.Mesh, path: str, language: Natural, key: str = "critique.model"
+) -> tuple[Policy, Natural]:
+    """A critic in a workdir or a Hugging Face folder, and natural language as its tokenizer speaks it.
+
+    Raises:
+      InputError: as of `load_policy`, or it began with no folder and has no words but Countdown's.
+    """
+    run, folder = trained(path, key), path
+    if run is not None:
+        if not build.from_folder(run):
+            raise InputError(f"config.{key}={path} has the words of its task alone: give a run of a model's folder")
+        folder = build.folder(run)
+    tokenizer = build.tokenizer(str(folder)) if (Path(folder) / "tokenizer.json").is_file() else task.tokenizer
+    policy = load_policy(config, path, mesh, tokenizer.vocab_size, key=key)
+    return policy, natural(task, tokenizer, config.critique.get("style", "auto"), language.truth)
 
 
 def check(config: ConfigDict, task: Task) -> None:
     """InputError for a `config.critique` that does not fit the task, or itself."""
     c = config.critique
     checks.one_of(config, "critique.level", LEVELS)
-    if not getattr(task, "talks", False):
+    if "style" in c:
+        checks.one_of(config, "critique.style", STYLES)
+    for key in ("max_tokens", "prompt_length"):
+        if c.get(key) is not None:
+            checks.positive(config, f"critique.{key}")
+    if not isinstance(task, Posed) and not getattr(task, "talks", False):
         raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
     if (c.source == "learned") != (c.model is not None):
         raise InputError(
@@ -96,8 +281,10 @@ def check(config: ConfigDict, task: Task) -> None:
         )
 
 
-def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh) -> refine.Refiner | None:
-    """The refiner of an RL run; None where critique.source is "off".
+def refiner(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, workdir: str | Path | None = None
+) -> refine.Refiner | None:
+    """The refiner of an RL run in `workdir`; None where critique.source is "off".
 
     Raises:
       InputError: as of `critique_step`, k >= n, or a loss without a place for refinements.
@@ -115,7 +302,7 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
             f"policy loss {config.loss.name!r} has no place for refinements, which were sampled with a critique in the "
             "prompt: start from configs/rl/critique_grpo.py, or give shaped"
         )
-    how = critique_step(config, task, model, mesh, r.temperature)
+    how = critique_step(config, task, model, mesh, r.temperature, workdir)
     return how and refine.Refiner(
         task=task,
         criticise=how.criticise,
@@ -127,6 +314,8 @@ def refiner(config: ConfigDict, task: Task, model: Transformer, mesh: jax.shardi
         attempts=c.attempts,
         unsolved=c.unsolved,
         repeats=c.repeats,
+        language=how.language,
+        fits=how.fits,
     )
 
 
@@ -154,21 +343,41 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
 
 
 def critique_sampler(
-    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, *, reference: bool = False
-) -> Callable[..., tuple[list[Critique | None], list[Completion]]]:
-    """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily."""
+    config: ConfigDict,
+    task: Task,
+    model: Transformer,
+    mesh: jax.sharding.Mesh,
+    *,
+    reference: bool = False,
+    language: Language = CLOSED,
+) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
+    """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily.
+
+    Raises:
+      InputError: the critic's context is shorter than an attempt and a critique.
+    """
+    most = max_tokens(config, language)
+    if language is CLOSED:
+        tokenizer, fewest = task.tokenizer, 32
+        width = task.prompt_length + task.response_length * (2 if reference else 1) + 2
+    else:
+        tokenizer, fewest = language.tokenizer, 1
+        wanted = task.prompt_length + task.response_length * (2 if reference else 1) + WRAPPING
+        width = within(config, tokenizer.path, wanted, most, task.response_length, "the critic")
+    fits = (lambda prompt: True) if language is CLOSED else fitting(tokenizer, width)
 
     def ask(params, tried, key):
         def answer(prompts):
             return refine.respond(
-                *(model, params, task.tokenizer, prompts, key),
-                max_new=refine.MAX_CRITIQUE_TOKENS,
-                prompt_length=task.prompt_length + task.response_length * (2 if reference else 1) + 2,
+                *(model, params, tokenizer, prompts, key),
+                max_new=most,
+                prompt_length=width,
                 warp=refine.GREEDY,
                 slots=config.rollout.slots,
                 mesh=mesh,
+                fewest=fewest,
             )
 
-        return refine.ask_critic(answer, tried, reference=reference)
+        return refine.ask_critic(answer, tried, reference=reference, language=language, fits=fits)
 
     return ask

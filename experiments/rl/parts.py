@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -47,8 +48,8 @@ class Parts:
     sampling: dict[str, Any]  # keywords of training/collect.Collector, but its key
 
 
-def make(config: ConfigDict) -> Parts:
-    """Parts of a run.
+def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
+    """Parts of a run; `workdir`, which need not be there yet, is where a critic's replies are stored.
 
     Raises:
       InputError: a bad value.
@@ -121,7 +122,7 @@ def make(config: ConfigDict) -> Parts:
         "mesh": mesh,
         "rounds": config.filter_rounds,
         "penalty": overlong_penalty(config, task.response_length),
-        "refiner": critique.refiner(config, task, model, mesh),
+        "refiner": critique.refiner(config, task, model, mesh, workdir),
         "refine_until": config.critique.until,
         "diversity": diversity.shaping(config, task),
     }

@@ -83,16 +83,22 @@ def critique_messages(question: str, attempt: str, *, answer: str = "", referenc
     return [_user("\n\n".join([_TASK, *(f"{name}:\n{text}" for name, text in parts)]))]
 
 
-def refinement_messages(question: str, attempt: str, critique_text: str) -> list[dict[str, str]]:
+BOXED_FORM = "Put the final answer in \\boxed{}."
+FORM = "Give the final answer in the form that the question asks for."
+
+
+def refinement_messages(
+    question: str, attempt: str, critique_text: str, form: str = BOXED_FORM
+) -> list[dict[str, str]]:
     """The conversation whose reply is another solution: question, attempt, then critique and request.
 
     Two turns, as in AutoMathCritique; Critique-GRPO puts all into one. `critique_text` is that of `write` or of
     `indicative`; "" asks for another solution without saying what is wrong, the control. Both papers train the reply
-    as a response to the question alone.
+    as a response to the question alone. `form` says how the final answer is to be given.
     """
     critique = f"Here is a critique of your solution:\n{critique_text}\n\n" if critique_text else ""
     mend = ", and mend what the critique finds wrong" if critique_text else ""
-    request = f"Solve the question again, one step a line{mend}. Put the final answer in \\boxed{{}}."
+    request = f"Solve the question again, one step a line{mend}. {form}"
     return [_user(question), {"role": "assistant", "content": attempt}, _user(critique + request)]
 
 

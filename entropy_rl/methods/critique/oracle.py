@@ -11,7 +11,9 @@ import itertools
 
 import numpy as np
 
-from entropy_rl.methods.critique.sentences import Critique
+from entropy_rl.data.problem import Problem
+from entropy_rl.methods.critique.chat import ChatCritique, Step
+from entropy_rl.methods.critique.sentences import REASONS, Critique
 from entropy_rl.tasks.countdown import MAX_CHARACTERS, MAX_VALUE, OPS, VALUE, parse
 
 Pool = tuple[int, ...]
@@ -58,6 +60,22 @@ def critique(question: str, attempt: str, rng: np.random.Generator | None = None
         rest = complete(trail[good], target, rng) if reaches(trail[good], target) else []
         hint, answer = "".join(rest[:1]), " ; ".join([*kept, *rest])
     return Critique(False, at, reason, hint, answer)
+
+
+def in_words(problem: Problem, attempt: str, rng: np.random.Generator | None = None) -> ChatCritique:
+    """`critique` in natural language, for Countdown posed to a language model.
+
+    Steps before the first wrong one are right; a hint is told with the reason, a solution with the final judgement.
+    """
+    found = critique(problem.prompt, attempt, rng)
+    if found.right:
+        return ChatCritique(True)
+    steps = [" ".join(s.split()) for s in " ".join(attempt[:MAX_CHARACTERS].split()).split(" ; ")]
+    why = f"{REASONS[found.reason][0].upper()}{REASONS[found.reason][1:]}."
+    hint = f" A better step: {found.hint}." if found.hint else ""
+    said = [Step(text or "(nothing)", True) for text in steps[: found.step - 1]]
+    said += [Step(text or "(nothing)", False, why + hint) for text in steps[found.step - 1 : found.step]]
+    return ChatCritique(False, tuple(said), f"A right solution: {found.answer}." if found.answer else "")
 
 
 def step(pool: Pool, words: list[str]) -> tuple[str, Pool, int]:

@@ -15,10 +15,9 @@ import jax
 import numpy as np
 
 from entropy_rl.data.packing import pack_rows
-from entropy_rl.data.problem import Problem, Task
+from entropy_rl.data.problem import Task
 from entropy_rl.data.tokenizers import Tokenizer
-from entropy_rl.methods.critique import oracle
-from entropy_rl.methods.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, parse, write
+from entropy_rl.methods.critique.language import CLOSED, Attempt, Critique, Language
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
@@ -30,53 +29,50 @@ MOST = 1024  # prompts served together: bounds the memory
 MAX_CRITIQUE_TOKENS = 24  # tokens of the longest critique by a model; more is rambling, cut off and counted
 
 
-@dataclasses.dataclass(frozen=True)
-class Attempt:
-    """An attempt that is to be criticised."""
-
-    problem: Problem
-    text: str
-    right: bool
-
-
-def _oracle(tried, rng, *, level):
+def _oracle(tried, rng, *, level, language=CLOSED):
     """The solver's truth, cut to `level`."""
-    return [write(limit(oracle.critique(t.problem.prompt, t.text, rng), level)) for t in tried]
+    return [language.write(language.limit(language.oracle(t, rng), level)) for t in tried]
 
 
-def _random(tried, rng, *, level):
-    """The solver's critique of another attempt: as many words, of the same kind, about something else."""
-    said = [write(limit(oracle.critique(t.problem.prompt, t.text, rng), level)) for t in tried]
+def _arithmetic(tried, rng, *, level, language=CLOSED):
+    """The first equation that is false (arithmetic.py), cut to `level`; no solver is needed."""
+    return [language.write(language.limit(language.arithmetic(t), level)) for t in tried]
+
+
+def _random(tried, rng, *, level, language=CLOSED):
+    """The critique of another attempt, by solver or calculator: as many words, of the same kind, of something else."""
+    said = (_oracle if language.tells_all() else _arithmetic)(tried, rng, level=level, language=language)
     shift = int(rng.integers(1, len(said))) if len(said) > 1 else 0
     return said[shift:] + said[:shift]
 
 
-def _indicative(tried, rng, *, level):
+def _indicative(tried, rng, *, level, language=CLOSED):
     """The verifier's verdict (the paper's c_I)."""
-    return [write(Critique(t.right)) for t in tried]
+    return [language.verdict(t.right) for t in tried]
 
 
-def _indicative_answer(tried, rng, *, level):
+def _indicative_answer(tried, rng, *, level, language=CLOSED):
     """The verdict and the reference solution (c_GT; here the final answer is in the question): leaks all there is."""
-    return [write(Critique(t.right, answer="" if t.right else t.problem.answer)) for t in tried]
+    return [language.verdict(t.right, t.problem.answer) for t in tried]
 
 
-def _inverted(tried, rng, *, level):
+def _inverted(tried, rng, *, level, language=CLOSED):
     """The wrong verdict, for ablation (section 5 of the paper: entropy explodes)."""
-    return [write(Critique(not t.right)) for t in tried]
+    return [language.verdict(not t.right) for t in tried]
 
 
-def _none(tried, rng, *, level):
+def _none(tried, rng, *, level, language=CLOSED):
     """No critique: attempt and the request to try again."""
     return [""] * len(tried)
 
 
-def _fresh(tried, rng, *, level):
+def _fresh(tried, rng, *, level, language=CLOSED):
     """No attempt either: the question again, so that a retry is one more sample."""
     return [None] * len(tried)
 
 
 SOURCES: dict[str, Callable[..., list[str | None]]] = {
+    "arithmetic": _arithmetic,
     "fresh": _fresh,
     "indicative": _indicative,
     "indicative_answer": _indicative_answer,
@@ -85,7 +81,7 @@ SOURCES: dict[str, Callable[..., list[str | None]]] = {
     "oracle": _oracle,
     "random": _random,
 }
-MODELS = ("learned", "self")  # critiques by a language model: `ask_critic`, `by_model`
+MODELS = ("learned", "self", "frozen", "api")  # critiques by a language model: `ask_critic`, `by_model`
 
 
 def respond(
@@ -97,19 +93,20 @@ def respond(
     *,
     max_new: int,
     prompt_length: int | None,
+    fewest: int = 32,
     **sampling: Any,
 ) -> tuple[list[str], list[Completion]]:
     """One response to each prompt, as text and as tokens; arguments as of sampling/engine.generate.
 
-    Prompts are filled up to a power of two, so that a count that changes from step to step compiles few programs. What
-    is sampled does not depend on it.
+    Prompts are filled up to a power of two, `fewest` at least, so that a count that changes from step to step compiles
+    few programs. What is sampled does not depend on it.
     """
     ids = [tokenizer.encode(p) for p in prompts]
     width = max(map(len, ids), default=1) if prompt_length is None else prompt_length
     done: list[Completion] = []
     for start in range(0, len(ids), MOST):
         part = ids[start : start + MOST]
-        count = max(32, 1 << (len(part) - 1).bit_length())
+        count = max(fewest, 1 << (len(part) - 1).bit_length())
         filled = part + [part[0]] * (count - len(part))
         groups = generate(
             *(model, params, filled, jax.random.fold_in(key, start)),
@@ -122,26 +119,56 @@ def respond(
     return [tokenizer.decode(c.tokens) for c in done], done
 
 
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What a critic said.
+
+    Attributes:
+      text: as it came.
+      tokens: how many.
+      truncated: whether it ran out of room.
+      asked: False: it was not asked, as the conversation did not fit.
+      failed: no reply came (api.py).
+    """
+
+    text: str = ""
+    tokens: int = 0
+    truncated: bool = False
+    asked: bool = True
+    failed: bool = False
+
+
+UNASKED = Reply(asked=False)
+
+
 def ask_critic(
     answer: Callable[[Sequence[str]], tuple[list[str], list[Completion]]],
     tried: Sequence[Attempt],
     *,
     reference: bool = False,
-) -> tuple[list[Critique | None], list[Completion]]:
-    """Critiques of attempts by a language model, None for one that cannot be read, and what it generated.
+    language: Language = CLOSED,
+    fits: Callable[[str], bool] = lambda prompt: True,
+) -> tuple[list[Critique | None], list[Reply]]:
+    """Critiques of attempts by a language model, None for one that cannot be read, and what it said.
 
     Args:
       answer: prompts -> (texts, completions).
       tried: attempts.
       reference: whether the model sees the reference solution too. The best-known implementation shows it.
+      language: of the critic.
+      fits: whether a prompt may be asked; attempts with others are not criticised (`Reply.asked`).
     """
+    prompts = [language.ask_critique(t, reference) for t in tried]
+    there = [fits(prompt) for prompt in prompts]
+    texts, completions = answer([prompt for prompt, ok in zip(prompts, there) if ok])
+    made = (Reply(text, len(c.tokens), c.truncated) for text, c in zip(texts, completions, strict=True))
+    replies = [next(made) if ok else UNASKED for ok in there]
+    return read(replies, language), replies
 
-    def prompt(t: Attempt) -> str:
-        seen = f"{t.text} answer {t.problem.answer}" if reference else t.text
-        return ask_critique(t.problem.prompt, seen)
 
-    texts, completions = answer([prompt(t) for t in tried])
-    return [parse(text) for text in texts], completions
+def read(replies: Sequence[Reply], language: Language = CLOSED) -> list[Critique | None]:
+    """The critiques that replies give; None for those that cannot be read."""
+    return [language.read(r.text, r.truncated) if r.asked and not r.failed else None for r in replies]
 
 
 def usable(critique: Critique | None, tried: Attempt) -> bool:
@@ -150,20 +177,31 @@ def usable(critique: Critique | None, tried: Attempt) -> bool:
 
 
 def by_model(
-    said: Sequence[Critique | None], completions: Sequence[Completion], tried: Sequence[Attempt], level: str
+    said: Sequence[Critique | None],
+    replies: Sequence[Reply],
+    tried: Sequence[Attempt],
+    level: str,
+    language: Language = CLOSED,
 ) -> tuple[list[str], dict[str, float]]:
     """Sentences for a refiner out of what `ask_critic` gave, cut to `level`, and what is logged of them.
 
     The verifier's verdict stands in for a critique that is not usable, as in the released code (critique_prompts.py,
-    its fallback).
+    its fallback), and where the critic was not asked.
     """
     good = [usable(c, t) for c, t in zip(said, tried, strict=True)]
-    sentences = [write(limit(c, level) if ok else Critique(t.right)) for c, ok, t in zip(said, good, tried)]
+    sentences = [
+        language.write(language.limit(c, level)) if ok else language.verdict(t.right)
+        for c, ok, t in zip(said, good, tried)
+    ]
+    there = [i for i, r in enumerate(replies) if r.asked and not r.failed]
+    share = lambda values: float(np.mean([values[i] for i in there])) if there else 0.0  # noqa: E731
     return sentences, {
-        "critique/tokens": float(sum(len(c.tokens) for c in completions)),
-        "critique/malformed": float(np.mean([c is None for c in said])),
-        "critique/usable": float(np.mean(good)),
-        "critique/truncated": float(np.mean([c.truncated for c in completions])),
+        "critique/tokens": float(sum(r.tokens for r in replies)),
+        "critique/malformed": share([c is None for c in said]),
+        "critique/usable": share(good),
+        "critique/truncated": share([r.truncated for r in replies]),
+        "critique/too_long": float(sum(not r.asked for r in replies)),
+        "critique/failed": float(sum(r.failed for r in replies)),
     }
 
 
@@ -175,6 +213,7 @@ class Retries:
     texts: list[str]
     completions: list[Completion]
     rewards: list[float]
+    fits: list[bool]  # False: not retried, as the conversation did not fit; an empty text stands in its place
 
 
 def retry(
@@ -184,6 +223,8 @@ def retry(
     said: Sequence[str | None],
     *,
     samples: int = 1,
+    language: Language = CLOSED,
+    fits: Callable[[str], bool] = lambda prompt: True,
 ) -> Retries:
     """Retries of attempts after their critiques, verified; in several processes each verifies its part.
 
@@ -193,21 +234,24 @@ def retry(
       tried: attempts.
       said: a critique of each; "": none, the request to try again alone; None: the question alone (SOURCES, `fresh`).
       samples: retries of each attempt.
+      language: of critiques and requests.
+      fits: whether a prompt may be asked; attempts with others are not retried.
     """
-    asked = [
-        t.problem.prompt if s is None else ask_refinement(t.problem.prompt, t.text, s)
-        for t, s in zip(tried, said, strict=True)
-        for _ in range(samples)
-    ]
-    texts, completions = answer(asked)
+    once = [t.problem.prompt if s is None else language.ask_refinement(t, s) for t, s in zip(tried, said, strict=True)]
+    there = [ok for prompt in once for ok in [fits(prompt)] * samples]
+    asked = [prompt for prompt in once for _ in range(samples)]
+    texts, completions = answer([prompt for prompt, ok in zip(asked, there) if ok])
+    if not all(there):
+        made = iter(zip(texts, completions, strict=True))
+        empty = Completion(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), True)
+        texts, completions = map(list, zip(*(next(made) if ok else ("", empty) for ok in there)))
     problems = [t.problem for t in tried for _ in range(samples)]
-    return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions))
+    return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions), there)
 
 
-def leak(said: Sequence[str | None]) -> float:
+def leak(said: Sequence[str | None], language: Language = CLOSED) -> float:
     """How much critiques give away: 0 nothing, then 1 to 5 in the order of LEVELS, verdict to answer; their mean."""
-    read = [parse(sentence or "") for sentence in said]
-    return float(np.mean([0 if c is None else 1 + LEVELS.index(c.level) for c in read]))
+    return float(np.mean([language.leak(sentence) for sentence in said]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +260,8 @@ class Refiner:
 
     Attributes:
       task: verifies; has the tokenizer.
-      criticise: tried attempts, generator, key -> (sentences or None, what is logged).
+      criticise: params, tried attempts, generator, key -> (sentences or None, what is logged, what the critic replied
+        to each, "" where it is no model).
       answer: params, prompts, key -> (texts, completions): the policy's retries.
       score: params, tokens i32[R, T], mask -> {"logp", "entropy"} of the policy given the question alone.
       rows: R, the same at every step.
@@ -226,10 +271,12 @@ class Refiner:
       unsolved: only in groups without a right attempt (the paper's sixth version), not in all.
       repeats: whether a retry that says its failed attempt again, word for word, may be taken, as in the reference
         code; it teaches the group nothing but to weigh that attempt twice.
+      language: of critiques and requests.
+      fits: whether a prompt is short enough for `answer`; attempts whose conversation is not are counted and left.
     """
 
     task: Task
-    criticise: Callable[..., tuple[list[str | None], dict[str, float]]]
+    criticise: Callable[..., tuple[list[str | None], dict[str, float], list[str]]]
     answer: Callable[..., tuple[list[str], list[Completion]]]
     score: Callable[..., dict[str, jax.Array]]
     rows: int
@@ -238,6 +285,8 @@ class Refiner:
     attempts: int
     unsolved: bool
     repeats: bool = True
+    language: Language = CLOSED
+    fits: Callable[[str], bool] = lambda prompt: True
 
     def __call__(
         self, params: Any, groups: Sequence[Group], rng: np.random.Generator, key: jax.Array
@@ -259,23 +308,31 @@ class Refiner:
             places += [(g, Attempt(group.problem, group.texts[i], False)) for i in wrong[: self.attempts]]
         row = {"critique/attempts": float(len(places)), "critique/tokens": 0.0, "refine/tokens": 0.0}
         made: dict[int, list[tuple[float, str, Completion]]] = {}
+        dialogues: dict[int, list[dict[str, Any]]] = {}
         if places:
             tried = [t for _, t in places]
             to_criticise, to_refine = jax.random.split(key)
-            said, logged = self.criticise(params, tried, rng, to_criticise)
-            again = retry(self.task, lambda prompts: self.answer(params, prompts, to_refine), tried, said)
-            for (g, t), reward, text, c in zip(places, again.rewards, again.texts, again.completions):
-                new = self.repeats or text != t.text
+            said, logged, replies = self.criticise(params, tried, rng, to_criticise)
+            answer = lambda prompts: self.answer(params, prompts, to_refine)  # noqa: E731
+            again = retry(self.task, answer, tried, said, language=self.language, fits=self.fits)
+            for i, (g, t) in enumerate(places):
+                reward, text, c = again.rewards[i], again.texts[i], again.completions[i]
+                dialogues.setdefault(g, []).append(dialogue(t, said[i], replies[i], text, reward, again.fits[i]))
+                new = again.fits[i] and (self.repeats or text != t.text)
                 if new and len(groups[g].prompt) + len(c.tokens) <= self.length:
                     made.setdefault(g, []).append((reward, text, c))
+            there = np.flatnonzero(again.fits)
+            share = lambda values: float(np.mean(np.array(values)[there])) if there.size else 0.0  # noqa: E731
             row |= logged | {
-                "critique/leak": leak(said),
+                "critique/leak": leak(said, self.language),
+                "critique/too_long": logged.get("critique/too_long", 0.0) + float(len(tried) - there.size),
                 "refine/tokens": float(sum(len(c.tokens) for c in again.completions)),
-                "refine/repaired": float(np.mean(np.array(again.rewards) >= 1)),
-                "refine/repeated": float(np.mean([text == t.text for t, text in zip(tried, again.texts)])),
-                "refine/truncated": float(np.mean([c.truncated for c in again.completions])),
+                "refine/repaired": share(np.array(again.rewards) >= 1),
+                "refine/repeated": share([text == t.text for t, text in zip(tried, again.texts)]),
+                "refine/truncated": share([c.truncated for c in again.completions]),
             }
         out, taken = self._join(params, groups, made, rng, fresh=bool(places) and said[0] is None)
+        out = [dataclasses.replace(g, dialogues=tuple(dialogues.get(i, ()))) for i, g in enumerate(out)]
         solved = np.array([max(g.rewards) >= 1 for g in groups])
         now = np.array([max(g.rewards) >= 1 for g in out])
         return out, row | {
@@ -308,3 +365,20 @@ class Refiner:
         if not fresh:  # one more sample of the policy is its own, whatever it was sampled after
             out = [dataclasses.replace(g, refined=tuple(refined.get(i, ()))) for i, g in enumerate(out)]
         return out, len(flat)
+
+
+def dialogue(tried: Attempt, said: str | None, reply: str, text: str, reward: float, fits: bool) -> dict[str, Any]:
+    """A row of samples.jsonl: an attempt, what the critic replied, what the refiner was told, and its refinement.
+
+    `critique` is null where the question was asked again (`fresh`), `refinement` and `reward` are null where the
+    conversation did not fit.
+    """
+    return {
+        "kind": "critique",
+        "prompt": tried.problem.prompt,
+        "attempt": tried.text,
+        "reply": reply,
+        "critique": said,
+        "refinement": text if fits else None,
+        "reward": reward if fits else None,
+    }

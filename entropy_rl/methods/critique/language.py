@@ -1,0 +1,246 @@
+"""The languages that critiques are in: closed sentences for small models, and natural language for any other.
+
+    Closed      sentences of sentences.py over Countdown's own words; a prompt is "question attempt critique"
+    Natural     messages of chat.py, by the chat template of a Hugging Face folder, or as plain text where it has none
+
+Both ask for a critique and for a refinement, write, read and cut critiques, and know what a solver or a calculator says
+of an attempt; refine.py is written once against them (`Language`). Natural shows attempts as numbered lines to the
+critic; for a refinement question and attempt are turns as the policy knows them, and the critique is the next turn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from entropy_rl.data.problem import Problem
+from entropy_rl.data.prompts import Posed
+from entropy_rl.data.subwords import FolderTokenizer
+from entropy_rl.errors import InputError
+from entropy_rl.methods.critique import arithmetic, chat, oracle, sentences
+from entropy_rl.methods.critique.sentences import LEVELS
+
+STYLES = ("auto", "chat", "plain")
+THOUGHT_ENDS = "</think>"
+Truth = Callable[[Problem, str, np.random.Generator | None], chat.ChatCritique]
+Critique = Any  # sentences.Critique or chat.ChatCritique: both have `right` and `step`
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """An attempt that is to be criticised."""
+
+    problem: Problem
+    text: str
+    right: bool
+
+
+class Language(Protocol):
+    """What refine.py asks of a language."""
+
+    def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
+        """The prompt whose response is a critique; `reference`: the true answer is shown."""
+
+    def ask_refinement(self, tried: Attempt, said: str) -> str:
+        """The prompt whose response is another solution; `said` "": without a critique."""
+
+    def read(self, text: str, truncated: bool = False) -> Critique | None:
+        """The critique that a reply gives, None for any other text. Total."""
+
+    def write(self, critique: Critique) -> str:
+        """What a refiner is told of a critique."""
+
+    def limit(self, critique: Critique, level: str) -> Critique:
+        """The critique without what leaks more than `level`, one of `LEVELS`."""
+
+    def verdict(self, right: bool, answer: str = "") -> str:
+        """What a refiner is told of the verdict alone, or with the true answer."""
+
+    def oracle(self, tried: Attempt, rng: np.random.Generator | None) -> Critique:
+        """The truth about an attempt, by the task's own solver; InputError where it has none."""
+
+    def arithmetic(self, tried: Attempt) -> Critique:
+        """The first equation of an attempt that is false."""
+
+    def tells_all(self) -> bool:
+        """Whether there is an oracle."""
+
+    def leak(self, said: str | None) -> int:
+        """What a refiner is told: 0 nothing, then 1 to 5 in the order of LEVELS."""
+
+
+class Closed:
+    """Sentences over a closed vocabulary (sentences.py), with Countdown's solver (oracle.py)."""
+
+    write, limit = staticmethod(sentences.write), staticmethod(sentences.limit)
+
+    def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
+        """Question, attempt, "critique"."""
+        seen = f"{tried.text} answer {tried.problem.answer}" if reference else tried.text
+        return sentences.ask_critique(tried.problem.prompt, seen)
+
+    def ask_refinement(self, tried: Attempt, said: str) -> str:
+        """Question, attempt, critique, "again"."""
+        return sentences.ask_refinement(tried.problem.prompt, tried.text, said)
+
+    def read(self, text: str, truncated: bool = False) -> sentences.Critique | None:
+        """`sentences.parse`; what is cut off is read too where it is a sentence."""
+        return sentences.parse(text)
+
+    def verdict(self, right: bool, answer: str = "") -> str:
+        """ "right", "wrong", "wrong answer ..."."""
+        return sentences.write(sentences.Critique(right, answer="" if right else answer))
+
+    def oracle(self, tried: Attempt, rng: np.random.Generator | None) -> sentences.Critique:
+        """The solver's truth."""
+        return oracle.critique(tried.problem.prompt, tried.text, rng)
+
+    def arithmetic(self, tried: Attempt) -> sentences.Critique:
+        """The first step that miscalculates."""
+        found, _ = arithmetic.first_false(tried.text.split(" ; "))
+        if tried.right or found is None:
+            return sentences.Critique(tried.right)
+        return sentences.Critique(False, found.line + 1, "arithmetic")
+
+    def tells_all(self) -> bool:
+        """Always."""
+        return True
+
+    def leak(self, said: str | None) -> int:
+        """By `sentences.Critique.level`."""
+        read = sentences.parse(said or "")
+        return 0 if read is None else 1 + LEVELS.index(read.level)
+
+
+CLOSED = Closed()
+
+
+@dataclasses.dataclass(frozen=True)
+class Natural:
+    """Natural language, for a task that is posed in tokens of a folder; made by `natural`.
+
+    Attributes:
+      task: the posed task: its questions are asked as the policy is asked them.
+      tokenizer: of whoever is asked, the policy or a critic with a folder of its own.
+      chat: whether its chat template is used; False: plain text.
+      truth: (problem as the task has it, attempt, generator) -> critique; None: the task has no oracle.
+    """
+
+    task: Posed
+    tokenizer: FolderTokenizer
+    chat: bool
+    truth: Truth | None = None
+
+    def critique_messages(self, tried: Attempt, reference: bool = False) -> list[dict[str, str]]:
+        """The conversation with a critic, as messages."""
+        plain = tried.problem.plain
+        seen = {"answer": plain.answer, "reference": plain.demonstration} if reference else {}
+        if seen.get("reference") == plain.answer:
+            seen["reference"] = ""
+        lines = chat.steps_of(self.task.whole(tried.text))
+        numbered = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
+        return self._clean(chat.critique_messages(plain.prompt, numbered, **seen))
+
+    def refinement_messages(self, tried: Attempt, said: str) -> list[dict[str, str]]:
+        """The conversation with the policy: question, attempt, critique and request."""
+        question = self.task.turn(tried.problem.plain)
+        form = chat.BOXED_FORM if "\\boxed" in question else chat.FORM
+        messages = chat.refinement_messages(question, self.task.whole(tried.text), said, form)
+        system = [{"role": "system", "content": self.task.system}] if self.task.system else []
+        return system + self._clean(messages)
+
+    def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
+        """The conversation with a critic, up to where its reply begins."""
+        messages = self.critique_messages(tried, reference)
+        if self.chat:
+            return self.tokenizer.chat(messages)
+        return f"{self.tokenizer.bos}{messages[0]['content']}\n\nCritique:\n"
+
+    def ask_refinement(self, tried: Attempt, said: str) -> str:
+        """The conversation with the policy, up to where its next solution begins."""
+        messages = self.refinement_messages(tried, said)
+        if self.chat:
+            return self.tokenizer.chat(messages)
+        question, attempt, request = (m["content"] for m in messages[-3:])
+        return f"{self.tokenizer.bos}{question}\n{attempt}\n\n{request}\n\nNew solution:\n"
+
+    def read(self, text: str, truncated: bool = False) -> chat.ChatCritique | None:
+        """`chat.parse` of what follows a thought; None for a reply that is cut off."""
+        return None if truncated else chat.parse(text.rpartition(THOUGHT_ENDS)[2])
+
+    def write(self, critique: chat.ChatCritique) -> str:
+        """`chat.write`; a verdict alone as a sentence."""
+        if not critique.steps and not critique.explanation:
+            return chat.indicative(critique.right)
+        return chat.write(critique)
+
+    def limit(self, critique: chat.ChatCritique, level: str) -> chat.ChatCritique:
+        """`chat.limit`."""
+        return chat.limit(critique, level)
+
+    def verdict(self, right: bool, answer: str = "") -> str:
+        """`chat.indicative`."""
+        return chat.indicative(right, "" if right else answer)
+
+    def oracle(self, tried: Attempt, rng: np.random.Generator | None) -> chat.ChatCritique:
+        """What the task's `oracle` says."""
+        if self.truth is None:
+            raise InputError(f"task {tried.problem.id.split('/')[0]} has no oracle: give critique.source=arithmetic")
+        return self.truth(tried.problem.plain, self.task.whole(tried.text), rng)
+
+    def arithmetic(self, tried: Attempt) -> chat.ChatCritique:
+        """The first line with a false equation; that all hold; or the verdict, where there is none to check."""
+        if tried.right:
+            return chat.ChatCritique(True)
+        lines = chat.steps_of(self.task.whole(tried.text))
+        found, true = arithmetic.first_false(lines)
+        if found is None:
+            return chat.ChatCritique(False, (NO_SLIP,) if true else ())
+        return chat.ChatCritique(False, (chat.Step(lines[found.line], False, f"{found.text} is {found.value}."),))
+
+    def tells_all(self) -> bool:
+        """Whether the task has an oracle."""
+        return self.truth is not None
+
+    def leak(self, said: str | None) -> int:
+        """By what is in it; hints cannot be told from reasons."""
+        if not said:
+            return 0
+        read = chat.parse(said)
+        if read is None:  # `verdict`
+            return 5 if said not in (chat.indicative(True), chat.indicative(False)) else 1
+        if read.explanation:
+            return 5
+        return 3 if any(step.explanation for step in read.steps) else 2 if read.steps else 1
+
+    def _clean(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        # what a model or a server says must not end a turn
+        return [{**m, "content": self.tokenizer.unmarked(m["content"])} for m in messages]
+
+
+NO_SLIP = chat.Step(
+    "all steps with a calculation", True, "The steps are right, the answer is not: no calculation is wrong."
+)
+
+
+def natural(task: Posed, tokenizer: FolderTokenizer, style: str = "auto", truth: Truth | None = None) -> Natural:
+    """Natural language as a folder's tokenizer speaks it.
+
+    Args:
+      task, tokenizer, truth: as of `Natural`.
+      style: chat, the folder's template; plain, text without one; auto: chat where the folder has a template.
+
+    Raises:
+      InputError: "chat" and no template; or the template refuses one of the turns.
+    """
+    spoken = Natural(task, tokenizer, style == "chat" or style == "auto" and tokenizer.has_template, truth)
+    if spoken.chat and len(task):
+        probe = Attempt(task[0], "1 + 1 = 3", False)
+        try:
+            spoken.ask_critique(probe), spoken.ask_refinement(probe, spoken.verdict(False))
+        except InputError as e:
+            raise InputError(f"critiques cannot be asked for: {e}; or give critique.style=plain") from e
+    return spoken
