@@ -205,6 +205,9 @@ class Letters:
     def encode(self, text):
         return [ord(c) for c in text]
 
+    def begun(self, text):
+        return text
+
 
 def test_posed_to_a_model_it_keeps_its_graphs():
     """Mutation: responses whose final answers are equal are one solution, as those of free text are."""
