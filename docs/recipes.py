@@ -165,7 +165,8 @@ def page() -> str:
 def recipe(name: str, formula: str, base: dict[str, Any]) -> str:
     """A section of a recipe of configs/rl."""
     lines = [section(name, formula)]
-    if name in ("rl/hf", "rl/qwen_math", "rl/smollm2"):  # another task and another model: no difference that a line could hold
+    # another task and another model: no difference that a line could hold
+    if name in ("rl/hf", "rl/qwen_math", "rl/smollm2"):
         return lines[0]
     config = flat(load(f"configs/{name}.py"))
     lines.append(values("Besides GRPO's", differences(base, config)))

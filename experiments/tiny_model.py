@@ -39,7 +39,8 @@ def run(config: ConfigDict, workdir: str) -> Path:
     Raises:
       InputError: a bad value, or a folder that is there already.
     """
-    checks.positive(config, "vocabulary", "texts", *(f"model.{k}" for k, v in config.model.items() if not isinstance(v, bool)))
+    numbers = [f"model.{key}" for key, value in config.model.items() if not isinstance(value, bool)]
+    checks.positive(config, "vocabulary", "texts", *numbers)
     checks.seed(config)
     task = tasks.get(config.task.name, split="train", **build.plain(config.task.args))
     folder = workdirs.open_workdir(config, workdir) / FOLDER

@@ -355,3 +355,18 @@ def test_text_needs_a_tokenizer(tmp_path):
     config.task.args = {"path": str(tmp_path / "q.jsonl"), "shares": (1.0, 0.0, 0.0)}
     with pytest.raises(InputError, match="task 'jsonl' is text and needs a model with a tokenizer: start from"):
         train_rl.run(config, str(tmp_path / "run"))
+
+
+def test_the_config_of_smollm2_is_hf_with_other_values():
+    """Whole or in parts, for this task or another. Mutation: the parts have tasks and prompts of their own."""
+    whole = launch.load_config("configs/rl/smollm2.py")
+    assert whole.path == whole.rl.model.path == "runs/smollm2/model"
+    for part in ("sft", "rl"):
+        config = launch.load_config(f"configs/rl/smollm2.py:part={part}")
+        with config.unlocked():
+            config.pop("init") if part == "rl" else None
+        assert config.to_dict() == whole[part].to_dict()
+        assert config.task.args.levels == (3,) and config.prompt.prompt_length == 36
+    other = launch.load_config("configs/rl/smollm2.py:task=chain_sum,max_terms=3,path=elsewhere")
+    theirs = launch.load_config("configs/rl/hf.py:task=chain_sum,max_terms=3,path=elsewhere")
+    assert other.task == theirs.task and other.prompt == theirs.prompt and other.rl.steps == whole.rl.steps
