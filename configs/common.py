@@ -95,8 +95,18 @@ def policy_gradient(c: ConfigDict) -> None:
         }
     )
     c.entropy_advantage = ConfigDict({"alpha": 0.0, "kappa": 2.0})  # A + min(alpha H, |A| / kappa)
-    # truncated importance sampling between sampler and learner: the largest ratio; None: 2 below float32, else none
-    c.importance_cap = placeholder(float)
+    # between sampler and learner: any row of losses/importance.IMPORTANCE, "off" (pi_old is the policy that sampled),
+    # or "auto": token_cap of 2 where one of the two has fewer bits than float32, else off
+    c.importance = choice("auto")
+    c.importance_cap = placeholder(float)  # as it was called before: a number is token_cap with this cap, 0 is off
+    c.rollout.lag = 0  # steps by which the policy that samples is behind
+    c.rollout.dtype = placeholder(str)  # what the sampler computes in; None: as the learner
+    c.rollout.param_dtype = placeholder(str)  # what the sampler's weights are rounded to; None: as they are
+    c.entropy_band = ConfigDict(  # outside of it rows of one sign teach nothing; bounds are rows of CONTROLLERS
+        {"low": choice("constant", value=0.0), "high": choice("constant", value=0.0)}  # nats; 0: none
+    )
+    c.smoothing = ConfigDict({"right": 0.0, "wrong": 0.0})  # reward less (right) or plus (wrong) so many ln pi
+    c.min_p = 0.02  # of the filtered policy, for losses that want one (lp_reg)
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
     c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group
         {

@@ -50,6 +50,13 @@ RL = (
             "ppo": "δ_t = r_t + V_{t+1} - V_t,   A_t = δ_t + A_{t+1}   (γ = λ = 1), whitened; V the critic",
             "qae": "A = (R - Q_k) / (s + eps), Q_k the k-quantile of the group's rewards",
             "nsr": "weight = (0.1 where A > 0, 1 where A < 0) / N",
+            "max_rl": "A = (R - m) / m, 0 where m = 0;   R is 0 or 1",
+            "pass_at_k": (
+                "right: A = (1 - ρ) / (σ + eps);   wrong: A = (1 - ρ - C(w-1, k-1) / C(n-1, k-1)) / (σ + eps);\n"
+                "ρ = 1 - C(w, k) / C(n, k), σ = sqrt(ρ (1 - ρ)), w of n responses wrong;   R is 0 or 1"
+            ),
+            "opo": "A = R - Σ length R / Σ length,   l = -A log π",
+            "gpg": "A = (responses / responses with a reward) (R - m),   l = -A log π",
         },
     ),
     (
@@ -65,6 +72,14 @@ RL = (
                 "l = -A F π / sg(π),   F = beta_low · 0.8 where A < 0 and r < 0.8, beta_high · 1.2 where A > 0 and\n"
                 "r > 1.2, and r elsewhere"
             ),
+            "dppo": (
+                "l = -sg(min(r, cap)) A log π where A > 0 and π - π_old ≤ delta_high, or A ≤ 0 and\n"
+                "π - π_old ≥ -delta_low; 0 elsewhere"
+            ),
+            "sapo": "l = -A (4 / tau) sigmoid(tau (r - 1)),   tau = tau_pos where A > 0, tau_neg elsewhere",
+            "gmpo": "l = -A exp(mean_t c),   c = min(log r, clip_high) where A > 0, max(log r, -clip_low) where A < 0",
+            "aspo": "l = -A sg(1 / r) π / sg(π) where A > 0, at most cap;   -A max(r, 1 - clip_low) where A < 0",
+            "bapo": "as clip_higher; low, then high rise until A > 0 has `share` of Σ abs(A) r, without clipped ones",
         },
     ),
     (
@@ -83,6 +98,11 @@ RL = (
                 "l = w · PPO's,   w falls linearly from weight_high to weight_low in\n"
                 "Ω = |A / π_old · π (1 - π)(log π + H)|, from the least Ω of the batch to the largest"
             ),
+            "lp_reg": (
+                "l = -A r + coef k3(π, π~) on the floor(frac N) least likely tokens with A < 0, if π < π~;\n"
+                "PPO's on the others;   π~ = π_old over tokens of at least min_p of the likeliest"
+            ),
+            "erc": "l = PPO's where 1 - band_low < H / H_old < 1 + band_high, 0 elsewhere",
             "high_entropy_tokens": "weight = 1 / (frac N) on the frac N tokens of highest H, 0 elsewhere",
             "grid_forks": "as high_entropy_tokens",
             "gym_forks": "as high_entropy_tokens",
@@ -97,6 +117,7 @@ RL = (
             "entropy_bonus": "loss - c H,   c constant",
             "entropy_adaptive": "c_n = α_n if H_n < target else 0,   α_{n+1} = clip(α_n ± delta, 0, high)",
             "entropy_target": "e = target - H_n,   c_n = clip(kp e + Σ ki e, 0, high)",
+            "entrocraft": "A = 0 where A < 0 and H > high_n, or A > 0 and H < low_n;   bounds: any controllers",
             "kl_reference": "loss + c KL(π, π_ref),   k3 = r_ref - 1 - log r_ref with r_ref = π_ref / π",
         },
     ),
@@ -108,6 +129,20 @@ RL = (
             "critique_clip_cov": "as critique_grpo, with Clip-Cov on own samples",
             "critique_forks": "as critique_grpo, refinements learnt on the frac of their tokens with the highest H",
             "darling": "R ← R · max(0.1, (n - |class|) / (n - 1)),   A = R - m",
+            "ucpo": (
+                "weight = n v / N on the n right responses of a group,   v = (1 - tau) / n + tau (1 / q) / Σ (1 / q),\n"
+                "q = softmax(mean_t log π);   1 / N on wrong ones"
+            ),
+            "differential_smoothing": "R ← R - right ln π(y) where right, R + wrong ln π(y) where wrong",
+            "unsolved": "weight = 1 / N over groups with E[pass@k] < threshold, of Beta(right + s, wrong + n - s)",
+        },
+    ),
+    (
+        "Sampler and learner",
+        "Corrections are rows of `entropy_rl/losses/importance.py`: `--config.importance.name=` off, recompute,\n"
+        "token_cap, sequence_cap, token_band, sequence_mask, geometric_band, negative_mask, m2po.",
+        {
+            "stale": "r = π / π_learner,   weight = min(π_learner / π_sampler, cap) / N;   sampled 4 steps behind",
         },
     ),
     (

@@ -315,6 +315,52 @@ def overlong(length: jax.Array, *, max_length: int, cache: int) -> jax.Array:
     return ((max_length - cache - length) / cache).clip(-1.0, 0.0)
 
 
+def differential_smoothing(
+    reward: jax.Array, logp: jax.Array, mask: jax.Array, *, right: float, wrong: float
+) -> jax.Array:
+    """Rewards less `right` ln pi(y) for right responses, plus `wrong` ln pi(y) for wrong ones (arXiv:2511.19942).
+
+    A right response earns more the less likely it is, which works against RL's bias for what it says already; of wrong
+    ones the likely lose least, so that what is wrong stays narrow. ln pi(y) is the sum over the response's tokens. The
+    paper's code was not found and its constants are not in our sources: those of the recipe are ours.
+
+    Args:
+      reward: f32[B]; right is what is above 0.
+      logp: f32[B, T], of the policy that sampled.
+      mask: bool[B, T].
+      right, wrong: reward a nat, 0 or more.
+
+    Returns:
+      f32[B].
+
+    Raises:
+      InputError: a negative coefficient.
+    """
+    if right < 0 or wrong < 0:
+        raise InputError(f"right={right}, wrong={wrong}: smoothing needs coefficients of 0 or more")
+    total = jnp.sum(mask_out(logp, mask), axis=1)
+    return reward + jnp.where(reward > 0, -right, wrong) * total
+
+
+def of_one_sign(advantage: jax.Array, entropy: float, low: float, high: float) -> tuple[jax.Array, jax.Array]:
+    """Advantages without those of one sign, where the entropy is outside a band (Entrocraft, arXiv:2604.26326).
+
+    Above `high` the negative ones are 0, and what is left lowers the entropy; below `low` the positive ones are, and
+    what is left raises it. Rejected tokens stay in the weight's denominator, as in the code (lblaoke/entrocraft), which
+    takes the rewards for the advantages then, so that its positive ones are not centred.
+
+    Args:
+      advantage: f32[B, T].
+      entropy: nats, of the policy before the updates.
+      low, high: the band; high = 0: no upper bound.
+
+    Returns:
+      (advantage f32[B, T], the rejected ones bool[B, T]).
+    """
+    drop = (0 < high) & (entropy > high) & (advantage < 0) | (entropy < low) & (advantage > 0)
+    return jnp.where(drop, 0.0, advantage), drop
+
+
 def shape_by_entropy(advantage: jax.Array, entropy: jax.Array, *, alpha: float, kappa: float) -> jax.Array:
     """A + min(alpha H, |A| / kappa): uncertain tokens are credited more, and no sign changes (arXiv:2506.14758).
 

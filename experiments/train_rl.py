@@ -7,7 +7,7 @@ differ), critiques and refinements (Critique-GRPO), diversity (DARLING), scores 
 critic, the learner's own log-probabilities), advantages, entropy record (of own samples, before the update, at
 temperature 1), coefficients, updates. Which problems, which noise, which order of mini-batches: functions of (seed,
 step), so a killed run that is started again with the same command gives the same rows and parameters, bit for bit on a
-CPU. What of the papers' setting it leaves out: rollouts that go on while the learner learns.
+CPU. Rollouts that go on while the learner learns are played by `rollout.lag`: a policy of so many steps ago samples.
 
 On several hosts it is the same command on each, with --distributed: docs/large_runs.md.
 """
@@ -29,7 +29,7 @@ from entropy_rl.parallel import processes
 from entropy_rl.streams import stream
 from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
-from entropy_rl.training.state import loaded, saved
+from entropy_rl.training.state import loaded, sampling_params, saved
 from entropy_rl.training.step import Change, Learner
 from experiments.lib import launch, workdirs
 from experiments.lib.build import left_out
@@ -90,15 +90,15 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
             p.evaluator.last(writer, step, policy)
 
     def collect(writer, step, state):
-        began, policy = time.perf_counter(), view(state.policy.params)
-        rollout, groups, row = collect_step(policy, step)
+        began = time.perf_counter()
+        rollout, groups, row = collect_step(p.seen(sampling_params(state)), step)
         row |= {"time/rollout": time.perf_counter() - began} | left_out(p.task)
         if step % config.eval.every == 0:
             writer.samples(step, texts(groups, config.samples))
         before = None
         if config.change.every and step % config.change.every == 0:
             clock = time.perf_counter()
-            before = jax.block_until_ready(measure_change.before(policy, rollout))
+            before = jax.block_until_ready(measure_change.before(view(state.policy.params), rollout))
             row["time/change"] = time.perf_counter() - clock
         return began, rollout, row, before
 

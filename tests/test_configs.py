@@ -244,6 +244,7 @@ def test_the_update_of_a_recipe_can_be_built(path, request):
     x, mask = np.zeros((rows, columns), np.float32), np.tile(place, (rows, 1))
     batch = Batch(tokens=x.astype(np.int32), mask=mask, weight=x, old_logp=x, advantage=x)
     batch = batch.replace(ref_logp=x if p.reference else None, refined=np.zeros(rows, bool))
+    batch = batch.replace(old_entropy=x, filtered_logp=x)
     score, loss, weight = (p.learning[name] for name in ("score", "loss", "weight"))
     current = weight if config.weight_policy == "current" else None
     objective = objectives.policy(score, loss, kl=config.kl.estimator, weight=current)
@@ -273,7 +274,8 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
 
 
 SWEEPS = (
-    "seeds.py controls.py:tune controls.py:final laws.py critique.py self_train.py self_train.py:able cft.py "
+    "seeds.py controls.py:tune controls.py:final controls.py:2026 controls.py:2026,smoke mismatch.py mismatch.py:smoke "
+    "laws.py critique.py self_train.py self_train.py:able cft.py "
     "darling.py rlsf.py rlp.py rlp.py:early elicit.py dual.py "
     "forking.py:countdown forking.py:grid forking.py:gym forking.py:critique"
 ).split()
@@ -290,3 +292,30 @@ def test_sweeps_set_knobs_that_there_are(spec):
                 assert name in part, f"{run['name']}: {key}"
                 part = part[name]
             assert part is None or isinstance(value, type(part)), f"{run['name']}: {key}={value!r}"
+
+
+def test_the_study_of_2026_runs_what_was_best_on_validation(tmp_path):
+    """Six ways of every arm; the fourth is made best. Mutations: the first evaluations; the last one alone."""
+    spec = str(ROOT / "configs" / "sweeps" / "controls.py")
+    tune = [run for run in launch.call(f"{spec}:2026", "get_runs") if run["name"] != "start"]
+    by_arm = {run["name"].split(",")[0]: [] for run in tune}
+    for run in tune:
+        arm, i = run["name"].split(",tune=")
+        by_arm[arm].append(run["overrides"])
+        steps = [0.9, 0.2, 0.2, 0.2] if i != "3" else [0.0, 0.3, 0.3, 0.1]
+        row = {"task": "countdown", "metric": "pass@1", "n": 64}
+        (tmp_path / run["name"]).mkdir()
+        files.rewrite(
+            tmp_path / run["name"] / "evals.jsonl", [{"step": s, **row, "value": v} for s, v in enumerate(steps)]
+        )
+    assert {len(ways) for ways in by_arm.values()} == {6}
+    final = launch.call(f"{spec}:2026,final={tmp_path}", "get_runs")
+    assert len(final) == 1 + 5 * (len(by_arm) + 1)
+    for run in final[1:]:
+        arm = run["name"].split(",")[0]
+        if arm != "grpo_slow":
+            way = {k: v for k, v in by_arm[arm][3].items() if k not in ("steps", "seed", "eval.split")}
+            assert way.items() <= run["overrides"].items()
+            assert "eval.split" not in run["overrides"]
+    with pytest.raises(InputError, match="knows no phase 'finale'"):
+        launch.call(f"{spec}:2026,finale", "get_runs")

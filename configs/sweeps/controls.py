@@ -9,12 +9,26 @@ those with the best pass@1 over the last three evaluations there, and `final` ru
 seeds each, five for GRPO and the four controls of FIVE, 400 steps. Both phases share
 a folder, and so the imitation that all start from.
 Time: about 25 minutes and 65 minutes with two workers on 2 idle CPU cores.
+
+The study of 2026 has the methods of 2025 and 2026 beside GRPO, DAPO, Clip-Cov and the entropy target, each tuned in
+learning rate and strength with the same budget, six runs on the validation split, at levels 3 to 6:
+
+    python -m experiments.sweep --config=configs/sweeps/controls.py:2026 --workdir=runs/controls2026 --workers=2
+    python -m experiments.sweep --config=configs/sweeps/controls.py:2026,final=runs/controls2026 \\
+        --workdir=runs/controls2026 --workers=2
+
+The second reads which of the six was best in pass@1 over its last three validation evaluations, and runs that with five
+seeds, 400 steps, 512 test problems x 64 at the end. `grpo_slow` is GRPO at 2e-4 as it is. `2026,smoke` takes two tiny
+steps of every arm. Not run yet.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from entropy_rl import metrics
 from entropy_rl.errors import InputError
 
 # What all runs of a phase share. Half the prompts of configs/rl/base.py a rollout, mixed levels for a hard tail.
@@ -70,13 +84,46 @@ STRENGTH = {
     "nsr": 0,  # .593 .569 .583
     "qae": 1,  # .557 .569 .558
 }
+# The study of 2026. Arm: its config and two strengths, each tried at three rates, or one at six.
+LEVELS_2026 = {"task.args.levels": (3, 4, 5, 6), "rollout.prompts": 32, "optimizer.warmup": 10}
+RATES_2026 = {1: (5e-5, 1e-4, 2e-4, 3e-4, 4e-4, 6e-4), 2: (1e-4, 2e-4, 4e-4)}  # by the number of strengths
+STRICTLY = ("opo", "gpg")  # one update a rollout: rates twice as high
+ARMS_2026: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "grpo": ("grpo", [{"updates": 4}]),
+    "dapo": ("dapo", [{"loss.args.clip_high": x} for x in (0.28, 0.5)]),
+    "clip_cov": ("clip_cov", [{"loss.args.frac": x} for x in (0.005, 0.01)]),
+    "entropy_target": ("entropy_target", [{"entropy_coef.args.target": x} for x in (0.05, 0.1)]),
+    "dppo": ("dppo", [{"loss.args.delta_low": x, "loss.args.delta_high": x} for x in (0.1, 0.2)]),
+    "sapo": ("sapo", [{"loss.args.tau_pos": x, "loss.args.tau_neg": 1.05 * x} for x in (1.0, 4.0)]),
+    "gmpo": ("gmpo", [{"loss.args.clip_low": x, "loss.args.clip_high": x} for x in (0.2, 0.4)]),
+    "aspo": ("aspo", [{"loss.args.cap": x} for x in (2.0, 3.0)]),
+    "bapo": ("bapo", [{"loss.args.share": x} for x in (0.4, 0.5)]),
+    "lp_reg": ("lp_reg", [{"loss.args.frac": x} for x in (0.02, 0.1)]),
+    "erc": ("erc", [{"loss.args.band_low": x, "loss.args.band_high": x} for x in (0.1, 0.2)]),
+    "max_rl": ("max_rl", [{}]),
+    "pass_at_k": ("pass_at_k", [{"advantage.args.k": x} for x in (2, 4)]),
+    "opo": ("opo", [{}]),
+    "gpg": ("gpg", [{}]),
+    "ucpo": ("ucpo", [{"weight.args.tau": x} for x in (0.2, 0.5)]),
+    "differential_smoothing": (
+        "differential_smoothing",
+        [{"smoothing.right": x, "smoothing.wrong": x} for x in (0.01, 0.03)],
+    ),
+    "unsolved": ("unsolved", [{"weight.args.threshold": x} for x in (0.8, 0.9)]),
+    "entrocraft": (
+        "entrocraft",
+        [{"entropy_band.low.args.end": x / 2, "entropy_band.high.args.end": x} for x in (0.1, 0.2)],
+    ),
+}
 FIVE = ("clip_cov", "random_clip", "kl_cov", "high_entropy_tokens")
 
 
 def get_runs(arg: str = "final") -> list[dict[str, Any]]:
-    """Runs of the phase `arg`: tune or final; before them the imitation that all start from."""
+    """Runs of the phase `arg`: tune or final, 2026 and what belongs to it; before them the imitation of all."""
+    if arg.startswith("2026"):
+        return study(arg.removeprefix("2026").removeprefix(","))
     if arg not in ("tune", "final"):
-        raise InputError(f"controls.py knows no phase {arg!r}: say controls.py:tune or controls.py:final")
+        raise InputError(f"controls.py knows no phase {arg!r}: say tune, final, 2026, 2026,final=FOLDER or 2026,smoke")
     start = {
         "name": "start",
         "script": "experiments.train_sft",
@@ -121,3 +168,63 @@ def run(name: str, control: str, strength: int, shared: dict[str, Any]) -> dict[
         "overrides": SHARED | shared | strengths[strength],
         "after": ["start"],
     }
+
+
+def study(phase: str) -> list[dict[str, Any]]:
+    """Runs of the study of 2026: "" tunes, "final=FOLDER" runs what was best there, "smoke" two steps of every arm."""
+    name, _, folder = phase.partition("=")
+    if name not in ("", "final", "smoke") or (name == "final") != bool(folder):
+        raise InputError(f"the study of 2026 knows no phase {phase!r}: say 2026, 2026,final=FOLDER or 2026,smoke")
+    small = ":smoke" if name == "smoke" else ""
+    start = {"task.args.levels": (3, 4, 5, 6), "steps": 3500, "eval.split": "validation"}
+    runs = [arm_run("start", "train_sft", f"configs/sft/countdown.py{small}", {} if small else start)]
+    rl = lambda arm: f"configs/rl/{ARMS_2026[arm][0]}.py{small}"  # noqa: E731
+    if small:
+        smallest = {"init": "{workdir}/start", "optimizer.learning_rate": 1e-4}
+        return runs + [arm_run(arm, "train_rl", rl(arm), smallest, "start") for arm in ARMS_2026]
+    shared = LEVELS_2026 | {"init": "{workdir}/start"}
+    if not name:
+        tuned = shared | {"steps": 160, "seed": 100, "eval.split": "validation", "eval.every": 20}
+        return runs + [
+            arm_run(f"{arm},tune={i}", "train_rl", rl(arm), tuned | way, "start")
+            for arm in ARMS_2026
+            for i, way in enumerate(ways(arm))
+        ]
+    best = {arm: ways(arm)[chosen(folder, arm)] for arm in ARMS_2026}
+    best["grpo_slow"] = {"updates": 4, "optimizer.learning_rate": 2e-4}
+    last = shared | {"steps": 400, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 64}
+    return runs + [
+        arm_run(f"{arm},seed={seed}", "train_rl", rl(arm if arm in ARMS_2026 else "grpo"), last | way | {"seed": seed},
+                "start")
+        for seed in range(5)
+        for arm, way in best.items()
+    ]  # fmt: skip
+
+
+def ways(arm: str) -> list[dict[str, Any]]:
+    """The six settings of an arm that are tried: rates within strengths."""
+    strengths = ARMS_2026[arm][1]
+    scale = 2.0 if arm in STRICTLY else 1.0
+    return [s | {"optimizer.learning_rate": scale * rate} for s in strengths for rate in RATES_2026[len(strengths)]]
+
+
+def chosen(folder: str, arm: str) -> int:
+    """Which of the `ways` had the best pass@1 on validation, as a mean over the last three evaluations.
+
+    Raises:
+      InputError: a run of the tuning is not there.
+    """
+    means = []
+    for i in range(len(ways(arm))):
+        rows = metrics.read(f"{folder}/{arm},tune={i}").evals
+        values = [row["value"] for row in rows if row["metric"] == "pass@1" and row["task"] == "countdown"]
+        if not values:
+            raise InputError(f"{folder}/{arm},tune={i} has no evaluations: run configs/sweeps/controls.py:2026 first")
+        means.append(np.mean(values[-3:]))
+    return int(np.argmax(means))
+
+
+def arm_run(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
+    """A run of the study of 2026."""
+    about = {"name": name, "script": f"experiments.{script}", "config": config}
+    return about | {"overrides": overrides, "after": list(after)}

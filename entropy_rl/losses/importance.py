@@ -146,7 +146,7 @@ def negative_mask(logp, sampler_logp, mask, *, advantage, delta: float = 0.5):
 def m2po(logp, sampler_logp, mask, *, threshold: float = 0.04):
     """w_t, but 0 for the tokens of the largest (log w_t)^2: as few as make the mean over the others < threshold.
 
-    M2PO (arXiv:2510.01161), as AReaL's `m2_threshold`, .04 in its example. Of equal tokens all are dropped or none, where
+    M2PO (arXiv:2510.01161), as AReaL's `m2_threshold`, .04 in its example. Of equal tokens all are dropped or none;
     AReaL drops the first ones and keeps one token whatever it is. Decided over all tokens that are given, which in
     training is a rollout.
 
@@ -185,8 +185,8 @@ def statistics(weight, logp, sampler_logp, mask) -> dict[str, jax.Array]:
     """What is logged of a mismatch and of its correction, each a scalar.
 
     `policy/sampler_gap`, `policy/sampler_gap_max`: mean and largest |log w_t|, nats. `policy/sampler_kl`: k3 estimate
-    of KL(sampler || learner), mean of w_t - 1 - log w_t. `policy/importance_ess`: effective sample size over tokens as a
-    share, (sum v)^2 / (N sum v^2) of the weights v. `policy/importance_masked`: share of tokens of weight 0.
+    of KL(sampler || learner), mean of w_t - 1 - log w_t. `policy/importance_ess`: effective sample size over tokens as
+    a share, (sum v)^2 / (N sum v^2) of the weights v. `policy/importance_masked`: share of tokens of weight 0.
 
     Args:
       weight: f32[B, T], of a row of IMPORTANCE.

@@ -591,8 +591,8 @@ def lp_reg(
     Lp-Reg (arXiv:2510.03222): among tokens of low probability those that a min-p filter keeps are worth exploring, and
     are pulled back towards what they were. Penalised are, of the floor(frac N) least likely of the N tokens with A < 0,
     those with log pi < log pi~; a token that the filter drops has log pi~ = -inf. As in the code
-    (CarlanLark/Lp-Reg-dev: 1 %, coefficient 1, min_p .02, clips 1 and 9), whose minimum of two tokens is left out; k3 is held as in
-    losses/kl.py.
+    (CarlanLark/Lp-Reg-dev: 1 %, coefficient 1, min_p .02, clips 1 and 9), whose minimum of two tokens is left out; k3
+    is held as in losses/kl.py.
 
     Args:
       logp, old_logp, advantage: f32[B, T].

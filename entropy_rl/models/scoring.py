@@ -127,6 +127,47 @@ def top_gaps(model: Transformer) -> Score:
     return score
 
 
+def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: float = 1.0) -> Score:
+    """Scores of a policy: `filtered_logp` f32[B, T], the log-probability of every token under a min-p filter.
+
+        pi~ = pi / Z over the tokens with pi >= min_p max pi, 0 on the others;   log 0 = -inf
+
+    What losses/policy.lp_reg pulls towards. Logits are made as in `top_gaps`; column 0 is 0.
+
+    Args:
+      model: with a language-model head.
+      min_p: from 0 (no filter) to 1.
+      temperature: of the behaviour policy.
+
+    Raises:
+      InputError: min_p out of range.
+    """
+    if not 0 <= min_p <= 1:
+        raise InputError(f"min_p={min_p}: a share of the likeliest token's probability is from 0 to 1")
+
+    def score(params, tokens, mask):
+        matrix, axis = head_matrix(model.config, params)
+        matrix = matrix.T if axis == 0 else matrix
+        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
+        hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
+        chosen = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
+        part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
+        of = lambda x: min_p_logp(head_product(x[0], matrix) / temperature, x[1], min_p)  # noqa: E731
+        logp = jax.lax.map(of, (hidden, chosen), batch_size=min(part, len(hidden)))
+        return {"filtered_logp": shifted(logp.reshape(tokens.shape))}
+
+    return score
+
+
+def min_p_logp(logits: jax.Array, target: jax.Array, min_p: float) -> jax.Array:
+    """log pi~(target) of logits f32[..., V] and targets i32[...], without tokens below min_p of the likeliest."""
+    z = logits.astype(jnp.float32)
+    z = z - jnp.max(z, axis=-1, keepdims=True)
+    z = jnp.where(jnp.exp(z) >= min_p, z, -jnp.inf)
+    own = jnp.take_along_axis(z, target[..., None], axis=-1)[..., 0]
+    return own - jax.nn.logsumexp(z, axis=-1)
+
+
 def top_gap(logits: jax.Array) -> jax.Array:
     """Largest less second largest probability of softmax(logits): f32[..., V] -> f32[...]; equal ones have gap 0."""
     p = jax.nn.softmax(logits, axis=-1)

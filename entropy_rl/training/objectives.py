@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from entropy_rl.entropy.record import covariance
 from entropy_rl.losses.kl import KL
-from entropy_rl.losses.policy import sees_whole
+from entropy_rl.losses.policy import DATA, sees_whole
 from entropy_rl.losses.value import clipped_value, explained_variance
+from entropy_rl.losses.weights import CURRENT
 from entropy_rl.masking import mask_out, masked_mean, masked_sum
 from entropy_rl.models.scoring import Score
 from entropy_rl.training.rollouts import Batch
@@ -54,30 +55,30 @@ def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
 def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callable | None = None) -> Objective:
     """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)).
 
-    w is the batch's weight, times its `importance` where it has one (truncated importance sampling, which is for the
-    surrogate alone: the KL and the bonus are of the learner's own policy and go without it).
+    w is the batch's weight, times its `importance` where it has one (losses/importance.py, which is for the surrogate
+    alone: the KL and the bonus are of the learner's own policy and go without it).
 
     Args:
       score: models/scoring.token_scores.
-      token_loss: a row of POLICY_LOSSES with its hyper-parameters bound; it gets `entropy` and `refined` if it has
-        parameters of these names.
+      token_loss: a row of POLICY_LOSSES with its hyper-parameters bound; it gets those of policy.DATA that it
+        has parameters of: the entropy of the current policy, and the batch's.
       kl: row of KL for the distance to the reference; read where the batch has ref_logp.
       weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
 
     Returns:
       Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
     """
-    wanted = inspect.signature(token_loss).parameters.keys() & {"entropy", "refined"}
+    wanted = inspect.signature(token_loss).parameters.keys() & set(DATA)
 
     def loss(scores, batch, key, coefs):
         logp, entropy = scores["logp"], scores["entropy"]
-        data = {"entropy": jax.lax.stop_gradient(entropy), "refined": batch.refined}
+        data = {k: getattr(batch, k) for k in DATA if k != "entropy"} | {"entropy": jax.lax.stop_gradient(entropy)}
         value, marks = token_loss(
             logp, batch.old_logp, batch.advantage, batch.mask, key=key, **{k: data[k] for k in wanted}
         )
         w = batch.weight
         if weight is not None:
-            w = weight(batch.mask, data | {"advantage": batch.advantage})
+            w = weight(batch.mask, {k: data.get(k, batch.advantage) for k in CURRENT})
         corrected = w if batch.importance is None else w * batch.importance
         total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
         if batch.ref_logp is not None:

@@ -41,7 +41,9 @@ class Batch:
     old_logp: Array | None = None  # f32[B, T]
     advantage: Array | None = None  # f32[B, T]
     ref_logp: Array | None = None  # f32[B, T], of the reference policy
-    importance: Array | None = None  # f32[B, T], truncated pi_learner / pi_sampler at sampling time
+    importance: Array | None = None  # f32[B, T], correction of sampler and learner (losses/importance.py)
+    old_entropy: Array | None = None  # f32[B, T], of the policy that sampled
+    filtered_logp: Array | None = None  # f32[B, T], of the policy before the updates, min-p filtered
     refined: Array | None = None  # bool[B], rows that are refinements of an earlier attempt
     value: Array | None = None  # f32[B, T], the critic's before the updates on this rollout
     target: Array | None = None  # f32[B, T], returns that the critic learns

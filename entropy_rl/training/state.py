@@ -32,11 +32,13 @@ class Critic:
 @struct.dataclass
 class State:
     """Arrays only: the policy and, where the algorithm has them, the critic and the parameters of the reference: of an
-    adapted policy its adapters alone, as the base, which no update changes, is the policy's own."""
+    adapted policy its adapters alone, as the base, which no update changes, is the policy's own; and, where rollouts
+    come late, what was trained of the policies before the last steps, the oldest first."""
 
     policy: learner.TrainState
     critic: learner.TrainState | None = None
     reference: Any = None
+    past: tuple | None = None
 
 
 @struct.dataclass
@@ -50,6 +52,13 @@ class Saved:
     reference: Any
 
 
+@struct.dataclass
+class Lagged(Saved):
+    """A checkpoint of a State whose rollouts come late."""
+
+    past: tuple = ()
+
+
 def first_state(
     policy: learner.TrainState,
     *,
@@ -57,6 +66,7 @@ def first_state(
     mesh: jax.sharding.Mesh | None = None,
     key: jax.Array | None = None,
     reference: bool = False,
+    lag: int = 0,
 ) -> State:
     """The state before the first update.
 
@@ -65,13 +75,28 @@ def first_state(
       critic: None: the algorithm has none. Its trunk is a copy of the policy's; only its head is new.
       mesh, key: where the critic's arrays lie, and what its head is drawn from.
       reference: whether a copy of the policy is kept as the reference.
+      lag: steps by which the policy that samples is behind: the first 1 + lag rollouts are of the policy of the start.
     """
     state = None
     if critic:
         state = learner.init_state(critic.model, critic.tx, mesh, key)
         trunk = {k: v for k, v in policy.params["params"].items() if k != "lm_head"}
         state = learner.with_params(state, {"params": state.params["params"] | trunk})
-    return State(policy, state, jax.tree.map(jnp.copy, lora.trainable(policy.params)) if reference else None)
+    copy = lambda: jax.tree.map(jnp.copy, lora.trainable(policy.params))  # noqa: E731
+    return State(policy, state, copy() if reference else None, tuple(copy() for _ in range(lag)) or None)
+
+
+def remembered(state: State) -> tuple | None:
+    """`past` of the next step's state, to be taken before this step's updates, which donate the policy's arrays."""
+    if state.past is None:
+        return None
+    return (*state.past[1:], jax.tree.map(jnp.copy, lora.trainable(state.policy.params)))
+
+
+def sampling_params(state: State) -> Any:
+    """Parameters of the policy that samples the next rollout: the policy's own, or those of `lag` steps ago."""
+    params = state.policy.params
+    return params if state.past is None else lora.joined(params, state.past[0])
 
 
 def abstract_state(
@@ -80,10 +105,12 @@ def abstract_state(
     critic: Critic | None = None,
     mesh: jax.sharding.Mesh | None = None,
     reference: bool = False,
+    lag: int = 0,
 ) -> State:
     """Shapes, types and shardings of `first_state`; `policy` is learner.abstract_state of the policy."""
     state = learner.abstract_state(critic.model, critic.tx, mesh) if critic else None
-    return State(policy, state, lora.trainable(policy.params) if reference else None)
+    part = lora.trainable(policy.params)
+    return State(policy, state, part if reference else None, (part,) * lag or None)
 
 
 def heated(params: Any, temperature: float) -> Any:
@@ -99,13 +126,15 @@ def heated(params: Any, temperature: float) -> Any:
 def saved(state: State) -> learner.TrainState | Saved:
     """The tree that a checkpoint holds: the policy's own where there is nothing else."""
     policy = state.policy
-    if state.critic is None and state.reference is None:
+    if state.critic is None and state.reference is None and state.past is None:
         return policy
-    return Saved(policy.step, policy.params, policy.opt_state, state.critic, state.reference)
+    parts = policy.step, policy.params, policy.opt_state, state.critic, state.reference
+    return Saved(*parts) if state.past is None else Lagged(*parts, state.past)
 
 
 def loaded(tree: learner.TrainState | Saved) -> State:
     """The inverse of `saved`."""
     if isinstance(tree, learner.TrainState):
         return State(tree)
-    return State(learner.TrainState(tree.step, tree.params, tree.opt_state), tree.critic, tree.reference)
+    policy = learner.TrainState(tree.step, tree.params, tree.opt_state)
+    return State(policy, tree.critic, tree.reference, tuple(tree.past) if isinstance(tree, Lagged) else None)

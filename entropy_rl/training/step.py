@@ -15,10 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from entropy_rl.advantages import at_last_token, shape_by_entropy
+from entropy_rl.advantages import (
+    at_last_token,
+    check_binary,
+    differential_smoothing,
+    of_one_sign,
+    shape_by_entropy,
+)
 from entropy_rl.entropy import record as entropy
 from entropy_rl.entropy.controllers import Controller, constant
 from entropy_rl.errors import InputError, lookup
+from entropy_rl.losses.importance import statistics
 from entropy_rl.losses.kl import KL
 from entropy_rl.masking import masked_mean
 from entropy_rl.models import lora
@@ -28,7 +35,7 @@ from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.rollouts import Rollout, Weight, minibatches, picks
-from entropy_rl.training.state import Critic, State
+from entropy_rl.training.state import Critic, State, remembered
 
 
 class Learner:
@@ -62,10 +69,13 @@ class Learner:
         kl_place: str = "loss",
         reference: bool = False,
         reference_every: int = 0,
-        importance_cap: float = 0.0,
+        importance: Callable | None = None,
         current_weight: bool = False,
         entropy_alpha: float = 0.0,
         entropy_kappa: float = 2.0,
+        entropy_band: tuple[Controller, Controller] | None = None,
+        smoothing: tuple[float, float] = (0.0, 0.0),
+        filtered: Score | None = None,
         decisions: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
     ):
         """Binds the algorithm; nothing is compiled before the first step.
@@ -92,14 +102,18 @@ class Learner:
           kl_place: "loss", or "reward": the KL is subtracted from the rewards.
           reference: whether the state has a reference policy.
           reference_every: steps after which the reference becomes the policy; 0: never.
-          importance_cap: upper limit of pi_learner / pi_sampler, by which tokens are weighted; 0: no such weights.
+          importance: a row of losses/importance.IMPORTANCE with its hyper-parameters bound: pi_old is then the
+            learner's own, by one more forward pass, and tokens are weighted. None: pi_old is the policy that sampled.
           current_weight: `weight` sees the entropy of the current policy, not of the one that sampled.
           entropy_alpha, entropy_kappa: of advantages.shape_by_entropy; alpha = 0: no shaping.
+          entropy_band: controllers of the bounds of advantages.of_one_sign; None: nothing is rejected.
+          smoothing: `right` and `wrong` of advantages.differential_smoothing; 0 and 0: none.
+          filtered: models/scoring.filtered_scores, for losses that want `filtered_logp`.
           decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
 
         Raises:
           InputError: there is no such estimator or place; neither or both of advantage and critic are given; a
-            coefficient of the KL without a reference.
+            coefficient of the KL without a reference; a loss that wants a filtered policy where none is given.
         """
         if (advantage is None) == (critic is None):
             raise InputError("a Learner needs either an advantage or a critic: give one of them")
@@ -108,16 +122,25 @@ class Learner:
         if kl_coef and not reference and (kl_coef.init() or kl_coef.step({}, 0.0)[0]):
             raise InputError("kl_coef is of the KL to a reference, and there is none: give reference=True")
         self._kl = lookup(KL, kl_estimator, "KL estimator")
+        wanted = inspect.signature(loss).parameters if callable(loss) else ()
+        if "filtered_logp" in wanted and filtered is None:
+            raise InputError("the loss wants filtered_logp: give filtered=scoring.filtered_scores(model)")
+        self._wants = {"old_entropy"} & set(wanted)
+        self._filtered = jax.jit(filtered) if "filtered_logp" in wanted else None
         mesh = sharding.make_mesh() if mesh is None else mesh
         self._controllers = {
             "entropy": entropy_coef or constant(value=0.0),
             "kl": kl_coef or constant(value=0.0),
         }
+        if entropy_band:
+            self._controllers |= {"entropy_low": entropy_band[0], "entropy_high": entropy_band[1]}
         self.control = {name: controller.init() for name, controller in self._controllers.items()}
         self._critic, self._key, self._seed, self._schedule = critic, key, seed, schedule
         self._updates, self._epochs, self._microbatches = updates, epochs, microbatches
         self._reference, self._reference_every = reference, reference_every
-        self._in_reward, self._importance_cap, self._decisions = kl_place == "reward", importance_cap, decisions
+        self._in_reward, self._decisions, self._smoothing = kl_place == "reward", decisions, smoothing
+        self._importance = jax.jit(given(importance, "advantage")) if importance else None
+        self._statistics = jax.jit(statistics)
         cut = {"microbatches": microbatches, "group_size": group_size}
         objective = objectives.policy(score, loss, kl=kl_estimator, weight=weight if current_weight else None)
         self._slopes = jax.jit(partial(objectives.slopes, objective))
@@ -138,6 +161,7 @@ class Learner:
             self._gae = jax.jit(critic.advantage)
         else:
             self._advantage = jax.jit(given(advantage, "mask"))
+            self._name = getattr(getattr(advantage, "func", advantage), "__name__", "")
         self._weight = jax.jit(weight)
         self._score = jax.jit(score)
         self._shape = None
@@ -181,10 +205,16 @@ class Learner:
         row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, own, decisions, rollout.group)
         if refined.any():
             row["policy/entropy_refined"] = masked_mean(rollout.entropy, refined)
+        if "entropy_low" in self._controllers:
+            advantage = self._within_band(advantage, row, rollout.mask)
+        if self._importance:
+            seen = fields["old_logp"], rollout.sampler_logp, rollout.mask
+            fields["importance"] = processes.fetch(self._importance(*seen, advantage))
+            row |= self._statistics(fields["importance"], *seen)
         entropy_coef = self._coefficient("entropy", float(row["policy/entropy_sequence"]))
         coefs = {"entropy": jnp.float32(entropy_coef), "kl": jnp.float32(kl_coef)}
         row["update/entropy_coef"] = entropy_coef
-        policy, critic, updates = state.policy, state.critic, []
+        policy, critic, updates, past = state.policy, state.critic, [], remembered(state)
         warmup = self._critic.warmup if self._critic else 0
         warm = step < warmup
         if self._schedule:  # the policy's optimiser counts its own updates
@@ -207,7 +237,7 @@ class Learner:
                     critic, of_critic = self._update_critic(critic, batch, self._key, coefs)
                     metrics = join(metrics, of_critic)
                 updates.append(metrics)
-        state = State(policy, critic, state.reference)
+        state = State(policy, critic, state.reference, past)
         every = self._reference_every
         if self._reference and every and (step + 1) % every == 0:
             state = state.replace(reference=jax.tree.map(jnp.copy, lora.trainable(policy.params)))
@@ -216,12 +246,12 @@ class Learner:
     def _scores(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays that the algorithm needs besides the sampler's, and what is logged of them."""
         mask, fields, row = rollout.mask, {}, {}
-        if self._importance_cap:
-            old = self._each(self._score, state.policy.params, rollout)["logp"]
-            gap = np.where(mask, old - rollout.sampler_logp, 0.0)
-            fields |= {"old_logp": old, "importance": np.minimum(np.exp(gap), self._importance_cap)}
-            row["policy/sampler_gap"] = masked_mean(np.abs(gap), mask)
-            row["policy/sampler_gap_max"] = np.abs(gap).max()
+        if self._importance:
+            fields["old_logp"] = self._each(self._score, state.policy.params, rollout)["logp"]
+        if self._filtered:
+            fields |= self._each(self._filtered, state.policy.params, rollout)
+        if self._wants:
+            fields["old_entropy"] = rollout.entropy
         if self._reference:
             reference = {**state.policy.params, **state.reference}
             fields["ref_logp"] = self._each(self._score, reference, rollout)["logp"]
@@ -240,12 +270,26 @@ class Learner:
 
     def _credit(self, rollout: Rollout, fields: dict, penalty: np.ndarray) -> np.ndarray:
         """Advantages from rewards less a penalty f32[B, T]; a critic's returns are added to `fields`."""
+        reward = rollout.reward
+        if any(self._smoothing):
+            right, wrong = self._smoothing
+            smoothed = differential_smoothing(reward, rollout.sampler_logp, rollout.mask, right=right, wrong=wrong)
+            reward = np.asarray(smoothed)
         if not self._critic:
-            reward = rollout.reward - penalty.sum(axis=1)
+            reward = reward - penalty.sum(axis=1)
+            check_binary(self._name, reward)
             return np.asarray(self._advantage(reward, rollout.group, rollout.mask))
-        reward = np.asarray(at_last_token(rollout.reward, rollout.mask)) - penalty
+        reward = np.asarray(at_last_token(reward, rollout.mask)) - penalty
         advantage, target = self._gae(reward, fields["value"], rollout.mask)
         fields["target"] = np.asarray(target)
+        return np.asarray(advantage)
+
+    def _within_band(self, advantage: np.ndarray, row: dict, mask: np.ndarray) -> np.ndarray:
+        """Advantages of one sign where the entropy is outside its band; bounds and share are added to `row`."""
+        entropy = float(row["policy/entropy_sequence"])
+        low, high = (self._coefficient(name, entropy) for name in ("entropy_low", "entropy_high"))
+        advantage, rejected = of_one_sign(advantage, entropy, low, high)
+        row |= {"update/entropy_low": low, "update/entropy_high": high, "update/rejected": masked_mean(rejected, mask)}
         return np.asarray(advantage)
 
     def _coefficient(self, name: str, observed: float) -> float:

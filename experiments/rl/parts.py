@@ -4,6 +4,7 @@ there is a workdir, so that a bad value leaves none behind."""
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,15 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from entropy_rl.advantages import ADVANTAGES, gae, overlong
+from entropy_rl.advantages import ADVANTAGES, BINARY, gae, overlong
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
+from entropy_rl.losses import weights
+from entropy_rl.losses.importance import IMPORTANCE, token_cap
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.models.scoring import token_scores, values
+from entropy_rl.models import lora
+from entropy_rl.models.scoring import filtered_scores, token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
 from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
@@ -30,6 +34,7 @@ from experiments.lib.policies import first_policy
 from experiments.rl import critique, diversity, settings
 
 IMPORTANCE_CAP = 2.0  # of truncated importance sampling (verl's and the usual one)
+DTYPES = ("float32", "bfloat16", "float16")  # of a sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Parts:
     adaptation: build.Adaptation  # of the policy: which parameters are trained, and sampled with
     critic: Critic | None
     reference: bool  # whether there is one
+    lag: int  # steps by which the policy that samples is behind
+    seen: Callable[[Any], Any]  # parameters as they are trained -> as rollouts are sampled with
     learning: dict[str, Any]  # keywords of training/step.Learner, but its key
     sampling: dict[str, Any]  # keywords of training/collect.Collector, but its key
 
@@ -73,8 +80,9 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     # tried on: two responses, one of them empty
     mask = np.array([[False, True, True], [False, False, False]])
     x, row = np.zeros(mask.shape, np.float32), np.zeros(len(mask), np.float32)
-    tokens = {"entropy": x, "advantage": x, "truncated": row > 0, "mask": mask, "refined": row > 0}
     group = row.astype(np.int32)
+    tokens = {"entropy": x, "advantage": x, "truncated": row > 0, "mask": mask, "refined": row > 0}
+    tokens |= {"old_entropy": x, "filtered_logp": x, "logp": x, "reward": row, "group": group}
     loss = build.bind(POLICY_LOSSES, config.loss, "policy loss", x, x, x, mask, key=jax.random.key(0), data=tokens)
     advantage = critic = None
     if "critic" in config:
@@ -84,6 +92,10 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     else:
         advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
     adaptation = build.adaptation(config, model)
+    sampler, seen = sampling_policy(config, model, adaptation)
+    bounds = [build.controller(config.entropy_band[k], f"config.entropy_band.{k}") for k in ("low", "high")]
+    banded = any(c.name != "constant" or c.args.get("value") for c in config.entropy_band.values())
+    filtered = filtered_scores(model, min_p=config.min_p, temperature=r.temperature)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
     learning = {
         "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
@@ -105,14 +117,17 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "kl_place": config.kl.place,
         "reference": reference,
         "reference_every": config.kl.reset_every,
-        "importance_cap": importance_cap(config, model),
+        "importance": importance(config, sampler, model, x, mask, tokens),
+        "entropy_band": tuple(bounds) if banded else None,
+        "smoothing": (config.smoothing.right, config.smoothing.wrong),
+        "filtered": adaptation.over(filtered),
         "current_weight": config.weight_policy == "current",
         "entropy_alpha": config.entropy_advantage.alpha,
         "entropy_kappa": config.entropy_advantage.kappa,
         "decisions": task.decisions,
     }
     sampling = {
-        "model": model,
+        "model": sampler,
         "task": task,
         "prompts": r.prompts,
         "samples": r.samples,
@@ -122,13 +137,13 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "mesh": mesh,
         "rounds": config.filter_rounds,
         "penalty": overlong_penalty(config, task.response_length),
-        "refiner": critique.refiner(config, task, model, mesh, workdir),
+        "refiner": critique.refiner(config, task, sampler, mesh, workdir),
         "refine_until": config.critique.until,
         "diversity": diversity.shaping(config, task),
     }
     evaluator = Evaluator(config, model, mesh)
     settings.refuse(config)
-    return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, learning, sampling)
+    return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, seen, learning, sampling)
 
 
 def first(config: ConfigDict, p: Parts) -> State:
@@ -137,13 +152,13 @@ def first(config: ConfigDict, p: Parts) -> State:
     if config.init_temperature != 1:
         policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
     key = jax.random.key(config.seed)
-    return first_state(policy, critic=p.critic, mesh=p.mesh, key=key, reference=p.reference)
+    return first_state(policy, critic=p.critic, mesh=p.mesh, key=key, reference=p.reference, lag=p.lag)
 
 
 def abstract(p: Parts) -> State:
     """Shapes, types and shardings of a run's state."""
     policy = learner.abstract_state(p.model, p.tx, p.mesh, p.adaptation.adapt)
-    return abstract_state(policy, critic=p.critic, mesh=p.mesh, reference=p.reference)
+    return abstract_state(policy, critic=p.critic, mesh=p.mesh, reference=p.reference, lag=p.lag)
 
 
 def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any], updates: int) -> Critic:
@@ -159,15 +174,56 @@ def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any],
     return Critic(model, tx, values(model, **shared), advantage, config.critic.clip, config.critic.warmup)
 
 
-def importance_cap(config: ConfigDict, model: Transformer) -> float:
-    """That of the config; of None, IMPORTANCE_CAP where activations have fewer bits than float32, else 0.
+def sampling_policy(
+    config: ConfigDict, model: Transformer, adaptation: build.Adaptation
+) -> tuple[Transformer, Callable[[Any], Any]]:
+    """The model that samples rollouts and what it is given of the parameters: the learner's, or of fewer bits.
 
-    There the sampler's log-probabilities differ from the learner's by rounding, .02 nats a token on average in 8 layers
-    of bfloat16, and an update "on-policy" would see ratios other than 1.
+    `rollout.dtype` is of its activations (and of weights where they are used), `rollout.param_dtype` what its weights
+    are rounded to before that. Evaluations are of the learner's model and weights.
     """
-    if config.importance_cap is not None:
-        return config.importance_cap
-    return IMPORTANCE_CAP if jnp.dtype(model.config.dtype).itemsize < 4 else 0.0
+    r, view = config.rollout, adaptation.view
+    for key in ("rollout.dtype", "rollout.param_dtype"):
+        if config.rollout[key.split(".")[1]] is not None:
+            checks.one_of(config, key, DTYPES)
+    if r.dtype is not None:
+        shape = dataclasses.replace(model.config, dtype=jnp.dtype(r.dtype))
+        model, view = Transformer(shape), lora.make_view(shape.dtype, shape.param_dtype, adaptation.scale)
+    if r.param_dtype is None:
+        return model, view
+    bits = jnp.finfo(r.param_dtype)
+
+    def rounded(x):
+        wider = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).nmant > bits.nmant
+        # a cast there and back could be left out by the compiler
+        return jax.lax.reduce_precision(x, bits.nexp, bits.nmant) if wider else x
+
+    rounding = jax.jit(lambda params: jax.tree.map(rounded, params))
+    return model, lambda params: rounding(view(params))
+
+
+def importance(
+    config: ConfigDict, sampler: Transformer, model: Transformer, x: np.ndarray, mask: np.ndarray, data: dict[str, Any]
+) -> Callable | None:
+    """The row of IMPORTANCE that `config.importance` names, tried on; None: off.
+
+    "auto" is `token_cap` of IMPORTANCE_CAP where activations of either side, or the sampler's weights, have fewer bits
+    than float32: there its log-probabilities differ from the learner's by rounding, .02 nats a token on average in 8
+    layers of bfloat16, and an update "on-policy" would see ratios other than 1. `importance_cap` is what older configs
+    say.
+    """
+    name, cap = config.importance.name, config.importance_cap
+    if cap is not None:
+        if name != "auto":
+            raise InputError(f"config.importance_cap={cap} and importance {name!r}: give one, best importance.args.cap")
+        return partial(token_cap, cap=cap) if cap else None
+    if name == "off":
+        return None
+    if name == "auto":
+        types = (model.config.dtype, sampler.config.dtype, config.rollout.param_dtype or "float32")
+        narrow = any(jnp.dtype(t).itemsize < 4 for t in types)
+        return partial(token_cap, cap=IMPORTANCE_CAP) if narrow else None
+    return build.bind(IMPORTANCE, config.importance, "importance", x, x, mask, data=data)
 
 
 def overlong_penalty(config: ConfigDict, response_length: int) -> Callable | None:
@@ -193,18 +249,24 @@ def check(config: ConfigDict) -> None:
         lambda x: x >= 0,
         *("change.every", "samples", "filter_rounds", "overlong_cache", "kl.reset_every", "entropy_advantage.alpha"),
         *("microbatches", *(() if config.importance_cap is None else ("importance_cap",))),
+        *("smoothing.right", "smoothing.wrong"),
     )
+    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "rollout.lag")
+    checks.require(config, "a share of the likeliest token's, from 0 to 1", lambda x: 0 <= x <= 1, "min_p")
     checks.require(config, "a number above 1", lambda x: x > 1, "entropy_advantage.kappa")
     checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")
     checks.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")
     checks.one_of(config, "kl.estimator", KL)
     checks.one_of(config, "kl.place", ("loss", "reward"))
     checks.one_of(config, "weight_policy", ("data", "current"))
-    if config.weight_policy == "current" and "drop_truncated" in nested(config.weight):
-        raise InputError(
-            "config.weight_policy='current' goes with weights of the entropy and the advantage, not with "
-            "drop_truncated: leave that out, or give data"
-        )
+    if config.weight_policy == "current":
+        for name in nested(config.weight):
+            wanted = set(inspect.signature(weights.WEIGHTS[name]).parameters) if name in weights.WEIGHTS else set()
+            if wanted & set(weights.DATA) - set(weights.CURRENT):
+                raise InputError(
+                    "config.weight_policy='current' goes with weights of the entropy and the advantage, not with "
+                    f"{name}: leave that out, or give data"
+                )
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
         raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
@@ -213,6 +275,24 @@ def check(config: ConfigDict) -> None:
             f"config.microbatches={config.microbatches} does not divide the {prompts // config.updates * samples} "
             "responses of a mini-batch (rollout.prompts / updates * rollout.samples): choose a divisor"
         )
+    if config.advantage.name in BINARY:
+        diverse = config.diversity.predicate.name != "off" and config.diversity.combine.name != "none"
+        made = {
+            "overlong_cache": config.overlong_cache,
+            "kl.place='reward'": config.kl.place == "reward",
+            "diversity": diverse,
+            "smoothing": config.smoothing.right or config.smoothing.wrong,
+        }
+        if other := [key for key, on in made.items() if on]:
+            raise InputError(
+                f"advantage {config.advantage.name!r} is for rewards of 0 or 1, which config.{other[0]} changes: leave "
+                "that out, or take another advantage"
+            )
+        if config.advantage.args.get("k", 1) > samples:
+            raise InputError(
+                f"config.advantage.args.k={config.advantage.args.k} of {config.advantage.name!r} is more than a group "
+                f"has, rollout.samples={samples}: give at most that"
+            )
     if config.loss.name == "kl_cov" and config.updates * config.epochs == 1:
         raise InputError(
             "policy loss 'kl_cov' is the plain policy gradient with one update a rollout, as |log pi - log pi_old| and "

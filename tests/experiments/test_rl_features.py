@@ -1,6 +1,7 @@
 """What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,6 +20,19 @@ FEATURES = {
     "reference_in_loss": {"kl.coef.args.value": 0.5, "kl.reset_every": 3},
     "reference_in_reward": {"kl.coef.args.value": 0.5, "kl.place": "reward", "kl.estimator": "k1"},
     "importance": {"importance_cap": 2.0},
+    "lag": {
+        "rollout.lag": 2,
+        "importance": {"name": "sequence_mask", "args": {"cap": 3.0}},
+        "kl.coef.args.value": 0.1,
+    },
+    "narrow": {
+        "rollout.dtype": "bfloat16",
+        "rollout.param_dtype": "bfloat16",
+        "importance": {"name": "negative_mask", "args": {"delta": 0.0}},
+    },
+    "band": {"entropy_band.high": {"name": "schedule", "args": {"start": 9.0, "end": 0.1, "steps": 2}}},
+    "smoothing": {"smoothing.right": 0.1, "smoothing.wrong": 0.1},
+    "filtered": {"loss": {"name": "lp_reg", "args": {"frac": 0.5}}, "weight": {"name": "ucpo", "args": {}}},
     "controller": {"entropy_coef": {"name": "adaptive", "args": {"target": 9.0, "delta": 0.01, "high": 0.1}}},
     "dynamic_sampling": {"filter_rounds": 5, "overlong_cache": 4},
     "shaped_advantages": {"entropy_advantage.alpha": 0.4},
@@ -34,10 +48,11 @@ FEATURES = {
     },
 }
 # Features that keep nothing from step to step but a place in the order of problems. The fast
-# suite resumes one that keeps much, the slow one all.
+# suite resumes those that keep much, the slow one all.
 STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection", "diversity")
 FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
-RESUMED = [pytest.param(name, marks=() if name == "reference_in_loss" else pytest.mark.slow) for name in FEATURES]
+MUCH = ("reference_in_loss", "lag")
+RESUMED = [pytest.param(name, marks=() if name in MUCH else pytest.mark.slow) for name in FEATURES]
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +146,63 @@ def test_the_gap_between_sampler_and_learner_is_logged(straight):
     for row in straight("together")[2]:
         assert 0 < row["policy/sampler_gap"] < row["policy/sampler_gap_max"] < 1e-4
         assert abs(row["policy/importance"] - 1) < 1e-5
+
+
+def test_a_lag_samples_with_a_policy_of_steps_ago(straight, monkeypatch, tmp_path):
+    """Of 2: the first three rollouts are of the start's policy, the fourth is of the one after the first step.
+
+    Mutations: the newest of the past; past taken after the updates; the learner's own policy sampled with.
+    """
+    rows = straight("lag")[2]
+    assert max(row["policy/sampler_gap"] for row in rows[:1]) < 1e-4 < rows[1]["policy/sampler_gap"]
+    assert rows[1]["policy/sampler_gap"] < rows[2]["policy/sampler_gap"]
+    used, states = [], []
+    call, learn = collect.Collector.__call__, rl_step.Learner.__call__
+    keep = lambda params: jax.device_get(params["params"]["embed"]["embedding"])  # noqa: E731
+    monkeypatch.setattr(collect.Collector, "__call__", lambda self, p, s: (used.append(keep(p)), call(self, p, s))[1])
+
+    def learned(self, state, *args, **kwargs):
+        states.append(keep(state.policy.params))
+        return learn(self, state, *args, **kwargs)
+
+    monkeypatch.setattr(rl_step.Learner, "__call__", learned)
+    train_rl.run(get("lag", steps=4), str(tmp_path))
+    for step in range(4):
+        np.testing.assert_array_equal(used[step], states[max(step - 2, 0)])
+    assert np.any(states[1] != states[0])
+
+
+def test_a_sampler_of_fewer_bits_has_a_gap_and_leaves_the_learner_alone(straight):
+    """8 bits: a gap of some thousandths of a nat, against rounding of float32. Weights alone: likewise, and other.
+
+    Mutation: a rounding that the compiler leaves out.
+    """
+    gap = straight("narrow")[2][0]["policy/sampler_gap"]
+    assert 1e-4 < gap < 0.1
+    config = get("narrow", **{"rollout.dtype": None})
+    p = parts.make(config)
+    state = parts.first(config, p)
+    seen = jax.device_get(p.seen(state.policy.params))
+    for a, b in zip(jax.tree.leaves(seen), jax.tree.leaves(jax.device_get(state.policy.params))):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_array_equal(a, b.astype(jnp.bfloat16).astype(np.float32))
+    assert p.sampling["model"].config.dtype == np.float32 and p.model.config.dtype == np.float32
+    assert 0 < straight("narrow")[2][0]["policy/importance_masked"] < 1, "a drift above 0 is enough"
+
+
+def test_a_band_rejects_rows_of_one_sign(straight):
+    """The upper bound falls from 9 to .1 nats: nothing is rejected, then all that is negative. Mutation: the signs."""
+    rows = straight("band")[2]
+    assert [round(row["update/entropy_high"], 3) for row in rows] == [9.0, 4.55, 0.1, 0.1, 0.1]
+    assert [row["update/rejected"] > 0 for row in rows] == [False, False, True, True, True]
+
+
+def test_rewards_are_smoothed(straight):
+    """Logged rewards are the verifier's, advantages are not. Mutation: the smoothed rewards unused."""
+    rows = straight("smoothing")[2]
+    assert all(0 <= row["rollout/reward"] <= 1 for row in rows)
+    plain = {"smoothing.right": 0.0, "smoothing.wrong": 0.0}
+    assert parts.make(get("smoothing", **plain)).learning["smoothing"] == (0.0, 0.0)
 
 
 def test_the_controller_is_obeyed_without_another_program(straight, monkeypatch, tmp_path):

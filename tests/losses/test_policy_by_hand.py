@@ -288,8 +288,11 @@ def test_erc_by_hand():
 
 
 def test_lp_reg_by_hand():
-    """Of four negative tokens the two least likely are .1 and .05; the filter keeps .1 (as .2) and drops .05. At pi =
-    .1 and pi~ = .2: k3 = 2 - 1 - ln 2, with the gradient 1 - 2. Mutations: positive tokens ranked too; k3 turned round."""
+    """Of four negative tokens the two least likely are .1 and .05; the filter keeps .1 (as .2) and drops .05.
+
+    At pi = .1 and pi~ = .2: k3 = 2 - 1 - ln 2, with the gradient 1 - 2. Mutations: positive tokens ranked too; k3
+    turned round.
+    """
     logp = log(0.1, 0.05, 0.5, 0.6, 0.01)
     filtered = jnp.where(logp < np.log(0.07), -jnp.inf, logp + np.log(2.0))
     args = (logp, logp, row(-1, -1, -1, -1, 1))

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entropy_rl.errors import InputError
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets, tiled_head
 from entropy_rl.models.rope import Scaling
-from entropy_rl.models.scoring import last_values, token_scores, values
+from entropy_rl.models.scoring import filtered_scores, last_values, token_scores, values
 from entropy_rl.models.transformer import Transformer
 
 PROMPT, RESPONSE, SAMPLES = 5, 7, 4
@@ -129,3 +130,24 @@ def test_a_reward_is_read_after_the_last_token():
         if len(places):
             assert reward[row, places[-1]] == own[row, places[-1]] != 0
         assert np.count_nonzero(reward[row]) == min(len(places), 1)
+
+
+def test_filtered_scores_are_those_of_a_min_p_filter(monkeypatch):
+    """Against numpy, at a temperature; a dropped token has -inf. Mutations: the filter at temperature 1; no Z."""
+    model = presets.make("test", 24)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 24, (3, 9)))
+    params = model.init(jax.random.key(0), tokens)
+    mask = jnp.ones(tokens.shape, bool)
+    monkeypatch.setattr(tiled_head, "ELEMENTS", 24 * 5)  # more than one part
+    got = filtered_scores(model, min_p=0.4, temperature=0.5)(params, tokens, mask)["filtered_logp"]
+    logits = np.asarray(model.apply(params, tokens)[0], np.float64)[:, :-1] / 0.5
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p = np.where(p >= 0.4, p, 0.0)
+    p /= p.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        want = np.log(np.take_along_axis(p, np.asarray(tokens)[:, 1:, None], -1)[..., 0])
+    assert np.isinf(want).any() and np.isfinite(want).any()
+    np.testing.assert_allclose(got[:, 1:], want, rtol=1e-4, atol=1e-5)
+    assert not np.any(got[:, 0])
+    with pytest.raises(InputError, match="min_p=1.5"):
+        filtered_scores(model, min_p=1.5)

@@ -22,11 +22,12 @@ SELECTING = {
     "shaped_clip_cov": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
     "random_clip": {"frac": 0.15, "lower": 0.1, "upper": 1.5},
     "kl_cov": {"frac": 0.15},
+    "lp_reg": {"frac": 0.25},
 }
 # Sums over rows that differ in a token's formula alone, and selections that differ in what they sort by: the fast suite
 # has one of each in the tests of additivity, the slow one all. A new row is in the fast suite until it is written here.
-LIKE_PPO = {"ce_gppo", "cispo", "gppo", "gspo", "reinforce", "shaped"}
-LIKE_CLIP_COV = {"shaped_clip_cov", "random_clip", "kl_cov"}
+LIKE_PPO = {"ce_gppo", "cispo", "gppo", "gspo", "reinforce", "shaped", "aspo", "dppo_kl", "dppo_tv", "gmpo", "sapo"}
+LIKE_CLIP_COV = {"shaped_clip_cov", "random_clip", "kl_cov", "lp_reg"}
 
 
 def _rarely(names, of):
@@ -50,6 +51,8 @@ def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
         weight=np.asarray(WEIGHTS[weight](mask)),
         old_logp=np.where(mask, -3 + rng.normal(size=mask.shape), 0).astype(np.float32),
         advantage=np.where(mask, rng.normal(size=(rows, 1)), 0).astype(np.float32),
+        old_entropy=np.where(mask, 2.9 + 0.4 * rng.random(mask.shape), 0).astype(np.float32),
+        filtered_logp=np.where(mask, -3 + rng.normal(size=mask.shape), 0).astype(np.float32),
     )
 
 

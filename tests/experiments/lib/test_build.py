@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.errors import InputError
+from entropy_rl.losses.importance import IMPORTANCE
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS
 from experiments.lib import build, checks, launch
@@ -19,10 +20,12 @@ from experiments.rl import parts
 X = np.zeros((2, 3), np.float32)
 MASK = np.array([[False, True, True], [False, False, False]])
 DATA = {"entropy": X, "advantage": X, "mask": MASK, "truncated": MASK[:, 0], "refined": MASK[:, 0]}
+DATA |= {"old_entropy": X, "filtered_logp": X, "logp": X, "reward": X[:, 0], "group": np.zeros(2, np.int32)}
 ON = {
     "policy loss": (POLICY_LOSSES, (X, X, X, MASK), {"key": jax.random.key(0)}),
     "advantage": (ADVANTAGES, (X[:, 0], np.zeros(2, np.int32)), {}),
     "weight": (WEIGHTS, (MASK,), {}),
+    "importance": (IMPORTANCE, (X, X, MASK), {}),
 }
 
 
@@ -56,7 +59,7 @@ def test_every_row_can_be_bound(kind, name):
 @pytest.mark.parametrize(
     "kind, name, args, message",
     [
-        ("policy loss", "pop", {}, r"unknown policy loss 'pop' \(did you mean 'ppo'\?\): one of ce_gppo, .*reinforce"),
+        ("policy loss", "pop", {}, r"unknown policy loss 'pop' \(did you mean 'ppo'\?\): one of aspo, .*reinforce"),
         ("advantage", "grop", {}, r"unknown advantage 'grop' \(did you mean 'grpo'\?\)"),
         ("weight", "tokenmean", {}, r"unknown weight 'tokenmean' \(did you mean 'token_mean'\?\)"),
         ("policy loss", "ppo", {"clip_lo": 1}, r"'ppo' has no hyper-parameter 'clip_lo' \(did you mean 'clip_low'\?\): "
@@ -190,10 +193,55 @@ def test_float16_is_not_trained():
 
 
 @pytest.mark.parametrize(
-    "dtype, given, want", [("bfloat16", None, 2.0), ("float32", None, 0.0), ("bfloat16", 0.0, 0.0)]
+    "changes, want",
+    [
+        ({}, None),
+        ({"model.args": ConfigDict({"dtype": "bfloat16"})}, ("token_cap", {"cap": 2.0})),
+        ({"rollout.dtype": "bfloat16"}, ("token_cap", {"cap": 2.0})),
+        ({"rollout.param_dtype": "bfloat16"}, ("token_cap", {"cap": 2.0})),
+        ({"rollout.lag": 3}, None),
+        ({"importance_cap": 3.0}, ("token_cap", {"cap": 3.0})),  # as in a config.json of before
+        ({"importance_cap": 0.0, "rollout.dtype": "bfloat16"}, None),
+        ({"importance.name": "off", "rollout.dtype": "bfloat16"}, None),
+        ({"importance": ConfigDict({"name": "sequence_mask", "args": {"cap": 4.0}})}, ("sequence_mask", {"cap": 4.0})),
+    ],
 )
-def test_importance_sampling_is_on_below_float32(dtype, given, want):
+def test_which_correction_of_sampler_and_learner(changes, want):
     """Mutation: on everywhere, which costs a forward pass."""
     config = launch.load_config("configs/rl/grpo.py:smoke")
-    config.model.args, config.importance_cap = ConfigDict({"dtype": dtype}), given
-    assert parts.make(config).learning["importance_cap"] == want
+    for key, value in changes.items():
+        part, _, name = key.rpartition(".")
+        (config[part] if part else config)[name] = value
+    got = parts.make(config).learning["importance"]
+    assert (got and (got.func.__name__, got.keywords)) == want
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"importance": {"name": "token_cop"}}, r"unknown importance 'token_cop' \(did you mean 'token_cap'\?\)"),
+        ({"importance": {"name": "token_band", "args": {"low": 9.0}}}, "importance 'token_band': low=9.0"),
+        ({"importance": {"name": "m2po"}, "importance_cap": 2.0}, "importance_cap=2.0 and importance 'm2po': give one"),
+        ({"rollout": {"dtype": "bf16"}}, r"config.rollout.dtype='bf16' \(did you mean 'bfloat16'\?\): must be one of"),
+        ({"rollout": {"lag": -1}}, "config.rollout.lag=-1: must be a whole number of 0 or more"),
+        ({"min_p": 2.0}, "config.min_p=2.0: must be a share"),
+        ({"smoothing": {"right": -1.0}}, "config.smoothing.right=-1.0: must be a number of 0 or more"),
+        ({"advantage": {"name": "max_rl", "args": {}}, "overlong_cache": 4},
+         "'max_rl' is for rewards of 0 or 1, which config.overlong_cache changes"),
+        ({"advantage": {"name": "pass_at_k", "args": {"k": 3}}}, "advantage.args.k=3 of 'pass_at_k' is more than"),
+        ({"weight": {"name": "ucpo", "args": {}}, "weight_policy": "current"}, "not with ucpo"),
+    ],
+)  # fmt: skip
+def test_bad_values_of_the_methods_of_2026(changes, message):
+    config = launch.load_config("configs/rl/grpo.py:smoke")
+    config.advantage = ConfigDict({"name": "dr_grpo", "args": {}})
+    for key, value in changes.items():
+        if key in ("advantage", "weight"):
+            config[key] = ConfigDict(value)
+        elif isinstance(value, dict):
+            config[key].update(value)
+        else:
+            config[key] = value
+    with pytest.raises(InputError, match=message) as e:
+        parts.make(config)
+    assert "\n" not in str(e.value)

@@ -1,0 +1,18 @@
+"""GPG (arXiv:2504.02546): the plain policy gradient of R - m, scaled up where few responses have a reward.
+
+python -m experiments.train_rl --config=configs/rl/gpg.py --config.init=runs/sft --workdir=runs/rl
+
+A = (B / m) (R - mean) with m of B responses rewarded, as in verl; f_norm is 1 there and here, so there is no `:paper`.
+One update a rollout.
+Time: about 70 s on 2 CPU cores. Expect: not measured yet; configs/sweeps/controls.py:2026 has it as an arm.
+"""
+
+from configs import common
+from configs.rl import base
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model."""
+    return base.recipe(
+        arg, updates=1, advantage=common.choice("gpg", f_norm=1.0), loss=common.choice("reinforce")
+    )
