@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
-    errors files streams tables masking models.tiled_head models.logprobs
+    errors files streams tables masking models.attention models.tiled_head models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
     losses.selection losses.policy losses.weights losses.kl losses.value losses.preference
@@ -24,7 +24,7 @@ ORDER = """
     answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
     answers.numbers answers.exact
     answers.symbolic answers.grade
-    models.rope models.attention models.transformer models.presets models.families models.hf models.gguf models.lora
+    models.rope models.transformer models.presets models.families models.hf models.gguf models.lora
     models.steering models.scoring
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid

@@ -209,8 +209,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def context_length(path: str | Path) -> int | None:
-    """Tokens of the longest context that the folder's model is made for; None where it does not say."""
-    return read_config(path).get("max_position_embeddings")
+    """Tokens of the longest context that the folder's model is made for; None where it does not say.
+
+    With dynamic scaling it is `factor` times max_position_embeddings, from where on the frequencies are stretched.
+    """
+    raw = read_config(path)
+    longest, how = raw.get("max_position_embeddings"), raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    if longest and "dynamic" in (how.get("rope_type"), how.get("type")):
+        return int(longest * how.get("factor", 1))
+    return longest
 
 
 def to_config(raw: Mapping[str, Any], where: str) -> Config:
@@ -275,6 +282,12 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
         out.pop("torch_dtype", None)
         return out | {"dtype": dtype}
     plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", remat="none", attention="naive")
+    if m.rope_scaling:
+        read = {_SCALING[key] for key in _WRITTEN[m.rope_scaling.kind]} | {"original_context"}
+        given = {key: getattr(m.rope_scaling, key) for key in read}
+        if m.rope_scaling.kind == "linear":
+            given["original_context"] = 0
+        plain = dataclasses.replace(plain, rope_scaling=rope.Scaling(m.rope_scaling.kind, **given))
     for architecture in FAMILIES:  # the first that says all of it
         made = _made(m, architecture) | {"dtype": dtype}
         with contextlib.suppress(InputError):
@@ -464,5 +477,6 @@ def _rope(raw: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
             given[key] = tuple(map(float, given[key]))
             if len(given[key]) != half:
                 raise InputError(f"{where}: {key} has {len(given[key])} numbers: half a head has {half}")
-    values = {ours: given[key] for key, ours in _SCALING.items() if given.get(key) is not None}
+    read = (*_WRITTEN[kind], *(("original_max_position_embeddings",) if kind == "dynamic" else ()))
+    values = {_SCALING[key]: given[key] for key in read if given.get(key) is not None}
     return out | {"rope_scaling": rope.Scaling(kind, **values)}
