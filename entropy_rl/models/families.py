@@ -315,11 +315,11 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         more["attention_bias"] = m.qkv_bias
     if family.flags in (_llama, _smollm3):
         more["mlp_bias"] = m.mlp_bias
-    if m.windows:
+    if family.windows is _all_windows:
+        more["sliding_window"] = max(m.windows, default=None)
+    elif m.windows:
         kinds = [f"{'sliding' if window else 'full'}_attention" for window in m.windows]
         more |= {"sliding_window": max(m.windows), "layer_types": kinds, "use_sliding_window": True}
-    elif family.windows is _all_windows:
-        more["sliding_window"] = None
     elif family.windows is _local_windows:
         more["layer_types"] = ["full_attention"] * m.layers
     if family.flags is _smollm3:
@@ -342,6 +342,8 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         "rms_norm_eps": m.norm_eps,
         "rope_parameters": parameters,
         "tie_word_embeddings": m.tied,
+        # of no tokenizer; left out, transformers would take ids of its own, some beyond the vocabulary
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
         **more,
     }
 
