@@ -4,8 +4,8 @@ python -m experiments.quickstart --config=configs/rl/hf.py:path=MODEL,task=TASK 
 python -m experiments.quickstart --workdir=runs/mine \
     --config=configs/rl/hf.py:tiny,path=runs/tiny/model,task=chain_sum,max_terms=2,min_digits=2,max_digits=2
 
-MODEL is a folder with config.json, safetensors and tokenizer.json (Qwen2, Qwen2.5, Qwen3, Llama 3). TASK is one of ours
-(gsm8k, jsonl, parquet, tfds, countdown) or any of reasoning-gym's. Its arguments are flags, such as
+MODEL is a folder with config.json, safetensors and tokenizer.json, of a family that docs/your_model.md lists. TASK is
+one of ours (gsm8k, jsonl, parquet, tfds, countdown) or any of reasoning-gym's. Its arguments are flags, such as
 `--config.task.args.path=gsm8k`; settings of a reasoning-gym task stand beside it: `task=chain_sum,max_terms=3`.
 Without `tiny`, RL begins with the model as it is, at the learning rate that papers use for 0.5 B to 32 B parameters;
 `--config.sft.steps=100` imitates the task's worked answers first. `tiny` is for a model of experiments.tiny_model.

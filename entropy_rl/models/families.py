@@ -209,8 +209,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def context_length(path: str | Path) -> int | None:
-    """Tokens of the longest context that the folder's model is made for; None where it does not say."""
-    return read_config(path).get("max_position_embeddings")
+    """Tokens of the longest context that the folder's model is made for; None where it does not say.
+
+    With dynamic scaling it is `factor` times max_position_embeddings, from where on the frequencies are stretched.
+    """
+    raw = read_config(path)
+    longest, how = raw.get("max_position_embeddings"), raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    if longest and "dynamic" in (how.get("rope_type"), how.get("type")):
+        return int(longest * how.get("factor", 1))
+    return longest
 
 
 def to_config(raw: Mapping[str, Any], where: str) -> Config:
@@ -275,6 +282,12 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
         out.pop("torch_dtype", None)
         return out | {"dtype": dtype}
     plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", remat="none", attention="naive")
+    if m.rope_scaling:
+        read = {_SCALING[key] for key in _WRITTEN[m.rope_scaling.kind]} | {"original_context"}
+        given = {key: getattr(m.rope_scaling, key) for key in read}
+        if m.rope_scaling.kind == "linear":
+            given["original_context"] = 0
+        plain = dataclasses.replace(plain, rope_scaling=rope.Scaling(m.rope_scaling.kind, **given))
     for architecture in FAMILIES:  # the first that says all of it
         made = _made(m, architecture) | {"dtype": dtype}
         with contextlib.suppress(InputError):
@@ -302,11 +315,11 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         more["attention_bias"] = m.qkv_bias
     if family.flags in (_llama, _smollm3):
         more["mlp_bias"] = m.mlp_bias
-    if m.windows:
+    if family.windows is _all_windows:
+        more["sliding_window"] = max(m.windows, default=None)
+    elif m.windows:
         kinds = [f"{'sliding' if window else 'full'}_attention" for window in m.windows]
         more |= {"sliding_window": max(m.windows), "layer_types": kinds, "use_sliding_window": True}
-    elif family.windows is _all_windows:
-        more["sliding_window"] = None
     elif family.windows is _local_windows:
         more["layer_types"] = ["full_attention"] * m.layers
     if family.flags is _smollm3:
@@ -329,6 +342,8 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         "rms_norm_eps": m.norm_eps,
         "rope_parameters": parameters,
         "tie_word_embeddings": m.tied,
+        # of no tokenizer; left out, transformers would take ids of its own, some beyond the vocabulary
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
         **more,
     }
 
@@ -464,5 +479,6 @@ def _rope(raw: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
             given[key] = tuple(map(float, given[key]))
             if len(given[key]) != half:
                 raise InputError(f"{where}: {key} has {len(given[key])} numbers: half a head has {half}")
-    values = {ours: given[key] for key, ours in _SCALING.items() if given.get(key) is not None}
+    read = (*_WRITTEN[kind], *(("original_max_position_embeddings",) if kind == "dynamic" else ()))
+    values = {_SCALING[key]: given[key] for key in read if given.get(key) is not None}
     return out | {"rope_scaling": rope.Scaling(kind, **values)}

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from entropy_rl.errors import InputError
 from entropy_rl.models import lora
 from entropy_rl.models.scoring import Score
-from entropy_rl.models.transformer import Transformer
+from entropy_rl.models.transformer import Config, Transformer
 from entropy_rl.training import learner
 
 
@@ -113,13 +114,23 @@ def abstract_state(
     return State(policy, state, part if reference else None, (part,) * lag or None)
 
 
-def heated(params: Any, temperature: float) -> Any:
+def heated(params: Any, temperature: float, model: Config | None = None) -> Any:
     """A policy whose distribution is softmax(logits / temperature) of the given one: more entropy, the same ranking.
 
     The last norm's scale is divided by it, and so every logit is, whether or not the head is tied to the embedding.
+
+    Args:
+      params, temperature: as above.
+      model: of the policy, where its norms add to their scales; None: they do not.
+
+    Raises:
+      InputError: capped logits, which no parameter divides.
     """
+    if model is not None and model.logit_cap is not None and temperature != 1.0:
+        raise InputError(f"init_temperature={temperature}: this model's logits are capped, and no norm divides them")
+    offset = 0.0 if model is None else model.norm_offset
     norm = params["params"]["final_norm"]
-    scaled = jax.tree.map(lambda scale: (scale / temperature).astype(scale.dtype), norm)
+    scaled = jax.tree.map(lambda scale: ((scale + offset) / temperature - offset).astype(scale.dtype), norm)
     return {**params, "params": {**params["params"], "final_norm": scaled}}
 
 

@@ -150,7 +150,7 @@ def first(config: ConfigDict, p: Parts) -> State:
     """A fresh state, or one that starts from the policy of `config.init`; the reference is a copy of it."""
     policy = first_policy(config, p.model, p.tx, p.mesh)
     if config.init_temperature != 1:
-        policy = learner.with_params(policy, heated(policy.params, config.init_temperature))
+        policy = learner.with_params(policy, heated(policy.params, config.init_temperature, p.model.config))
     key = jax.random.key(config.seed)
     return first_state(policy, critic=p.critic, mesh=p.mesh, key=key, reference=p.reference, lag=p.lag)
 

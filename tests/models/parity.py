@@ -3,8 +3,9 @@
     make parity
 
 Prints a table, family by check: the largest differences of logits, log-probabilities and entropies in float32 on short
-rows and on a row past the original context, whether greedy continuations are the same, and whether transformers loads
-what we save with every tensor the same bit for bit. tests/models/test_transformers.py asserts the same.
+rows and on a row past the original context, whether greedy continuations are the same, whether transformers loads what
+we save with every tensor the same bit for bit, and the largest difference of logits where config.json is made from our
+Config alone. tests/models/test_transformers.py asserts the same.
 
 A second table compares what models/gguf.py makes of a GGUF file with transformers' own reading of the same file.
 """
@@ -38,15 +39,23 @@ class Row:
     entropy: float
     greedy: bool
     round_trip: bool
+    made: float
+
+    def numbers(self) -> tuple[float, ...]:
+        """All that are to be small."""
+        return self.logits, self.long_logits, self.logp, self.entropy, self.made
 
     def cells(self) -> list[str]:
         """As a line of the table."""
-        numbers = (self.logits, self.long_logits, self.logp, self.entropy)
+        *numbers, made = (f"{x:.0e}" for x in self.numbers())
         words = ["same" if x else "OTHER" for x in (self.greedy, self.round_trip)]
-        return [self.case, *(f"{x:.0e}" for x in numbers), *words]
+        return [self.case, *numbers, *words, made]
 
 
-HEADS = "folder", "logits, short", "logits, 200 tokens", "log-prob", "entropy", "greedy", "saved and loaded again"
+HEADS = (
+    *("folder", "logits, short", "logits, 200 tokens", "log-prob", "entropy", "greedy", "saved and loaded again"),
+    "config.json by us: logits",
+)
 
 
 def compare(case: str, folder: pathlib.Path, seed: int = 100) -> Row:
@@ -72,7 +81,20 @@ def compare(case: str, folder: pathlib.Path, seed: int = 100) -> Row:
         max(gaps["short_entropy"], gaps["long_entropy"]),
         greedy,
         round_trip(folder),
+        of_made(folder, model, params, said),
     )
+
+
+def of_made(folder: pathlib.Path, model, params, said) -> float:
+    """Largest difference of logits, both kinds of rows, of what transformers loads where we had no folder to go by."""
+    hf.save(folder / "made", model, params)
+    theirs = AutoModelForCausalLM.from_pretrained(folder / "made", dtype=torch.float32, attn_implementation="eager")
+    gaps = []
+    for rows in ("short", "long"):
+        with torch.no_grad():
+            got = theirs.eval()(torch.tensor(said[f"{rows}_tokens"]).long()).logits[:, -fixtures.LAST :].numpy()
+        gaps.append(np.abs(got - said[f"{rows}_logits"]).max())
+    return float(max(gaps))
 
 
 def round_trip(folder: pathlib.Path) -> bool:
@@ -170,6 +192,6 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as place:
             read.append(compare_gguf(*case, pathlib.Path(place)))
     print(table(read, GGUF_HEADS))
-    right = [r.greedy and r.round_trip and max(r.logits, r.long_logits, r.logp, r.entropy) <= 1e-4 for r in found]
+    right = [r.greedy and r.round_trip and max(r.numbers()) <= 1e-4 for r in found]
     right += [r.weights and r.round_trip and r.logits <= 1e-4 and r.ids == 0 for r in read]
     sys.exit(not all(right))

@@ -141,9 +141,13 @@ def test_presets_can_be_saved(name, tmp_path):
 
 
 def test_scaled_positions_can_be_saved_without_a_folder(tmp_path):
+    """Numbers that a kind of scaling does not read are no obstacle. Mutation: all of them compared."""
     for folder in FOLDERS:
         config = hf.load_config(folder)
         assert families.to_config(families.from_config(config), "made") == config, folder.name
+    scaled = dataclasses.replace(config, rope_scaling=rope.Scaling("linear", 4.0, 32, beta_fast=1.0))
+    read = families.to_config(families.from_config(scaled), "made").rope_scaling
+    assert read == rope.Scaling("linear", 4.0)
 
 
 def test_gemma3_as_transformers_4_spelled_it(tmp_path):
@@ -201,6 +205,12 @@ def test_what_is_not_supported_is_named(change, message):
     raw = families.read_config(FOLDERS[NAMES.index("gemma3")])
     with pytest.raises(InputError, match=message):
         families.to_config(raw | change, "here")
+
+
+def test_the_context_of_dynamic_scaling_grows():
+    """Mutation: max_position_embeddings for all."""
+    lengths = {name: families.context_length(FOLDERS[NAMES.index(name)]) for name in ("llama_dynamic", "llama_linear")}
+    assert lengths == {"llama_dynamic": 96, "llama_linear": 256}
 
 
 def test_no_architecture_has_two_windows():
