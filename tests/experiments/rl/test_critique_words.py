@@ -11,14 +11,15 @@ import time
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from entropy_rl import metrics
+from entropy_rl.data import records
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import api, chat
+from entropy_rl.methods.critique import api, chat, dataset
 from entropy_rl.models import hf
-from entropy_rl.tasks import jsonl
 from entropy_rl.training.checkpoints import restore_params
-from experiments import tiny_model, train_rl
+from experiments import critique_scores, make_critiques, tiny_model, train_rl, train_sft
 from experiments.lib import launch
 from experiments.rl import parts
 from tests.critic_server import WRONG, criticises, serve
@@ -90,7 +91,7 @@ def test_every_source_takes_a_step(place, tmp_path, monkeypatch, source):
     def says(self, problem, text, rng):
         return chat.ChatCritique(False, (chat.Step(problem.id, False, "so"),))
 
-    monkeypatch.setattr(jsonl.JsonLines, "oracle", says, raising=False)
+    monkeypatch.setattr(records.Records, "oracle", says, raising=False)
     row, found = trains(place, tmp_path, critique__source=source)
     told = {r["critique"] for r in found}
     assert ("policy/entropy_refined" in row) == (source != "fresh") and row["critique/tokens"] == 0
@@ -240,3 +241,29 @@ def test_bad_input_is_one_line_before_training(place, tmp_path, changes, message
     with pytest.raises(InputError, match=message) as e:
         parts.make(config)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.slow
+def test_a_dataset_lessons_and_scores_in_words(place, tmp_path):
+    """make_critiques, train_sft on what it made, critique_scores of that: of arithmetic's critiques."""
+    path = {"model.path": str(place / "tiny" / "model"), "prompt.prompt_length": 40, "prompt.response_length": 24}
+    path |= {"prompt.style": "plain"}
+    config = launch.load_config("configs/critique/make.py:smoke,task=chain_sum,min_terms=2,max_terms=2")
+    config.update_from_flattened_dict(path | {"annotators": ("arithmetic", "self"), "problems": 4, "planted": 4})
+    config.prompt.prompt_length = 120
+    with pytest.raises(InputError, match="has no oracle: give annotators=.'arithmetic',."):
+        make_critiques.Maker(ConfigDict({**config, "annotators": ("oracle",)}))
+    counts = make_critiques.run(config, tmp_path / "said")
+    rows = dataset.read(tmp_path / "said")
+    assert counts["kept"] == len(rows) == 8 and counts["rg1/wrong"] == 8 and counts["self/unusable"] == 8
+    assert all(chat.parse(row.critique).right is False and row.annotator == "arithmetic" for row in rows)
+    config = launch.load_config("configs/rl/hf.py:smoke,lessons,part=sft,task=chain_sum,min_terms=2,max_terms=2")
+    config.update_from_flattened_dict(path | {"lessons.path": str(tmp_path / "said"), "prompt.prompt_length": 120})
+    config.update_from_flattened_dict({"lessons.solve": 0.0, "lessons.refine": 0.0})
+    train_sft.run(config, tmp_path / "model")
+    config = launch.load_config("configs/critique/scores.py:smoke,task=chain_sum,min_terms=2,max_terms=2")
+    more = {"critique.model": str(tmp_path / "model"), "critique.max_tokens": 8, "prompt.prompt_length": 120}
+    config.update_from_flattened_dict(path | more)
+    out = critique_scores.run(config, tmp_path / "scores")
+    assert out["critique"]["malformed"][0] == out["critique"]["majority"][0] == 1 and "reason" not in out["critique"]
+    assert {"arithmetic, step", "learned, hint", "no critique"} <= out["repaired"].keys()
