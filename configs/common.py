@@ -53,6 +53,17 @@ def any_policy(c: ConfigDict) -> None:
     c.prompt = prompt()
 
 
+def conversation() -> ConfigDict:
+    """How critiques are asked for in natural language, of a folder's model."""
+    return ConfigDict(
+        {
+            "style": "auto",  # chat (the folder's template), plain; auto: chat if it can
+            "max_tokens": placeholder(int),  # of a critique; None: 24 in closed sentences, 256 in natural language
+            "prompt_length": placeholder(int),  # of conversations; None: room for all; longer ones are left and counted
+        }
+    )
+
+
 def prompt(style: str = "boxed", prompt_length: int = 512, response_length: int = 1024) -> ConfigDict:
     """How questions become prompts of the model of a folder."""
     return ConfigDict(
@@ -114,9 +125,6 @@ def policy_gradient(c: ConfigDict) -> None:
             "level": "reason",  # what it says: verdict, step, reason, hint, answer, each with those before
             "model": placeholder(str),  # of "learned": workdir of the run that trained it, or a Hugging Face folder
             "reference": False,  # whether a model sees the reference solution
-            "style": "auto",  # of conversations with a folder's model: chat (its template), plain; auto: chat if it can
-            "max_tokens": placeholder(int),  # of a critique; None: 24 in closed sentences, 256 in natural language
-            "prompt_length": placeholder(int),  # of conversations; None: room for all; longer ones are left and counted
             "api": {  # of "api": an OpenAI-compatible server (methods/critique/api.py)
                 "url": "",  # such as http://localhost:8000/v1
                 "model": "",  # its name there
@@ -136,6 +144,7 @@ def policy_gradient(c: ConfigDict) -> None:
             "until": 0,  # step at which critiques are withdrawn; 0: never
         }
     )
+    c.critique.update(conversation())
     c.diversity = ConfigDict(  # rewards are worth more for responses unlike the others of their group (DARLING)
         {
             "predicate": choice("off"),  # who says the same: any row of diversity.PREDICATES, or ngram

@@ -22,8 +22,8 @@ from ml_collections import ConfigDict
 from entropy_rl import files
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
-from entropy_rl.methods.critique import oracle, refine
-from entropy_rl.methods.critique.sentences import Critique, limit, write
+from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span, table
 from experiments.lib import build, checks, launch, workdirs
@@ -42,7 +42,12 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
-    judge = load_policy(config, path, mesh, vocab_size, key="critique.model") if path is not None else None
+    language = spoken = critique.speak(config, task)
+    judge = None
+    if path is not None and language is CLOSED:
+        judge = load_policy(config, path, mesh, vocab_size, key="critique.model")
+    elif path is not None:
+        judge, spoken = critique.load_critic(config, task, mesh, path, language)
     workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "mesh": mesh}
@@ -55,30 +60,32 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         warp=own,
         **how,
     )
-    tried = [refine.Attempt(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
-    truth = [oracle.critique(t.problem.prompt, t.text, rng) for t in tried]
+    tried = [Attempt(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
+    knows = "oracle" if language.tells_all() else "arithmetic"
+    truth = [language.oracle(t, rng) if language.tells_all() else language.arithmetic(t) for t in tried]
     problem = np.repeat(np.arange(len(groups)), config.eval.samples)
     bounds = partial(interval, problem=problem, rng=rng, draws=config.draws, level=config.interval)
     out: dict[str, Any] = {"attempts": len(tried), "problems": len(groups), "interval": config.interval}
 
     said = None
     if judge is not None:
-        ask = critique.critique_sampler(config, task, judge[0], mesh)
+        ask = critique.critique_sampler(config, task, judge[0], mesh, language=spoken)
         said, replies = ask(judge[1], tried, next(keys))
-        out["critique"] = {k: bounds(v) for k, v in agreement(said, truth).items()}
+        out["critique"] = {k: bounds(v) for k, v in agreement(said, truth, tried, language).items()}
         out["critique"]["tokens"] = float(np.mean([r.tokens for r in replies]))
 
+    told = lambda c, level: language.write(language.limit(c, level))  # noqa: E731
     wrong = np.flatnonzero([not t.right for t in tried])
     shift = wrong[np.roll(np.arange(len(wrong)), 1 + len(wrong) // 2)]
     ways: dict[str, list[str | None]] = {"fresh sample": [None] * len(wrong), "no critique": [""] * len(wrong)}
     for level in ("verdict", "step", "reason", "hint"):
-        ways[f"oracle, {level}"] = [write(limit(truth[i], level)) for i in wrong]
-    ways["random (oracle's of another attempt)"] = [write(limit(truth[i], "reason")) for i in shift]
+        ways[f"{knows}, {level}"] = [told(truth[i], level) for i in wrong]
+    ways[f"random ({knows}'s of another attempt)"] = [told(truth[i], "reason") for i in shift]
     if said:
         # in the loop the verdict of the verifier stands in for a critique that is of no use
-        fallback = [c if refine.usable(c, t) else Critique(t.right) for c, t in zip(said, tried)]
+        good = [refine.usable(c, t) for c, t in zip(said, tried)]
         for level in ("step", "reason", "hint"):
-            ways[f"learned, {level}"] = [write(limit(fallback[i], level)) for i in wrong]
+            ways[f"learned, {level}"] = [told(said[i], level) if good[i] else language.verdict(False) for i in wrong]
     bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
     repaired = {}
     for way, sentences in ways.items():
@@ -91,7 +98,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
             warp=own,
             **how,
         )
-        again = refine.retry(task, answer, [tried[i] for i in wrong], sentences)
+        again = refine.retry(task, answer, [tried[i] for i in wrong], sentences, language=language)
         repaired[way] = (np.array(again.rewards) >= 1).astype(float)
     out["repaired"] = {k: bounds((v, np.ones(len(v)))) for k, v in repaired.items()}
     out["repaired, less no critique"] = {
@@ -103,30 +110,36 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     return out
 
 
-def agreement(said: list, truth: list) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def agreement(
+    said: list, truth: list, tried: list[Attempt] | None = None, language: Language = CLOSED
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of critiques against the truth, each as (numerators, denominators) over attempts: sum / sum.
 
     verdict accuracy   right or wrong as the truth says; a critique that cannot be read is not.
     majority           of always saying what is most frequent.
     F1 (wrong)         2 TP / (2 TP + FP + FN), "wrong" being positive.
     first wrong step   exact, over wrong attempts.
-    reason             exact, over wrong attempts whose step is.
+    reason             exact, over wrong attempts whose step is; of closed sentences alone.
     malformed          cannot be read.
     """
     wrong = np.array([not t.right for t in truth])
     says = np.array([c is not None and not c.right for c in said])
     read = np.array([c is not None for c in said])
-    step = np.array([c is not None and not t.right and c.step == t.step for c, t in zip(said, truth)])
-    reason = np.array([s and c.reason == t.reason for s, c, t in zip(step, said, truth)])
+    texts = [t.text for t in tried] if tried else [""] * len(said)
+    place = lambda c, text: None if c is None else language.place(text, c)  # noqa: E731
+    places = [(place(c, text), place(t, text)) for c, t, text in zip(said, truth, texts)]
+    step = np.array([c is not None and not t.right and a == b for c, t, (a, b) in zip(said, truth, places)])
     ones, hit = np.ones(len(truth)), read & (says == wrong)
-    return {
+    scores = {
         "verdict accuracy": (hit, ones),
         "majority": (wrong if wrong.mean() >= 0.5 else ~wrong, ones),
         "F1 (wrong)": (2 * (says & wrong), 2 * (says & wrong) + (says & ~wrong) + (~says & wrong)),
         "first wrong step": (step, wrong),
-        "reason": (reason, step),
         "malformed": (~read, ones),
     }
+    if language is CLOSED:
+        scores["reason"] = (np.array([s and c.reason == t.reason for s, c, t in zip(step, said, truth)]), step)
+    return scores
 
 
 def interval(

@@ -2,7 +2,8 @@
 
 python -m experiments.make_critiques --config=configs/critique/make.py --config.init=runs/sft --workdir=runs/said
 
-`config.init` is a policy with the words of critiques (`--config.task.args.talk=True` in its imitation).
+`config.init` is a policy with the words of critiques (`--config.task.args.talk=True` in its imitation). For a Hugging
+Face folder, in natural language: `--config=configs/critique/make.py:task=TASK --config.model.path=MODEL`.
 AutoMathCritique, arXiv:2411.16579; its dataset has 76,321 rows.
 Time: about 20 s on 2 CPU cores. Expect about 27,000 rows, a third of them right, two thirds of the wrong ones with a
 step after which the target is out of reach.
@@ -12,16 +13,22 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from configs import common
+from configs.rl import hf
 
 
 def get_config(arg=""):
-    """`:smoke` makes a few from an untrained policy."""
+    """`:smoke` makes a few from an untrained policy; `:task=TASK` is of another task, as in configs/rl/hf.py."""
+    variants, given = hf.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     del c.eval
     c.task.args.talk = True
-    c.init = placeholder(str)  # workdir of the policy; None: random weights
+    if "task" in given:
+        c.task = hf.task(given.pop("task"), given)
+    common.any_policy(c)
+    c.critique = common.conversation()
+    c.init = placeholder(str)  # workdir of the policy; None: random weights, or those of the folder model.path
     c.generators = ()  # workdirs of further policies, of the same shape, whose attempts are criticised too
-    c.annotators = ("oracle",)  # who criticises: oracle, self, workdirs of critique models
+    c.annotators = ("oracle",)  # who criticises: oracle, arithmetic, self, workdirs of critique models, folders
     c.first = 0  # of the problems, by its place in the training split
     c.problems = 6144
     c.samples = 4  # attempts a problem (rg1)
@@ -34,7 +41,7 @@ def get_config(arg=""):
     )  # soft filter: kept if `least` of `tries` mend it
     c.most = 0  # rows, drawn at random; 0: all
     c.rollout = common.rollout()
-    if common.variant(arg, "smoke"):
+    if "smoke" in variants:
         c.model.name = "test"
         c.update(problems=8, samples=2, planted=8)
         c.filter.update(tries=1, least=0)  # it mends nothing

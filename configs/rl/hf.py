@@ -12,6 +12,7 @@ Without `tiny`, RL begins with the model as it is, at the learning rate that pap
 `part=rl` is the same RL run for experiments.train_rl alone, `part=sft` the imitation for experiments.train_sft.
 `critique` is Critique-GRPO: failed attempts are criticised in natural language and retried, by
 `--config.rl.critique.source=arithmetic oracle self frozen learned indicative none random ...` (docs/critique.md).
+`lessons` teaches critiques of experiments.make_critiques before RL, or with `part=sft` alone: a critique model.
 Time: with `tiny` about 6 CPU-minutes. Expect on two-digit sums entropy 0.44 -> 0.32 nats a token, held-out
 pass@1 0.36 -> 0.44, pass@8 0.91 -> 0.90; for a real model see configs/rl/qwen_math.py.
 """
@@ -26,7 +27,7 @@ from ml_collections.config_dict import placeholder
 from configs import common
 from configs.laws import fit
 from configs.rl import base
-from configs.sft import countdown
+from configs.sft import countdown, lessons
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.tasks import base as tasks
 
@@ -43,7 +44,7 @@ KINDS = {"str": str, "int": int, "float": float, "bool": bool, "Iterable": tuple
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: key=value and variants with commas between, as above; `smoke` takes a few steps of whatever model."""
-    variants, given = parse(arg, "smoke", "tiny", "critique")
+    variants, given = parse(arg, "smoke", "tiny", "critique", "lessons")
     smoke, tiny = "smoke" in variants, "tiny" in variants
     c = ConfigDict()
     c.seed = 0
@@ -61,6 +62,8 @@ def get_config(arg: str = "") -> ConfigDict:
     # rank 0: all parameters are trained
     c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
     c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny, "critique" in variants)
+    if "lessons" in variants:
+        c.sft.lessons = lessons.get_config("").lessons
     for run in (c.sft, c.rl):
         run.seed = c.get_ref("seed")
         run.model = ConfigDict({"path": c.get_ref("path"), "args": common.linked(c.types)})

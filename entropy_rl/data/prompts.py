@@ -160,11 +160,16 @@ class Posed:
             f"{self.prompt_length}: raise it, or leave out level {self.task[i].level}"
         )
 
+    def posed(self, problem: Problem) -> PosedProblem:
+        """A problem of `task`, however long its prompt is."""
+        fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(Problem)}
+        return PosedProblem(**{**fields, "prompt": self.render(problem.prompt)}, plain=problem)
+
     def _pose(self, i: int) -> PosedProblem | None:
         """Problem `i` of the task; None where its prompt is too long and such are dropped."""
         problem = self.task[i]
-        prompt = self.render(problem.prompt)
-        count = len(self.tokenizer.encode(prompt))
+        posed = self.posed(problem)
+        count = len(self.tokenizer.encode(posed.prompt))
         if count > self.prompt_length:
             if self._drop:
                 return None
@@ -172,8 +177,7 @@ class Posed:
                 f"the prompt of {problem.id} has {count} tokens and prompt.prompt_length is {self.prompt_length}: "
                 "raise it, or leave such problems out with prompt.too_long=drop"
             )
-        fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(Problem)}
-        return PosedProblem(**{**fields, "prompt": prompt}, plain=problem)
+        return posed
 
     def verify(self, problem: PosedProblem, response: str) -> float:
         """Reward of a response, as the task gives it; where the prompt opened a thought, that is part of it."""

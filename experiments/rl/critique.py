@@ -115,20 +115,25 @@ def speak(config: ConfigDict, task: Task) -> Language:
     truth = getattr(task.task, "oracle", None)
     if truth is None and isinstance(task.task, Countdown):
         truth = oracle.in_words
-    style = config.critique.get("style", "auto")
+    style = asked(config).get("style", "auto")
     spoken = natural(task, task.tokenizer, style, truth)
     if style == "auto" and not spoken.chat:
         processes.log(f"{task.tokenizer.path} has no chat template: critiques are asked for in plain text")
-    if config.critique.source == "oracle" and truth is None:
+    if asked(config).get("source") == "oracle" and truth is None:
         raise InputError(
             f"critique.source=oracle, and task {config.task.name!r} has no oracle: give arithmetic, indicative or self"
         )
     return spoken
 
 
+def asked(config: ConfigDict) -> ConfigDict:
+    """`config.critique`; an empty one of a script without it."""
+    return config.get("critique") or ConfigDict()
+
+
 def max_tokens(config: ConfigDict, language: Language) -> int:
     """Tokens of the longest critique by a model."""
-    given = config.critique.get("max_tokens")
+    given = asked(config).get("max_tokens")
     return given or (refine.MAX_CRITIQUE_TOKENS if language is CLOSED else MAX_TOKENS)
 
 
@@ -164,7 +169,7 @@ def within(config: ConfigDict, folder: Any, wanted: int, new: int, least: int, w
     Raises:
       InputError: the context is too short.
     """
-    context, given = families.context_length(folder), config.critique.get("prompt_length")
+    context, given = families.context_length(folder), asked(config).get("prompt_length")
     if context is not None and context < least + new:
         raise InputError(
             f"the context of {folder} has {context} tokens, and {who} needs {least + new} for an attempt, a critique "
@@ -260,7 +265,7 @@ def load_critic(
         folder = build.folder(run)
     tokenizer = build.tokenizer(str(folder)) if (Path(folder) / "tokenizer.json").is_file() else task.tokenizer
     policy = load_policy(config, path, mesh, tokenizer.vocab_size, key=key)
-    return policy, natural(task, tokenizer, config.critique.get("style", "auto"), language.truth)
+    return policy, natural(task, tokenizer, asked(config).get("style", "auto"), language.truth)
 
 
 def check(config: ConfigDict, task: Task) -> None:
@@ -328,7 +333,8 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
     c = config.lessons
     if c.path is None:
         raise InputError("no critiques given: add --config.lessons.path=WORKDIR of experiments.make_critiques")
-    if not getattr(task, "talks", False):
+    language = speak(config, task)
+    if language is CLOSED and not getattr(task, "talks", False):
         raise InputError("lessons need a task with the words of critiques: --config.task.args.talk=True")
     shares = {k: c[k] for k in lessons.KINDS}
     rows = dataset.read(c.path)
@@ -336,7 +342,9 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
         rows = [row for row in rows if row.id == c.problem]
         if not rows:
             raise InputError(f"config.lessons.problem={c.problem}: {c.path} has no critique of that problem")
-    made = lessons.make(task, rows, shares, critique_level=c.level, refine_levels=tuple(c.refine_levels))
+    made = lessons.make(
+        task, rows, shares, critique_level=c.level, refine_levels=tuple(c.refine_levels), language=language
+    )
     if made.unreadable:
         print(f"{made.unreadable} of {len(rows)} rows of {c.path} are not in the grammar of critiques and left out")
     return made

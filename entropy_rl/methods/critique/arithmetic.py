@@ -113,6 +113,16 @@ def equations(line: str) -> Iterator[tuple[str, str, bool]]:
             yield judged
 
 
+def plant(line: str, off: int) -> str | None:
+    """A line with its last result wrong by `off`, where all its equations hold and that one's falsity is plain."""
+    results = list(re.finditer(r"(?<==)(\s*)([0-9]{1,9})(?![0-9.,]*[0-9])", line))
+    if not results or not all(holds for _, _, holds in equations(line)):
+        return None
+    at = results[-1]
+    new = f"{line[: at.start(2)]}{int(at[2]) + off}{line[at.end() :]}"
+    return new if int(at[2]) + off >= 0 and first_false([new])[0] else None
+
+
 Token = tuple[str, str, bool]  # kind, text, whether space stands before it
 
 

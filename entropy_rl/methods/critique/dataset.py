@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from entropy_rl.errors import InputError
+from entropy_rl.methods.critique.chat import ChatCritique
 from entropy_rl.methods.critique.sentences import Critique, parse
 
 VERSION = "1.1.0"
@@ -24,7 +25,8 @@ class Row:
     Attributes:
       id: of the problem; level: its difficulty.
       question, attempt: texts.
-      critique: the annotator's sentence, of every level that it knows (critique/sentences.py).
+      critique: the annotator's sentence, of every level that it knows (critique/sentences.py, or of chat.py where the
+        question is in natural language).
       refinement: a right solution, where one is known, else "".
       stage: where the attempt comes from: rg1 (sampled), rg2 (resampled from a known step), rg3 (planted mistake).
       wins, tries: refinements with this critique that came right, of how many (the soft filter); 0, 0: not tried.
@@ -118,8 +120,10 @@ def rows_of(examples: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
     return rows
 
 
-def readable(rows: Iterable[Row]) -> tuple[list[tuple[Row, Critique]], int]:
-    """(rows with their critiques, how many rows have one that is not in the grammar of critique/sentences.py)."""
-    pairs = [(row, parse(row.critique)) for row in rows]
+def readable(
+    rows: Iterable[Row], read: Callable[[str], Any] = parse
+) -> tuple[list[tuple[Row, Critique | ChatCritique]], int]:
+    """(rows with their critiques, how many rows have one that `read` cannot: critique/sentences.py's or chat.py's)."""
+    pairs = [(row, read(row.critique)) for row in rows]
     good = [(row, c) for row, c in pairs if c is not None]
     return good, len(pairs) - len(good)

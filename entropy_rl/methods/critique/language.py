@@ -50,6 +50,9 @@ class Language(Protocol):
     def read(self, text: str, truncated: bool = False) -> Critique | None:
         """The critique that a reply gives, None for any other text. Total."""
 
+    def say(self, critique: Critique) -> str:
+        """The reply that says a critique: `read` of it is that critique."""
+
     def write(self, critique: Critique) -> str:
         """What a refiner is told of a critique."""
 
@@ -71,11 +74,23 @@ class Language(Protocol):
     def leak(self, said: str | None) -> int:
         """What a refiner is told: 0 nothing, then 1 to 5 in the order of LEVELS."""
 
+    def place(self, text: str, critique: Critique) -> int | None:
+        """The first wrong step that a critique names, by its number among those of the attempt `text`; None: none."""
+
+    def question(self, problem: Problem) -> str:
+        """The question of a problem, for a dataset."""
+
+    def problem(self, question: str, id: str = "", level: int = 0) -> Problem:
+        """The problem that a question of a dataset asks, without its answer."""
+
+    def size(self, text: str) -> int:
+        """Tokens of a text."""
+
 
 class Closed:
     """Sentences over a closed vocabulary (sentences.py), with Countdown's solver (oracle.py)."""
 
-    write, limit = staticmethod(sentences.write), staticmethod(sentences.limit)
+    say, write, limit = map(staticmethod, (sentences.write, sentences.write, sentences.limit))
 
     def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
         """Question, attempt, "critique"."""
@@ -113,6 +128,22 @@ class Closed:
         """By `sentences.Critique.level`."""
         read = sentences.parse(said or "")
         return 0 if read is None else 1 + LEVELS.index(read.level)
+
+    def place(self, text: str, critique: sentences.Critique) -> int | None:
+        """`critique.step`."""
+        return critique.step
+
+    def question(self, problem: Problem) -> str:
+        """The prompt."""
+        return problem.prompt
+
+    def problem(self, question: str, id: str = "", level: int = 0) -> Problem:
+        """With the question as prompt."""
+        return Problem(question, "", id, level)
+
+    def size(self, text: str) -> int:
+        """Words."""
+        return len(text.split())
 
 
 CLOSED = Closed()
@@ -171,6 +202,10 @@ class Natural:
         """`chat.parse` of what follows a thought; None for a reply that is cut off."""
         return None if truncated else chat.parse(text.rpartition(THOUGHT_ENDS)[2])
 
+    def say(self, critique: chat.ChatCritique) -> str:
+        """`chat.write`."""
+        return chat.write(critique)
+
     def write(self, critique: chat.ChatCritique) -> str:
         """`chat.write`; a verdict alone as a sentence."""
         if not critique.steps and not critique.explanation:
@@ -215,6 +250,29 @@ class Natural:
         if read.explanation:
             return 5
         return 3 if any(step.explanation for step in read.steps) else 2 if read.steps else 1
+
+    def place(self, text: str, critique: chat.ChatCritique) -> int | None:
+        """The line that the critique repeats with or without its number, else its place among those repeated."""
+        if critique.step is None:
+            return None
+        said, lines = critique.steps[critique.step - 1].text, chat.steps_of(self.task.whole(text))
+        same = lambda line: "".join(filter(str.isalnum, line))  # noqa: E731
+        for i, line in enumerate(lines, 1):
+            if same(said) in (same(line), same(f"{i}{line}")):
+                return i
+        return critique.step
+
+    def question(self, problem: Problem) -> str:
+        """As the task has it, without what is asked after it."""
+        return problem.plain.prompt
+
+    def problem(self, question: str, id: str = "", level: int = 0) -> Problem:
+        """Posed."""
+        return self.task.posed(Problem(question, "", id, level))
+
+    def size(self, text: str) -> int:
+        """Tokens of the tokenizer."""
+        return len(self.tokenizer.encode(text))
 
     def _clean(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
         # what a model or a server says must not end a turn

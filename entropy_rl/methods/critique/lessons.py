@@ -20,7 +20,8 @@ from entropy_rl.data.packing import pack_texts
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique.dataset import Row, readable
-from entropy_rl.methods.critique.sentences import LEVELS, Critique, ask_critique, ask_refinement, limit, write
+from entropy_rl.methods.critique.language import CLOSED, Attempt, Critique, Language
+from entropy_rl.methods.critique.sentences import LEVELS
 
 KINDS = ("solve", "critique", "refine", "refined")
 SILENT = "none"  # beside LEVELS: a refinement that is asked for without a critique
@@ -38,6 +39,7 @@ class Lessons:
       refine_levels: what critiques say that refinements follow, drawn anew each time; of LEVELS and "none".
       prompt_length, response_length: tokens of the longest.
       unreadable: rows of the dataset whose critique is not in the grammar; they are left out.
+      language: of prompts and critiques.
     """
 
     task: Task
@@ -48,6 +50,7 @@ class Lessons:
     prompt_length: int
     response_length: int
     unreadable: int
+    language: Language = CLOSED
 
     def demonstrations(self, seed: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(tokens i32[count, T], mask bool[count, T]), T = prompt_length + response_length; pure in its arguments.
@@ -75,13 +78,21 @@ class Lessons:
         return tokens, mask
 
     def _pair(self, kind: str, row: Row, critique: Critique, rng: np.random.Generator) -> tuple[str, str]:
-        if kind == "critique":
-            return ask_critique(row.question, row.attempt), write(limit(critique, self.critique_level))
-        if kind == "refined":
-            return row.question, row.refinement
-        level = self.refine_levels[rng.integers(len(self.refine_levels))]
-        said = "" if level == SILENT else write(limit(critique, level))
-        return ask_refinement(row.question, row.attempt, said), row.refinement
+        level = self.critique_level if kind == "critique" else None
+        if kind == "refine":
+            level = self.refine_levels[rng.integers(len(self.refine_levels))]
+        return pair(kind, row, critique, level, self.language)
+
+
+def pair(kind: str, row: Row, critique: Critique, level: str | None, language: Language) -> tuple[str, str]:
+    """(prompt, response) that teach `kind`, any of KINDS but solve, with a critique of `level`."""
+    tried = Attempt(language.problem(row.question, row.id, row.level), row.attempt, critique.right)
+    if kind == "critique":
+        return language.ask_critique(tried), language.say(language.limit(critique, level))
+    if kind == "refined":
+        return tried.problem.prompt, row.refinement
+    said = "" if level == SILENT else language.write(language.limit(critique, level))
+    return language.ask_refinement(tried, said), row.refinement
 
 
 def make(
@@ -91,11 +102,12 @@ def make(
     *,
     critique_level: str = "reason",
     refine_levels: tuple[str, ...] = (SILENT, "verdict", "step", "reason", "hint"),
+    language: Language = CLOSED,
 ) -> Lessons:
     """Lessons from a critique dataset.
 
     Args:
-      task, critique_level, refine_levels: see `Lessons`.
+      task, critique_level, refine_levels, language: see `Lessons`.
       rows: of critique/dataset.py. Critiques of right attempts are taught; refinements are of wrong attempts.
       shares: of `KINDS`, 0 or more; made to sum to 1.
 
@@ -111,7 +123,7 @@ def make(
             raise InputError(f"no level of critique is called {level!r}: one of {', '.join(LEVELS)}")
     if not shares:
         raise InputError("lessons have no shares: give solve, critique or refine a number above 0")
-    pairs, unreadable = readable(rows)
+    pairs, unreadable = readable(rows, language.read)
     wrong = [(row, c) for row, c in pairs if not c.right and row.refinement]
     by_kind = {"critique": pairs, "refine": wrong, "refined": [(r, c) for r, c in pairs if r.refinement]}
     for kind in shares.keys() - {"solve"}:
@@ -119,19 +131,11 @@ def make(
             raise InputError(f"the critique dataset has no row that teaches {kind!r} ({unreadable} are unreadable)")
     # what the longest pair of each kind takes, measured on the rows themselves
     longest = {"solve": (task.prompt_length, task.response_length)} if "solve" in shares else {}
-    size = lambda text: len(text.split())  # noqa: E731
+    say = max(refine_levels, key=(SILENT, *LEVELS).index)
     for kind in shares.keys() - {"solve"}:
-        ask = {"critique": ask_critique, "refined": lambda q, a: q, "refine": lambda q, a: ask_refinement(q, a, "")}
-        say = max(refine_levels, key=(SILENT, *LEVELS).index)
-        prompt = response = 0
-        for row, c in by_kind[kind]:
-            extra = size(write(limit(c, say))) if kind == "refine" and say != SILENT else 0
-            said = write(limit(c, critique_level)) if kind == "critique" else row.refinement
-            prompt, response = (
-                max(prompt, size(ask[kind](row.question, row.attempt)) + extra),
-                max(response, size(said) + 1),
-            )
-        longest[kind] = prompt, response
+        level = critique_level if kind == "critique" else say
+        texts = [pair(kind, row, c, level, language) for row, c in by_kind[kind]]
+        longest[kind] = max(language.size(p) for p, _ in texts), max(language.size(r) for _, r in texts) + 1
     total = sum(shares.values())
     # rows are prompt ++ response ++ pad, so only the sum of the two matters
     length = max(p + r for p, r in longest.values())
@@ -145,4 +149,5 @@ def make(
         prompt_length=prompt_length,
         response_length=length - prompt_length,
         unreadable=unreadable,
+        language=language,
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropy_rl.methods.critique.arithmetic import equations, first_false
+from entropy_rl.methods.critique.arithmetic import equations, first_false, plant
 
 FALSE = {
     "3 + 4 = 8": "7",
@@ -147,3 +147,12 @@ def test_hostile_text_takes_no_time():
     first_false(["(" * 900 + "=" * 90, "9*" * 480 + "9 = 1", "1" * 990 + "+1=2", "$=" * 490, "-" * 900 + "1 = 1"] * 20)
     first_false(["3 + 4 = 8" + " " * 10**6, "=" * 10**6])
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "line", ["3 + 4 = 7", "So 3 * 4 = 12 apples.", "3 + 4 = 7 = 5 + 2 and so", "= 5", "x", "3 + 4 = 8", "1/3 = 0.3"]
+)
+def test_a_slip_is_planted_where_it_is_found(line):
+    new = plant(line, 3)
+    assert (new is not None) == (line in ("3 + 4 = 7", "So 3 * 4 = 12 apples."))
+    assert new is None or first_false([new])[0] is not None

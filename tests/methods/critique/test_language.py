@@ -11,7 +11,7 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.data.prompts import BOXED, Posed
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import chat, oracle, refine
+from entropy_rl.methods.critique import chat, dataset, lessons, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt, natural
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks import countdown
@@ -241,3 +241,36 @@ def test_closed_sentences_have_the_calculator_too():
     t = Attempt(Problem("3 5 7 -> 15 :", "", "p", 3), "3 + 5 = 8 ; 8 + 7 = 16", False)
     assert CLOSED.write(CLOSED.arithmetic(t)) == "wrong step 2 because arithmetic"
     assert CLOSED.write(CLOSED.arithmetic(dataclasses.replace(t, text="3 + 5 = 8"))) == "wrong"
+
+
+def test_steps_have_the_numbers_of_the_attempts(folder):
+    """Of those repeated, with or without their numbers. Mutation: the place among those repeated."""
+    _, language = spoken(folder)
+    for text in ("7 * 2 = 15", "2. 7 * 2 = 15", "**7 * 2 = 15**"):
+        assert language.place(BAD, chat.ChatCritique(False, (chat.Step(text, False),))) == 2
+    assert language.place(BAD, chat.ChatCritique(False, (chat.Step("else", False),))) == 1
+    assert language.place(BAD, chat.ChatCritique(False)) is None
+
+
+def test_lessons_in_words(folder):
+    """Prompts and replies that the loop asks and reads. Mutations: a verdict as a sentence, which no critic is asked
+    for; lengths in words."""
+    task, language = spoken(folder)
+    critique = chat.ChatCritique(False, (chat.Step("7 * 2 = 15", False, "It is 14."),))
+    rows = [dataset.Row("sums/0", 1, Sums()[0].prompt, BAD, chat.write(critique), Sums()[0].demonstration, "rg1")]
+    rows += [dataclasses.replace(rows[0], critique="wrong step 2 because arithmetic")]
+    shares = {"critique": 1, "refine": 1, "refined": 1}
+    how = {"critique_level": "verdict", "refine_levels": ("reason",), "language": language}
+    made = lessons.make(task, rows, shares, **how)
+    assert made.unreadable == 1
+    tokens, mask = made.demonstrations(0, 0, 3)
+    (t,) = tried(task, BAD)
+    want = [
+        (language.ask_critique(t), "Correctness of the final answer: Wrong"),
+        (language.ask_refinement(t, chat.write(critique)), rows[0].refinement),
+        (task[0].prompt, rows[0].refinement),
+    ]
+    for prompt, response in want:
+        ids = [*task.tokenizer.encode(prompt), *task.tokenizer.encode(response), task.tokenizer.eos_id]
+        places = [i for i in range(3) if tokens[i, : len(ids)].tolist() == ids]
+        assert len(places) == 1 and mask[places[0]].sum() == len(task.tokenizer.encode(response)) + 1
