@@ -77,7 +77,7 @@ def critique_step(
     language = speak(config, task)
     attempt, width = task.response_length, retry_width(config, task, language)
     how = {"slots": config.rollout.slots, "mesh": mesh}
-    how |= {} if language is CLOSED else {"fewest": 1}  # long prompts: not 32 of them for one
+    how["fewest"] = fewest(config, language)
     critic = ask = None
     if c.source == "api":
         ask = server(config, task, language, workdir)
@@ -181,6 +181,13 @@ def within(config: ConfigDict, folder: Any, wanted: int, new: int, least: int, w
             f"{folder}, {context}: lower it"
         )
     return given or (wanted if context is None else min(wanted, context - new))
+
+
+def fewest(config: ConfigDict, language: Language) -> int:
+    """Prompts that are served together at least: 32, or as many as a step can have, whose prompts are long in words."""
+    if language is CLOSED or "prompts" not in config.rollout:
+        return 32
+    return min(32, 1 << (config.rollout.prompts * config.critique.attempts - 1).bit_length())
 
 
 def fitting(tokenizer: Any, width: int) -> Callable[[str], bool]:
@@ -366,10 +373,10 @@ def critique_sampler(
     """
     most = max_tokens(config, language)
     if language is CLOSED:
-        tokenizer, fewest = task.tokenizer, 32
+        tokenizer = task.tokenizer
         width = task.prompt_length + task.response_length * (2 if reference else 1) + 2
     else:
-        tokenizer, fewest = language.tokenizer, 1
+        tokenizer = language.tokenizer
         wanted = task.prompt_length + task.response_length * (2 if reference else 1) + WRAPPING
         width = within(config, tokenizer.path, wanted, most, task.response_length, "the critic")
     fits = (lambda prompt: True) if language is CLOSED else fitting(tokenizer, width)
@@ -383,7 +390,7 @@ def critique_sampler(
                 warp=refine.GREEDY,
                 slots=config.rollout.slots,
                 mesh=mesh,
-                fewest=fewest,
+                fewest=fewest(config, language),
             )
 
         return refine.ask_critic(answer, tried, reference=reference, language=language, fits=fits)
