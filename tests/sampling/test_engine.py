@@ -7,6 +7,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
+from entropy_rl.models.rope import Scaling
 from entropy_rl.sampling import decode, engine, warp
 from entropy_rl.sampling.engine import generate, score
 
@@ -89,6 +90,23 @@ def test_alignment_with_the_learner(policy, temperature):
             logp, entropy = score(model, params, row, temperature)
             np.testing.assert_allclose(c.logp, logp[0, len(prompt) :], atol=1e-5)
             np.testing.assert_allclose(c.entropy, entropy[0, len(prompt) :], atol=1e-5)
+
+
+def test_alignment_with_the_learner_where_layers_and_lengths_differ(policy):
+    """Windows by position and a rope by length, in slots that are refilled, against rows of the learner's length.
+
+    Mutations: a prefix turned for its own length; windows by column; a slot's positions of the request before.
+    """
+    _, _, prompts = policy
+    how = {"windows": (4, 0), "local_theta": 50.0, "rope_scaling": Scaling("dynamic", 2.0, 8)}
+    model = presets.make("test", 23, **how)
+    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    groups = sample((model, params, prompts), slots=6, chunk=3)
+    rows, said = np.zeros((20, 6 + 11), np.int32), np.zeros((20, 17), np.float32)
+    for i, (p, c) in enumerate((p, c) for p, group in zip(prompts, groups) for c in group):
+        end = len(p) + len(c.tokens)
+        rows[i, :end], said[i, len(p) : end] = [*p, *c.tokens], c.logp
+    np.testing.assert_allclose(np.where(said, score(model, params, rows)[0], 0.0), said, atol=1e-5)
 
 
 def test_stops_at_any_end_of_sequence_token_and_says_what_was_cut(policy):
