@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from entropy_rl.answers.last_number import last_number, taken_back
+from entropy_rl.answers.last_number import changed, last_number, taken_back
 from entropy_rl.errors import lookup
 
 MAX_CHARACTERS = 100_000
@@ -34,6 +34,27 @@ _SENTENCE = re.compile(
 _STOP = re.compile(r"[.!?]\s")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z{])[ \t]*(?![\s{])([^\n]{1,200})")
+# What makes another value of a box, in front of it and behind it: -\boxed{5}, 2\boxed{5}, not \boxed{5}; \boxed{3}{4},
+# \boxed{3}^2, \boxed{3} \times 10^4, \boxed{3} million. A blank that is filled in, 3 + \boxed{5} = 8, is none.
+_DENIED = re.compile(
+    r"(?:\bnot|n['\u2019]t|\bcannot|\bnever)(?: be| equal(?: to)?| think (?:that )?(?:it|this|that|the answer) is)?"
+    r"[\s*]*(?:\$|\\\(|\\\[)?\s*$",
+    re.IGNORECASE,
+)
+_FACTOR = re.compile(
+    r"(?:[0-9)}]|[-\u2212+/\u00d7\u00f7\u221a]|[\^_]\{?|\\[dt]?frac\{[^{}]*\}\{|"
+    r"(?:[=(,]|[0-9x)}] ?)[ \t]*[-\u2212+*/\u00d7\u00f7\u00b7][ \t]*|"
+    r"[A-Za-z0-9)}] ?(?:[<>]=?|[\u2260\u2264\u2265\u2248]) ?|"
+    r"\\(?:times|cdot|div|sqrt|pm|neq?|leq?|geq?|lt|gt|approx|sim|not|log|ln|sin|cos|tan) ?\{?|"
+    r"\\sqrt(?:\[[^\]]*\])?\{|\\[dt]?frac\{)$"
+)
+_TAG = re.compile(r"<[/A-Za-z_|]+>$|^\s*[-*\u2022] +$")  # of HTML; a dash that begins an item
+_POWER = re.compile(
+    r"[ \t]*(?:\^(?!\{? ?\\circ)|_|\*\*?[0-9a-z(]|"
+    r"[-+/\u2212\u00d7\u00f7][ \t]*(?:[0-9(]|\\(?:boxed|[dt]?frac|sqrt|pi))|"
+    r"\\(?:times|cdot|div|[dt]?frac|sqrt|pi|pmod|bmod|choose|over)(?![A-Za-z]))|[{0-9]|\((?=[-0-9])|"
+    r"[xyznik](?![A-Za-z])|\}\{| or (?:more|less|fewer|[0-9])"
+)
 _ANSWER_IS = re.compile(r"\b(?:answer|result)(?: is\b:?|:)", re.IGNORECASE)
 _BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|[A-Za-z](?![A-Za-z])")
 _CALCULATED = re.compile(r"<<[^<>\n]{0,200}>>")  # of GSM8K: 2+3=<<2+3=5>>5
@@ -46,7 +67,8 @@ def final_answer(response: str, form: str = "any") -> str:
     Where there is a `</think>`, only what follows the last one counts, and after an open `<think>` nothing does. Where
     a base model goes on with a question of its own ("Question:" on a new line), what follows does not count. "The
     answer is 5" in a box or a tag is 5. A box that is taken back ("Wait, let me check") without being confirmed
-    or followed by an answer is none.
+    or followed by an answer is none, nor is one that is denied or a part of a formula: not \boxed{5}, -\boxed{5},
+    \boxed{5}{4}, \boxed{5}^2, \boxed{5} million.
 
     Args:
       response: any text. Only its last 100,000 characters are read.
@@ -90,18 +112,33 @@ def committed(response: str) -> str:
 def _boxed(text: str) -> str:
     if "\\boxed" not in text and "\\fbox" not in text:
         return ""
-    found, end = _last_box(text)
-    return "" if taken_back(text[end:]) else _said(found)
+    found, start, end = _last_box(text)
+    return "" if taken_back(text[end:]) or _changed(text, start, end) else _said(found)
 
 
-def _last_box(text: str) -> tuple[str, int]:
-    """What is in the last box, and where it ends."""
+def _changed(text: str, start: int, end: int) -> bool:
+    """Whether what stands at a box, whose content is text[start:end], denies it or makes another value of it."""
+    start = text.rfind("\\", 0, start)
+    before, after = text[max(start - 60, 0) : max(start, 0)], text[end + (text[end : end + 1] == "}") : end + 40]
+    if before.endswith("\\"):  # as JSON writes it
+        before = before[:-1]
+    if _DENIED.search(before):
+        return True
+    line = before.rpartition("\n")[2]
+    factor = _FACTOR.search(line) and not _TAG.search(line)
+    behind = after.partition("\n")[0].removeprefix("$").removeprefix("\\)").removeprefix("\\]")
+    power = _POWER.match(behind) or changed(behind)
+    return bool(factor or power) and not re.match(r"[^=\n]{0,30}=[^=]", behind)
+
+
+def _last_box(text: str) -> tuple[str, int, int]:
+    """What is in the last box, and where that begins and ends."""
     first = text.find("\\boxed{")
     end = text.find("}", first)
     inner = text[first + 7 : end]
     # the plain case: one box, no braces in it
     if 0 <= first < end and "{" not in inner and "\\" not in inner and text.find("box", end) < 0:
-        return inner.strip(), end
+        return inner.strip(), first + 7, end
     # One pass with a stack: looking for the partner of each of n open boxes would take n passes.
     stack: list[int] = []  # where the content of an open box starts; -1 for any other brace
     found = (0, 0)
@@ -124,10 +161,10 @@ def _last_box(text: str) -> tuple[str, int]:
     for bare in _BARE_BOX.finditer(text, found[1]):  # noqa: B007
         pass
     if bare is None:
-        return inner, found[1]
+        return inner, *found
     formula = re.match(r"(.*?)(?:\$|\\\)|\\\])", bare[1])
     inner = formula[1] if formula else bare[1].split(maxsplit=1)[0].rstrip(".,;:!?")
-    return inner.strip(), bare.start(1) + len(inner)
+    return inner.strip(), bare.start(1), bare.start(1) + len(inner)
 
 
 def _said(found: str) -> str:
@@ -170,9 +207,11 @@ def _sentence(text: str) -> str | None:
 
 def _any(text: str) -> str:
     if "box" in text:
-        found, end = _last_box(text)
+        found, start, end = _last_box(text)
         if found and taken_back(text[end:]):
             return _sentence(text[end:]) or ""
+        if found and _changed(text, start, end):
+            return ""
         if found:
             return _said(found)
         if "\\boxed{" in text or "\\fbox{" in text:

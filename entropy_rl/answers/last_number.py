@@ -12,8 +12,13 @@ import unicodedata
 
 # What follows an answer and takes it back, and what confirms it again.
 _DOUBT = re.compile(
-    r"\b(?:wait|hmm+|hold on|actually(?=,)|or (?:maybe|perhaps)|(?:is|was) (?:wrong|incorrect|not (?:right|correct))|"
-    r"let me (?:re-?|double[- ]?)?(?:check|verify|think|consider|examine|calculate|compute))\b",
+    r"\b(?:wait|hmm+|hold on|actually(?=,)|or (?:maybe|perhaps)|(?:is|was) (?:wrong|incorrect)|"
+    r"(?:(?:is|was) not|(?:is|was)n['\u2019]t) (?:right|correct|the (?:right |correct |final )?answer)|"
+    r"let me (?:re-?|double[- ]?)?(?:check|verify|think|consider|examine|calculate|compute)|sorry|oops|or is it|"
+    r"correction(?=:)|(?:but|however),? the (?:correct|right|real|true) (?:answer|value|one) is)\b|"
+    r"\A\W*no[,.!]|\A\W*\((?:wrong|incorrect|not (?:right|correct|the answer))\)|"
+    r"\A\W*(?:but |however,? )?(?:that|this|it|which)(?: is|['\u2019]s) (?:wrong|incorrect|impossible|not possible|"
+    r"absurd|a mistake|an error|a contradiction)\b",
     re.IGNORECASE,
 )
 _CONFIRMED = re.compile(
@@ -43,16 +48,33 @@ _BEFORE = re.compile(
     r"(?:\bnot|n['\u2019]t|\bcannot|\bnever|\b(?:step|base|choose|mod|over|than|at (?:most|least)|about|minus|negative|"
     r"plus|times|sin|cos|tan|log|ln|"
     r"sqrt|twice|double|triple|(?:divided|multiplied) by|(?:out|root|half|third|quarter|percent) of|"
-    r"approximately|case|option|page|line|equation|part|chapter|problem|question|fig\.|figure|table|example|exercise|"
+    r"approximately|approx\.?|nearly|almost|around|roughly|close to|up to|maybe|perhaps|possibly|probably|"
+    r"(?:could|might|may)(?= be\b)|or else|instead of|except|without|"
+    r"(?:divisible|divide|multiply) by|multiples? of|(?:in|de)creased by|power of|to the power|"
+    r"lemma|theorem|proposition|corollary|section|definition|remark|appendix|version|round|"
+    r"case|option|page|line|equation|part|chapter|problem|question|fig\.|figure|table|example|exercise|"
     r"january|february|march|april|may|june|july|august|september|october|november|december)|!=|%\)? of|[0-9] in)"
-    r"(?: be| equal to)?\s+\$?$|[0-9] ?: ?$|(?<!#)#$",
+    r"(?: be| equal to)?\s+\$?$|[0-9] ?: ?$|(?<!#)#$|~ ?$",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
     r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:hundred|thousand|million|"
     r"billion|trillion|dozen|half|third|quarter|"
     r"tenth|hundredth|thousandth|lakh|crore)s?\b|and (?:a|one|two|three|[0-9]+)\b|"
+    r"of (?:January|February|March|April|May|June|July|August|September|October|November|December)\b|"
     r"choose\b|over [0-9]|mod\b|squared|cubed|percent of|more than|less than|fewer than))"
+)
+# A number of a list of formulas, "from (5)", and what begins a sentence that claims nothing: a question, an assumption.
+_REFERENCE = re.compile(
+    r"\b(?:from|by|see|using|use|in|to|with|of|and|under|via|per|into|apply|applying|combining|eqs?\.?|formula|condition|"
+    r"inequality|identity|property|relation),? $",
+    re.IGNORECASE,
+)
+_CITED = re.compile(r"\b(?:from|by|see|using|with|in|of|to|and) \([0-9]+\)", re.IGNORECASE)
+_ASKED = re.compile(
+    r"\W*(?:if|suppose|assum(?:e|ing)|let|try|unless|is|are|was|were|does|did|could|would|should|what if)\b"
+    r"(?!['\u2019]|.*(?:[,:;]|\bthen\b|\bso\b))",
+    re.IGNORECASE,
 )
 _FOREIGN = re.compile(
     r"[0-9] ?[\u066b\uff0c\uff1b\u3001\u548c\u6216\u4e0e\u53ca] ?$|\u4e0d\u662f ?$|\u4e0d\u7b49\u4e8e ?$"
@@ -87,6 +109,11 @@ def taken_back(text: str) -> bool:
     return bool(doubt) and not _CONFIRMED.search(text, doubt.end())
 
 
+def changed(behind: str) -> bool:
+    """Whether what stands behind a number makes another one of it: 5 million, 5 choose 2, 5 and a half, 5?"""
+    return bool(_BEHIND.match(behind))
+
+
 def _whole(text: str, start: int, end: int) -> str:
     """The formula around the number text[start:end], which is the last one; "" where it cannot be told apart."""
     left = max(text.rfind("\n", max(start - 400, 0), start) + 1, start - 400, 0)
@@ -110,6 +137,7 @@ def _whole(text: str, start: int, end: int) -> str:
             break
     else:
         found = _run(line, start, end)
+    found = re.sub(r"^[=-]> ", "", found)  # an arrow that begins a line
     if not _is_equation(found):
         found = found.rsplit("=", 1)[-1].strip().strip("*")
     sentence = re.split(r"[.!?]\s", line[:start])[-1]
@@ -119,13 +147,18 @@ def _whole(text: str, start: int, end: int) -> str:
     before, behind = line[: at if at >= 0 else start], line[max(end, at + len(found)) :]
     if (
         taken_back(behind)
-        or _BEFORE.search(before)
-        or _BEHIND.match(behind)
+        or _BEFORE.search(before[-60:])
+        or changed(behind)
+        or _ASKED.match(sentence)
+        or re.fullmatch(r"\([0-9]+\)", found)
+        and _REFERENCE.search(before[-60:])
         or not before.strip()
         and re.match(r"[.)] +[A-Za-z*]", behind)
     ):
         return ""
-    if _ITEM.search(before) or not line.isascii() and (_FOREIGN.search(before) or _is_sign(before, behind)):
+    if _ITEM.search(_CITED.sub(" ", before) if "(" in before else before):
+        return ""
+    if not line.isascii() and (_FOREIGN.search(before) or _is_sign(before, behind)):
         return ""
     if clock := _CLOCK.match(behind):
         return found + clock[0].rstrip(".")

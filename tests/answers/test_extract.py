@@ -159,4 +159,4 @@ def test_total(text, form):
 def test_a_box_gives_back_what_is_in_it(inner, before):
     """Mutation: strip(" ") alone."""
     if "think>" not in before:
-        assert final_answer(before.replace("\\", "") + "\\boxed{" + inner + "}", "boxed") == inner.strip()
+        assert final_answer(before.replace("\\", "") + "\n\\boxed{" + inner + "}", "boxed") == inner.strip()
