@@ -132,7 +132,7 @@ TRAINERS: dict[str, Trainer] = {
         elsewhere="logging.jsonl in output_dir",
     ),
     "EasyDeL": Trainer(
-        ("mean_entropy", "reward_mean", "mean_kl", "success_rate"),
+        ("mean_entropy", "mean_kl"),
         {"mean_entropy": FULL},
         switch="its 80/20 mask of high-entropy tokens, without which mean_entropy is NaN",
     ),
@@ -218,11 +218,12 @@ def recognise(names: Collection[str], form: str = "") -> str | None:
 
     form: of the log; trainer_state.json is of TRL, or of what builds on transformers as TRL does.
     """
-    found = {}
-    for trainer, row in TRAINERS.items():
-        found[trainer] = sum(bool(fnmatch.filter(names, mark)) for mark in row.marks)
+    found = {
+        trainer: sum(bool(fnmatch.filter(names, mark)) for mark in row.marks) for trainer, row in TRAINERS.items()
+    }
+    by_trl = found.pop("TRL") or form == "trainer_state"  # others build on it and have its names beside their own
     best = max(found, key=found.__getitem__)
-    return best if found[best] else "TRL" if form == "trainer_state" else None
+    return best if found[best] else "TRL" if by_trl else None
 
 
 def estimator(trainer: str | None, name: str) -> str:
