@@ -297,6 +297,9 @@ def _points(
     weight = _weight(sheet, asked.weight, score, step)
     if (gap := float((step - h.step[h.at(step)]).max())) > 0:
         sheet.notes.append(f"entropy from up to {gap:g} step(s) before its score")
+    axis = next(sheet.axis(table, score) for table in run.tables if score in table.columns)
+    if trainer and axis in trainers.TRAINERS[trainer].episodes:
+        sheet.notes.append(f"the x axis is {axis}, which in {trainer} counts episodes")
     if sheet.broken:
         sheet.notes.append(f"{len(sheet.broken)} broken row(s) left out: {columns.some(sheet.broken)}")
     what = f"H = {entropy} ({sheet.files(entropy)}, nats per token), R = {score} ({sheet.files(score)})"

@@ -40,6 +40,7 @@ class Trainer:
       switch: what makes the trainer log an entropy where it does not.
       elsewhere: the file with the numbers, for a console that lacks them.
       temperature: of the entropy, where it is not 1 as the model gives it.
+      episodes: axes that count episodes and not steps, in spite of their names.
     """
 
     marks: tuple[str, ...]
@@ -47,6 +48,7 @@ class Trainer:
     switch: str = ""
     elsewhere: str = ""
     temperature: str = ""
+    episodes: tuple[str, ...] = ()
 
 
 TRAINERS: dict[str, Trainer] = {
@@ -107,6 +109,7 @@ TRAINERS: dict[str, Trainer] = {
         ("objective/verifiable_*", "eval/objective/*", "eval/scores", "val/sequence_lengths*", "policy/entropy_avg"),
         {"policy/entropy_avg": FULL},
         switch="record_entropy=True",
+        episodes=("global_step", "train/global_step", "_step", "Step"),
     ),
     "NeMo RL": Trainer(
         ("train/approx_entropy", "approx_entropy", "train/token_mult_prob_error", "train/probs_ratio*"),

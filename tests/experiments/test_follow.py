@@ -102,16 +102,14 @@ def test_a_line_an_evaluation(config, tmp_path, monkeypatch, capsys):
 def test_fail_on_and_what_law_json_says(config, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("step,entropy,accuracy\n" + rows(40))
-    config.logs = str(path)
+    config.logs, config.stop_left, config.fail_on = str(path), 0.5, "collapse"
     law = fit_laws.run(config, tmp_path / "out")
     (run,) = law["runs"]
     assert run | {"step": 0, "warnings": 0} == {
         "name": "log", "entropy": "entropy", "score": "accuracy", "estimator": "unknown", "unit": "fraction",
         "trainer": None, "held_out": False, "n": 40, "step": 0, "warnings": 0,
     }  # fmt: skip
-    assert run["step"] == {"min": 0, "max": 39} and law["alarms"] == []
-    config.stop_left, config.fail_on = 0.5, "collapse"
-    assert [alarm["name"] for alarm in fit_laws.run(config, tmp_path / "out")["alarms"]] == ["spent"]
+    assert run["step"] == {"min": 0, "max": 39} and [alarm["name"] for alarm in law["alarms"]] == ["spent"]
     config.fail_on = "collapse, spent"
     with pytest.raises(SystemExit) as ended:
         fit_laws.run(config, tmp_path / "out")

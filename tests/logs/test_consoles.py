@@ -60,7 +60,8 @@ def test_a_torn_line_is_no_row(tmp_path):
     lines = [f"x {{'step': {i}, 'entropy': {H[i]}, 'eval_reward': {R[i]}}}" for i in range(N)]
     lines[4] = lines[4][:-6]
     (tmp_path / "log.txt").write_text("\n".join(lines)[:-9])
-    assert len(one(tmp_path / "log.txt").R) == N - 2
+    points = one(tmp_path / "log.txt")
+    assert len(points.R) == N - 2 and "log.txt line 5 (torn), log.txt line 12 (torn)" in points.source
 
 
 def test_no_object_in_it(tmp_path):
@@ -130,3 +131,5 @@ def test_a_sum_of_reward_functions_has_no_unit(tmp_path):
 def test_episodes_are_named_so(tmp_path):
     path = write_csv(tmp_path / "log.csv", ["episode", "entropy", "accuracy"], zip(range(N), H, R))
     assert "the x axis is episode, not optimizer steps" in one(path).source
+    path = write_csv(path, ["global_step", "policy/entropy_avg", "eval/scores"], zip(range(N), H, R))
+    assert "the x axis is global_step, which in open-instruct counts episodes" in one(path).source
