@@ -38,3 +38,15 @@ def test_without_the_cap_it_is_said_and_left(tmp_path):
     assert "IS SCALED BY LENGTH" in points.warnings[-1] and "--config.length_limit=TOKENS" in points.source
     np.testing.assert_allclose(points.H, H * LENGTH / 1000)
     np.testing.assert_allclose(one(path, length_limit=1000).H, H)
+
+
+def test_a_length_that_grows_smoothly_gives_a_hint_only(tmp_path):
+    """No step tells it then; the law does. Where the limit is given, that is a word for it."""
+    length = np.linspace(300, 900, N)
+    logged = H * length / 1000
+    path = write(tmp_path / "log.csv", logged, **{"response_length/mean": length})
+    points = one(path)
+    assert "MAY BE SCALED BY LENGTH" in points.warnings[-1]
+    np.testing.assert_allclose(points.H, logged)
+    np.testing.assert_allclose(one(path, length_limit=1000).H, H)
+    assert "SCALED" not in one(write(path, H, **{"response_length/mean": length})).source
