@@ -28,6 +28,7 @@ NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
 VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
 WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
+BEGUN = re.compile(r"""\{(['"])[^'"]+\1: """)
 BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
 COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
@@ -81,7 +82,9 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
             bars[latest] = int(count)
             if len(bars) > TOTALS:
                 bars.pop(next(iter(bars)))
-        if row is None:
+        if row == {}:
+            table.spoil(line, "torn")
+        if not row:
             continue
         cells = dict(text_formats.cells_of(row))
         if (found := COUNTED.search(before)) and columns.choose_step(dict.fromkeys(cells, 1)) is None:
@@ -99,7 +102,7 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
 
 
 def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """(line, the text before the object in it, the object): None for a line with a progress bar only."""
+    """(line, text before it, object): None for text without one, an empty one for one that its line does not end."""
     with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
         for line, text in enumerate(f, 1):
             if "{" not in text:
@@ -115,12 +118,12 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
                     yield line, text[at:start], row
                     at = end
                 else:
-                    yield line, text[at:start], None
+                    yield line, text[at:start], {} if end < 0 and BEGUN.match(text, start) else None
                     at = start + 1
 
 
 def one_object(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
-    """The object of numbers that begins at `start` and where it ends, or None."""
+    """The object of numbers that begins at `start` and where it ends; None where there is none, -1 without an end."""
     depth = 0
     for i in range(start, len(text)):
         if text[i] == "{":
@@ -130,7 +133,7 @@ def one_object(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
             if depth == 0:
                 break
     else:
-        return None, start
+        return None, -1
     piece = text[start : i + 1]
     if len(piece) < 3 or piece[1:].lstrip()[:1] not in ("'", '"'):
         return None, start
@@ -151,5 +154,5 @@ def is_objects(path: Path, head: bytes) -> bool:
     """Some line among others holds an object of numbers."""
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json") or not path.is_file() or b"<" in head.lstrip()[:1]:
         return False
-    return any(row is not None for _, _, row in objects(path))
+    return any(row for _, _, row in objects(path))
 

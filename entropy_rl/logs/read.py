@@ -284,7 +284,7 @@ def _points(
     warnings = list(warnings)
     h, r = sheet.record(entropy), sheet.record(score)
     signals = _signals(run, asked, score)
-    h, estimator = _per_token(h, signals, trainer, entropy, asked, warnings)
+    h, estimator = _per_token(h, r, signals, trainer, entropy, asked, warnings)
     h = Record(_same_axis(sheet, entropy, h.step, score, r.step), h.value)
     H = _join(sheet, h, r.step, "entropy record")
     cost = np.zeros(len(H))
@@ -297,6 +297,9 @@ def _points(
     weight = _weight(sheet, asked.weight, score, step)
     if (gap := float((step - h.step[h.at(step)]).max())) > 0:
         sheet.notes.append(f"entropy from up to {gap:g} step(s) before its score")
+    axis = next(sheet.axis(table, score) for table in run.tables if score in table.columns)
+    if trainer and axis in trainers.TRAINERS[trainer].episodes:
+        sheet.notes.append(f"the x axis is {axis}, which in {trainer} counts episodes")
     if sheet.broken:
         sheet.notes.append(f"{len(sheet.broken)} broken row(s) left out: {columns.some(sheet.broken)}")
     what = f"H = {entropy} ({sheet.files(entropy)}, nats per token), R = {score} ({sheet.files(score)})"
@@ -344,7 +347,13 @@ def _signals(run: Run, asked: Names, score: str) -> dict[str, tuple[str, Record]
 
 
 def _per_token(
-    h: Record, signals: dict[str, tuple[str, Record]], trainer: str | None, entropy: str, asked: Names, said: list[str]
+    h: Record,
+    r: Record,
+    signals: dict[str, tuple[str, Record]],
+    trainer: str | None,
+    entropy: str,
+    asked: Names,
+    said: list[str],
 ) -> tuple[Record, str]:
     """The entropy record per token, and its estimator; where it was scaled by length that is said, and undone."""
     estimator = trainers.estimator(trainer, entropy)
@@ -357,9 +366,22 @@ def _per_token(
     if cap is None and "longest" in signals:
         longest = signals["longest"][1].value
         cap = float(longest.max()) if (longest == longest.max()).sum() > 1 else None
-    found = lengths.scaled(h.value[there], L, cap)
+    H, at = h.value[there], h.step[there]
+    found = lengths.scaled(H, L, cap)
     if found is None:
-        return h, estimator
+        shared = np.isin(r.step, at)
+        places = np.searchsorted(at, r.step[shared])
+        if lengths.explained(H[places], L[places], r.value[shared]) is None:
+            return h, estimator
+        what = f"{entropy} MAY BE SCALED BY LENGTH: the score goes far better with {entropy} / {name}"
+        if asked.length_limit is None:
+            said.append(
+                f"{what}; if loss_agg_mode is seq-mean-token-sum-norm, --config.length_limit=TOKENS (the longest "
+                "response allowed) undoes it; with token-mean there is nothing to undo"
+            )
+            return h, estimator
+        said.append(f"{what}: undone, times {asked.length_limit:g} / length, as a length_limit was given")
+        return Record(at, H * asked.length_limit / L), f"{estimator}, of seq-mean-token-sum-norm"
     mode = "seq-mean-token-sum" + ("" if found.summed else "-norm")
     evidence = (
         f"{entropy} IS SCALED BY LENGTH: ln of it moves with ln of {name} with slope {found.slope:.2f} +- "
@@ -373,7 +395,7 @@ def _per_token(
         return h, f"{estimator}, scaled by length ({mode})"
     by = "divided by the length" if found.summed else f"times {cap:g} / length"
     said.append(f"{evidence}: undone, {by}")
-    return Record(h.step[there], h.value[there] * found.factor), f"{estimator}, of {mode} {by}"
+    return Record(at, H * found.factor), f"{estimator}, of {mode} {by}"
 
 
 def _same_axis(sheet: Sheet, entropy: str, h: NDArray, score: str, r: NDArray) -> NDArray:

@@ -176,6 +176,8 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a text table ({error}): give one in UTF-8, with a header") from None
     header = header or []
+    if header and not _ends_its_line(path):
+        table.notes.append(f"the last line of {path.name} has no end: its last cell may be cut off")
     if sides:
         table.notes.append("the table lies on its side, a metric a row: turned")
         for row, step in enumerate(header[1:]):
@@ -194,6 +196,12 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     if is_wandb_header(header):
         return wandb_runs(path, header, table)
     return one_or_more(path, "csv", table)
+
+
+def _ends_its_line(path: Path) -> bool:
+    with open(path, "rb") as f:
+        f.seek(-1, 2)
+        return f.read(1) in (b"\n", b"\r")
 
 
 def shape_of(header: list[str]) -> str:

@@ -40,6 +40,7 @@ class Trainer:
       switch: what makes the trainer log an entropy where it does not.
       elsewhere: the file with the numbers, for a console that lacks them.
       temperature: of the entropy, where it is not 1 as the model gives it.
+      episodes: axes that count episodes and not steps, in spite of their names.
     """
 
     marks: tuple[str, ...]
@@ -47,6 +48,7 @@ class Trainer:
     switch: str = ""
     elsewhere: str = ""
     temperature: str = ""
+    episodes: tuple[str, ...] = ()
 
 
 TRAINERS: dict[str, Trainer] = {
@@ -107,6 +109,7 @@ TRAINERS: dict[str, Trainer] = {
         ("objective/verifiable_*", "eval/objective/*", "eval/scores", "val/sequence_lengths*", "policy/entropy_avg"),
         {"policy/entropy_avg": FULL},
         switch="record_entropy=True",
+        episodes=("global_step", "train/global_step", "_step", "Step"),
     ),
     "NeMo RL": Trainer(
         ("train/approx_entropy", "approx_entropy", "train/token_mult_prob_error", "train/probs_ratio*"),
@@ -132,7 +135,7 @@ TRAINERS: dict[str, Trainer] = {
         elsewhere="logging.jsonl in output_dir",
     ),
     "EasyDeL": Trainer(
-        ("mean_entropy", "reward_mean", "mean_kl", "success_rate"),
+        ("mean_entropy", "mean_kl"),
         {"mean_entropy": FULL},
         switch="its 80/20 mask of high-entropy tokens, without which mean_entropy is NaN",
     ),
@@ -218,11 +221,12 @@ def recognise(names: Collection[str], form: str = "") -> str | None:
 
     form: of the log; trainer_state.json is of TRL, or of what builds on transformers as TRL does.
     """
-    found = {}
-    for trainer, row in TRAINERS.items():
-        found[trainer] = sum(bool(fnmatch.filter(names, mark)) for mark in row.marks)
+    found = {
+        trainer: sum(bool(fnmatch.filter(names, mark)) for mark in row.marks) for trainer, row in TRAINERS.items()
+    }
+    by_trl = found.pop("TRL") or form == "trainer_state"  # others build on it and have its names beside their own
     best = max(found, key=found.__getitem__)
-    return best if found[best] else "TRL" if form == "trainer_state" else None
+    return best if found[best] else "TRL" if by_trl else None
 
 
 def estimator(trainer: str | None, name: str) -> str:

@@ -1,7 +1,7 @@
 """Watching logs that grow: a line an evaluation, until it is told to stop.
 
-Between evaluations it looks at names, sizes and times of the files only, every config.poll seconds, and reads what
-has changed no more often than READING of a core allows.
+Between evaluations it looks at names, sizes and times of the files only, every config.poll seconds (of many files more
+rarely), and reads what has changed no more often than READING of a core allows.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def follow(
     before: Stamp | None = None
     shown, refused, rest = None, "", 0.0
     while True:
+        looked = time.process_time()
         now = stamp(logs)
+        looked = time.process_time() - looked
         if now != before and time.monotonic() >= rest:
             before, began = now, time.process_time()
             try:
@@ -85,5 +87,5 @@ def follow(
                         say(f"waiting: {error}")
         if end is not None and time.monotonic() >= end:
             return
-        time.sleep(poll)
+        time.sleep(max(poll, looked / READING))
 

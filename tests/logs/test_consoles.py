@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+from entropy_rl.logs import consoles
+from entropy_rl.logs import read as logs
+from tests.logs.writing import H, N, R, one, refused, write_csv
+
+
+def write(path, lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+BEFORE = ["", "0: ", "[1,0]<stdout>:", "\x1b[36m(Trainer pid=7, ip=10.0.0.1)\x1b[0m ", "INFO 08-01 a.py:7] step {i}: "]
+
+
+@pytest.mark.parametrize("before", [*BEFORE, "  3%|#  | 1/9 [00:01<00:08, 1.0it/s]"])
+@pytest.mark.parametrize("number", ["{!r}", "np.float64({!r})", "'{!r}'", "tensor({!r}, device='cuda:0')"])
+def test_objects_behind_what_others_print(tmp_path, before, number):
+    """ray, slurm, mpi, clocks, bars; numbers plain, numpy's, texts (transformers 5) and torch's."""
+    lines = ["[rank0] starting", "{'model': 'x', 'lr': 1e-6, 'path': 'y', 'flag': True}"]
+    for i in range(N):
+        h, r = (number.format(float(x)) for x in (H[i], R[i]))
+        lines.append(f"{before.format(i=i)}{{'step': {i}, 'loss': nan, 'entropy': {h}, 'eval_reward': {r}}}")
+    points = one(write(tmp_path / "log.out", lines))
+    assert (points.format, points.entropy, points.score) == ("console", "entropy", "eval_reward")
+    np.testing.assert_array_equal(points.step, np.arange(N))
+    np.testing.assert_allclose(points.H, H)
+    np.testing.assert_allclose(points.R, R)
+
+
+def test_the_bar_of_training_counts_and_not_that_of_evaluation(tmp_path):
+    lines = ["Map: 100%|##| 99/99 [00:01<00:00, 99.0 examples/s]"]
+    for i in range(N):
+        bar = f"  1%|# | {10 * i}/500 [00:01<00:08, 1.0it/s]"
+        lines += [bar + "\r" + f"{bar}{{'loss': 0.1, 'entropy': {H[i]}, 'reward': 9.0}}"]
+        lines += ["100%|##| 4/4 [00:01<00:00, 4.0it/s]\r" + f"{{'eval_loss': 0.1, 'eval_reward': {R[i]}}}"]
+    points = one(write(tmp_path / "log.txt", lines))
+    np.testing.assert_array_equal(points.step, 10 * np.arange(N))
+    np.testing.assert_allclose(points.R, R)
+    assert "steps are those of the progress bar of 500" in points.source
+
+
+def test_several_training_steps_a_rollout(tmp_path):
+    """slime: the axis of training is twice as long as that of rollouts."""
+    lines = []
+    for i in range(N):
+        lines.append(f"[2026-08-01 00:00:00] a.py:1 - rollout {i}: {{'rollout/raw_reward': {R[i]}}}")
+        for k in range(2):
+            entropy = H[i] + 0.01 * k
+            lines.append(f"[2026-08-01 00:00:00] b.py:2 - step {2 * i + k}: {{'train/entropy_loss': {entropy}, "
+                         f"'train/step': {2 * i + k}}}")  # fmt: skip
+    points = one(write(tmp_path / "log.txt", lines))
+    np.testing.assert_array_equal(points.step, np.arange(N))
+    np.testing.assert_allclose(points.R, R)
+    assert "2 training steps a rollout" in points.source
+
+
+def test_a_torn_line_is_no_row(tmp_path):
+    lines = [f"x {{'step': {i}, 'entropy': {H[i]}, 'eval_reward': {R[i]}}}" for i in range(N)]
+    lines[4] = lines[4][:-6]
+    (tmp_path / "log.txt").write_text("\n".join(lines)[:-9])
+    points = one(tmp_path / "log.txt")
+    assert len(points.R) == N - 2 and "log.txt line 5 (torn), log.txt line 12 (torn)" in points.source
+
+
+def test_no_object_in_it(tmp_path):
+    write(tmp_path / "log.txt", ["{x}", "{'a': 'b'}", "{", "}" * 9, "{'a': __import__('os')}"])
+    assert "no known format" in refused(tmp_path / "log.txt")
+    assert consoles.one_object("{'a': 1} {'b': 2}", 0) == ({"a": 1}, 8)
+
+
+def test_tables_on_their_side_and_long_ones(tmp_path):
+    rows = [["entropy", *H], ["accuracy", *R], ["note", *["x"] * N]]
+    path = write_csv(tmp_path / "log.csv", ["metric", *range(N)], rows)
+    points = one(path)
+    np.testing.assert_allclose(points.R, R)
+    assert "the table lies on its side" in points.source and points.step[-1] == N - 1
+    rows = [[i, name, x] for i in range(N) for name, x in (("entropy", H[i]), ("accuracy", R[i]))]
+    points = one(write_csv(path, ["step", "metric", "value"], rows))
+    np.testing.assert_allclose(points.H, H)
+    np.testing.assert_allclose(points.R, R)
+
+
+def test_a_file_that_begins_where_another_ends_is_the_same_run(tmp_path):
+    def part(name, steps):
+        return write_csv(tmp_path / name, ["step", "entropy", "accuracy"], [[i, H[i], R[i]] for i in steps])
+
+    part("slurm-10.csv", range(7)), part("slurm-11.csv", range(6, N))
+    points = one(f"{tmp_path}/*.csv", min_points=3)
+    np.testing.assert_allclose(points.H, H)
+    assert "slurm-11.csv begins at step 6" in points.source and "one run, resumed" in points.source
+    part("slurm-11.csv", range(0, N))  # from the beginning: a run of its own
+    assert len(logs.read(f"{tmp_path}/*.csv", min_points=3).runs) == 2
+
+
+def test_several_rows_a_step(tmp_path):
+    rows = [[i, H[i] + d, R[i]] for i in range(N) for d in (-0.01, 0.01)]
+    points = one(write_csv(tmp_path / "log.csv", ["step", "entropy", "accuracy"], rows))
+    np.testing.assert_allclose(points.H, H)
+    assert "entropy has several rows in 12 step(s), averaged" in points.source
+    assert "12 row(s) of accuracy repeat the row before and are left out" in points.source
+
+
+@pytest.mark.parametrize(
+    ("score", "values", "unit"),
+    [
+        ("val/accuracy", 100 * R, "percent"),
+        ("val/accuracy", R, "fraction"),
+        ("val/accuracy", 200 * R, "reward"),  # no percentage is above 100
+        ("eval/scores", 10 * R, "reward"),  # open-instruct's go to 10
+        ("val/score", 90 * R, "percent"),
+        ("reward", 2 * R, "reward"),
+        ("reward", R - 1, "reward"),
+        ("reward_percent", 90 * R, "percent"),
+        ("rewards/correctness/mean", 2 * R, "reward"),  # a reward of 2 for a right answer
+        ("accuracy", [f"{100 * r}%" for r in R], "percent"),
+    ],
+)
+def test_units(tmp_path, score, values, unit):
+    path = write_csv(tmp_path / "log.csv", ["step", "entropy", score], zip(range(N), H, values))
+    assert one(path).unit == unit
+
+
+def test_a_sum_of_reward_functions_has_no_unit(tmp_path):
+    names = ["step", "entropy", "reward", "rewards/a/mean", "rewards/b/mean"]
+    path = write_csv(tmp_path / "log.csv", names, zip(range(N), H, R, R / 2, R / 2))
+    assert one(path).unit == "reward"
+
+
+def test_episodes_are_named_so(tmp_path):
+    path = write_csv(tmp_path / "log.csv", ["episode", "entropy", "accuracy"], zip(range(N), H, R))
+    assert "the x axis is episode, not optimizer steps" in one(path).source
+    path = write_csv(path, ["global_step", "policy/entropy_avg", "eval/scores"], zip(range(N), H, R))
+    assert "the x axis is global_step, which in open-instruct counts episodes" in one(path).source
