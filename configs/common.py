@@ -117,6 +117,8 @@ def policy_gradient(c: ConfigDict) -> None:
         {"low": choice("constant", value=0.0), "high": choice("constant", value=0.0)}  # nats; 0: none
     )
     c.smoothing = ConfigDict({"right": 0.0, "wrong": 0.0})  # reward less (right) or plus (wrong) so many ln pi
+    # SIREN: coef (H_n - H_0)^2, H_n the entropy over the top_p nucleus at the `frac` of tokens where it is highest
+    c.nucleus = ConfigDict({"coef": 0.0, "top_p": 0.8, "frac": 0.2})
     c.min_p = 0.02  # of the filtered policy, for losses that want one (lp_reg)
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
     c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group

@@ -118,6 +118,7 @@ RL = (
             "entropy_adaptive": "c_n = α_n if H_n < target else 0,   α_{n+1} = clip(α_n ± delta, 0, high)",
             "entropy_target": "e = target - H_n,   c_n = clip(kp e + Σ ki e, 0, high)",
             "entrocraft": "A = 0 where A < 0 and H > high_n, or A > 0 and H < low_n;   bounds: any controllers",
+            "siren": "loss + coef (H_n - H_0)^2,   H_n over the top_p nucleus, where it is highest (frac of tokens)",
             "kl_reference": "loss + c KL(π, π_ref),   k3 = r_ref - 1 - log r_ref with r_ref = π_ref / π",
         },
     ),

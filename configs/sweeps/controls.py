@@ -110,6 +110,7 @@ ARMS_2026: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"smoothing.right": x, "smoothing.wrong": x} for x in (0.01, 0.03)],
     ),
     "unsolved": ("unsolved", [{"weight.args.threshold": x} for x in (0.8, 0.9)]),
+    "siren": ("siren", [{"nucleus.coef": x} for x in (0.1, 1.0)]),
     "entrocraft": (
         "entrocraft",
         [{"entropy_band.low.args.end": x / 2, "entropy_band.high.args.end": x} for x in (0.1, 0.2)],

@@ -30,10 +30,12 @@ def token_scores(
     samples: int = 1,
     prompt_length: int | None = None,
     mesh: Mesh | None = None,
+    nucleus: float | None = None,
 ) -> Score:
     """Scores of a policy: `logp` and `entropy` of every token (logprobs.token_stats).
 
-    Logits are made where all of a device's are one tile of tiled_head, and are never whole elsewhere. A steered model
+    Logits are made where all of a device's are one tile of tiled_head or a nucleus is asked for, and are never whole
+    elsewhere. A steered model
     (models/steering.py) is steered where the mask holds; with a threshold the mask must be `Completion.steered`.
 
     Args:
@@ -46,14 +48,18 @@ def token_scores(
         about 3/10 of the work is spared.
       prompt_length: read with `samples` above 1.
       mesh: over which rows and parameters are cut.
+      nucleus: None, or top_p of `nucleus_entropy`, which is then a score too, with its gradient.
 
     Returns:
-      (params, tokens i32[B, T], mask bool[B, T]) -> {"logp", "entropy"} f32[B, T], nats.
+      (params, tokens i32[B, T], mask bool[B, T]) -> {"logp", "entropy"} f32[B, T], nats, and "nucleus" with a nucleus.
     """
     devices = mesh.size if mesh else 1
 
     def small(targets):
-        return targets.size * model.config.vocab_size <= tiled_head.ELEMENTS * devices
+        return nucleus is not None or targets.size * model.config.vocab_size <= tiled_head.ELEMENTS * devices
+
+    def more(logits, place):
+        return {} if nucleus is None else {"nucleus": place(nucleus_entropy(logits, nucleus))}
 
     def head(params):
         matrix, axis = head_matrix(model.config, params)
@@ -62,7 +68,7 @@ def token_scores(
     def whole(params, tokens, mask):
         logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
         if small(tokens):
-            return _named(*logit_stats(logits, tokens, temperature))
+            return _named(*logit_stats(logits, tokens, temperature)) | more(logits, shifted)
         matrix, how = head(params)
         return _named(*token_stats(out["hidden"], matrix, tokens, temperature, **how))
 
@@ -81,7 +87,8 @@ def token_scores(
         else:
             matrix, how = head(params)
             stats = head_stats(out["hidden"], matrix, chosen, temperature, **how)
-        return _named(*(join_prompt(x, start, tokens.shape[1]) for x in stats))
+        join = lambda x: join_prompt(x, start, tokens.shape[1])  # noqa: E731
+        return _named(*map(join, stats)) | more(logits, join)
 
     return whole if samples == 1 else by_prompt
 
@@ -174,6 +181,24 @@ def top_gap(logits: jax.Array) -> jax.Array:
     first = jnp.argmax(p, axis=-1, keepdims=True)
     place = jax.lax.broadcasted_iota(first.dtype, p.shape, p.ndim - 1)
     return jnp.max(p, axis=-1) - jnp.max(jnp.where(place == first, 0.0, p), axis=-1)
+
+
+def nucleus_entropy(logits: jax.Array, top_p: float) -> jax.Array:
+    """Entropy of softmax(logits) over its nucleus, made to sum to 1: f32[..., V] -> f32[...], nats.
+
+    The nucleus has the likeliest tokens as long as their sum is at most `top_p`, and the first one always, as in the
+    code of SIREN (Linn3a/siren), which leaves out the token that passes it. Of equal tokens all are in or none. Which tokens are
+    in passes no gradient.
+    """
+    p = jax.nn.softmax(jax.lax.stop_gradient(logits.astype(jnp.float32)), axis=-1)
+    ordered = -jnp.sort(-p, axis=-1)
+    # rounding must not leave out what sums to top_p itself
+    count = jnp.maximum(jnp.sum(jnp.cumsum(ordered, axis=-1) <= top_p + 1e-6, axis=-1, keepdims=True), 1)
+    inside = p >= jnp.take_along_axis(ordered, count - 1, axis=-1)
+    z = jnp.where(inside, logits.astype(jnp.float32), -jnp.inf)
+    total = jax.nn.logsumexp(z, axis=-1, keepdims=True)
+    share = jnp.exp(z - total)
+    return jnp.sum(share * jnp.where(inside, total - logits, 0.0), axis=-1)
 
 
 def last_values(model: Transformer) -> Score:

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from entropy_rl.entropy.record import covariance
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import DATA, sees_whole
+from entropy_rl.losses.selection import count, highest
 from entropy_rl.losses.value import clipped_value, explained_variance
-from entropy_rl.losses.weights import CURRENT
+from entropy_rl.losses.weights import CURRENT, sequence_mean
 from entropy_rl.masking import mask_out, masked_mean, masked_sum
 from entropy_rl.models.scoring import Score
 from entropy_rl.training.rollouts import Batch
@@ -52,8 +53,29 @@ def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
     return lambda params, batch: score(params, batch.tokens, batch.mask)
 
 
-def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callable | None = None) -> Objective:
-    """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)).
+def nucleus_mean(nucleus: jax.Array, mask: jax.Array, frac: float) -> tuple[jax.Array, jax.Array]:
+    """(mean over responses of token means of the nucleus entropy, of the tokens where it is highest; these bool[B, T]).
+
+    Chosen are floor(frac N) of the N tokens in the mask, at least one: the others' entropy is of no use to exploration.
+
+    Args:
+      nucleus: f32[B, T], nats (models/scoring.nucleus_entropy).
+      mask: bool[B, T].
+      frac: share of the tokens.
+    """
+    chosen = highest(jax.lax.stop_gradient(nucleus), mask, count(mask, frac, "microbatch"))
+    return masked_sum(sequence_mean(chosen) * nucleus, chosen), chosen
+
+
+def policy(
+    score: Score,
+    token_loss: Callable,
+    *,
+    kl: str = "k3",
+    weight: Callable | None = None,
+    nucleus: float | None = None,
+) -> Objective:
+    """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)) + coefs["nucleus"] (H_nucleus - coefs["anchor"])^2.
 
     w is the batch's weight, times its `importance` where it has one (losses/importance.py, which is for the surrogate
     alone: the KL and the bonus are of the learner's own policy and go without it).
@@ -64,6 +86,8 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
         has parameters of: the entropy of the current policy, and the batch's.
       kl: row of KL for the distance to the reference; read where the batch has ref_logp.
       weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
+      nucleus: None, or `frac` of nucleus_mean, which is H_nucleus; the score must then give `nucleus`. SIREN
+        (arXiv:2509.25133), whose anchor is the value at the start, in its own weight whatever the others'.
 
     Returns:
       Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
@@ -84,9 +108,14 @@ def policy(score: Score, token_loss: Callable, *, kl: str = "k3", weight: Callab
         if batch.ref_logp is not None:
             distance = KL[kl](mask_out(logp, batch.mask), mask_out(batch.ref_logp, batch.mask))
             total += coefs["kl"] * masked_sum(w * distance, batch.mask)
+        if nucleus is not None and "nucleus" in scores:  # which `slopes` has not: it does not go through the token
+            mean, chosen = nucleus_mean(scores["nucleus"], batch.mask, nucleus)
+            marks = {**marks, "nucleus": chosen}
+            total += coefs["nucleus"] * jnp.square(mean - coefs["anchor"])
         return total, {"logp": logp, "entropy": entropy, **marks}
 
-    return Objective(_of_tokens(score), loss, needs_full_batch=sees_whole(token_loss) or weight is not None)
+    whole = sees_whole(token_loss) or weight is not None or nucleus is not None
+    return Objective(_of_tokens(score), loss, needs_full_batch=whole)
 
 
 def slopes(objective: Objective, batch: Batch, entropy: jax.Array, key: jax.Array, coefs: Coefs) -> jax.Array:

@@ -76,6 +76,7 @@ class Learner:
         entropy_band: tuple[Controller, Controller] | None = None,
         smoothing: tuple[float, float] = (0.0, 0.0),
         filtered: Score | None = None,
+        nucleus: tuple[float, float] | None = None,
         decisions: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
     ):
         """Binds the algorithm; nothing is compiled before the first step.
@@ -109,6 +110,7 @@ class Learner:
           entropy_band: controllers of the bounds of advantages.of_one_sign; None: nothing is rejected.
           smoothing: `right` and `wrong` of advantages.differential_smoothing; 0 and 0: none.
           filtered: models/scoring.filtered_scores, for losses that want `filtered_logp`.
+          nucleus: coefficient and share of objectives.policy's `nucleus`, anchored at the first rollout; None: none.
           decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
 
         Raises:
@@ -142,7 +144,11 @@ class Learner:
         self._importance = jax.jit(given(importance, "advantage")) if importance else None
         self._statistics = jax.jit(statistics)
         cut = {"microbatches": microbatches, "group_size": group_size}
-        objective = objectives.policy(score, loss, kl=kl_estimator, weight=weight if current_weight else None)
+        self._nucleus_coef, self._nucleus = nucleus or (0.0, None)
+        self._nucleus_mean = jax.jit(partial(objectives.nucleus_mean, frac=self._nucleus)) if nucleus else None
+        objective = objectives.policy(
+            score, loss, kl=kl_estimator, weight=weight if current_weight else None, nucleus=self._nucleus
+        )
         self._slopes = jax.jit(partial(objectives.slopes, objective))
         self._update = learner.make_update(
             objective,
@@ -209,11 +215,14 @@ class Learner:
             advantage = self._within_band(advantage, row, rollout.mask)
         if self._importance:
             seen = fields["old_logp"], rollout.sampler_logp, rollout.mask
-            fields["importance"] = processes.fetch(self._importance(*seen, advantage))
+            fields["importance"] = np.asarray(self._importance(*seen, advantage))
             row |= self._statistics(fields["importance"], *seen)
         entropy_coef = self._coefficient("entropy", float(row["policy/entropy_sequence"]))
         coefs = {"entropy": jnp.float32(entropy_coef), "kl": jnp.float32(kl_coef)}
         row["update/entropy_coef"] = entropy_coef
+        if self._nucleus_mean:
+            row["update/nucleus_anchor"] = self._anchor(state, rollout)
+            coefs |= {"nucleus": jnp.float32(self._nucleus_coef), "anchor": jnp.float32(row["update/nucleus_anchor"])}
         policy, critic, updates, past = state.policy, state.critic, [], remembered(state)
         warmup = self._critic.warmup if self._critic else 0
         warm = step < warmup
@@ -291,6 +300,13 @@ class Learner:
         advantage, rejected = of_one_sign(advantage, entropy, low, high)
         row |= {"update/entropy_low": low, "update/entropy_high": high, "update/rejected": masked_mean(rejected, mask)}
         return np.asarray(advantage)
+
+    def _anchor(self, state: State, rollout: Rollout) -> float:
+        """The nucleus entropy that updates hold: that of the policy at the first step, on its rollout."""
+        if "nucleus" not in self.control:
+            nucleus = self._each(self._score, state.policy.params, rollout)["nucleus"]
+            self.control["nucleus"] = {"anchor": float(self._nucleus_mean(nucleus, rollout.mask)[0])}
+        return self.control["nucleus"]["anchor"]
 
     def _coefficient(self, name: str, observed: float) -> float:
         coefficient, self.control[name] = self._controllers[name].step(self.control[name], observed)

@@ -12,8 +12,17 @@ from experiments.claims.data import Run
 
 # what does not make two runs different settings
 APART = ("seed", "eval", "checkpoint", "alarm", "change", "mesh", "log_every", "init", "microbatches", "critique.model")
-DEFAULTS = {"init_temperature": 1.0}  # of knobs that older runs do not have
+DEFAULTS = {  # of knobs that older runs do not have
+    "init_temperature": 1.0,
+    **{"importance.name": "auto", "importance.args": {}, "min_p": 0.02},
+    **{"rollout.lag": 0, "rollout.dtype": None, "rollout.param_dtype": None},
+    **{f"entropy_band.{x}.name": "constant" for x in ("low", "high")},
+    **{f"entropy_band.{x}.args.value": 0.0 for x in ("low", "high")},
+    **{"smoothing.right": 0.0, "smoothing.wrong": 0.0},
+    **{"nucleus.coef": 0.0, "nucleus.top_p": 0.8, "nucleus.frac": 0.2},
+}
 OFF = (None, "off", False)
+BOUNDS = ("low", "high")
 COVARIANCE = ("clip_cov", "kl_cov", "shaped_clip_cov")
 PLAIN_LOSSES = ("ppo", "shaped", "reinforce", "gspo", "cispo")
 PLAIN_WEIGHTS = ("token_mean", "sequence_mean", "fixed_length")
@@ -142,6 +151,12 @@ def controls(run: Run) -> set[str]:
         found.add("weight")
     if is_diverse(run.config):
         found.add("diversity")
+    bounds = [f"entropy_band.{x}.args.value" for x in BOUNDS]
+    for key in ("smoothing.right", "smoothing.wrong", "nucleus.coef", *bounds):
+        if run.get(key, 0):
+            found.add(key.split(".")[0])
+    if any(run.get(f"entropy_band.{x}.name", "constant") != "constant" for x in BOUNDS):
+        found.add("entropy_band")
     return found
 
 

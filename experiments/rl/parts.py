@@ -95,10 +95,12 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     sampler, seen = sampling_policy(config, model, adaptation)
     bounds = [build.controller(config.entropy_band[k], f"config.entropy_band.{k}") for k in ("low", "high")]
     banded = any(c.name != "constant" or c.args.get("value") for c in config.entropy_band.values())
+    n = config.nucleus
+    nucleus, top = ((n.coef, n.frac), {"nucleus": n.top_p}) if n.coef else (None, {})
     filtered = filtered_scores(model, min_p=config.min_p, temperature=r.temperature)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
     learning = {
-        "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared)),
+        "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared, **top)),
         "tx": tx,
         "loss": loss,
         "weight": build.weight(config.weight, mask, tokens),
@@ -121,6 +123,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "entropy_band": tuple(bounds) if banded else None,
         "smoothing": (config.smoothing.right, config.smoothing.wrong),
         "filtered": adaptation.over(filtered),
+        "nucleus": nucleus,
         "current_weight": config.weight_policy == "current",
         "entropy_alpha": config.entropy_advantage.alpha,
         "entropy_kappa": config.entropy_advantage.kappa,
@@ -249,10 +252,10 @@ def check(config: ConfigDict) -> None:
         lambda x: x >= 0,
         *("change.every", "samples", "filter_rounds", "overlong_cache", "kl.reset_every", "entropy_advantage.alpha"),
         *("microbatches", *(() if config.importance_cap is None else ("importance_cap",))),
-        *("smoothing.right", "smoothing.wrong"),
+        *("smoothing.right", "smoothing.wrong", "nucleus.coef"),
     )
     checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "rollout.lag")
-    checks.require(config, "a share of the likeliest token's, from 0 to 1", lambda x: 0 <= x <= 1, "min_p")
+    checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, "min_p", "nucleus.top_p", "nucleus.frac")
     checks.require(config, "a number above 1", lambda x: x > 1, "entropy_advantage.kappa")
     checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")
     checks.require(config, "a multiple of the first entropy, above 1", lambda x: x > 1, "alarm.explosion")

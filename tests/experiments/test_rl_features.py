@@ -32,6 +32,7 @@ FEATURES = {
     },
     "band": {"entropy_band.high": {"name": "schedule", "args": {"start": 9.0, "end": 0.1, "steps": 2}}},
     "smoothing": {"smoothing.right": 0.1, "smoothing.wrong": 0.1},
+    "nucleus": {"nucleus.coef": 1.0, "nucleus.top_p": 0.9, "microbatches": 2},
     "filtered": {"loss": {"name": "lp_reg", "args": {"frac": 0.5}}, "weight": {"name": "ucpo", "args": {}}},
     "controller": {"entropy_coef": {"name": "adaptive", "args": {"target": 9.0, "delta": 0.01, "high": 0.1}}},
     "dynamic_sampling": {"filter_rounds": 5, "overlong_cache": 4},
@@ -195,6 +196,13 @@ def test_a_band_rejects_rows_of_one_sign(straight):
     rows = straight("band")[2]
     assert [round(row["update/entropy_high"], 3) for row in rows] == [9.0, 4.55, 0.1, 0.1, 0.1]
     assert [row["update/rejected"] > 0 for row in rows] == [False, False, True, True, True]
+
+
+def test_the_nucleus_entropy_is_anchored_at_the_first_step(straight):
+    """A fifth of the tokens, and one number for all steps. Mutation: an anchor of every step."""
+    rows = straight("nucleus")[2]
+    assert len({row["update/nucleus_anchor"] for row in rows}) == 1 and rows[0]["update/nucleus_anchor"] > 0
+    assert all(0.1 < row["policy/nucleus_fraction"] <= 0.2 for row in rows)
 
 
 def test_rewards_are_smoothed(straight):

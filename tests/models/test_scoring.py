@@ -10,7 +10,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets, tiled_head
 from entropy_rl.models.rope import Scaling
-from entropy_rl.models.scoring import filtered_scores, last_values, token_scores, values
+from entropy_rl.models.scoring import filtered_scores, last_values, nucleus_entropy, token_scores, values
 from entropy_rl.models.transformer import Transformer
 
 PROMPT, RESPONSE, SAMPLES = 5, 7, 4
@@ -151,3 +151,30 @@ def test_filtered_scores_are_those_of_a_min_p_filter(monkeypatch):
     assert not np.any(got[:, 0])
     with pytest.raises(InputError, match="min_p=1.5"):
         filtered_scores(model, min_p=1.5)
+
+
+def test_nucleus_entropy_by_hand():
+    """Of .5 .3 .1 .1 the nucleus of .8 has two, of .79 one, of .91 all, as two are equal. Mutation: no total."""
+    logits = jnp.log(jnp.array([0.1, 0.5, 0.1, 0.3]))
+    two = -(5 / 8) * np.log(5 / 8) - (3 / 8) * np.log(3 / 8)
+    whole = -sum(p * np.log(p) for p in (0.1, 0.5, 0.1, 0.3))
+    for top_p, want in ((0.8, two), (0.79, 0.0), (0.1, 0.0), (0.91, whole), (1.0, whole)):
+        np.testing.assert_allclose(nucleus_entropy(logits, top_p), want, atol=1e-6)
+    # p (ln p + H) of the nucleus, and nothing for the others
+    p = np.array([0, 5 / 8, 0, 3 / 8])
+    want = -p * (np.log(np.maximum(p, 1e-9)) + two)
+    np.testing.assert_allclose(jax.grad(nucleus_entropy)(logits, 0.8), want, atol=1e-6)
+
+
+def test_a_nucleus_is_a_score_of_its_own():
+    """The same by rows and by shared prompts, and the others as without it."""
+    tokens, mask = rollout()
+    model = presets.make("test", 24)
+    params = model.init(jax.random.key(0), tokens)
+    whole, plain = (token_scores(model, **kw)(params, tokens, mask) for kw in ({"nucleus": 0.8}, {}))
+    shared = token_scores(model, nucleus=0.8, samples=SAMPLES, prompt_length=PROMPT)(params, tokens, mask)
+    for key in ("logp", "entropy"):
+        np.testing.assert_allclose(whole[key], plain[key], atol=1e-6)
+    for key in whole:
+        np.testing.assert_allclose(np.where(mask, shared[key], 0), np.where(mask, whole[key], 0), atol=1e-5)
+    assert np.all(whole["nucleus"] <= whole["entropy"] + 1e-5)

@@ -288,3 +288,30 @@ def test_moments_in_half_the_bytes_learn_the_same():
         assert {x.dtype for x in arrays} == {jnp.dtype(dtype)}
         results.append(np.array([np.asarray(x, "f4").mean() for x in (*arrays, p["w"])]))
     np.testing.assert_allclose(results[1], results[0], rtol=0.02)
+
+
+def test_the_nucleus_bonus_in_micro_batches_and_by_hand():
+    """coef (mean - anchor)^2 of the tokens where it is highest, over the whole mini-batch. Mutation: by micro-batch."""
+    nucleus = jnp.array([[0.1, 0.9, 0.5, 0.0], [0.8, 0.2, 0.7, 0.3]])
+    mask = jnp.array([[True, True, True, False], [True, True, True, True]])
+    mean, chosen = objectives.nucleus_mean(nucleus, mask, 0.43)  # three of seven: .9 | .8 .7
+    np.testing.assert_array_equal(chosen, [[0, 1, 0, 0], [1, 0, 1, 0]])
+    np.testing.assert_allclose(mean, (0.9 + 0.75) / 2, rtol=1e-6)
+    model = presets.make("test", 24)
+    data, tx = batch(), optax.sgd(1.0)
+    score = token_scores(model, nucleus=0.8)
+    coefs = {k: jnp.float32(v) for k, v in {"entropy": 0.0, "kl": 0.0, "nucleus": 3.0, "anchor": 0.1}.items()}
+    objective = objectives.policy(score, POLICY_LOSSES["ppo"], nucleus=0.2)
+    done = []
+    for parts in (1, 4):
+        state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+        update = learner.make_update(objective, tx, microbatches=parts)
+        done.append(jax.device_get(update(state, data, jax.random.key(1), coefs)))
+    assert_close((done[0][0].params, done[0][1]), (done[1][0].params, done[1][1]))
+    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    scores = score(state.params, data.tokens, data.mask)
+    plain, _ = objectives.policy(score, POLICY_LOSSES["ppo"]).loss(scores, data, None, coefs)
+    got, out = objective.loss(scores, data, None, coefs)
+    mean = objectives.nucleus_mean(scores["nucleus"], data.mask, 0.2)[0]
+    np.testing.assert_allclose(got, plain + 3.0 * (mean - 0.1) ** 2, rtol=1e-5)
+    assert out["nucleus"].sum() == data.mask.sum() // 5

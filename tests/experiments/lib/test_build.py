@@ -224,7 +224,7 @@ def test_which_correction_of_sampler_and_learner(changes, want):
         ({"importance": {"name": "m2po"}, "importance_cap": 2.0}, "importance_cap=2.0 and importance 'm2po': give one"),
         ({"rollout": {"dtype": "bf16"}}, r"config.rollout.dtype='bf16' \(did you mean 'bfloat16'\?\): must be one of"),
         ({"rollout": {"lag": -1}}, "config.rollout.lag=-1: must be a whole number of 0 or more"),
-        ({"min_p": 2.0}, "config.min_p=2.0: must be a share"),
+        ({"min_p": 2.0}, "config.min_p=2.0: must be a share from 0 to 1"),
         ({"smoothing": {"right": -1.0}}, "config.smoothing.right=-1.0: must be a number of 0 or more"),
         ({"advantage": {"name": "max_rl", "args": {}}, "overlong_cache": 4},
          "'max_rl' is for rewards of 0 or 1, which config.overlong_cache changes"),
