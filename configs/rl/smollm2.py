@@ -18,7 +18,7 @@ PATH = "runs/smollm2/model"
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg`: key=value and variants as in configs/rl/hf.py; path=FOLDER for another model of that size.
+    """`arg`: key=value and `smoke` as in configs/rl/hf.py; path=FOLDER for another model of that size.
 
     `:smoke` takes a few steps of whatever folder path= says.
     """
@@ -27,22 +27,21 @@ def get_config(arg: str = "") -> ConfigDict:
     given = {"task": "countdown_words"} | ({} if smoke else {"path": PATH}) | given
     c = hf.get_config(",".join([*variants, *(f"{key}={value}" for key, value in given.items())]))
     part = given.get("part", "")
-    task, prompt = (c[part] if part else c).task, (c[part] if part else c).prompt
     if given["task"] == "countdown_words":
-        task.args.update(levels=(3,), largest=20, form="lines")
-        prompt.update(style="plain", prompt_length=36, response_length=28)  # no shorter ones would do
+        c.task.args.update(levels=(3,), largest=20, form="lines")
+        c.prompt.update(style="plain", prompt_length=36, response_length=28)  # no shorter ones would do
     if smoke:
-        prompt.update(prompt_length=128, response_length=48)
+        c.prompt.update(prompt_length=128, response_length=48)
         return c
     if part != "rl":  # float32 as the folder: bfloat16 takes the same time here, and 7.3 GB for 5.5
-        sft = c[part] if part else c.sft
+        sft = c if part else c.sft
         sft.update(steps=60, batch=16, log_every=5)
         sft.optimizer = common.optimizer(2e-4, warmup=10, decay_to=0.1, b2=0.98)
         sft.checkpoint.every = 20
         sft.rollout.slots = 64
         sft.eval.update(problems=64, samples=4, ks=(1, 2, 4))
     if part != "sft":
-        rl = c[part] if part else c.rl
+        rl = c if part else c.rl
         rl.steps = 60
         rl.optimizer = common.optimizer(2e-5, warmup=4)
         rl.rollout.update(prompts=8, samples=8, slots=64)

@@ -157,6 +157,9 @@ def test_wrong(response):
 
 
 def test_each_number_is_used_as_often_as_it_is_given():
+    """Mutation: numbers may be left over."""
+    more = Problem(countdown_words.question((19, 36, 7), 55), "", "", 3)
+    assert not any(score(x, more) for x in ("19 + 36 = 55", "<answer>19 + 36</answer>", "\\boxed{36 + 19 = 55}"))
     twice = Problem(countdown_words.question((7, 7, 3), 17), "", "", 3)
     assert score("7 + 7 = 14\n14 + 3 = 17", twice) == 1 and score("<answer>7 + 3 + 7</answer>", twice) == 1
     assert score("<answer>7 + 7 + 3 + 3 - 3</answer>", twice) == 0 and score("7 + 10 = 17", twice) == 0

@@ -2,9 +2,9 @@
 
     Step sentence: 19 + 36 = 54
     Correctness of the step: Wrong
-    Explanation: 19 + 36 is 55, not 54. A good next step is 36 - 19 = 17.
+    Explanation: 19 + 36 is 55, not 54.
     Correctness of the final answer: Wrong
-    Explanation: A solution is: 36 - 19 = 17; 17 * 4 = 68
+    Explanation: It ends at 54, not at 68. A solution is: 36 - 19 = 17; 17 * 4 = 68
 
 As critique/oracle.py does for the closed vocabulary, a line is blamed after which the target is out of reach, not only
 the one that ends elsewhere. The search is over all expressions in exact rationals: from five numbers it takes
@@ -50,8 +50,9 @@ def critique(
       attempt: any text; of a long one `answers.countdown.MAX_CHARACTERS` are read.
       rng: draws the hint and the answer; None: leaves both away.
       level: what is said, one of `sentences.LEVELS`, each with those before: verdict, step (which line is wrong),
-        reason, hint (a step that could stand in its place), answer (a solution). `chat.limit` cannot tell reason from
-        hint, as both are explanations of the step.
+        reason, hint (a step that could stand in its place), answer (a solution, which has such a step). `chat.limit`
+        cannot tell a hint from a reason, as both explain the step; so a hint is said at its level alone, and
+        `chat.limit(critique(..., level="answer"), "reason")` says the reason and no more.
 
     Returns:
       ChatCritique with the lines up to the first wrong one; right if and only if `countdown.verify` gives 1.
@@ -66,10 +67,12 @@ def critique(
         return ChatCritique(True, tuple(Step(line, True) for line in said.lines) if "step" in says else ())
     fault = _fault(tuple(map(number, numbers)), Fraction(target), said)
     hint = answer = ""
-    if rng is not None and "hint" in says and (tree := solve(fault.pool, target, rng)) is not None:
+    if rng is not None and level in ("hint", "answer") and (tree := solve(fault.pool, target, rng)) is not None:
         rest = countdown.steps(tree)
-        hint = f"A good {'next step' if fault.good else 'step in its place'} is {rest[0]}." if rest else ""
-        answer = f"A solution is: {'; '.join([*fault.kept, *rest])}" if "answer" in says else ""
+        if level == "answer":
+            answer = f"A solution is: {'; '.join([*fault.kept, *rest])}"
+        elif rest:
+            hint = f"A good {'next step' if fault.good else 'step in its place'} is {rest[0]}."
     steps: tuple[Step, ...] = ()
     if "step" in says and said.lines:
         why = " ".join(filter(None, (fault.why, hint))) if "reason" in says else ""
