@@ -199,7 +199,8 @@ SMOKE = [pytest.param(path, marks=() if path in FAST else pytest.mark.slow) for 
 
 
 # what is read only where another key is given: tests/experiments/test_any_policy.py and test_own_model.py give it
-ONLY_WITH = {"prompt.": "model.path", "batch": "rollouts", "ends": "rollouts"}
+ONLY_WITH = {f"critique.{key}": "model.path" for key in ("style", "max_tokens", "prompt_length")}
+ONLY_WITH |= {"prompt.": "model.path", "batch": "rollouts", "ends": "rollouts"}
 
 
 def only_with(key):

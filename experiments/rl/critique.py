@@ -70,6 +70,7 @@ def critique_step(
       InputError: a bad value, a task without the words of critiques, or a critique model that is not there.
     """
     c = SimpleNamespace(**config.critique)
+    settings = dict(**c.api) if "api" in config.critique else {}
     checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
     if c.source == "off":
         return None
@@ -80,7 +81,7 @@ def critique_step(
     how["fewest"] = fewest(config, language)
     critic = ask = None
     if c.source == "api":
-        ask = server(config, task, language, workdir)
+        ask = server(config, task, language, settings, workdir)
     elif c.source in refine.MODELS:
         critic, ask = critic_of(config, task, model, mesh, language)
 
@@ -221,9 +222,9 @@ def critic_of(
 
 
 def server(
-    config: ConfigDict, task: Task, language: Language, workdir: str | Path | None
+    config: ConfigDict, task: Task, language: Language, settings: dict[str, Any], workdir: str | Path | None
 ) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
-    """As `critique_sampler`, of the server of `config.critique.api`; process 0 asks it, and tells the others.
+    """As `critique_sampler`, of the server that `settings` (critique.api) name; process 0 alone asks it.
 
     Raises:
       InputError: a bad value, a missing key, a task in closed sentences, or a script that has no place for it.
@@ -231,9 +232,9 @@ def server(
     c = config.critique
     if not isinstance(language, Natural):
         raise InputError("critique.source=api speaks natural language: pose the task to a folder, configs/rl/hf.py")
-    if "api" not in c:
+    if not settings:
         raise InputError("critique.source=api goes with experiments.train_rl alone: give another source")
-    how = {**c.api, "reply_tokens": max_tokens(config, language)}
+    how = {**settings, "reply_tokens": max_tokens(config, language)}
     made: list[api.Endpoint] = []
 
     def start() -> None:
