@@ -25,7 +25,8 @@ ORDER = """
     answers.numbers answers.exact
     answers.symbolic answers.grade
     models.rope models.attention models.transformer models.presets models.families models.hf models.gguf models.lora
-    models.peft models.steering models.scoring
+    models.steering models.scoring
+    models.peft
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
