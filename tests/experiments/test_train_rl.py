@@ -259,6 +259,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy, monkeypatch, up
         ({"alarm.explosion": 0.5}, r"config\.alarm\.explosion=0\.5: must be a multiple .* above 1"),
         ({"seed": -1}, r"config\.seed=-1"),
         ({"optimizer.warmup": 2}, r"config\.optimizer\.warmup=2: must be 0 or more and below the run's 2 updates"),
+        ({"optimizer.learning_rate": 0.0}, r"config\.optimizer\.learning_rate=0\.0: must be a number above 0"),
+        ({"eval.temperature": 0.0}, r"config\.eval\.temperature=0\.0: .* above 0; eval\.top_k=1 is greedy"),
         ({"optimizer.clip": 0.0}, r"config\.optimizer\.clip=0\.0: must be a number above 0"),
         ({"eval.split": "tset"}, r"unknown countdown split 'tset' \(did you mean 'test'\?\)"),
         ({"eval.problems": 10**6}, "countdown/test has .* problems .*: lower size"),
