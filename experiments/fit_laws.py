@@ -62,6 +62,9 @@ def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
 
 
 def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
+    for one in law["runs"]:
+        for text in one["warnings"]:
+            print(f"WARNING ({one['name']}): {text}")
     for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
         print(line)
     for text in (report.runs(law), report.table(law), report.law_line(law), law["verdict"], report.alarms(law)):

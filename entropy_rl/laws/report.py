@@ -85,6 +85,8 @@ def page(law: Law, *, command: str = "") -> str:
     fitted = [*_block(table(law)), _about_curves(law), ""]
     parts = ["# Reward against entropy", "", *(f"- {line}" for line in law["sources"])]
     parts += [*(f"- left out: {line}" for line in law["skipped"]), ""]
+    for one in law.get("runs", ()):
+        parts += [line for text in one.get("warnings", ()) for line in (f"**{one['name']}: {text}.**", "")]
     parts += [f"**{law['verdict'][0].upper()}{law['verdict'][1:]}.**", ""]
     each = _each(law)
     if law.get("alarms"):

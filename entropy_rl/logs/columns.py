@@ -173,7 +173,9 @@ def is_entropy(name: str) -> bool:
 def choose_step(counts: dict[str, int]) -> str | None:
     """The first of STEPS that is in about as many rows as any other of them: some stand in rows of training only."""
     lower = {name.lower(): name for name in counts}
-    steps = {lower[name]: counts[lower[name]] for name in STEPS if name in lower}
+    inner = [name for name in counts if segments(name)[-1:] in ([("step",)], [("global", "step")])]  # system/step
+    known = [lower[name] for name in STEPS if name in lower]
+    steps = {name: counts[name] for name in sorted([*known, *inner], key=lambda name: name == "_step")}
     return next((name for name, n in steps.items() if n >= 0.9 * max(steps.values())), None)
 
 

@@ -28,6 +28,7 @@ NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
 VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
 WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
+PIPED = re.compile(r"\bStep (\d+) \| (\w.*:.*)")  # prime-rl: `Step 3 | Reward: 0.5 | Entropy: 0.2`
 BEGUN = re.compile(r"""\{(['"])[^'"]+\1: """)
 BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
@@ -106,7 +107,10 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
     with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
         for line, text in enumerate(f, 1):
             if "{" not in text:
-                if "/" in text and "[" in text:
+                if found := PIPED.search(ANSI.sub("", text)) if " | " in text else None:
+                    pairs = (piece.partition(":") for piece in found[2].split(" | "))
+                    yield line, "", {"step": int(found[1])} | {k.strip(): v.strip() for k, _, v in pairs if v}
+                elif "/" in text and "[" in text:
                     yield line, text, None
                 continue
             text = ANSI.sub("", text)

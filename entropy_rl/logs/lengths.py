@@ -16,7 +16,7 @@ LEAST = 20  # steps with both
 MOST_NATS = 14.0  # the log of the largest vocabularies is below
 SLOPE = 0.35  # how far from 1 the slope may be
 SURE = 5.0  # standard errors from 0
-BETTER = 20.0  # n ln of the ratio of squared errors
+BETTER, SURELY = 2.0, 4.0  # ratio of squared errors
 VARIES = 1.2  # longest over shortest mean length, below which it makes no difference
 
 
@@ -58,16 +58,18 @@ def scaled(H: NDArray, length: NDArray, cap: float | None) -> Scaled | None:
     return Scaled(slope, error, factor, summed)
 
 
-def explained(H: NDArray, length: NDArray, R: NDArray) -> float | None:
-    """How much better a score goes with H / length than with H, where that is decisive: n ln of the ratio of squared
-    errors of two parabolas. A hint and no proof, as a score may go with the length itself: [n] each, at the scores."""
+def explained(H: NDArray, length: NDArray, R: NDArray) -> float:
+    """How much better a score goes with H / length than with H: ratio of the squared errors of two parabolas, [n] each.
+
+    A hint and no proof, as a score may go with the length itself. 1 where there are too few points, or lengths do not
+    vary enough to make a difference.
+    """
     good = (H > 0) & (length > 0)
     if good.sum() < LEAST or length[good].max() < VARIES * length[good].min() or np.ptp(R[good]) == 0:
-        return None
+        return 1.0
     errors = []
     for x in (H[good], H[good] / length[good]):
         x = (x - x.mean()) / max(x.std(), 1e-300)
         X = np.stack([np.ones_like(x), x, x * x], 1)
         errors.append(float(((R[good] - X @ np.linalg.lstsq(X, R[good], rcond=None)[0]) ** 2).sum()))
-    gain = good.sum() * np.log(errors[0] / max(errors[1], 1e-300))
-    return float(gain) if gain > BETTER else None
+    return errors[0] / max(errors[1], 1e-300)

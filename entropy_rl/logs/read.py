@@ -130,7 +130,7 @@ def read(
       compute: column to have at the scores.
       min_points: fewest joined points of a run to accept.
       join: whether all the logs are of one run, its entropy in one and its score in another.
-      length_limit: longest response that was allowed, tokens.
+      length_limit: longest response that was allowed, tokens; 0 leaves an entropy that seems scaled by it as it is.
 
     Raises:
       InputError: no run can be used: paths that are missing, of no known format, empty or not text; a column that
@@ -262,7 +262,7 @@ def _tries(run: Run, asked: Names, min_points: int) -> tuple[list[Points], list[
     points, errors = [], []
     warnings.append(
         f"{sheet.where} goes back to its first step {len(parts) - 1} time(s): {len(parts)} tries, a run each, and not "
-        "counted as independent runs"
+        "counted as independent runs (if they are, name the column that tells them apart: --config.run=COLUMN)"
     )
     for part in parts:
         try:
@@ -357,7 +357,7 @@ def _per_token(
 ) -> tuple[Record, str]:
     """The entropy record per token, and its estimator; where it was scaled by length that is said, and undone."""
     estimator = trainers.estimator(trainer, entropy)
-    if trainer not in AGGREGATED or "length" not in signals:
+    if trainer not in AGGREGATED or "length" not in signals or asked.length_limit == 0:
         return h, estimator
     name, length = signals["length"]
     there = np.isin(h.step, length.step)
@@ -371,17 +371,22 @@ def _per_token(
     if found is None:
         shared = np.isin(r.step, at)
         places = np.searchsorted(at, r.step[shared])
-        if lengths.explained(H[places], L[places], r.value[shared]) is None:
+        better = lengths.explained(H[places], L[places], r.value[shared])
+        if better < lengths.BETTER:
             return h, estimator
         what = f"{entropy} MAY BE SCALED BY LENGTH: the score goes far better with {entropy} / {name}"
-        if asked.length_limit is None:
+        what += f" (squared errors {min(better, 1e6):.3g} times as small)"
+        if cap is None or better < lengths.SURELY and asked.length_limit is None:
             said.append(
                 f"{what}; if loss_agg_mode is seq-mean-token-sum-norm, --config.length_limit=TOKENS (the longest "
                 "response allowed) undoes it; with token-mean there is nothing to undo"
             )
             return h, estimator
-        said.append(f"{what}: undone, times {asked.length_limit:g} / length, as a length_limit was given")
-        return Record(at, H * asked.length_limit / L), f"{estimator}, of seq-mean-token-sum-norm"
+        said.append(
+            f"{what}: undone, times {cap:g} / length, as for loss_agg_mode=seq-mean-token-sum-norm; if it is "
+            "token-mean, --config.length_limit=0 leaves it as it is"
+        )
+        return Record(at, H * cap / L), f"{estimator}, of seq-mean-token-sum-norm times {cap:g} / length"
     mode = "seq-mean-token-sum" + ("" if found.summed else "-norm")
     evidence = (
         f"{entropy} IS SCALED BY LENGTH: ln of it moves with ln of {name} with slope {found.slope:.2f} +- "

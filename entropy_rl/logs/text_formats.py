@@ -23,6 +23,7 @@ from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, num
 DELIMITERS = ",;\t"
 WRAPPERS = ("data", "metrics")
 TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
+DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 TAG = re.compile(r"(?:run[-_])?(.*?)-tag-(.+)")
 NAMES, VALUES = ("metric", "name", "key", "tag", "variable", "series"), ("value", "val")  # of a long table
 
@@ -116,6 +117,8 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
     data = read_json(path)
     if isinstance(data, dict):
         data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), data)
+    if isinstance(data, dict):
+        data = of_pandas(data)
     if isinstance(data, list):
         return one_or_more(path, "json", rows_table(path, data, run))
     cells = flatten(data) if isinstance(data, dict) else ()
@@ -128,6 +131,18 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
         raise InputError(f"{path}: {sizes}: columns must be equally long")
     rows = [dict(zip(columns, cells)) for cells in zip(*columns.values())]
     return one_or_more(path, "json", rows_table(path, rows, run))
+
+
+def of_pandas(data: dict[str, Any]) -> Any:
+    """DataFrame.to_json: rows of {column: {index: value}}, or of {columns, index, data}; anything else as it is."""
+    if {"columns", "data"} <= data.keys() and all(isinstance(row, list) for row in data["data"]):
+        return [dict(zip(map(str, data["columns"]), row)) for row in data["data"]]
+    columns = list(data.values())
+    if not columns or not all(isinstance(column, dict) and column for column in columns):
+        return data
+    if any(column.keys() != columns[0].keys() or not all(key.isdigit() for key in column) for column in columns):
+        return data
+    return [{"step": int(key)} | {name: column[key] for name, column in data.items()} for key in columns[0]]
 
 
 def read_json(path: Path) -> Any:
@@ -160,6 +175,8 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
             f.seek(0)
             reader = csv.reader(text_lines(f), delimiter=delimiter)
             for cells in reader:
+                if delimiter == ";" and header:  # 0,5 is a number where columns have another mark between them
+                    cells = [DECIMAL.sub(r"\1.\2", cell) for cell in cells]
                 if header is None and cells:
                     header = [name.strip() for name in cells]
                     shape = shape_of(header)

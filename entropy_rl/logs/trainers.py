@@ -230,16 +230,10 @@ def recognise(names: Collection[str], form: str = "") -> str | None:
 
 
 def estimator(trainer: str | None, name: str) -> str:
-    """What an entropy of this name estimates: as its trainer has it, else as the first that has such a name.
-
-    A name without `/` says nothing where the trainer is not known: `entropy` may be anyone's.
-    """
-    rows = [TRAINERS[trainer]] if trainer else []
-    for row in (*rows, *(TRAINERS.values() if trainer or "/" in name else ())):
-        for pattern, what in row.entropies.items():
-            if fnmatch.fnmatchcase(name, pattern):
-                return what
-    return UNKNOWN
+    """What an entropy of this name estimates, as its trainer has it; where none is known the name says nothing."""
+    rows = [TRAINERS[trainer], *TRAINERS.values()] if trainer else []
+    found = (what for row in rows for pattern, what in row.entropies.items() if fnmatch.fnmatchcase(name, pattern))
+    return next(found, UNKNOWN)
 
 
 def trusted(names: Collection[str]) -> list[str]:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,32 @@ def test_episodes_are_named_so(tmp_path):
     assert "the x axis is episode, not optimizer steps" in one(path).source
     path = write_csv(path, ["global_step", "policy/entropy_avg", "eval/scores"], zip(range(N), H, R))
     assert "the x axis is global_step, which in open-instruct counts episodes" in one(path).source
+
+
+def test_pairs_between_bars(tmp_path):
+    """prime-rl's."""
+    lines = [f"12:00:00 SUCCESS Step {i} | Time: 30.1s | Entropy: {H[i]} | Reward: {R[i]}" for i in range(N)]
+    points = one(write(tmp_path / "log.txt", lines))
+    assert (points.entropy, points.score) == ("Entropy", "Reward")
+    np.testing.assert_allclose(points.R, R)
+    np.testing.assert_array_equal(points.step, np.arange(N))
+
+
+def test_what_pandas_writes(tmp_path):
+    """to_json, by columns and split; the transposed to_csv; and a table with decimal commas."""
+    split = {"columns": ["step", "entropy", "accuracy"], "index": [*range(N)], "data": [*zip(range(N), H, R)]}
+    columns = {name: {str(i): x for i, x in enumerate(v)} for name, v in (("entropy", H), ("accuracy", R))}
+    for data in (split, columns):
+        (tmp_path / "log.json").write_text(json.dumps(data))
+        np.testing.assert_allclose(one(tmp_path / "log.json").R, R)
+    path = write_csv(tmp_path / "log.csv", ["", *range(N)], [["entropy", *H], ["accuracy", *R]])
+    np.testing.assert_allclose(one(path).R, R)
+    rows = [[i, str(h).replace(".", ","), str(r).replace(".", ",")] for i, h, r in zip(range(N), H, R)]
+    path = write_csv(path, ["step", "entropy", "accuracy"], rows, ";")
+    np.testing.assert_allclose(one(path).R, R)
+
+
+def test_a_step_by_another_name(tmp_path):
+    rows = [[i, 2 * i, H[i], R[i]] for i in range(N)]
+    points = one(write_csv(tmp_path / "log.csv", ["_step", "system/step", "entropy", "accuracy"], rows))
+    np.testing.assert_array_equal(points.step, 2 * np.arange(N))  # ROLL

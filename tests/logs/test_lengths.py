@@ -40,8 +40,8 @@ def test_without_the_cap_it_is_said_and_left(tmp_path):
     np.testing.assert_allclose(one(path, length_limit=1000).H, H)
 
 
-def test_a_length_that_grows_smoothly_gives_a_hint_only(tmp_path):
-    """No step tells it then; the law does. Where the limit is given, that is a word for it."""
+def test_a_length_that_grows_smoothly_is_told_by_the_law(tmp_path):
+    """No step tells it then; the score does. Without the limit it is said only."""
     length = np.linspace(300, 900, N)
     logged = H * length / 1000
     path = write(tmp_path / "log.csv", logged, **{"response_length/mean": length})
@@ -49,4 +49,7 @@ def test_a_length_that_grows_smoothly_gives_a_hint_only(tmp_path):
     assert "MAY BE SCALED BY LENGTH" in points.warnings[-1]
     np.testing.assert_allclose(points.H, logged)
     np.testing.assert_allclose(one(path, length_limit=1000).H, H)
+    path = write(path, logged, **{"response_length/mean": length, "response_length/max": [1000] * N})
+    np.testing.assert_allclose(one(path).H, H)
+    np.testing.assert_allclose(one(path, length_limit=0).H, logged)
     assert "SCALED" not in one(write(path, H, **{"response_length/mean": length})).source
