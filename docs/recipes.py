@@ -72,10 +72,11 @@ RL = (
                 "l = -A F π / sg(π),   F = beta_low · 0.8 where A < 0 and r < 0.8, beta_high · 1.2 where A > 0 and\n"
                 "r > 1.2, and r elsewhere"
             ),
-            "dppo": (
+            "dppo_tv": (
                 "l = -sg(min(r, cap)) A log π where A > 0 and π - π_old ≤ delta_high, or A ≤ 0 and\n"
                 "π - π_old ≥ -delta_low; 0 elsewhere"
             ),
+            "dppo_kl": "as dppo_tv, bounded by the divergence of token or not token: q ln(q/p) + (1-q) ln((1-q)/(1-p))",
             "sapo": "l = -A (4 / tau) sigmoid(tau (r - 1)),   tau = tau_pos where A > 0, tau_neg elsewhere",
             "gmpo": "l = -A exp(mean_t c),   c = min(log r, clip_high) where A > 0, max(log r, -clip_low) where A < 0",
             "aspo": "l = -A sg(1 / r) π / sg(π) where A > 0, at most cap;   -A max(r, 1 - clip_low) where A < 0",

@@ -2,7 +2,7 @@
 
 python -m experiments.train_rl --config=configs/rl/aspo.py --config.init=runs/sft --workdir=runs/rl
 
-Clips of .2 and the cap of 3 for either sign are those of the paper's code (Archer2.0), so there is no `:paper`; its
+Clips of .2 and the cap of 3 for either sign are those of the paper's code (Archer2.0); `:paper` says the same; its
 wider clips for tokens of high entropy and its KL are left out.
 Time: about 70 s on 2 CPU cores. Expect: not measured yet; configs/sweeps/controls.py:2026 has it as an arm.
 """
@@ -12,5 +12,6 @@ from configs.rl import base
 
 
 def get_config(arg=""):
-    """`:smoke` takes two steps of a tiny model."""
-    return base.recipe(arg, loss=common.choice("aspo", clip_low=0.2, clip_high=0.2, cap=3.0))
+    """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
+    constants = {"clip_low": 0.2, "clip_high": 0.2, "cap": 3.0}
+    return base.recipe(arg, loss=common.choice("aspo", **constants), paper={"loss__args": constants})

@@ -2,8 +2,8 @@
 
 python -m experiments.train_rl --config=configs/rl/gpg.py --config.init=runs/sft --workdir=runs/rl
 
-A = (B / m) (R - mean) with m of B responses rewarded, as in verl; f_norm is 1 there and here, so there is no `:paper`.
-One update a rollout.
+A = (B / m) (R - mean) with m of B responses rewarded, as in verl, where f_norm is 1; `:paper` says the same. One update
+a rollout.
 Time: about 70 s on 2 CPU cores. Expect: not measured yet; configs/sweeps/controls.py:2026 has it as an arm.
 """
 
@@ -12,7 +12,11 @@ from configs.rl import base
 
 
 def get_config(arg=""):
-    """`:smoke` takes two steps of a tiny model."""
+    """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
     return base.recipe(
-        arg, updates=1, advantage=common.choice("gpg", f_norm=1.0), loss=common.choice("reinforce")
+        arg,
+        updates=1,
+        advantage=common.choice("gpg", f_norm=1.0),
+        loss=common.choice("reinforce"),
+        paper={"advantage__args__f_norm": 1.0},
     )

@@ -46,7 +46,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     runs = [common.part("start", "train_sft", "sft/countdown", {} if small else start)]
     for seed in range(1 if small else 3):
         for cause, correction in arms():
-            config, name = ("dppo", "off") if correction == "dppo" else ("grpo", correction)
+            config, name = ("dppo_tv", "off") if correction == "dppo_tv" else ("grpo", correction)
             overrides = {"init": "{workdir}/start", "updates": 4, "optimizer.learning_rate": 3e-4, "seed": seed}
             overrides |= ({"rollout.prompts": 4} if small else shared) | {"importance.name": name} | CAUSES[cause]
             runs.append(
@@ -57,5 +57,5 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
 
 def arms() -> list[tuple[str, str]]:
     """(cause, correction), as in the names of runs."""
-    full = ("off", "dppo", *IMPORTANCE)
+    full = ("off", "dppo_tv", *IMPORTANCE)
     return [(cause, c) for cause in CAUSES for c in (full if cause in IN_FULL else EVERYWHERE)]

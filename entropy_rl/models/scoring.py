@@ -187,8 +187,8 @@ def nucleus_entropy(logits: jax.Array, top_p: float) -> jax.Array:
     """Entropy of softmax(logits) over its nucleus, made to sum to 1: f32[..., V] -> f32[...], nats.
 
     The nucleus has the likeliest tokens as long as their sum is at most `top_p`, and the first one always, as in the
-    code of SIREN (Linn3a/siren), which leaves out the token that passes it. Of equal tokens all are in or none. Which tokens are
-    in passes no gradient.
+    code of SIREN (Linn3a/siren), which leaves out the token that passes it. Of equal tokens all are in or none.
+    Which tokens are in passes no gradient.
     """
     p = jax.nn.softmax(jax.lax.stop_gradient(logits.astype(jnp.float32)), axis=-1)
     ordered = -jnp.sort(-p, axis=-1)

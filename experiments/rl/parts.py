@@ -95,8 +95,8 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     sampler, seen = sampling_policy(config, model, adaptation)
     bounds = [build.controller(config.entropy_band[k], f"config.entropy_band.{k}") for k in ("low", "high")]
     banded = any(c.name != "constant" or c.args.get("value") for c in config.entropy_band.values())
-    n = config.nucleus
-    nucleus, top = ((n.coef, n.frac), {"nucleus": n.top_p}) if n.coef else (None, {})
+    coef, frac, top_p = (config.nucleus[key] for key in ("coef", "frac", "top_p"))
+    nucleus, top = ((coef, frac), {"nucleus": top_p}) if coef else (None, {})
     filtered = filtered_scores(model, min_p=config.min_p, temperature=r.temperature)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
     learning = {

@@ -1,0 +1,17 @@
+"""DPPO by binary KL (arXiv:2602.04879): tokens whose probability has moved too far are dropped.
+
+python -m experiments.train_rl --config=configs/rl/dppo_kl.py --config.init=runs/sft --workdir=runs/rl
+
+The divergence of token or not token, .05 on both sides, ratio as a weight cut at 20: the paper's, as in verl; `:paper`
+says the same.
+Time: about 70 s on 2 CPU cores. Expect: not measured yet; configs/sweeps/controls.py:2026 has it as an arm.
+"""
+
+from configs import common
+from configs.rl import base
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
+    constants = {"delta_low": 0.05, "delta_high": 0.05, "cap": 20.0}
+    return base.recipe(arg, loss=common.choice("dppo_kl", **constants), paper={"loss__args": constants})
