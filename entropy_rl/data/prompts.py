@@ -13,6 +13,7 @@ prompt without its end is another question.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -213,18 +214,75 @@ class Posed:
           tokens i32[count, T] = prompt ++ response ++ pad, T = prompt_length + response_length; mask bool[count, T],
           True on the response.
 
+        Those that are longer than `response_length` are left out, as prompts that are too long are.
+
         Raises:
-          InputError: a response that is longer than `response_length`.
+          InputError: all are longer; or one is, with too_long="error".
         """
         prompts, responses = [], []
         for row in range(count):
-            problem: Any = problem_at(self, seed, step * count + row)
-            text = [*self.tokenizer.encode(problem.demonstration or problem.answer), self.tokenizer.eos_id]
-            if len(text) > self.response_length:
-                raise InputError(
-                    f"the demonstration of {problem.id} has {len(text)} tokens and prompt.response_length is "
-                    f"{self.response_length}: raise it"
-                )
+            problem: Any = problem_at(self._taught, seed, step * count + row)
             prompts.append(self.tokenizer.encode(problem.prompt))
-            responses.append(text)
+            responses.append(self._worked(problem))
         return pack_rows(prompts, responses, self.prompt_length + self.response_length, self.tokenizer.pad_id)
+
+    @functools.cached_property
+    def untaught(self) -> int:
+        """How many of `taught_from` problems are left out of `demonstrations`, as their responses are too long."""
+        return self.taught_from - len(self._demonstrated)
+
+    @property
+    def taught_from(self) -> int:
+        """Problems whose worked responses are looked at: all, or the `FIRST` of a stream of more than `LARGE`."""
+        return FIRST if self._walk else len(self)
+
+    @functools.cached_property
+    def _demonstrated(self) -> list[int]:
+        """Those of them whose responses fit."""
+        fitting = [i for i in range(self.taught_from) if self._worked(self[i]) is not None]
+        if not fitting:
+            raise InputError(
+                f"all of {self.taught_from} demonstrations have more tokens than prompt.response_length="
+                f"{self.response_length}: raise it"
+            )
+        return fitting
+
+    @property
+    def _taught(self) -> Posed | _Fitting:
+        """The problems that are taught."""
+        return _Fitting(self, None if self._walk else self._demonstrated) if self.untaught else self
+
+    def _worked(self, problem: Any) -> list[int] | None:
+        """Tokens of a problem's worked response; None where it is too long and such are dropped."""
+        text = [*self.tokenizer.encode(problem.demonstration or problem.answer), self.tokenizer.eos_id]
+        if len(text) <= self.response_length:
+            return text
+        if self._drop:
+            return None
+        raise InputError(
+            f"the demonstration of {problem.id} has {len(text)} tokens and prompt.response_length is "
+            f"{self.response_length}: raise it, or leave such problems out with prompt.too_long=drop"
+        )
+
+
+class _Fitting:
+    """The problems of a posed task whose worked responses fit; `kept` None: of a stream that is not read through, in
+    which the next of its level that fits stands for one that does not."""
+
+    def __init__(self, posed: Posed, kept: list[int] | None):
+        self._posed, self._kept, self.stream = posed, kept, posed.stream
+
+    def __len__(self) -> int:
+        return len(self._posed if self._kept is None else self._kept)
+
+    def __getitem__(self, i: int) -> PosedProblem:
+        if self._kept is not None:
+            return self._posed[self._kept[i]]
+        for turn in range(TRIES):
+            problem = self._posed[(i + turn * len(self._posed.levels)) % len(self._posed)]
+            if self._posed._worked(problem) is not None:
+                return problem
+        raise InputError(
+            f"{TRIES} demonstrations from {problem.id} on have more tokens than prompt.response_length="
+            f"{self._posed.response_length}: raise it"
+        )

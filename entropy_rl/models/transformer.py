@@ -72,6 +72,51 @@ def _matmul_backward(residuals, g):
 matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
+@jax.custom_vjp
+def adapted_matmul(x: jax.Array, kernel: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """x @ (kernel + a @ b): [..., n] x [n, m], [n, rank], [rank, m] -> [..., m].
+
+    In float32 and with more than n / 2 rows the sum of the kernels is made, at every use, as it is smaller than the
+    results of the second products of a block; else, and below float32, where the sum would round the adapters away,
+    x @ kernel + (x @ a) @ b.
+    The kernel's gradient is none of the work where nothing asks for it. Temporaries are those of the kernel alone and
+    little more because neither a sum nor what the adapters' gradients need can be made before its time (`_after`).
+    """
+    if _sum_is_smaller(x, kernel):
+        return x @ (kernel + _after(x, a) @ b)
+    return x @ kernel + (x @ a) @ b
+
+
+def _sum_is_smaller(x, kernel):
+    return kernel.dtype == jnp.float32 and 2 * x.size > kernel.shape[0] ** 2
+
+
+def _after(x: jax.Array, small: jax.Array) -> jax.Array:
+    """`small`, and not before `x` is there: 0 times one of its numbers is added.
+
+    Barriers do not last on CPU: the compiler would take the sums of kernels out of the loop over micro-batches, and
+    make the recomputation's short products, and with them all of it, before the backward pass has come to them.
+    """
+    return small + 0.0 * x[(0,) * x.ndim].astype(small.dtype)
+
+
+def _adapted_forward(x, kernel, a, b):
+    return adapted_matmul(x, kernel, a, b), (x, kernel, a, b)
+
+
+def _adapted_backward(residuals, g):
+    x, kernel, a, b = residuals
+    g, x = jax.lax.optimization_barrier((g, x))
+    rows = lambda y: y.reshape(-1, y.shape[-1])  # noqa: E731
+    late, low = _after(g, a), g @ b.T
+    grad_a, grad_b = rows(x).T @ rows(low), rows(x @ late).T @ rows(g)
+    grad_x = g @ (kernel + late @ b).T if _sum_is_smaller(x, kernel) else g @ kernel.T + low @ a.T
+    return grad_x, (rows(x).T @ rows(g)).astype(kernel.dtype), grad_a.astype(a.dtype), grad_b.astype(b.dtype)
+
+
+adapted_matmul.defvjp(_adapted_forward, _adapted_backward)
+
+
 def head_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x @ kernel in float32, for logits: rounded to bfloat16 they would bias entropies, and ties would be many."""
     if x.dtype == jnp.float32:
@@ -171,10 +216,15 @@ class Dense(nn.Module):
         m = self.config
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(1.0, "fan_in", "normal"), shape, m.param_dtype)
-        y = self.project(x, kernel.astype(m.dtype))
+        kernel = kernel.astype(m.dtype)
         if self.has_variable("lora", "kernel"):
             a, b = (self.get_variable("lora", "kernel")[key].astype(m.dtype) for key in "ab")
-            y = y + matmul(matmul(x, a), b).astype(y.dtype)
+            if self.project is matmul:
+                y = adapted_matmul(x, kernel, a, b)
+            else:
+                y = self.project(x, kernel) + self.project(matmul(x, a), b)
+        else:
+            y = self.project(x, kernel)
         y = checkpoint_name(y, "linear")
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), m.param_dtype)

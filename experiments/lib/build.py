@@ -160,9 +160,22 @@ def _say_once(line: str) -> None:
         processes.log(line)
 
 
-def left_out(task: Any) -> dict[str, float]:
-    """What is logged of problems that are left out, as their prompts are too long: nothing where none can be."""
-    return {"data/too_long": float(task.too_long)} if isinstance(task, Posed) else {}
+def left_out(task: Any, *, taught: bool = False) -> dict[str, float]:
+    """What is logged of problems that are left out, as their prompts, or of `taught` ones their demonstrations, are too
+    long: nothing where none can be."""
+    if not isinstance(task, Posed):
+        return {}
+    row = {"data/too_long": float(task.too_long)}
+    return row | ({"data/demonstrations_too_long": float(task.untaught)} if taught else {})
+
+
+def say_untaught(task: Any) -> None:
+    """Says how many problems are left out of demonstrations, as these are too long; InputError where all are."""
+    if isinstance(task, Posed) and task.untaught:
+        processes.log(
+            f"{task.untaught} of {task.taught_from} problems left out of imitation, as their demonstrations have more "
+            f"than prompt.response_length={task.response_length} tokens"
+        )
 
 
 def from_folder(config: ConfigDict) -> bool:
@@ -312,16 +325,6 @@ def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     schedule = make_schedule(c.learning_rate, warmup=c.warmup, steps=updates, decay_to=c.decay_to)
     more = {"weight_decay": c.weight_decay, "clip": c.clip, "state_dtype": c.state_dtype}
     return make_optimizer(schedule, b1=c.b1, b2=c.b2, **more), schedule
-
-
-def initial_params(path: str | Path, state: learner.TrainState) -> Any:
-    """Parameters of the latest checkpoint of the workdir `path` on the shards of `state`, adapters and all.
-
-    Raises:
-      InputError: there is none, or it is of another model.
-    """
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state.params)
-    return restored(path, abstract)
 
 
 def restored(path: str | Path, abstract: Any, key: str = "init", step: int | None = None) -> Any:

@@ -174,7 +174,24 @@ def test_what_is_too_long_is_named(tokenizer):
     with pytest.raises(InputError, match="all of 5 prompts have more tokens than prompt.prompt_length"):
         posed(tokenizer, style="plain", prompt_length=count - 1)
     with pytest.raises(InputError, match="the demonstration of sums/train/2 has .* tokens and prompt.response_length"):
-        posed(tokenizer, style="plain", response_length=3).demonstrations(0, 0, 5)
+        posed(tokenizer, style="plain", response_length=3, too_long="error").demonstrations(0, 0, 5)
+    with pytest.raises(InputError, match="all of 5 demonstrations have more tokens than prompt.response_length=1"):
+        posed(tokenizer, style="plain", response_length=1).demonstrations(0, 0, 5)
+
+
+@pytest.mark.parametrize("walk", [False, True])
+def test_demonstrations_that_are_too_long_are_left_out(tokenizer, monkeypatch, walk):
+    """Counted, and every other one once an epoch; of a stream that is not read through, the next of its level stands for
+    it. Mutation: the first of them ends the run."""
+    if walk:
+        monkeypatch.setattr(prompts, "LARGE", 4)
+        monkeypatch.setattr(prompts, "FIRST", 3)
+    task = Posed(Long(set(), stream=walk), tokenizer, style="plain", response_length=3)
+    tokens, mask = task.demonstrations(seed=0, step=0, count=4 + walk)
+    said = [tokenizer.decode(row[on]) for row, on in zip(tokens, mask)]
+    assert sorted(said) == (["1", "2", "4", "5", "5"] if walk else ["1", "2", "4", "5"])
+    assert (task.untaught, task.taught_from, len(task)) == (1, 3 if walk else 5, 5)
+    assert posed(tokenizer, style="plain").untaught == 0
 
 
 def test_an_unfinished_thought_that_the_prompt_opened_holds_no_answer(tokenizer, monkeypatch, tmp_path):
