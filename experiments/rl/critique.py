@@ -271,7 +271,8 @@ def load_critic(
         if not build.from_folder(run):
             raise InputError(f"config.{key}={path} has the words of its task alone: give a run of a model's folder")
         folder = build.folder(run)
-    tokenizer = build.tokenizer(str(folder)) if (Path(folder) / "tokenizer.json").is_file() else task.tokenizer
+    there = (Path(folder) / "config.json").is_file()  # else `load_policy` says what is missing
+    tokenizer = build.tokenizer(str(folder)) if there else task.tokenizer
     policy = load_policy(config, path, mesh, tokenizer.vocab_size, key=key)
     return policy, natural(task, tokenizer, asked(config).get("style", "auto"), language.truth)
 

@@ -19,7 +19,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import api, chat, dataset
 from entropy_rl.models import hf
 from entropy_rl.training.checkpoints import restore_params
-from experiments import critique_scores, make_critiques, tiny_model, train_rl, train_sft
+from experiments import critique_scores, make_critiques, quickstart, tiny_model, train_rl, train_sft
 from experiments.lib import launch
 from experiments.rl import parts
 from tests.critic_server import WRONG, criticises, serve
@@ -196,6 +196,20 @@ def test_killed_in_a_round_of_critiques_it_gives_the_same_rows(place, tmp_path, 
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
+def test_the_whole_of_quickstart_takes_it(place):
+    """Mutation: critique for part=rl alone."""
+    config = launch.load_config("configs/rl/hf.py:smoke,critique,task=jsonl")
+    given = {f"rl.{k}": v for k, v in SMALL.items() if k.startswith("critique.")} | {
+        "path": str(place / "tiny" / "model")
+    }
+    config.update_from_flattened_dict(given | {"task.args.path": str(place), "prompt.style": "chat"})
+    assert (config.rl.loss.name, config.rl.critique.source) == ("shaped", "arithmetic")
+    quickstart.check(config)
+    config.rl.critique.style = "caht"
+    with pytest.raises(InputError, match="in config.rl: config.critique.style='caht'"):
+        quickstart.check(config)
+
+
 def short(folder, context):
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(about | {"max_position_embeddings": context}))
@@ -220,6 +234,7 @@ def short(folder, context):
         ({"short": 23, "prompt__prompt_length": 15}, "has 23 tokens, and the policy needs 24 for"),
         ({"critic": 15}, "has 15 tokens, and the critic needs 16"),
         ({"critic": 0}, "the model's vocabulary has"),
+        ({"critic": None}, "tokenizer.json is missing: give the folder of a model"),
     ],
 )
 def test_bad_input_is_one_line_before_training(place, tmp_path, changes, message):
@@ -236,6 +251,8 @@ def test_bad_input_is_one_line_before_training(place, tmp_path, changes, message
     if "critic" in changes:
         config.critique.update(source="learned", model=str(copy))
         about = json.loads((copy / "config.json").read_text())
+        if changes["critic"] is None:
+            (copy / "tokenizer.json").unlink()
         about |= {"max_position_embeddings": changes["critic"]} if changes["critic"] else {"vocab_size": 5}
         (copy / "config.json").write_text(json.dumps(about))
     with pytest.raises(InputError, match=message) as e:
