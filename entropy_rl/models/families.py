@@ -30,6 +30,7 @@ class Family:
       windows: window of each layer, 0 where there is none, of what is read there and its path for messages.
       defaults: what transformers takes for keys that are not there.
       fused: whether q, k, v lie as one matrix in the file, and gate and up as another.
+      partial: whether it reads partial_rotary_factor.
     """
 
     model_type: str
@@ -37,6 +38,7 @@ class Family:
     windows: Callable[[Mapping[str, Any], str], tuple[int, ...]]
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fused: bool = False
+    partial: bool = False
 
 
 def _attention_bias(c):
@@ -144,7 +146,14 @@ FAMILIES = {
         _local_windows,
         {**_GEMMA, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window_pattern": 2},
     ),
-    "Phi3ForCausalLM": Family("phi3", lambda c: {"qk_norm": False}, _all_windows, {"rms_norm_eps": 1e-5}, fused=True),
+    "Phi3ForCausalLM": Family(
+        "phi3",
+        lambda c: {"qk_norm": False},
+        _all_windows,
+        {"rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "original_max_position_embeddings": 4096},
+        fused=True,
+        partial=True,
+    ),
 }
 ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # theirs: ours
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
@@ -306,6 +315,8 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
     if scaling:
         values = {key: getattr(scaling, _SCALING[key]) for key in _WRITTEN[scaling.kind]}
         parameters |= {"rope_type": scaling.kind, **{k: v for k, v in values.items() if v is not None}}
+    if m.rotary_dim and family.partial:
+        parameters["partial_rotary_factor"] = m.rotary_dim / m.head_dim
     if m.local_theta is not None:
         local = {"rope_theta": m.local_theta, "rope_type": "default"}
         parameters = {"full_attention": parameters, "sliding_attention": local}
@@ -322,6 +333,8 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         more |= {"sliding_window": max(m.windows), "layer_types": kinds, "use_sliding_window": True}
     elif family.windows is _local_windows:
         more["layer_types"] = ["full_attention"] * m.layers
+    if architecture == "Phi3ForCausalLM" and scaling and scaling.kind == "longrope":
+        more["original_max_position_embeddings"] = scaling.original_context  # it reads no other
     if family.flags is _smollm3:
         more["no_rope_layers"] = [int(x) for x in m.rotated or (True,) * m.layers]
     if family.windows is _local_windows:
@@ -449,9 +462,12 @@ def _rope(raw: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
     kind = given.get("rope_type") or given.get("type") or "default"
     if family.model_type == "phi3" and kind in ("su", "yarn"):
         kind = "longrope"  # what it was called before
-    if raw.get("partial_rotary_factor", given.get("partial_rotary_factor", 1.0)) not in (None, 1, 1.0):
-        raise InputError(f"{where}: rotary positions on a part of the head are not supported")
-    out = {"rope_theta": theta, "local_theta": local}
+    head_dim = raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"]
+    part = given.get("partial_rotary_factor") or raw.get("partial_rotary_factor") or 1.0
+    if part != 1 and not family.partial:
+        raise InputError(f"{where}: rotary positions on a part of the head are not supported for {family.model_type!r}")
+    turned = int(head_dim * part)
+    out = {"rope_theta": theta, "local_theta": local, "rotary_dim": turned if turned < head_dim else None}
     if kind == "default":
         return out
     if kind not in rope.KINDS:
@@ -473,12 +489,12 @@ def _rope(raw: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
     for key in _REQUIRED[kind]:
         if given.get(key) is None:
             raise InputError(f"{where}: rope type {kind!r} without {key}: add it to its rope parameters")
-    half = (raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"]) // 2
     for key in ("short_factor", "long_factor"):
         if key in given:
             given[key] = tuple(map(float, given[key]))
-            if len(given[key]) != half:
-                raise InputError(f"{where}: {key} has {len(given[key])} numbers: half a head has {half}")
+            if len(given[key]) != turned // 2:
+                there = f"half of what is rotated of a head has {turned // 2}"
+                raise InputError(f"{where}: {key} has {len(given[key])} numbers: {there}")
     read = (*_WRITTEN[kind], *(("original_max_position_embeddings",) if kind == "dynamic" else ()))
     values = {_SCALING[key]: given[key] for key in read if given.get(key) is not None}
     return out | {"rope_scaling": rope.Scaling(kind, **values)}

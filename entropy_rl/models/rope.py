@@ -168,13 +168,15 @@ def rotary(
 
 @jax.custom_vjp
 def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen): [B, T, H, D].
+    """Rotary position embedding, halves convention (arXiv:2104.09864; the layout of Llama and Qwen): [B, T, H, D], of
+    the first 2 n dimensions where cos and sin are [..., n].
 
     Its gradient is the rotation back; the derived one would pad and add each half on its own.
     """
-    half = x.shape[-1] // 2
-    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    half = cos.shape[-1]
+    a, b = x[..., :half].astype(jnp.float32), x[..., half : 2 * half].astype(jnp.float32)
+    turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    return turned if 2 * half == x.shape[-1] else jnp.concatenate([turned, x[..., 2 * half :]], axis=-1)
 
 
 rotate.defvjp(

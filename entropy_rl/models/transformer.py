@@ -145,6 +145,7 @@ class Config:
     rope_scaling: rope.Scaling | None = None
     windows: tuple[int, ...] = ()  # of each layer, tokens that are seen, the own one the last; 0, or (): all
     rotated: tuple[bool, ...] = ()  # of each layer, whether q and k get positions; (): in all
+    rotary_dim: int | None = None  # of each head, so many first dimensions get positions (Phi-4-mini); None: all
     local_theta: float | None = None  # of layers with a window, unscaled (Gemma 3); None: as the others
     norms: str = "before"  # attention and MLP; "after" (OLMo-2) or "both" (Gemma)
     norm_offset: float = 0.0  # what is added to the norms' scales; 1 (Gemma)
@@ -171,6 +172,8 @@ class Config:
         if self.norms not in NORMS:
             raise InputError(f"norms={self.norms!r}: must be one of {', '.join(NORMS)}")
         lookup(ACTIVATIONS, self.activation, "activation")
+        if self.rotary_dim is not None and (self.rotary_dim % 2 or not 0 < self.rotary_dim < self.head_dim):
+            raise InputError(f"rotary_dim={self.rotary_dim}: must be even and below the head's {self.head_dim}")
         if self.attention_cap is not None and self.attention in ("xla", "cudnn"):
             raise InputError(f"attention={self.attention!r} has no soft cap of scores: give naive or chunked")
 
@@ -397,8 +400,9 @@ class Transformer(nn.Module):
         if context is None:
             past = 0 if cache is None else cache.k[0].shape[2]
             context = past + (tokens.shape[1] if column is None else 0)
-        angle = rope.rotary(positions, m.head_dim, m.rope_theta, m.rope_scaling, context)
-        near = None if m.local_theta is None else rope.rotary(positions, m.head_dim, m.local_theta)
+        turned = m.rotary_dim or m.head_dim
+        angle = rope.rotary(positions, turned, m.rope_theta, m.rope_scaling, context)
+        near = None if m.local_theta is None else rope.rotary(positions, turned, m.local_theta)
         at = places = None
         if m.windows:
             at = jnp.broadcast_to(positions, tokens.shape)[:, None, :, None].astype(jnp.int32)

@@ -52,7 +52,9 @@ LLAMA3 = dict(
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=4.0)
 DYNAMIC = dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)
-LONGROPE = dict(rope_type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.2, 2.5, 6.0])
+LONGROPE = dict(
+    rope_type="longrope", short_factor=[1.0, 1.1, 1.3], long_factor=[1.2, 2.5, 6.0], partial_rotary_factor=0.75
+)
 BY_KIND = {
     "full_attention": dict(rope_type="linear", rope_theta=1000000.0, factor=8.0),
     "sliding_attention": dict(rope_type="default", rope_theta=10000.0),
@@ -117,7 +119,12 @@ CASES = {
     ),
     "phi3": (Phi3Config(**SHAPE, sliding_window=9, tie_word_embeddings=False), torch.bfloat16, "5GB", True),
     "phi3_longrope": (
-        Phi3Config(**SHAPE, original_max_position_embeddings=32, rope_parameters=LONGROPE, tie_word_embeddings=False),
+        Phi3Config(
+            **SHAPE | {"hidden_size": 32},
+            original_max_position_embeddings=32,
+            rope_parameters=LONGROPE,
+            tie_word_embeddings=False,
+        ),
         torch.float16,
         "12KB",
         False,

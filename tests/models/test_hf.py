@@ -94,7 +94,16 @@ def test_the_fixtures_reach_every_family_and_way():
     assert {jnp.dtype(c.dtype).name for c in configs} == families.DTYPES.keys()
     for flag in ("tied", "qk_norm", "qkv_bias", "o_bias", "mlp_bias", "qk_norm_whole", "embed_scale"):
         assert {getattr(c, flag) for c in configs} == {True, False}, flag
-    for flag in ("windows", "rotated", "local_theta", "query_scalar", "attention_cap", "logit_cap", "norm_offset"):
+    for flag in (
+        "windows",
+        "rotary_dim",
+        "rotated",
+        "local_theta",
+        "query_scalar",
+        "attention_cap",
+        "logit_cap",
+        "norm_offset",
+    ):
         assert len({getattr(c, flag) for c in configs}) > 1, flag
     assert {c.norms for c in configs} == {*NORMS} and {c.activation for c in configs} == ACTIVATIONS.keys()
     assert any(c.head_dim != c.d_model // c.heads for c in configs)
@@ -195,6 +204,7 @@ def test_what_config_json_leaves_unsaid():
         ({"architectures": ["FalconForCausalLM"]}, "FalconForCausalLM is not supported: .*Phi3ForCausalLM are"),
         ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is left out by transformers' Gemma 3"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
+        ({"partial_rotary_factor": 0.5}, "a part of the head are not supported for 'gemma3_text'"),
         ({"sliding_window": None}, "sliding-window attention in some of layer_types, and no window"),
         ({"hidden_activation": "gelu"}, "hidden_activation 'gelu' is not supported: silu, gelu_pytorch_tanh are"),
         ({"rope_parameters": {"sliding_attention": {"rope_type": "yarn"}}}, "rope type of sliding_attention"),
@@ -304,7 +314,7 @@ BAD = {
         lambda f: change(
             f, rope_parameters={"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0], "factor": 2}
         ),
-        "short_factor has 1 numbers: half a head has 3",
+        "short_factor has 1 numbers: half of what is rotated of a head has 3",
     ),
     "llama3": (lambda f: change(f, rope_parameters={"rope_type": "llama3", "factor": 8.0}), "without original_max"),
     "layer": (lambda f: change(f, layer_types=["sliding_attention"] * 2), "sliding-window attention in some of"),

@@ -122,7 +122,9 @@ def test_rotation_keeps_length_and_sees_only_distance():
     assert np.abs(dot(a) - dot(x)).max() > 0.1
 
 
-@pytest.mark.parametrize("f, args", [("matmul", ((2, 3, 4), (4, 5))), ("rotate", ((2, 3, 1, 8),))])
+@pytest.mark.parametrize(
+    "f, args", [("matmul", ((2, 3, 4), (4, 5))), ("rotate", ((2, 3, 1, 8),)), ("part", ((2, 3, 1, 14),))]
+)
 def test_gradients_by_hand_equal_finite_differences(f, args):
     x = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(args)]
     if f == "matmul":
@@ -177,6 +179,7 @@ def test_windows_are_plain_masks():
     [
         ({"windows": (3,)}, r"windows=\(3,\) says something of 1 layers: there are 2"),
         ({"rotated": (True, False, True)}, "rotated=.* of 3 layers: there are 2"),
+        ({"rotary_dim": 5}, "rotary_dim=5: must be even and below the head's 8"),
         ({"norms": "around"}, "norms='around': must be one of before, after, both"),
         ({"activation": "relu"}, "unknown activation 'relu'"),
         ({"attention_cap": 5.0, "attention": "cudnn"}, "attention='cudnn' has no soft cap of scores: give naive or"),
