@@ -11,6 +11,7 @@ raised (logs/alarms.py has them). Writes, and prints the gist of:
                    of the fit to all; `runs` says of each what was read, and of several has each one's own fit
     OUT/law.png    entropy and score over steps, score against entropy with curves and bands, residuals
     OUT/law.md     the same in words, on a page
+    OUT/law.html   with --config.html=True: all of it on one page with curves to hover over, by Bokeh
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from matplotlib.figure import Figure
 
 from entropy_rl import figures, files, tables
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.laws import analyse, backtest, bootstrap, forecast, report
+from entropy_rl.laws import analyse, backtest, bootstrap, forecast, html, report
 from entropy_rl.laws.analyse import Series
 from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
@@ -72,7 +73,8 @@ def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
             print(text)
     if law["forecast"]:
         print(report.forecasts(law))
-    print("wrote " + ", ".join(str(Path(workdir) / f"law.{kind}") for kind in ("json", "png", "md")))
+    there = [Path(workdir) / f"law.{kind}" for kind in ("json", "png", "md", "html")]
+    print("wrote " + ", ".join(str(path) for path in there if path.exists()))
     return law
 
 
@@ -200,8 +202,18 @@ def _fitted(config, workdir: str | os.PathLike, read: logs.Logs) -> dict[str, An
         "scaling": _scaling(sizes, each, config.level, config.size_at),
     }
     law = analyse.plain(law)
-    _write(law, counted, runs, Path(workdir))
+    _write(law, counted, runs, Path(workdir), _html(law, counted) if config.html else None)
     return law
+
+
+def _html(law: dict[str, Any], read: list[Points]) -> str:
+    keys = ("name", "step", "H", "R", "entropy_step", "entropy_H")
+    drawn = [{key: getattr(points, key) for key in keys} for points in read]
+    return html.page(law, drawn, score=_label(read[0]))
+
+
+def _label(points: Points) -> str:
+    return f"{points.score} (%)" if points.unit == "percent" else points.score
 
 
 def _about(points: Points) -> dict[str, Any]:
@@ -246,8 +258,8 @@ def _one(points: Points, config, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ahead(points: Points, config) -> dict[str, Any] | None:
-    """The pure forecast at step config.horizon, from all of the run."""
-    if config.horizon is None:
+    """The pure forecast at step config.horizon, from all of the run; a run that is watched may have gone beyond it."""
+    if config.horizon is None or config.follow and points.entropy_step[-1] >= config.horizon:
         return None
     found = forecast.pure(
         points.step,
@@ -327,19 +339,23 @@ def _scaling(
     return analyse.plain(found)
 
 
-def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path) -> None:
-    """The three files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
+def _write(
+    law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path, page: str | None
+) -> None:
+    """The files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
     with files.replacing(workdir / "law.png") as new:
         draw(law, read, runs).savefig(new, format="png", dpi=150)
     script = Path(sys.argv[0]).stem  # the main job fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
     files.write(workdir / "law.md", report.page(law, command=command))
+    if page:
+        files.write(workdir / "law.html", page)
     files.write(workdir / "law.json", json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def draw(law: dict[str, Any], read: list[Points], runs: dict[str, Series]) -> Figure:
     """law.png."""
-    score = f"{read[0].score} (%)" if read[0].unit == "percent" else read[0].score
+    score = _label(read[0])
     figure = Figure(figsize=(16, 4.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.2, 1))
     if len(read) == 1:

@@ -16,7 +16,7 @@ ORDER = """
     advantages
     losses.selection losses.kl losses.policy losses.weights losses.importance losses.value losses.preference
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
-    laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report
+    laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
     logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats
     logs.consoles logs.tracker_formats
     logs.formats logs.read logs.alarms

@@ -31,6 +31,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     config.join = False  # all the logs are of one run: its entropy is in one, its score in another
     config.length_limit = config_dict.placeholder(float)  # longest response, tokens, where H is scaled by it; 0: never
     config.show_columns = False  # prints every column and what it is taken for
+    config.html = False  # law.html too: one page with curves to hover over, by Bokeh
     config.follow = False  # watches the logs, a line an evaluation
     config.follow_for = config_dict.placeholder(float)  # seconds; None: until interrupted
     config.poll = 2.0  # seconds between two looks at the files

@@ -207,25 +207,28 @@ def read_sqlite(path: Path) -> list[Run]:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as base:
             there = {row[1] for row in base.execute("PRAGMA table_info(metrics)")}
             if {"run_name", "step", "metrics"} <= there:
-                kind, rows = "Trackio", base.execute("SELECT run_name, step, metrics FROM metrics ORDER BY rowid")
-                found = [(name, step, _json(text)) for name, step, text in rows]
+                own = "run_id" if "run_id" in there else "run_name"  # newer versions have several runs of a name
+                kind = "Trackio"
+                rows = base.execute(f"SELECT {own}, run_name, step, metrics FROM metrics ORDER BY rowid")
+                found = [(run, name, step, _json(text)) for run, name, step, text in rows]
             elif {"key", "value", "step", "run_uuid"} <= there:
                 kind = "MLflow"
                 names = dict(base.execute("SELECT run_uuid, name FROM runs"))
                 rows = base.execute("SELECT run_uuid, step, key, value FROM metrics ORDER BY timestamp, rowid")
-                found = [(names.get(run) or run, step, {key: value}) for run, step, key, value in rows]
+                found = [(run, names.get(run) or run, step, {key: value}) for run, step, key, value in rows]
             else:
                 raise InputError(f"{path}: an SQLite file without Trackio's or MLflow's metrics: give another")
     except sqlite3.Error as error:
         raise InputError(f"{path}: not a whole SQLite file ({error}): copy it again, or export it as CSV") from None
     runs: dict[str, Run] = {}
-    for number_, (name, step, cells) in enumerate(found, 1):
-        if name not in runs:
-            runs[name] = Run(str(name), kind, str(path), [Table(path.name, step="step", unit="row")])
+    for row, (run, name, step, cells) in enumerate(found, 1):
+        if run not in runs:
+            runs[run] = Run(str(name), kind, str(path), [Table(path.name, step="step", unit="row")])
+        table = runs[run].tables[0]
         if isinstance(cells, dict):
-            runs[name].tables[0].add(number_, [("step", step), *((k, v) for k, v in flatten(cells) if k != "step")])
+            table.add(row, [("step", step), *((k, v) for k, v in flatten(cells) if k != "step")])
         else:
-            runs[name].tables[0].spoil(number_, "no object")
+            table.spoil(row, "no object")
     return list(runs.values())
 
 

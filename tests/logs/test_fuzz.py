@@ -9,7 +9,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from entropy_rl.errors import InputError
@@ -195,7 +195,12 @@ def test_anything_is_read_or_refused(tmp_path, case):
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=QUIET)
-@given(logged())
-def test_ten_thousand_of_anything(tmp_path, case):
-    check(tmp_path, case)
+@pytest.mark.parametrize("part", range(20))
+def test_ten_thousand_of_anything(tmp_path, part):
+    @seed(part)
+    @settings(max_examples=500, deadline=None, derandomize=False, database=None, suppress_health_check=QUIET)
+    @given(logged())
+    def some(case):
+        check(tmp_path, case)
+
+    some()

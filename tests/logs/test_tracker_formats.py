@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import os
 import random
 import sqlite3
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -399,3 +402,23 @@ def test_a_folder_with_several_tries(tmp_path):
     ]
     assert len(found.independent()) == 1 and len(found.independent()[0].R) == N
     assert "4 row(s) of train/entropy repeat a step" in found.runs[0].source
+
+
+@pytest.mark.slow
+def test_what_trackio_itself_wrote(tmp_path):
+    """Two runs of one name."""
+    pytest.importorskip("trackio")
+    code = """
+import sys, trackio
+for scale in (1.0, 0.5):
+    trackio.init(project="p", name="grpo", auto_log_cpu=False, auto_log_gpu=False)
+    for i in range(12):
+        trackio.log({"train/entropy": 0.9 - 0.05 * i, "eval/reward": scale * i / 20}, step=i)
+    trackio.finish()
+"""
+    env = os.environ | {"TRACKIO_DIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=120, capture_output=True)
+    found = logs.read(tmp_path / "p.db")
+    assert [run.format for run in found.runs] == ["Trackio"] * 2
+    for run, scale in zip(found.runs, (1.0, 0.5)):
+        np.testing.assert_allclose(run.R, scale * np.arange(12) / 20)
