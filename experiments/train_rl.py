@@ -31,7 +31,7 @@ from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, saved
 from entropy_rl.training.step import Change, Learner
-from experiments.lib import launch, workdirs
+from experiments.lib import launch, policies, workdirs
 from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts
@@ -62,10 +62,12 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     part = config.rollout.prompts * config.rollout.samples // config.updates // p.learning["microbatches"]
     measure_change = Change(p.model, rows=config.change.rows, at_once=part, mesh=p.mesh)
     view = p.adaptation.view
+    base = policies.Base(config, p.model, p.mesh, heat=config.init_temperature)
     alarm = EntropyAlarm(**config.alarm)
 
     def pack(state):
         meta = {"alarm": dataclasses.asdict(alarm), "control": learn_step.control}
+        meta |= base.meta(state.policy.params)
         return saved(state), meta | {"places": getattr(collect_step, "places", {})}
 
     def unpack(tree, meta):
@@ -73,7 +75,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         alarm = EntropyAlarm(**meta["alarm"])
         learn_step.control = meta.get("control", learn_step.control)
         collect_step.places = {int(step): place for step, place in meta.get("places", {}).items()}
-        return loaded(tree)
+        return loaded(tree, partial(base.params, meta))
 
     def evaluate(writer, step, state, last):
         policy = view(state.policy.params)
@@ -121,6 +123,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         pack=pack,
         unpack=unpack,
         abstract=saved(parts.abstract(p)),
+        before=saved(parts.abstract(p), base=True),
         first=lambda: made.pop() if made else parts.first(config, p),
         steps=config.steps,
         keep=config.checkpoint.keep,

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.training import learner
+from entropy_rl.training import checkpoints, learner
+from entropy_rl.training.state import heated
 from experiments.lib import build
 
 Policy = tuple[Transformer, Any]  # model, parameters
@@ -65,7 +66,7 @@ def load_policy(
             _same_tokens(config, shape.model.path, f"config.{key}={path} began with the folder {shape.model.path}")
         model = build.model(shape, vocab_size)
     adaptation = build.adaptation(run, model)
-    params = build.restored(path, hf.abstract_params(model, mesh, adaptation.adapt), key, step)
+    params = _of_run(run, model, mesh, adaptation.adapt, path, key, step)
     if adaptation.scale is not None:
         where = jax.tree.map(lambda x: x.sharding, {"params": params["params"]})
         params = jax.jit(partial(lora.merge, scale=adaptation.scale), out_shardings=where)(params)
@@ -81,11 +82,79 @@ def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.shar
     key, adapt = jax.random.key(config.seed), build.adaptation(config, shape).adapt
     if config.init is not None and _adapters(config) == _adapters(_origin(config.init)):
         state = learner.init_state(shape, tx, mesh, key, adapt)
-        return learner.with_params(state, build.initial_params(config.init, state))
+        of = _origin(config.init) or config
+        return learner.with_params(state, _of_run(of, shape, mesh, adapt, config.init, "init"))
     if config.init is None and not build.from_folder(config):
         return learner.init_state(shape, tx, mesh, key, adapt)
     _, params = load_policy(config, config.init, mesh, shape.config.vocab_size, model=shape)
     return learner.state_of(shape, tx, mesh, params, key, adapt)
+
+
+class Base:
+    """The plain parameters below the adapters of a run (models/lora.py), which its checkpoints do not hold.
+
+    They are those that the run started with: of the folder that its config names, of the run that it began from, or
+    random. Checkpoints have their checksums, by which a start that is another one by now is found out.
+
+    Args:
+      config: of the run.
+      model, mesh: its model, and where the parameters go.
+      heat: what `state.heated` did to them.
+    """
+
+    def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh, heat: float = 1.0):
+        self._config, self._model, self._mesh, self._heat = config, model, mesh, heat
+        self._sums: list[int] | None = None
+
+    def meta(self, params: Any) -> dict[str, Any]:
+        """What a checkpoint of adapted parameters tells of their base; nothing of plain ones."""
+        if lora.LORA not in params:
+            return {}
+        if self._sums is None:
+            self._sums = _sums(params)
+        return {BASE: self._sums}
+
+    def params(self, meta: dict[str, Any]) -> Any:
+        """The base on its shards, for the adapters of a checkpoint with this meta.
+
+        Raises:
+          InputError: it is not there, or not the one that the adapters were trained on.
+        """
+        config, path = self._config, self._config.get("init")
+        of = None if path is None else _origin(path)
+        if path is not None and _adapters(config) == _adapters(of):  # it went on with that run's adapters
+            params = _of_run(of or config, self._model, self._mesh, build.adaptation(config, self._model).adapt, path)
+            params = {"params": params["params"]}
+        else:
+            _, params = load_policy(config, path, self._mesh, self._model.config.vocab_size, model=self._model)
+        if self._heat != 1:
+            params = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), heated(params, self._heat), params)
+        if meta.get(BASE) not in (None, _sums(params)):
+            start = path or config.model.get("path") or "random weights"
+            raise InputError(
+                f"the adapters of this run were trained on other weights than {start} holds now: put those back, "
+                "or give another --workdir"
+            )
+        self._sums = meta.get(BASE)
+        return params
+
+
+BASE = "base"  # key of a checkpoint's meta: checksums of the parameters below the adapters
+
+
+def _sums(params: Any) -> list[int]:
+    return checkpoints.sums({"params": params["params"]}).tolist()
+
+
+def _of_run(config, model, mesh, adapt, path, key="init", step=None) -> Any:
+    """The parameters of a run's checkpoint, adapters and all; `config` is the run's."""
+    abstract = hf.abstract_params(model, mesh, adapt)
+    about = checkpoints.about(path, step) if adapt is not None else None
+    if about is None or any(name.startswith("params.params.") for name in about[0]):
+        return build.restored(path, abstract, key, step)
+    adapters = build.restored(path, {lora.LORA: abstract[lora.LORA]}, key, step)
+    base = Base(config, model, mesh, heat=config.get("init_temperature", 1.0))
+    return {**base.params(about[1]), **adapters}
 
 
 def _origin(path: str | Path) -> ConfigDict | None:
