@@ -31,7 +31,7 @@ from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, sampling_params, saved
 from entropy_rl.training.step import Change, Learner
-from experiments.lib import launch, workdirs
+from experiments.lib import launch, policies, workdirs
 from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts, settings
@@ -67,12 +67,14 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     part = config.rollout.prompts * config.rollout.samples // config.updates // p.learning["microbatches"]
     measure_change = Change(p.model, rows=config.change.rows, at_once=part, mesh=p.mesh)
     view = p.adaptation.view
+    base = policies.Base(config, p.model, p.mesh, heat=config.init_temperature)
     alarm, learning = EntropyAlarm(**config.alarm), settings.alarm(config)
     for line in settings.odd(config, p.task.response_length):
         processes.log(line)
 
     def pack(state):
         meta = {"alarm": dataclasses.asdict(alarm), "learning": learning.state, "control": learn_step.control}
+        meta |= base.meta(state.policy.params)
         return saved(state), meta | {"places": getattr(collect_step, "places", {})}
 
     def unpack(tree, meta):
@@ -81,7 +83,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         learning.state = meta.get("learning", learning.state)
         learn_step.control = meta.get("control", learn_step.control)
         collect_step.places = {int(step): place for step, place in meta.get("places", {}).items()}
-        return loaded(tree)
+        return loaded(tree, partial(base.params, meta))
 
     def evaluate(writer, step, state, last):
         policy = view(state.policy.params)
@@ -131,6 +133,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         pack=pack,
         unpack=unpack,
         abstract=saved(parts.abstract(p)),
+        before=saved(parts.abstract(p), base=True),
         first=lambda: made.pop() if made else parts.first(config, p),
         steps=config.steps,
         keep=config.checkpoint.keep,

@@ -23,7 +23,8 @@ from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
-from experiments.lib import build, checks, launch, workdirs
+from entropy_rl.training.state import adapters, on_base
+from experiments.lib import build, checks, launch, policies, workdirs
 from experiments.lib.evaluation import Evaluator, greedy
 from experiments.lib.policies import first_policy
 from experiments.lib.progress import progress
@@ -38,6 +39,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
+    base = policies.Base(config, model, mesh)
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
     for line in greedy(config):
         processes.log(line)
@@ -65,7 +67,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         # an update that is not finite is not applied, nor counted
         row = processes.fetch(row) | {FINITE: float(int(state.step) == step + 1)}
         seconds, clock = time.perf_counter() - clock, time.perf_counter()
-        row |= build.left_out(lessons)
+        row |= build.left_out(lessons, taught=True)
         return state, row | {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
 
     def evaluate(writer, step, state, last):
@@ -74,11 +76,15 @@ def run(config: ConfigDict, workdir: str) -> None:
         if last:
             evaluator.last(writer, step, policy)
 
+    abstract = learner.abstract_state(model, tx, mesh, adaptation.adapt)
     loop(
         workdir,
         learn,
         evaluate=evaluate,
-        abstract=learner.abstract_state(model, tx, mesh, adaptation.adapt),
+        pack=lambda state: (adapters(state), base.meta(state.params)),
+        unpack=lambda tree, meta: on_base(tree, partial(base.params, meta)),
+        abstract=adapters(abstract),
+        before=abstract,
         first=lambda: first_policy(config, model, tx, mesh),
         steps=config.steps,
         keep=config.checkpoint.keep,
@@ -108,6 +114,7 @@ def parts(config: ConfigDict) -> tuple:
     tx, schedule = build.optimizer(config, config.steps)
     if "lessons" in config:
         task = critique.make_lessons(config, task)
+    build.say_untaught(task)
     return task, model, mesh, tx, schedule, Evaluator(config, model, mesh)
 
 

@@ -315,7 +315,8 @@ class _Reader:
 
 
 def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | None) -> jax.Array:
-    """A tensor of the file on the shards of `x`, each of which is read by itself; or a part of one that has `rows`."""
+    """A tensor of the file on the shards of `x`, each of which is read by itself, and once; or a part of one that has
+    `rows`."""
     name, transposed, first = place
     there, here = reader.shape(name), tuple(x.shape)
     asked = here[::-1] if transposed else here
@@ -324,8 +325,18 @@ def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | N
     if there != asked:
         raise InputError(f"tensor {name} has shape {there} in the file, and config.json asks for {asked}")
 
+    held: dict[Any, np.ndarray] = {}  # of devices that hold the same
+
     def part(index):
         spans = [range(*i.indices(n)) for i, n in zip(index, here)]
+        if (key := tuple(spans)) not in held:
+            held[key] = read(spans)
+            return held[key]
+        out = _pages([len(span) for span in spans], x.dtype)  # its own, as a CPU device may write to what it is given
+        out[...] = held[key]
+        return out
+
+    def read(spans):
         out = _pages([len(span) for span in spans], x.dtype)
         spans = spans[::-1] if transposed else spans
         if first:

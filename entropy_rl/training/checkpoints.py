@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +94,14 @@ class Checkpoints:
         with _writing(self._directory):
             self._manager.save(step, args=args)
 
-    def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
+    def restore_latest(self, abstract_state: PyTree, *others: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
         """`(step, state, meta)` of the latest good checkpoint, or None where there is none yet.
 
         A damaged checkpoint is moved to `set_aside/` with a message, and the one before it is used.
 
         Args:
           abstract_state: a tree of jax.ShapeDtypeStruct with shardings, which the arrays will have.
+          *others: such trees that a checkpoint of before may hold instead; the first whose names are its own is read.
 
         Raises:
           InputError: the checkpoint's arrays are not those of `abstract_state`; or every checkpoint was
@@ -108,7 +111,7 @@ class Checkpoints:
         lost = []
         while (step := self._manager.latest_step()) is not None:
             path = self._directory / str(step)
-            problem, restored = _attempt(self._read, step, abstract_state)
+            problem, restored = _attempt(self._read, step, abstract_state, *others)
             if restored is not None:
                 return step, *restored
             self._set_aside(path, f"is damaged ({problem})")
@@ -146,12 +149,13 @@ class Checkpoints:
     def __exit__(self, *exc) -> None:
         self.close()
 
-    def _read(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    def _read(self, step: int, *trees: PyTree) -> tuple[PyTree, dict[str, Any]]:
         path = self._directory / str(step)
-        about = _verify(path)
+        about = _agreed(partial(_about, path))
+        own = (tree for tree in trees if _named(tree).keys() == about["arrays"].keys())
+        abstract_state = next(own, trees[0])
         _check_fit(path, about["arrays"], abstract_state)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
-        state = self._manager.restore(step, args=args).state
+        state = _arrays(path, abstract_state)
         _check_sums(state, about["arrays"])
         return state, about["meta"]
 
@@ -196,6 +200,23 @@ def restore_params(
     raise InputError(f"{path} holds no good checkpoint{which}: give the --workdir of a run that has saved one")
 
 
+def about(path: str | os.PathLike, step: int | None = None) -> tuple[set[str], dict[str, Any]] | None:
+    """(names of the arrays, meta) of a checkpoint, the latest whose text is whole; None where there is none.
+
+    Args:
+      path: a run's workdir, or its `checkpoints` folder.
+      step: that of the checkpoint, None: the latest.
+    """
+    path = Path(path)
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    for there in sorted(steps(path), reverse=True):
+        if step in (None, there):
+            with contextlib.suppress(ValueError, KeyError, OSError):
+                read = _about(folder / str(there))
+                return set(read["arrays"]), read["meta"]
+    return None
+
+
 def steps(path: str | os.PathLike) -> list[int]:
     """Steps of the checkpoints of a workdir, or of a folder of checkpoints, rising; none where there is no folder."""
     path = Path(path)
@@ -203,13 +224,10 @@ def steps(path: str | os.PathLike) -> list[int]:
 
 
 def _read_params(path: Path, abstract_params: PyTree) -> PyTree:
-    arrays = {k: v for k, v in _verify(path)["arrays"].items() if k.startswith("params.")}
+    arrays = {k: v for k, v in _agreed(partial(_about, path))["arrays"].items() if k.startswith("params.")}
     wanted = {"params": abstract_params}
     _check_fit(path, arrays, wanted, dtypes=False)
-    restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
-    args = ocp.args.PyTreeRestore(item=wanted, restore_args=restore_args, partial_restore=True)
-    with ocp.PyTreeCheckpointer() as reader:
-        params = reader.restore(epath.Path(path / "state"), args=args)
+    params = _arrays(path, wanted)
     if all(arrays[name][1] == str(x.dtype) for name, x in _named(params).items()):
         _check_sums(params, arrays)
     return params["params"]
@@ -231,30 +249,84 @@ def _attempt(read: Callable[..., Any], *args) -> tuple[str, Any]:
         return f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200] if str(e).strip() else ''}", None
 
 
-def _verify(path: Path) -> dict[str, Any]:
-    """Reads the checkpoint's files through, each process its part, before orbax does; gives what it is about.
+_AT_ONCE = 1 << 30  # bytes of arrays that are read at a time
 
-    In a restore orbax would go on reading in the background after the first bad file, with a traceback for
-    each, and the processes would wait for one another.
+
+def _arrays(path: Path, abstract: PyTree) -> PyTree:
+    """The checkpoint's arrays on the shards of `abstract`, converted to its types: what orbax wrote, through
+    tensorstore, which it lies on. A process reads of each array what its devices hold between them, once.
+
+    Orbax' own reading goes on in the background after the first bad file, with a traceback for each, while the
+    processes wait for one another; and a reading through beforehand would be a second one.
+
+    Raises:
+      ValueError: this process or another one could not read something.
     """
-    problem, about = "", {}
+
+    def read():
+        leaves, tree = jax.tree.flatten(abstract)
+        names = list(_named(abstract))
+        base = {"driver": "file", "path": f"{path / 'state'}/"}
+        spec = {"driver": "zarr", "fill_missing_data_reads": False}  # zeros in place of a file that is not there
+        context = tensorstore.Context()
+        stores = [
+            tensorstore.open(
+                spec | {"kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}},
+                context=context,
+                read=True,
+                open=True,
+            )
+            for name in names
+        ]
+        stores, out, begun = [store.result() for store in stores], [], []
+        for n, (store, x) in enumerate(zip(stores, leaves)):
+            box = _box(x)
+            begun.append((x, box, store[box].read()))
+            if n + 1 == len(leaves) or sum(math.prod(x.shape) * x.dtype.itemsize for x, _, _ in begun) > _AT_ONCE:
+                out += [_placed(x, box, future.result()) for x, box, future in begun]
+                begun = []
+        return jax.tree.unflatten(tree, out)
+
+    return _agreed(read)
+
+
+def _box(x: jax.ShapeDtypeStruct) -> tuple[slice, ...]:
+    """The smallest part of an array that has all that this process's devices hold of it."""
+    parts = x.sharding.addressable_devices_indices_map(tuple(x.shape)).values()
+    spans = [[i.indices(n)[:2] for i, n in zip(index, x.shape)] for index in parts]
+    return tuple(slice(min(a for a, _ in axis), max(b for _, b in axis)) for axis in zip(*spans))
+
+
+def _placed(x: jax.ShapeDtypeStruct, box: tuple[slice, ...], values: np.ndarray) -> jax.Array:
+    """The array of `x` whose values in `box` these are."""
+
+    def part(index):
+        spans = (i.indices(n)[:2] for i, n in zip(index, x.shape))
+        return values[tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(spans, box))].astype(x.dtype)
+
+    return jax.make_array_from_callback(tuple(x.shape), x.sharding, part)
+
+
+def _agreed(read: Callable[[], Any]) -> Any:
+    """What `read` gives, if it gives something in every process."""
+    problem, found = "", None
     try:
-        meta = json.loads((path / "meta" / "metadata").read_text())
-        if zlib.crc32(meta["about"].encode()) != meta["crc"]:
-            raise ValueError(f"the text in {path / 'meta'} is not the one that was saved")
-        about = json.loads(meta["about"])
-        files = {"driver": "file", "path": f"{path / 'state'}/"}
-        store = tensorstore.KvStore.open({"driver": "ocdbt", "base": files}).result()
-        keys = store.list().result()
-        mine = keys[jax.process_index() :: jax.process_count()]
-        # a missing file reads as an empty value, which is never written
-        if not keys or not all(store.read(key).result().value for key in mine):
-            raise FileNotFoundError(f"a file is missing in {path / 'state'}")
-    except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as e:
-        problem = str(e)
+        found = read()
+    except PermissionError:
+        raise
+    except (ValueError, KeyError, OSError) as e:
+        problem = f"{e}" or type(e).__name__
     if not _everywhere(not problem):
         raise ValueError(problem or "another process cannot read it")
-    return about
+    return found
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """The text of a checkpoint: its `meta` and `arrays`."""
+    meta = json.loads((path / "meta" / "metadata").read_text())
+    if zlib.crc32(meta["about"].encode()) != meta["crc"]:
+        raise ValueError(f"the text in {path / 'meta'} is not the one that was saved")
+    return json.loads(meta["about"])
 
 
 @jax.jit

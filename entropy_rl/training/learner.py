@@ -64,7 +64,7 @@ def state_of(
 ) -> TrainState:
     """A train state of plain parameters that lie on their shards; they become its own, and nothing is copied.
 
-    `adapters`, on the host, are those that `adapt` would make, trained elsewhere.
+    `adapters` are those that `adapt` would make, trained elsewhere.
     """
     wanted = _shardings(abstract_state(model, tx, mesh, adapt))
     if adapters is not None:

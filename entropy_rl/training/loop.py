@@ -41,6 +41,7 @@ def loop(
     first: Callable[[], Any],
     evaluate: Callable[[Writer, int, Any, bool], None],
     keep: int,
+    before: Any = None,
     collect: Callable[[Writer, int, Any], Any] | None = None,
     pack: Callable[[Any], tuple[Any, dict]] = lambda state: (state, {}),
     unpack: Callable[[Any, dict], Any] = lambda tree, meta: tree,
@@ -66,6 +67,7 @@ def loop(
       first: gives the state of a run without a checkpoint.
       evaluate: (writer, step, state, whether it is the last), before every `eval_every`-th step and at the end.
       keep: latest checkpoints that are kept.
+      before: shapes of another tree, which a checkpoint of an earlier version may hold.
       collect: (writer, step, state) -> data for `learn`. With it a row is fetched only after the next step's data are
         there, so that the host does not wait for the update. Where it raises InputError, the state is saved first.
       pack, unpack: state -> (tree, json for the checkpoint), and the inverse.
@@ -86,7 +88,7 @@ def loop(
       Preempted: a signal asked the run to end; it is saved.
     """
     with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints, Notice() as notice:
-        restored = checkpoints.restore_latest(abstract)
+        restored = checkpoints.restore_latest(abstract, *([] if before is None else [before]))
         start = restored[0] + numbered_from if restored else 0
         if start > steps:
             raise InputError(f"{workdir} has done {start} steps, more than the {steps} that are asked for: give more")

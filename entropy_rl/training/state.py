@@ -134,18 +134,35 @@ def heated(params: Any, temperature: float, model: Config | None = None) -> Any:
     return {**params, "params": {**params["params"], "final_norm": scaled}}
 
 
-def saved(state: State) -> learner.TrainState | Saved:
-    """The tree that a checkpoint holds: the policy's own where there is nothing else."""
-    policy = state.policy
+def saved(state: State, *, base: bool = False) -> learner.TrainState | Saved:
+    """The tree that a checkpoint holds: the policy's own where there is nothing else.
+
+    Of an adapted policy it has the adapters alone, as the base never changes; with `base` all of it, as checkpoints
+    had before.
+    """
+    policy = state.policy if base else adapters(state.policy)
     if state.critic is None and state.reference is None and state.past is None:
         return policy
     parts = policy.step, policy.params, policy.opt_state, state.critic, state.reference
     return Saved(*parts) if state.past is None else Lagged(*parts, state.past)
 
 
-def loaded(tree: learner.TrainState | Saved) -> State:
-    """The inverse of `saved`."""
+def loaded(tree: learner.TrainState | Saved, base: Callable[[], Any] | None = None) -> State:
+    """The inverse of `saved`; `base()` gives the plain parameters below adapters that came without them."""
     if isinstance(tree, learner.TrainState):
-        return State(tree)
+        return State(on_base(tree, base))
     policy = learner.TrainState(tree.step, tree.params, tree.opt_state)
-    return State(policy, tree.critic, tree.reference, tuple(tree.past) if isinstance(tree, Lagged) else None)
+    past = tuple(tree.past) if isinstance(tree, Lagged) else None
+    return State(on_base(policy, base), tree.critic, tree.reference, past)
+
+
+def adapters(policy: learner.TrainState) -> learner.TrainState:
+    """A train state without the base of adapted parameters; as it is without adapters."""
+    return policy.replace(params=lora.trainable(policy.params))
+
+
+def on_base(policy: learner.TrainState, base: Callable[[], Any] | None) -> learner.TrainState:
+    """The inverse of `adapters`."""
+    if base is None or lora.LORA not in policy.params or "params" in policy.params:
+        return policy
+    return policy.replace(params={**base(), **policy.params})

@@ -16,7 +16,8 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, peft
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
-from entropy_rl.training import learner
+from entropy_rl.training import checkpoints, learner
+from entropy_rl.training.state import heated
 from experiments.lib import build
 
 Policy = tuple[Transformer, Any]  # model, parameters
@@ -99,8 +100,7 @@ def _of_run(config, run, path, mesh, vocab_size, step, key, model) -> tuple[Tran
             _same_tokens(config, shape.model.path, f"config.{key}={path} began with the folder {shape.model.path}")
         model = build.model(shape, vocab_size)
     adaptation = build.adaptation(run, model)
-    params = build.restored(path, hf.abstract_params(model, mesh, adaptation.adapt), key, step)
-    return model, params, adaptation.scale
+    return model, _params_of_run(run, model, mesh, adaptation.adapt, path, key, step), adaptation.scale
 
 
 def _merged(params: Any, scale: float) -> Any:
@@ -116,31 +116,91 @@ def first_policy(config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.shar
     folder's of the same rank on the same kernels; any other adapters are merged, and these are new.
     """
     key, adapt = jax.random.key(config.seed), build.adaptation(config, shape).adapt
-    if config.init is not None and peft.is_adapter(config.init):
-        return _first_of_adapter(config, shape, tx, mesh, key)
-    if config.init is not None and _adapters(config) == _adapters(_origin(config.init)):
-        state = learner.init_state(shape, tx, mesh, key, adapt)
-        return learner.with_params(state, build.initial_params(config.init, state))
     if config.init is None and not build.from_folder(config):
         return learner.init_state(shape, tx, mesh, key, adapt)
-    _, params = load_policy(config, config.init, mesh, shape.config.vocab_size, model=shape)
-    return learner.state_of(shape, tx, mesh, params, key, adapt)
+    params, adapters = _start(config, shape, mesh)
+    return learner.state_of(shape, tx, mesh, params, key, adapt, adapters)
 
 
-def _first_of_adapter(
-    config: ConfigDict, shape: Transformer, tx: Any, mesh: jax.sharding.Mesh, key: jax.Array
-) -> learner.TrainState:
-    """The policy of an adapter's folder before its first update."""
-    _, params, adapter = _of_adapter(config, config.init, mesh, shape.config.vocab_size, None, "init", shape)
-    adaptation = build.adaptation(config, shape)
-    if adaptation.adapt is not None:
-        ours = lora.flat(hf.abstract_params(shape, None, adaptation.adapt)[lora.LORA])
-        if adapter.rank == config.lora.rank and adapter.kernels == {k.rpartition("/")[0] for k in ours}:
-            # this run's alpha / rank is not the folder's: what is left of that goes into B
-            tree = lora.scaled({lora.LORA: adapter.tree}, 1.0 / adaptation.scale)[lora.LORA]
-            return learner.state_of(shape, tx, mesh, params, key, adaptation.adapt, tree)
-    merged = _merged({**params, lora.LORA: adapter.tree}, 1.0)
-    return learner.state_of(shape, tx, mesh, merged, key, adaptation.adapt)
+def _start(config: ConfigDict, shape: Transformer, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
+    """(the plain parameters, the adapters) that a run starts with; None for adapters that are new, or none."""
+    path, adaptation = config.get("init"), build.adaptation(config, shape)
+    if path is not None and peft.is_adapter(path):
+        _, params, adapter = _of_adapter(config, path, mesh, shape.config.vocab_size, None, "init", shape)
+        if adaptation.adapt is not None:
+            ours = lora.flat(hf.abstract_params(shape, None, adaptation.adapt)[lora.LORA])
+            if adapter.rank == config.lora.rank and adapter.kernels == {k.rpartition("/")[0] for k in ours}:
+                # this run's alpha / rank is not the folder's: what is left of that goes into B
+                return params, lora.scaled({lora.LORA: adapter.tree}, 1.0 / adaptation.scale)[lora.LORA]
+        return _merged({**params, lora.LORA: adapter.tree}, 1.0), None
+    of = None if path is None else _origin(path)
+    if path is not None and _adapters(config) == _adapters(of):  # it goes on with that run's adapters
+        params = _params_of_run(of or config, shape, mesh, adaptation.adapt, path)
+        return {"params": params["params"]}, params.get(lora.LORA)
+    _, params = load_policy(config, path, mesh, shape.config.vocab_size, model=shape)
+    return params, None
+
+
+class Base:
+    """The plain parameters below the adapters of a run (models/lora.py), which its checkpoints do not hold.
+
+    They are those that the run started with: of the folder that its config names, of the run that it began from, or
+    random. Checkpoints have their checksums, by which a start that is another one by now is found out.
+
+    Args:
+      config: of the run.
+      model, mesh: its model, and where the parameters go.
+      heat: what `state.heated` did to them.
+    """
+
+    def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh, heat: float = 1.0):
+        self._config, self._model, self._mesh, self._heat = config, model, mesh, heat
+        self._sums: list[int] | None = None
+
+    def meta(self, params: Any) -> dict[str, Any]:
+        """What a checkpoint of adapted parameters tells of their base; nothing of plain ones."""
+        if lora.LORA not in params:
+            return {}
+        if self._sums is None:
+            self._sums = _sums(params)
+        return {BASE: self._sums}
+
+    def params(self, meta: dict[str, Any]) -> Any:
+        """The base on its shards, for the adapters of a checkpoint with this meta.
+
+        Raises:
+          InputError: it is not there, or not the one that the adapters were trained on.
+        """
+        params, _ = _start(self._config, self._model, self._mesh)
+        if self._heat != 1:
+            heat = heated(params, self._heat, self._model.config)
+            params = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), heat, params)
+        if meta.get(BASE) not in (None, _sums(params)):
+            start = self._config.get("init") or self._config.model.get("path") or "random weights"
+            raise InputError(
+                f"the adapters of this run were trained on other weights than {start} holds now: put those back, "
+                "or give another --workdir"
+            )
+        self._sums = meta.get(BASE)
+        return params
+
+
+BASE = "base"  # key of a checkpoint's meta: checksums of the parameters below the adapters
+
+
+def _sums(params: Any) -> list[int]:
+    return checkpoints.sums({"params": params["params"]}).tolist()
+
+
+def _params_of_run(config, model, mesh, adapt, path, key="init", step=None) -> Any:
+    """The parameters of a run's checkpoint, adapters and all; `config` is the run's."""
+    abstract = hf.abstract_params(model, mesh, adapt)
+    about = checkpoints.about(path, step) if adapt is not None else None
+    if about is None or any(name.startswith("params.params.") for name in about[0]):
+        return build.restored(path, abstract, key, step)
+    adapters = build.restored(path, {lora.LORA: abstract[lora.LORA]}, key, step)
+    base = Base(config, model, mesh, heat=config.get("init_temperature", 1.0))
+    return {**base.params(about[1]), **adapters}
 
 
 def _origin(path: str | Path) -> ConfigDict | None:

@@ -213,7 +213,7 @@ def critic_of(
     if c.source == "frozen":
         policy = load_policy(config, config.get("init"), mesh, task.tokenizer.vocab_size, model=model)[1]
         warmth = config.get("init_temperature", 1.0)
-        return (policy if warmth == 1 else heated(policy, warmth)), sampler(model, language=language)
+        return (policy if warmth == 1 else heated(policy, warmth, model.config)), sampler(model, language=language)
     if language is CLOSED:
         critic, params = load_policy(config, c.model, mesh, task.tokenizer.vocab_size, key="critique.model")
         return params, sampler(critic, language=language)

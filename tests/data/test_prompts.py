@@ -181,7 +181,7 @@ def test_what_is_too_long_is_named(tokenizer):
 
 @pytest.mark.parametrize("walk", [False, True])
 def test_demonstrations_that_are_too_long_are_left_out(tokenizer, monkeypatch, walk):
-    """Counted, and every other one once an epoch; of a stream that is not read through, the next of its level stands for
+    """Counted, and every other one once an epoch; of a stream that is not read through, the next of its level is for
     it. Mutation: the first of them ends the run."""
     if walk:
         monkeypatch.setattr(prompts, "LARGE", 4)

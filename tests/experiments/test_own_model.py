@@ -9,14 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from ml_collections import ConfigDict
 
 from entropy_rl import metrics
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, peft
-from entropy_rl.training.checkpoints import restore_params
+from entropy_rl.training import checkpoints, learner
+from entropy_rl.training.checkpoints import Checkpoints, restore_params
+from entropy_rl.training.state import adapters as adapters_of
 from experiments import convert_hf, quickstart, tiny_model, train_rl, train_sft
-from experiments.lib import launch, policies
+from experiments.lib import build, launch, policies
 from experiments.rl import parts
 from tests.models import test_peft
 
@@ -71,23 +74,19 @@ def test_every_part_leaves_what_it_should(done, folder):
         assert (done / "export" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def state(workdir, folder, rank=2):
-    """The parameters of the latest checkpoint."""
-    model, _ = hf.load(folder)
-    like = hf.abstract_params(model)
-    if rank:
-        c = launch.load_config("configs/rl/hf.py").lora
-        shapes = jax.eval_shape(lambda p: lora.add(p, jax.random.key(0), rank=rank, targets=c.targets), like)
-        where = jax.tree.leaves(like)[0].sharding
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
-    return restore_params(workdir, like)
+def adapters(folder, rank=2):
+    """Shapes of the adapters of a run on the folder."""
+    like = hf.abstract_params(hf.load(folder)[0])
+    targets = launch.load_config("configs/rl/hf.py").lora.targets
+    shapes = jax.eval_shape(lambda p: lora.add(p, jax.random.key(0), rank=rank, targets=targets)["lora"], like)
+    where = jax.tree.leaves(like)[0].sharding
+    return {"lora": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)}
 
 
 def test_the_export_is_the_policy_with_its_adapters_merged(done, folder):
     """W + 8 A B, as alpha 16 and rank 2 say. Mutation: the base alone; adapters of the first checkpoint."""
-    params = state(done / "rl", folder)
     _, first = hf.load(folder)
-    jax.tree.map(np.testing.assert_array_equal, params["params"], first["params"])
+    params = {**first, **restore_params(done / "rl", adapters(folder))}
     _, out = hf.load(done / "export")
     jax.tree.map(np.testing.assert_array_equal, out, jax.jit(lambda p: lora.merge(p, 8.0))(params))
     moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), out["params"], first["params"])
@@ -104,6 +103,54 @@ def test_adapters_alone_as_peft_writes_them(done, folder, tmp_path):
     got, (_, want) = lora.merge(peft.load(out, model).onto(params)), hf.load(done / "export")
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), got, want)
     assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(folder)
+
+
+def test_checkpoints_hold_the_adapters_alone(done, folder, tmp_path):
+    """And their moments; a run goes on from them to the same numbers, and not on other weights. Mutations: the base in
+    them; the base of the folder where the start was another; no checksum."""
+    names, meta = checkpoints.about(done / "rl")
+    assert not any(".params." in f".{name}" and ".lora." not in name for name in names), sorted(names)
+    files = [p for p in (done / "rl" / "checkpoints").rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) < 2 * sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    workdir = tmp_path / "rl"
+    shutil.copytree(done / "rl", workdir)
+    config = ConfigDict(json.loads((workdir / "config.json").read_text())["config"])
+    config.steps += 1
+    train_rl.run(config, str(workdir))
+    assert checkpoints.about(workdir)[1]["base"] == meta["base"]
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:-4] + np.float32(0.5).tobytes())
+        config.steps += 1
+        with pytest.raises(InputError, match="were trained on other weights than .* holds now: put those back"):
+            train_rl.run(config, str(workdir))
+    finally:
+        path.write_bytes(whole)
+
+
+def test_a_checkpoint_of_before_that_holds_the_base(folder, tmp_path):
+    """A run goes on from it as from its own. Mutation: it is refused as one of another model."""
+    c = launch.load_config("configs/rl/hf.py:smoke,part=sft")
+    c.update_from_flattened_dict({"model.path": str(folder), "lora.rank": 2, "steps": 2})
+    train_sft.run(c, str(tmp_path / "new"))
+    names, meta = checkpoints.about(tmp_path / "new")
+    _, model, mesh, tx, _, _ = train_sft.parts(c)
+    abstract = learner.abstract_state(model, tx, mesh, build.adaptation(c, model).adapt)
+    with Checkpoints(tmp_path / "new" / "checkpoints") as there:
+        step, state, _ = there.restore_latest(adapters_of(abstract))
+    whole = state.replace(params={**hf.load(folder)[1], **state.params})
+    (tmp_path / "old").mkdir()
+    shutil.copy(tmp_path / "new" / "config.json", tmp_path / "old")
+    shutil.copy(tmp_path / "new" / "metrics.jsonl", tmp_path / "old")
+    with Checkpoints(tmp_path / "old" / "checkpoints") as there:
+        there.save(step, whole, {})
+    c.steps = 3
+    for name in ("new", "old"):
+        train_sft.run(c, str(tmp_path / name))
+        assert checkpoints.about(tmp_path / name) == (names, meta)
+    new, old = (restore_params(tmp_path / name, adapters(folder)) for name in ("new", "old"))
+    jax.tree.map(np.testing.assert_array_equal, new, old)
 
 
 def test_started_again_it_changes_nothing(done, folder):
@@ -145,8 +192,8 @@ def test_without_imitation_rl_begins_with_the_folders_weights(folder, tmp_path, 
     config = get(",part=rl", **{"model.path": str(folder), "steps": 1, "rollout.prompts": 1, "rollout.samples": 1})
     config.optimizer.learning_rate = 1e-30
     train_rl.run(config, str(tmp_path / "rl"))
-    _, first = hf.load(folder)
-    jax.tree.map(np.testing.assert_array_equal, state(tmp_path / "rl", folder, rank=0), first)
+    model, first = hf.load(folder)
+    jax.tree.map(np.testing.assert_array_equal, restore_params(tmp_path / "rl", hf.abstract_params(model)), first)
 
 
 @pytest.mark.parametrize("dtype", [None, pytest.param("bfloat16", marks=pytest.mark.slow)])
