@@ -5,8 +5,8 @@ python -m experiments.quickstart --config=configs/rl/smollm2.py --workdir=runs/s
 
 The task is Countdown in words: three numbers up to 20, answers as lines. All parameters are trained. The imitation is
 short, so that RL begins with entropy left to lose. Started again, the command goes on where it was.
-Time: about 100 CPU-minutes, so 50 minutes on two idle cores, 6 GB of memory and 8 GB of disk. Expect entropy to fall
-and held-out pass@1 to rise from a start of about one in ten; the curve is not curated yet.
+Time: 12 CPU-seconds a step of imitation; with RL about 100 CPU-minutes by estimate, 50 minutes on two idle cores; 9 GB
+of memory and 8 GB of disk. Expect entropy 3.6 -> 0.3 nats a token within 20 steps of imitation. Not yet run to its end.
 """
 
 from ml_collections import ConfigDict

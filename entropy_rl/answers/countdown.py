@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
+from typing import NamedTuple
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 80  # of an equation or expression
@@ -230,19 +231,59 @@ def graph(response: str) -> str:
 
         3 + 5 = 8 ; 9 - 7 = 2 ; 8 * 2 = 16,  9 - 7 = 2 ; 5 + 3 = 8 ; 2 * 8 = 16  and  (3 + 5) * (9 - 7)  are the same
 
-    The order of steps and that of operands of + and * are forgotten; (1 + 2) + 3 and 1 + (2 + 3) are two. Lines need
-    not be right: an operand that is the result of a line before stands for that line. A response that says nothing
-    which can be read comes back with single spaces, which no graph is equal to.
+    As in tasks/countdown.py: the order of steps and that of operands of + and * are forgotten, and steps that do not
+    lead to the last one are left out; (1 + 2) + 3 and 1 + (2 + 3) are two. A result is known by its value, so that
+    nothing tells 8 from 3 + 5 where an 8 was given too. Steps need not be right. A response that says nothing which can
+    be read comes back with single spaces, which no graph is equal to.
     """
     attempt = read(response)
+    found: list[_Operation] = []
     if isinstance(attempt.final, Tree):
-        return _canonical(attempt.final)
-    results: list[tuple[Fraction, str]] = []
-    for step in attempt.steps:
-        if isinstance(step, Step):
-            tree = step.over([value for value, _ in results])
-            results.append((step.result, _canonical(tree, results)))
-    return results[-1][1] if results else " ".join(response.split())
+        found = _operations(attempt.final)
+    else:
+        for step in attempt.steps:
+            if isinstance(step, Step):
+                there = {x.result for x in found}
+                *parts, last = _operations(step.over(there), there)
+                found += [*parts, last._replace(result=step.result)]
+    if not found:
+        return " ".join(response.split())
+    *others, last = found
+    kept, wanted = [], {last.a, last.b}
+    while led := [x for x in others if x.result in wanted]:
+        kept += led
+        others = [x for x in others if x.result not in wanted]
+        wanted |= {operand for x in led for operand in (x.a, x.b)}
+    return " ; ".join([*sorted(map(_line, kept)), _line(last)])
+
+
+class _Operation(NamedTuple):
+    """`a` op `b` = `result`; None for what is divided by 0, and for the b of a sign before brackets."""
+
+    a: Fraction | None
+    op: str
+    b: Fraction | None
+    result: Fraction | None
+
+
+def _operations(tree: Tree, there: Collection[Fraction | None] = (), top: bool = True) -> list[_Operation]:
+    """Those of a tree, operands before what uses them.
+
+    A sign before a number belongs to it, and a fraction within a tree is a number where one such is `there`.
+    """
+    if not tree.op or tree.op == "neg" and not tree.left.op:
+        return []
+    if not top and tree.op == "/" and not tree.left.op and not tree.right.op and tree.value in there:
+        return []
+    before = [x for side in (tree.left, tree.right) if side for x in _operations(side, there, False)]
+    return [*before, _Operation(tree.left.value, tree.op, tree.right.value if tree.right else None, tree.value)]
+
+
+def _line(x: _Operation) -> str:
+    a, b = x.a, x.b
+    if x.op in ("+", "*") and None not in (a, b) and a > b:
+        a, b = b, a
+    return f"{a} {x.op} {b} = {x.result}"
 
 
 def steps(tree: Tree) -> list[str]:
@@ -265,31 +306,6 @@ def _show(tree: Tree, above: int) -> str:
     rank = 1 if tree.op in "+-" else 2
     text = f"{_show(tree.left, rank)} {tree.op} {_show(tree.right, rank + 1)}"
     return f"({text})" if rank < above else text
-
-
-def _canonical(tree: Tree, results: list[tuple[Fraction, str]] | None = None) -> str:
-    """A tree with the operands of + and * in order; results that it uses are put in their places and used up."""
-
-    def out(value: Fraction | None) -> str | None:
-        for i in reversed(range(len(results or ()))):
-            if results[i][0] == value:
-                return results.pop(i)[1]
-        return None
-
-    def walk(t: Tree) -> str:
-        if not t.op:
-            return out(t.value) or str(t.value)
-        plain = t.op == "neg" and not t.left.op or t.op == "/" and not t.left.op and not t.right.op
-        if plain and t.value is not None and (t.value < 0 or t.value.denominator > 1) and (found := out(t.value)):
-            return found
-        if t.op == "neg":
-            return f"(-{walk(t.left)})"
-        parts = [walk(t.left), walk(t.right)]
-        if t.op in "+*":
-            parts.sort()
-        return f"({parts[0]} {t.op} {parts[1]})"
-
-    return walk(tree)
 
 
 def _held(text: str) -> str | None:

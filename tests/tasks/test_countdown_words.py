@@ -192,6 +192,9 @@ def test_solution_graph():
     ]
     other = ["<answer>(19 + 36) * 7 / 5</answer>", "<answer>(19 + 36) * (5 / 7)</answer>"]
     other += ["19 + 36 = 55", "no", "  no  way"]
+    # a result that is equal to a given number; a line that nothing uses
+    assert TRAIN.solution("5 + 3 = 8\n8 - 2 = 6\n8 + 6 = 14") == TRAIN.solution("<answer>(8 - 2) + (5 + 3)</answer>")
+    assert TRAIN.solution("1 + 1 = 2\n36 + 7 = 43\n43 - 19 = 24") == TRAIN.solution("7 + 36 = 43\n43 - 19 = 24")
     graphs = list(map(TRAIN.solution_graph, [*same, *other]))
     assert len(set(graphs[: len(same)])) == 1 and len(set(graphs)) == 1 + len(other)
     assert graphs[-1] == "no way" and TRAIN.solution(same[0]) == graphs[0]
