@@ -75,12 +75,17 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         out["critique"]["tokens"] = float(np.mean([r.tokens for r in replies]))
 
     told = lambda c, level: language.write(language.limit(c, level))  # noqa: E731
+
+    def true(i: int, level: str) -> str:
+        cut = language is CLOSED or not language.tells_all()
+        return told(truth[i] if cut else language.oracle(tried[i], rng, level), level)
+
     wrong = np.flatnonzero([not t.right for t in tried])
     shift = wrong[np.roll(np.arange(len(wrong)), 1 + len(wrong) // 2)]
     ways: dict[str, list[str | None]] = {"fresh sample": [None] * len(wrong), "no critique": [""] * len(wrong)}
     for level in ("verdict", "step", "reason", "hint"):
-        ways[f"{knows}, {level}"] = [told(truth[i], level) for i in wrong]
-    ways[f"random ({knows}'s of another attempt)"] = [told(truth[i], "reason") for i in shift]
+        ways[f"{knows}, {level}"] = [true(i, level) for i in wrong]
+    ways[f"random ({knows}'s of another attempt)"] = [true(i, "reason") for i in shift]
     if said:
         # in the loop the verdict of the verifier stands in for a critique that is of no use
         good = [refine.usable(c, t) for c, t in zip(said, tried)]

@@ -11,6 +11,7 @@ critic; for a refinement question and attempt are turns as the policy knows them
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from entropy_rl.methods.critique.sentences import LEVELS
 
 STYLES = ("auto", "chat", "plain")
 THOUGHT_ENDS = "</think>"
-Truth = Callable[[Problem, str, np.random.Generator | None], chat.ChatCritique]
+Truth = Callable[..., chat.ChatCritique]  # problem, attempt, generator or None, and level= where it likes
 Critique = Any  # sentences.Critique or chat.ChatCritique: both have `right` and `step`
 
 
@@ -62,8 +63,8 @@ class Language(Protocol):
     def verdict(self, right: bool, answer: str = "") -> str:
         """What a refiner is told of the verdict alone, or with the true answer."""
 
-    def oracle(self, tried: Attempt, rng: np.random.Generator | None) -> Critique:
-        """The truth about an attempt, by the task's own solver; InputError where it has none."""
+    def oracle(self, tried: Attempt, rng: np.random.Generator | None, level: str = "answer") -> Critique:
+        """The truth about an attempt, by the task's own solver, before `limit` to `level`; InputError without one."""
 
     def arithmetic(self, tried: Attempt) -> Critique:
         """The first equation of an attempt that is false."""
@@ -109,8 +110,8 @@ class Closed:
         """ "right", "wrong", "wrong answer ..."."""
         return sentences.write(sentences.Critique(right, answer="" if right else answer))
 
-    def oracle(self, tried: Attempt, rng: np.random.Generator | None) -> sentences.Critique:
-        """The solver's truth."""
+    def oracle(self, tried: Attempt, rng: np.random.Generator | None, level: str = "answer") -> sentences.Critique:
+        """The solver's truth, of all levels."""
         return oracle.critique(tried.problem.prompt, tried.text, rng)
 
     def arithmetic(self, tried: Attempt) -> sentences.Critique:
@@ -220,11 +221,12 @@ class Natural:
         """`chat.indicative`."""
         return chat.indicative(right, "" if right else answer)
 
-    def oracle(self, tried: Attempt, rng: np.random.Generator | None) -> chat.ChatCritique:
-        """What the task's `oracle` says."""
+    def oracle(self, tried: Attempt, rng: np.random.Generator | None, level: str = "answer") -> chat.ChatCritique:
+        """What the task's `oracle` says; one that takes a `level` is told it, as hints cannot be cut from reasons."""
         if self.truth is None:
             raise InputError(f"task {tried.problem.id.split('/')[0]} has no oracle: give critique.source=arithmetic")
-        return self.truth(tried.problem.plain, self.task.whole(tried.text), rng)
+        how = {"level": level} if "level" in inspect.signature(self.truth).parameters else {}
+        return self.truth(tried.problem.plain, self.task.whole(tried.text), rng, **how)
 
     def arithmetic(self, tried: Attempt) -> chat.ChatCritique:
         """The first line with a false equation; that all hold; or the verdict, where there is none to check."""

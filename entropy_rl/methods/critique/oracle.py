@@ -62,17 +62,20 @@ def critique(question: str, attempt: str, rng: np.random.Generator | None = None
     return Critique(False, at, reason, hint, answer)
 
 
-def in_words(problem: Problem, attempt: str, rng: np.random.Generator | None = None) -> ChatCritique:
+def in_words(
+    problem: Problem, attempt: str, rng: np.random.Generator | None = None, level: str = "answer"
+) -> ChatCritique:
     """`critique` in natural language, for Countdown posed to a language model.
 
-    Steps before the first wrong one are right; a hint is told with the reason, a solution with the final judgement.
+    Steps before the first wrong one are right. A solution is told with the final judgement; a hint, which would stand
+    with the reason, at the level "hint" alone, so that `chat.limit` to "reason" leaks none.
     """
     found = critique(problem.prompt, attempt, rng)
     if found.right:
         return ChatCritique(True)
     steps = [" ".join(s.split()) for s in " ".join(attempt[:MAX_CHARACTERS].split()).split(" ; ")]
     why = f"{REASONS[found.reason][0].upper()}{REASONS[found.reason][1:]}."
-    hint = f" A better step: {found.hint}." if found.hint else ""
+    hint = f" A better step: {found.hint}." if found.hint and level == "hint" else ""
     said = [Step(text or "(nothing)", True) for text in steps[: found.step - 1]]
     said += [Step(text or "(nothing)", False, why + hint) for text in steps[found.step - 1 : found.step]]
     return ChatCritique(False, tuple(said), f"A right solution: {found.answer}." if found.answer else "")

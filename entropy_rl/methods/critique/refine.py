@@ -31,7 +31,7 @@ MAX_CRITIQUE_TOKENS = 24  # tokens of the longest critique by a model; more is r
 
 def _oracle(tried, rng, *, level, language=CLOSED):
     """The solver's truth, cut to `level`."""
-    return [language.write(language.limit(language.oracle(t, rng), level)) for t in tried]
+    return [language.write(language.limit(language.oracle(t, rng, level), level)) for t in tried]
 
 
 def _arithmetic(tried, rng, *, level, language=CLOSED):

@@ -147,7 +147,9 @@ def test_sources_in_words(folder, source):
 
 def test_countdowns_solver_speaks_english():
     problem = Problem("3 5 7 9 -> 24 :", "", "p", 4)
-    found = oracle.in_words(problem, "3 + 5 = 8 ; 9 - 8 = 1 ; 7 - 1 = 6", np.random.default_rng(0))
+    bad = "3 + 5 = 8 ; 9 - 8 = 1 ; 7 - 1 = 6"
+    whole, found = (oracle.in_words(problem, bad, np.random.default_rng(0), level=x) for x in ("answer", "hint"))
+    assert "better" not in chat.write(chat.limit(whole, "reason")), "a hint is no reason"
     assert [s.right for s in found.steps] == [True, False] and "out of reach" in found.steps[1].explanation
     assert "A better step: " in found.steps[1].explanation and found.explanation.endswith("= 24.")
     assert oracle.in_words(problem, "3 + 5 = 8 ; 7 + 9 = 16 ; 8 + 16 = 24").right
