@@ -189,7 +189,7 @@ class Natural:
         messages = self.critique_messages(tried, reference)
         if self.chat:
             return self.tokenizer.chat(messages)
-        return f"{self.tokenizer.bos}{messages[0]['content']}\n\nCritique:\n"
+        return self.tokenizer.begun(f"{messages[0]['content']}\n\nCritique:\n")
 
     def ask_refinement(self, tried: Attempt, said: str) -> str:
         """The conversation with the policy, up to where its next solution begins."""
@@ -197,7 +197,7 @@ class Natural:
         if self.chat:
             return self.tokenizer.chat(messages)
         question, attempt, request = (m["content"] for m in messages[-3:])
-        return f"{self.tokenizer.bos}{question}\n{attempt}\n\n{request}\n\nNew solution:\n"
+        return self.tokenizer.begun(f"{question}\n{attempt}\n\n{request}\n\nNew solution:\n")
 
     def read(self, text: str, truncated: bool = False) -> chat.ChatCritique | None:
         """`chat.parse` of what follows a thought; None for a reply that is cut off."""
