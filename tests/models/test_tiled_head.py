@@ -74,7 +74,7 @@ def test_values_and_gradients_against_float64(rng, tiles, temperature, scale):
             np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, np.abs(b).max(), scale / 4))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("temperature", [pytest.param(1.0, marks=pytest.mark.slow), 0.6])
 def test_capped_logits(rng, temperature):
     """As capped ones made whole: values, both gradients, and what a change does. Mutations: no slope of the cap in the
     backward pass, a cap of logits / temperature."""
