@@ -63,7 +63,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     measure_change = Change(p.model, rows=config.change.rows, at_once=part, mesh=p.mesh)
     view = p.adaptation.view
     alarm, learning = EntropyAlarm(**config.alarm), settings.alarm(config)
-    for line in settings.odd(config, p.task.response_length):
+    for line in settings.odd(config, p.task.response_length) if made else ():  # when it starts, not when it goes on
         processes.log(line)
 
     def pack(state):

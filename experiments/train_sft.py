@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -38,8 +39,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
+    begins = not processes.broadcast((Path(workdir) / "config.json").exists())
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
-    for line in greedy(config):
+    for line in greedy(config) if begins else ():
         processes.log(line)
 
     update = learner.make_update(
