@@ -37,9 +37,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: a bad value, or a workdir that belongs to another config.
     """
+    begins = not processes.broadcast((Path(workdir) / "config.json").exists())
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
-    begins = not processes.broadcast((Path(workdir) / "config.json").exists())
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
     for line in greedy(config) if begins else ():
         processes.log(line)
