@@ -69,7 +69,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
     view = p.adaptation.view
     base = policies.Base(config, p.model, p.mesh, heat=config.init_temperature)
     alarm, learning = EntropyAlarm(**config.alarm), settings.alarm(config)
-    for line in settings.odd(config, p.task.response_length):
+    for line in settings.odd(config, p.task.response_length) if made else ():  # when it starts, not when it goes on
         processes.log(line)
 
     def pack(state):

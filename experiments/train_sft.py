@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -37,11 +38,12 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
       InputError: a bad value, or a workdir that belongs to another config.
     """
+    begins = not processes.broadcast((Path(workdir) / "config.json").exists())
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
     base = policies.Base(config, model, mesh)
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
-    for line in greedy(config):
+    for line in greedy(config) if begins else ():
         processes.log(line)
 
     update = learner.make_update(
