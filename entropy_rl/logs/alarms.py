@@ -21,6 +21,7 @@ from entropy_rl.logs.records import Record
 
 LEAST = 8  # points in the last third for a statement about it
 LEVEL, DRAWS = 0.95, 400
+MOST = 300  # stretches
 SPENT = 0.15  # of the entropy at the start: below it a collapse may be meant
 RISEN = 1.5  # times the least entropy so far, and by RISEN_NATS: an explosion
 RISEN_NATS = 0.1
@@ -93,7 +94,11 @@ def _late(step: NDArray, value: NDArray) -> tuple[NDArray, NDArray] | None:
 
 
 def _change(step: NDArray, value: NDArray, rng: np.random.Generator) -> tuple[float, float]:
-    """Interval of the change over a window: slope times span."""
+    """Interval of the change over a window, slope times span; of long ones means of at most MOST stretches count."""
+    if len(value) > MOST:
+        places = np.arange(0, len(value), -(-len(value) // MOST))
+        sizes = np.diff(np.append(places, len(value)))
+        step, value = np.add.reduceat(step, places) / sizes, np.add.reduceat(value, places) / sizes
     if np.ptp(value) == 0:
         return 0.0, 0.0
     X = np.stack([(step - step.mean()) / np.ptp(step), np.ones_like(value)], 1)
@@ -122,8 +127,9 @@ def _collapse(points: Points, rise: tuple[float, float] | None) -> str | None:
 
 def _explosion(points: Points, rise: tuple[float, float] | None, rng: np.random.Generator) -> str | None:
     H = points.entropy_H
-    k = max(3, len(H) // 20)
-    smooth = np.convolve(H, np.ones(k) / k, "valid") if len(H) > k else H
+    k = min(max(3, len(H) // 20), len(H))
+    total = np.cumsum(np.append(0.0, H))
+    smooth = (total[k:] - total[:-k]) / k
     least, last = float(smooth.min()), float(smooth[-1])
     late = _late(points.entropy_step, H)
     if last < RISEN * least or last < least + RISEN_NATS or late is None or (rise is not None and rise[0] > 0):

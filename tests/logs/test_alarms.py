@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,23 @@ def test_a_stop_rule_in_reward_left(tmp_path):
 
 
 def test_every_alarm_has_knobs_and_a_place_in_the_docs():
-    from pathlib import Path
-
     text = (Path(__file__).parents[2] / "docs/your_log.md").read_text()
     assert all(f"`{name}`" in text for name in alarms.KNOBS)
+
+
+def test_a_long_run_is_averaged_before_it_is_resampled(tmp_path, monkeypatch):
+    """Of a third of 3000 points 1000 would be drawn; alarms are as of the short run. Mutation: without MOST."""
+    sizes, real = [], alarms.bootstrap.resample
+
+    def resample(X, *args, **kwargs):
+        sizes.append(len(X))
+        return real(X, *args, **kwargs)
+
+    monkeypatch.setattr(alarms.bootstrap, "resample", resample)
+    n = 3000
+    t = np.arange(n) / n
+    R = 0.3 + 0.4 * np.minimum(1, 2 * t) + 0.004 * np.random.default_rng(0).standard_normal(n)
+    rows = zip(range(n), 0.9 * np.exp(-5 * t), R)
+    points = one(write_csv(tmp_path / "log.csv", ["step", "entropy", "accuracy"], rows))
+    assert {alarm.name for alarm in alarms.find(points, {})} == {"collapse", "plateau"}
+    assert sizes and max(sizes) <= alarms.MOST
