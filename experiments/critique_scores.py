@@ -20,6 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl import files
+from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import refine
@@ -35,11 +36,16 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Scores a critique model; gives what scores.json holds.
 
     Raises:
-      InputError: a bad value, or a policy or critique model that is not there.
+      InputError: a bad value, a task without the words of critiques, or a policy or critique model that is not there.
     """
     checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
+    if not getattr(task, "talks", False):
+        raise InputError(
+            f"critique_scores needs the truth of critiques from a solver, and task {config.task.name!r} has none: give "
+            "--config.task.name=countdown --config.task.args.talk=True and no --config.model.path"
+        )
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
     language = spoken = critique.speak(config, task)

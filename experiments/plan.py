@@ -11,15 +11,20 @@ host devices, which keeps what recomputation should spare and is an upper bound.
 program. Times are bounds: arithmetic, bytes and wires at the maker's peak figures (hardware/chips.py), each on its
 own, nothing overlapped, so that a real step takes longer than the largest of the three. Left out: verifying, the host,
 and the network between slices.
+
+Each program prints a line when it is compiled, and leaves a row in programs.jsonl; the same command again, of the same
+commit and compiler, reads those that are there and goes on with the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import math
 import re
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,17 +105,22 @@ def run(config: ConfigDict, workdir: str) -> dict:
     reading = share(view)
     cache = slots(model, mesh, work)
     prefixes = share(prefix(model, mesh, work, cache))
-    sampler = sampling(model, view, mesh, work)
-    programs = {"update": compiled(update(model, tx, state, mesh, work))}
+    programs: dict[str, dict] = {}
+    lowered = {"update": lambda: update(model, tx, state, mesh, work)}
     beside = {"update": parts.get("reference", 0.0)}
-    for name, (lowered, reads_prefix) in sampler.items():
-        programs[name] = compiled(lowered)
+    for name, (lower, reads_prefix) in sampling(model, view, mesh, work).items():
+        lowered[name] = lower
         beside[name] = training + (0.0 if name in ("decode step", "prefill") else reading)
         beside[name] += 0.0 if name == "prefill" or reads_prefix else prefixes
-    programs["score"] = compiled(score(model, state, mesh, work))
+    lowered["score"] = lambda: score(model, state, mesh, work)
     beside["score"] = parts["optimiser"] + parts.get("reference", 0.0)
-    programs["checkpoint"] = compiled(sums(state))
+    lowered["checkpoint"] = lambda: sums(state)
     beside["checkpoint"] = parts.get("reference", 0.0)
+    workdir = Path(workdirs.open_workdir(config, workdir))
+    kept = Kept(workdir / PROGRAMS)
+    for name in sorted(lowered, key=lambda name: name in LONG):  # what takes minutes comes last
+        programs[name] = kept.row(name, lowered[name])
+    programs = {name: programs[name] for name in lowered}
     size = sum(x.size for x in jax.tree.leaves(state.params))
     bounds = {
         "update": learning_bounds(model.config, size, mesh, work),
@@ -152,10 +162,46 @@ def run(config: ConfigDict, workdir: str) -> dict:
     result["advice"] = advice(result, cut)
     if config.search:
         result["largest"] = largest(config.search, chip, model, tx, state, mesh, work)
-    workdir = workdirs.open_workdir(config, workdir)
-    (Path(workdir) / "plan.json").write_text(json.dumps(result, indent=2) + "\n")
+    (workdir / "plan.json").write_text(json.dumps(result, indent=2) + "\n")
     print(table(result))
     return result
+
+
+class Kept:
+    """What the compiler said of programs, a row a program, so that a plan that was stopped goes on.
+
+    A row counts for the same code, jax and compiler: those of a commit with changes are not read back.
+    """
+
+    def __init__(self, path: Path):
+        self._path, commit = path, workdirs.git_commit()
+        self._of = {"commit": commit, "jax": jax.__version__, "compiler": _libtpu()}
+        good = commit is not None and not commit.endswith("-dirty")
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if good and path.exists() else []
+        self._rows = {row["program"]: row["found"] for row in rows if row["of"] == self._of}
+
+    def row(self, name: str, lower: Callable[[], Any]) -> dict[str, Any]:
+        """What `compiled` says of a program, now or before; one line of it is printed."""
+        clock = time.perf_counter()
+        known = name in self._rows
+        found = self._rows[name] if known else compiled(lower())
+        if not known:
+            with self._path.open("a") as f:
+                f.write(json.dumps({"program": name, "of": self._of, "found": found}) + "\n")
+        how = "as found before" if known else f"compiled in {time.perf_counter() - clock:.0f} s"
+        print(f"{name}: {found['memory'] / 1e9:.2f} GB, {how}", flush=True)
+        return found
+
+
+PROGRAMS = "programs.jsonl"
+LONG = ("score", "update")
+
+
+def _libtpu() -> str | None:
+    try:
+        return importlib.metadata.version("libtpu")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def check(config: ConfigDict) -> None:
@@ -200,8 +246,8 @@ def update(model, tx, state, mesh, work: Work):
     return step.lower(state, batch, key(mesh), {"entropy": scalar, "kl": scalar})
 
 
-def sampling(model, params, mesh, work: Work) -> dict[str, tuple[Any, bool]]:
-    """The sampler's programs, lowered, and whether each has the prompts' prefix among its arguments."""
+def sampling(model, params, mesh, work: Work) -> dict[str, tuple[Callable[[], Any], bool]]:
+    """What lowers each of the sampler's programs, and whether it has the prompts' prefix among its arguments."""
     state = slots(model, mesh, work)
     prompts = jax.ShapeDtypeStruct((of_prompts(mesh, work), work.prompt), jnp.int32, sharding=batch_sharding(mesh))
     before = prefix(model, mesh, work, state)
@@ -210,16 +256,16 @@ def sampling(model, params, mesh, work: Work) -> dict[str, tuple[Any, bool]]:
     insert = partial(decoding.insert.lower, state, before, take, n, n, n, n, n, mesh=mesh)
     step = {"ticks": 1, "eos": (0,), "warp": warp.temperature, "width": work.prompt, "until": 0, "mesh": mesh}
     made = {
-        "decode step": (decoding.decode.lower(model, params, state, key(mesh), **step), False),
-        "prefill": (decoding.prefill.lower(model, params, prompts, mesh=mesh), False),
-        "empty": (decoding.empty.lower(before, slots=work.slots, columns=work.length, mesh=mesh), False),
-        "insert": (insert(), True),
+        "decode step": (partial(decoding.decode.lower, model, params, state, key(mesh), **step), False),
+        "prefill": (partial(decoding.prefill.lower, model, params, prompts, mesh=mesh), False),
+        "empty": (partial(decoding.empty.lower, before, slots=work.slots, columns=work.length, mesh=mesh), False),
+        "insert": (insert, True),
     }
     if work.slots < work.rows and row_shards(mesh) > 1:  # only where requests wait can one be served elsewhere
-        made["insert from afar"] = (insert(far=True), True)
+        made["insert from afar"] = (partial(insert, far=True), True)
     if work.slots % (2 * row_shards(mesh)) == 0:
         half = jax.ShapeDtypeStruct((work.slots // 2,), jnp.int32, sharding=batch_sharding(mesh))
-        made["compact"] = (decoding.compact.lower(state, half, mesh=mesh), False)
+        made["compact"] = (partial(decoding.compact.lower, state, half, mesh=mesh), False)
     return made
 
 

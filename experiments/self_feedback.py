@@ -93,6 +93,7 @@ class Preference:
         self._model = build.trained_model(config, task.tokenizer.vocab_size)
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the pairs of an update (batch)", config.batch)
+        checks.microbatches(mesh, config.batch, config.microbatches)
         tx, _ = build.optimizer(config, max(config.rounds, 1) * config.updates)
         loss = build.bind(PREFERENCE_LOSSES, config.loss, "preference loss", *np.zeros((3, 2), np.float32))
         self.evaluator = Evaluator(config, self._model, mesh)

@@ -84,6 +84,7 @@ class SelfTraining:
         self._model = build.trained_model(config, task.tokenizer.vocab_size)
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the rows of an update (batch)", config.batch)
+        checks.microbatches(mesh, config.batch, config.microbatches)
         tx, _ = build.optimizer(config, config.updates)
         self._critique = critique.critique_step(config, task, self._model, mesh, config.temperature)
         self._pool = [task[i] for i in range(config.pool)]

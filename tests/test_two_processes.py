@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -107,16 +108,32 @@ def test_eight_devices_read_what_two_processes_wrote(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, pickle.loads(made.read_bytes()), parameters(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("victim", [1, 0])
-def test_when_one_is_killed_the_other_says_so_and_the_same_commands_go_on(tmp_path, victim):
-    """Within a minute, whichever it is; what comes after is what would have come. Mutation: `left_alone` says no."""
-    settings = {"steps": 30, "mesh.data": 1, "mesh.fsdp": 2}
-    children = two(tmp_path / "killed", settings)
-    log = tmp_path / "killed" / "metrics.jsonl"
+UNDISTURBED = {"steps": 30, "mesh.data": 1, "mesh.fsdp": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of two processes that nothing happens to."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finish(*two(folder, UNDISTURBED))
+    return folder
+
+
+def wait_for_rows(folder, count, children):
+    """Until a run has logged so many; its log."""
+    log = folder / "metrics.jsonl"
     deadline = time.monotonic() + 240
-    while not log.exists() or log.read_text().count("\n") < 12:
+    while not log.exists() or log.read_text().count("\n") < count:
         assert time.monotonic() < deadline and children[0].poll() is None, children[0].communicate()[0]
         time.sleep(0.02)
+    return log
+
+
+@pytest.mark.parametrize("victim", [1, 0])
+def test_when_one_is_killed_the_other_says_so_and_the_same_commands_go_on(tmp_path, whole, victim):
+    """Within a minute, whichever it is; what comes after is what would have come. Mutation: `left_alone` says no."""
+    children = two(tmp_path / "killed", UNDISTURBED)
+    log = wait_for_rows(tmp_path / "killed", 12, children)
     children[victim].kill()
     killed = time.monotonic()
     said = children[1 - victim].communicate(timeout=90)[0]
@@ -128,11 +145,28 @@ def test_when_one_is_killed_the_other_says_so_and_the_same_commands_go_on(tmp_pa
 
     if victim == 0:
         return  # the rest is the same
-    again = finish(*two(tmp_path / "killed", settings))
+    again = finish(*two(tmp_path / "killed", UNDISTURBED))
     assert "RL: 100% 30/30" in again[0]
-    finish(*two(tmp_path / "whole", settings))
-    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
-    jax.tree.map(np.testing.assert_array_equal, parameters(tmp_path / "killed"), parameters(tmp_path / "whole"))
+    assert rows(tmp_path / "killed") == rows(whole)
+    jax.tree.map(np.testing.assert_array_equal, parameters(tmp_path / "killed"), parameters(whole))
+
+
+def test_a_notice_to_one_ends_both_and_the_same_commands_go_on(tmp_path, whole):
+    """SIGTERM to the process that writes nothing: both save before the same step and end with 143. Mutations: each asks
+    for its own signal alone; no checkpoint in `leave`."""
+    settings = UNDISTURBED | {"checkpoint.every": 1000}
+    children = two(tmp_path / "ended", settings)
+    wait_for_rows(tmp_path / "ended", 3, children)
+    children[1].send_signal(signal.SIGTERM)
+    said = [child.communicate(timeout=120)[0] for child in children]
+    assert [child.returncode for child in children] == [128 + signal.SIGTERM] * 2, "\n".join(said)
+    done = len(rows(tmp_path / "ended"))
+    assert 3 <= done < 30
+    for text in said:
+        assert f"ended by SIGTERM: {done} steps are done and saved, the same command continues" in text, text
+    finish(*two(tmp_path / "ended", settings))
+    assert rows(tmp_path / "ended") == rows(whole)
+    jax.tree.map(np.testing.assert_array_equal, parameters(tmp_path / "ended"), parameters(whole))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ def check(config: ConfigDict) -> None:
     checks.require(
         config, "a share of the questions, above 0 and below 1", lambda x: 0 < x < 1, "reward_model.held_out"
     )
+    mesh, c = build.mesh(config), config.reward_model
+    checks.rows(mesh, "the pairs of an update (reward_model.batch)", c.batch)
+    checks.microbatches(mesh, c.batch, c.microbatches, "reward_model.microbatches")
 
 
 class Judge(collect.Collector):

@@ -149,6 +149,18 @@ def run(tmp_path, *flags, python=sys.executable):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+def test_programs_that_were_compiled_are_not_compiled_again(tmp_path, monkeypatch, capsys):
+    """Of the same commit. Mutations: of any commit; of one with changes."""
+    made = []
+    monkeypatch.setattr(plan, "compiled", lambda lowered: made.append(lowered) or {"memory": 2e9, "of": lowered})
+    for commit, count in (("a", 1), ("a", 1), ("b", 2), ("b-dirty", 3), ("b-dirty", 4), (None, 5), ("b", 5)):
+        monkeypatch.setattr(plan.workdirs, "git_commit", lambda commit=commit: commit)
+        assert plan.Kept(tmp_path / "rows").row("update", lambda: "program") == {"memory": 2e9, "of": "program"}
+        assert len(made) == count, commit
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["update: 2.00 GB, compiled in 0 s", "update: 2.00 GB, as found before"]
+
+
 @pytest.mark.slow
 def test_on_eight_devices_of_the_host(tmp_path):
     """Mesh of all axes: state, cache and peak on one device, collectives of all micro-batches."""

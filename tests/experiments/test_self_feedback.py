@@ -151,6 +151,7 @@ def test_calibrations_are_compared(tmp_path):
         ({"branches__span": "answers"}, "branches.span"),
         ({"branches__threshold": 1.5}, "branches.threshold=1.5"),
         ({"loss__args__beta": -1.0}, "beta=-1.0"),
+        ({"microbatches": 3}, "config.microbatches=3: a micro-batch has 1.333 of 4 rows"),
         ({"init": "/nowhere"}, "config.init=/nowhere holds no checkpoints"),
     ],
 )

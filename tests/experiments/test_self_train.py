@@ -112,6 +112,7 @@ def test_arms_can_be_compared(lucky, tmp_path):
         ({"critique__source": "learned"}, "give the workdir of a critique model"),
         ({"init": "/nowhere"}, "config.init=/nowhere holds no checkpoints"),
         ({"task__args__talk": False, "critique__source": "oracle"}, "words of critiques"),
+        ({"microbatches": 3}, "config.microbatches=3: a micro-batch has 1.333 of 4 rows"),
         ({"lessons__path": "/nowhere"}, "holds 0 critique datasets"),
     ],
 )

@@ -199,16 +199,6 @@ def test_an_update_takes_what_its_activations_take(microbatches):
     assert adapted < 1.3 * alone, adapted / alone
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("microbatches", [1, 4])
-def test_so_it_does_at_a_real_shape(microbatches):
-    """Qwen2.5-1.5B with four of its blocks, 8 rows of 1,024 tokens: the figures in docs/large_runs.md."""
-    model = presets.make("qwen2.5-1.5b", 151_936, layers=4, remat="block", attention="chunked")
-    adapted, alone = temporaries(model, 8, 1024, microbatches)
-    print(f"{adapted / 1e9:.2f} GB, {alone / 1e9:.2f} GB, ratio {adapted / alone:.2f}")
-    assert adapted < 1.3 * alone, adapted / alone
-
-
 def test_a_reference_is_the_policys_base_with_adapters_of_its_own():
     """Nothing of the base is copied. Mutation: a copy of all parameters."""
     tx, mesh = optax.sgd(1.0), sharding.make_mesh(devices=jax.devices()[:1])

@@ -168,6 +168,14 @@ def test_scores(said, tmp_path):
     assert "| verdict accuracy |" in (tmp_path / "scores.md").read_text()
 
 
+def test_scores_without_a_solver_are_refused_in_one_line(tmp_path):
+    c = launch.load_config("configs/critique/scores.py:smoke")
+    c.task.args.talk = False
+    with pytest.raises(InputError, match="needs the truth of critiques from a solver, and task 'countdown' has none"):
+        critique_scores.run(c, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_agreement_by_hand():
     wrong = Critique(False, 2, "operand")
     truth = [wrong, wrong, wrong, Critique(True), Critique(True)]
