@@ -22,6 +22,11 @@ def test_an_entropy_per_token_is_none(tmp_path):
     assert "SCALED" not in one(write(tmp_path / "log.csv", H)).source
 
 
+@pytest.mark.parametrize(("power", "found"), [(0.4, False), (0.8, True), (1.0, True), (1.2, True), (2.0, False)])
+def test_only_a_slope_near_one_is_taken_for_it(power, found):
+    assert (lengths.scaled(H * (LENGTH / 1000) ** power, LENGTH, 1000) is not None) == found
+
+
 @pytest.mark.parametrize("mode", ["norm", "sum"])
 def test_one_that_goes_with_length_is_said_and_undone(tmp_path, mode):
     logged = H * LENGTH / 1000 if mode == "norm" else H * LENGTH
