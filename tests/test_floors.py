@@ -14,7 +14,8 @@ ORDER = """
     errors files streams tables masking models.attention models.tiled_head models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
-    losses.selection losses.kl losses.policy losses.weights losses.importance losses.value losses.preference
+    losses.selection losses.kl losses.ratio losses.trust_region losses.policy losses.weights losses.importance
+    losses.value losses.preference
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
     logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats

@@ -139,7 +139,7 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
 
         pi~ = pi / Z over the tokens with pi >= min_p max pi, 0 on the others;   log 0 = -inf
 
-    What losses/policy.lp_reg pulls towards. Logits are made as in `top_gaps`; column 0 is 0.
+    What losses/trust_region.lp_reg pulls towards. Logits are made as in `top_gaps`; column 0 is 0.
 
     Args:
       model: with a language-model head.
