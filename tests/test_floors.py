@@ -19,14 +19,14 @@ ORDER = """
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
     logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats
-    logs.consoles logs.tracker_formats
-    logs.formats logs.read logs.alarms
+    logs.consoles logs.tracker_formats logs.formats logs.read logs.alarms
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
     data.subwords data.packing data.gguf
     answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
     answers.numbers answers.exact
-    answers.symbolic answers.grade answers.countdown models.rope models.attention models.transformer models.presets
-    models.families models.hf models.gguf models.lora models.peft models.steering models.scoring
+    answers.symbolic answers.grade answers.countdown
+    models.rope models.transformer models.presets models.families models.hf models.gguf models.lora models.peft
+    models.steering models.scoring
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
@@ -47,8 +47,7 @@ ORDER = """
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
 TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
     f"methods.critique.{name}"
-    for name in ("sentences", "chat", "oracle", "flaws", "arithmetic", "language", "countdown_words", "dataset",
-    "lessons")
+    for name in "sentences chat oracle flaws arithmetic language countdown_words dataset lessons".split()
 )
 LAW = ("errors", "files", "tables", "laws.", "logs.")
 ARRAYS = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "torch"}
