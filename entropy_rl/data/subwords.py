@@ -184,9 +184,13 @@ class FolderTokenizer:
         return ", ".join(str(self._tokenizer.id_to_token(i)) for i in ids)
 
     def _name_special(self) -> None:
-        """Special tokens that are named and that tokenizer.json has as words alone are tokens wherever they stand."""
+        """Special tokens that are named and that tokenizer.json has as words alone are tokens wherever they stand.
+
+        Not the padding: where it is an ordinary word, text that has it stays as it is (transformers splits it).
+        """
         known = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
-        new = [x for x in self._special.values() if x and x not in known and self._tokenizer.token_to_id(x) is not None]
+        named = [x for name, x in self._special.items() if x and name != "pad_token"]
+        new = [x for x in named if x not in known and self._tokenizer.token_to_id(x) is not None]
         self._tokenizer.add_special_tokens(new)
 
     def _begin(self, config: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ names file, row or column, and remedy.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from typing import NamedTuple
@@ -173,14 +174,19 @@ def _join_hint(runs: list[Run], min_points: int) -> str:
 
 
 def _resumed(runs: list[Run], asked: Names, min_points: int) -> list[Run]:
-    """The runs, those that begin where another of the same format and folder ends joined to it."""
+    """The runs, those that begin where another of the same format and folder ends joined to it.
+
+    Not runs that a column tells apart, and none whose steps are line numbers.
+    """
     spans = []
     for run in runs:
-        try:
-            sheet = Sheet(run, asked.step)
-            step = sheet.record(_choose_entropy(sheet, asked.entropy, run.names())).step if len(runs) > 1 else []
-        except InputError:
-            step = []
+        step = []
+        if len(runs) > 1 and run.by is None:
+            with contextlib.suppress(InputError):
+                sheet = Sheet(run, asked.step)
+                name = _choose_entropy(sheet, asked.entropy, run.names())
+                if all(sheet.axis(table, name) is not None for table in run.tables if name in table.columns):
+                    step = sheet.record(name).step
         spans.append((step[0], step[-1], float(np.median(np.diff(step)))) if len(step) > 2 else None)
     into = list(range(len(runs)))
     order = sorted((i for i, span in enumerate(spans) if span), key=lambda i: spans[i][0])

@@ -96,6 +96,19 @@ def test_a_file_that_begins_where_another_ends_is_the_same_run(tmp_path):
     assert len(logs.read(f"{tmp_path}/*.csv", min_points=3).runs) == 2
 
 
+def test_runs_that_a_column_tells_apart_are_never_one(tmp_path):
+    """Nor are files without steps. Mutation: spans of line numbers, as of the five models of the paper's figure."""
+    half, rest = range(N // 2), range(N // 2, N)
+    rows = [[name, i, H[i], R[i]] for name, part in (("a", half), ("b", rest)) for i in part]
+    path = write_csv(tmp_path / "log.csv", ["model", "step", "entropy", "accuracy"], rows)
+    assert [p.name for p in logs.read(path, run="model", min_points=3).runs] == ["a", "b"]
+    path = write_csv(tmp_path / "log.csv", ["model", "entropy", "accuracy"], [[m, h, r] for m, _, h, r in rows])
+    assert [p.name for p in logs.read(path, run="model", min_points=3).runs] == ["a", "b"]
+    for name, lines in (("x", N), ("y", 2 * N)):
+        write_csv(tmp_path / f"{name}.csv", ["entropy", "accuracy"], [[H[i % N], R[i % N]] for i in range(lines)])
+    assert [len(p.H) for p in logs.read([tmp_path / "x.csv", tmp_path / "y.csv"]).runs] == [N, 2 * N]
+
+
 def test_several_rows_a_step(tmp_path):
     rows = [[i, H[i] + d, R[i]] for i in range(N) for d in (-0.01, 0.01)]
     points = one(write_csv(tmp_path / "log.csv", ["step", "entropy", "accuracy"], rows))

@@ -71,7 +71,7 @@ def test_nothing_as_long_as_the_context_squared_where_prompts_are_shared(monkeyp
     shapes = {}
     for kind in ("naive", "cudnn"):
         model = Transformer(dataclasses.replace(model.config, attention=kind))
-        monkeypatch.setattr(attention, "flash", lambda q, k, v, _: jnp.zeros((*q.shape[:1], q.shape[3], 32), q.dtype))
+        monkeypatch.setattr(attention, "flash", lambda q, k, v, *_: jnp.zeros((*q.shape[:1], q.shape[3], 32), q.dtype))
         score = token_scores(model, samples=2, prompt_length=8)
         shapes[kind] = str(jax.make_jaxpr(score)(params, tokens, mask)).count(",29,37]")
     assert shapes["naive"] and not shapes["cudnn"], shapes
