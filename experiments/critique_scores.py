@@ -41,14 +41,14 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
-    if not getattr(task, "talks", False):
+    language = spoken = critique.speak(config, task)
+    if language is CLOSED and not getattr(task, "talks", False):
         raise InputError(
             f"critique_scores needs the truth of critiques from a solver, and task {config.task.name!r} has none: give "
             "--config.task.name=countdown --config.task.args.talk=True and no --config.model.path"
         )
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
-    language = spoken = critique.speak(config, task)
     judge = None
     if path is not None and language is CLOSED:
         judge = load_policy(config, path, mesh, vocab_size, key="critique.model")
