@@ -22,12 +22,12 @@ def get_config(arg=""):
     c.levels = (4,)  # how many numbers a problem has: any of 3, 4, 5, 6
     c.sft = countdown.get_config(arg)
     c.rl = grpo.get_config(arg)
-    c.law = fit.get_config(arg)
+    c.law = fit.of_a_run(arg)
     for part in (c.sft, c.rl, c.law):
         part.seed = c.get_ref("seed")
     for part in (c.sft, c.rl):
         part.task.args.levels = c.get_ref("levels")
-    del c.rl.init, c.law.logs  # the folders of the parts before
+    del c.rl.init  # the folder of the part before
     if arg:
         c.rl.steps = 10  # the least that a curve can be fitted to
     return c

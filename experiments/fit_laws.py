@@ -259,7 +259,7 @@ def _one(points: Points, config, options: dict[str, Any]) -> dict[str, Any]:
 
 def _ahead(points: Points, config) -> dict[str, Any] | None:
     """The pure forecast at step config.horizon, from all of the run; a run that is watched may have gone beyond it."""
-    if config.horizon is None or config.follow and points.entropy_step[-1] >= config.horizon:
+    if config.horizon is None or config.get("follow") and points.entropy_step[-1] >= config.horizon:
         return None
     found = forecast.pure(
         points.step,

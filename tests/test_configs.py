@@ -201,6 +201,7 @@ SMOKE = [pytest.param(path, marks=() if path in FAST else pytest.mark.slow) for 
 # what is read only where another key is given: tests/experiments/test_any_policy.py and test_own_model.py give it
 ONLY_WITH = {f"critique.{key}": "model.path" for key in ("style", "max_tokens", "prompt_length")}
 ONLY_WITH |= {"prompt.": "model.path", "batch": "rollouts", "ends": "rollouts"}
+ONLY_WITH |= {"follow_for": "follow", "poll": "follow"}
 
 
 def only_with(key):
@@ -225,7 +226,7 @@ def test_every_knob_is_read(path, request, tmp_path, monkeypatch, capsys):
         config.lessons.path = str(request.getfixturevalue("said"))
     reads = Reads(monkeypatch, config)
     importlib.import_module(script(path)).run(config, str(tmp_path / "run"))
-    unused = [key for key in reads.missing() if not any(config_at(config, of) is None for of in only_with(key))]
+    unused = [key for key in reads.missing() if not any(config_at(config, of) in (None, False) for of in only_with(key))]
     assert not unused, f"{path}: nobody reads {', '.join(unused)}"
 
 

@@ -47,3 +47,11 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     config.seed = 0
     config.min_points = 8
     return config
+
+
+def of_a_run(arg: str = "") -> config_dict.ConfigDict:
+    """The law of a script that has trained the run itself: without what chooses and watches logs."""
+    config = get_config(arg)
+    for key in ("logs", "show_columns", "follow", "follow_for", "poll", "fail_on"):
+        del config[key]
+    return config

@@ -71,9 +71,8 @@ def get_config(arg: str = "") -> ConfigDict:
     if part:
         return c[part]
     del c.rl.init
-    c.law = fit.get_config("smoke" if smoke else "")
+    c.law = fit.of_a_run("smoke" if smoke else "")
     c.law.seed = c.get_ref("seed")
-    del c.law.logs
     c.export = ConfigDict({"dtype": placeholder(str), "shard_bytes": 5_000_000_000})  # see configs/convert_hf.py
     return c
 
