@@ -12,7 +12,8 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # Those that keep one core busy run side by side; the others start processes of their own, or look at the clock.
-SIDE_BY_SIDE := tests/test_configs.py tests/test_notebooks.py
+SIDE_BY_SIDE := $(addprefix tests/,test_configs.py test_notebooks.py logs losses models training/test_learner.py \
+	experiments/test_rl_features.py)
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
