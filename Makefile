@@ -13,7 +13,7 @@ test: $(VENV)/installed-dev
 
 # Those that keep one core busy run side by side; the others start processes of their own, or look at the clock.
 SIDE_BY_SIDE := $(addprefix tests/,test_configs.py test_notebooks.py logs losses models training/test_learner.py \
-	experiments/test_rl_features.py)
+	experiments/test_rl_features.py test_eight_devices.py)
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
