@@ -61,13 +61,6 @@ def put_global(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
-def reshard(tree: Any, shardings: Any) -> Any:
-    """Arrays that are on devices, as `shardings` would have them."""
-    if jax.process_count() == 1:
-        return jax.device_put(tree, shardings)
-    return jax.lax.with_sharding_constraint(tree, shardings)
-
-
 def fetch(tree: Any) -> Any:
     """numpy arrays of all leaves, whole in every process."""
     if jax.process_count() == 1:

@@ -102,12 +102,6 @@ def refinement_messages(
     return [_user(question), {"role": "assistant", "content": attempt}, _user(critique + request)]
 
 
-def judge_messages(question: str, attempt: str) -> list[dict[str, str]]:
-    """The conversation whose reply is a verdict and nothing else, for `parse_verdict`. No reference is shown."""
-    task = "Is the final answer of the solution below right? Reply 'Conclusion: right' or 'Conclusion: wrong' only."
-    return [_user(f"{task}\n\nQuestion:\n{question}\n\nSolution:\n{attempt}")]
-
-
 def indicative(right: bool, answer: str = "") -> str:
     """The critique that gives the verdict alone (c_I of Critique-GRPO), or with the true answer (c_GT, which leaks it).
 

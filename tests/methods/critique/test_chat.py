@@ -193,13 +193,6 @@ def test_refinement():
     assert "\\boxed{}" in control and "critique" not in control and "wrong" not in control
 
 
-def test_judge():
-    (message,) = chat.judge_messages("What is 3 * 5?", "3 * 5 = 16")
-    assert message["role"] == "user"
-    for text in ("What is 3 * 5?", "3 * 5 = 16", "Conclusion: right", "Conclusion: wrong"):
-        assert text in message["content"]
-
-
 def test_indicative():
     assert chat.indicative(True) == "The final answer of this solution is right."
     assert chat.indicative(False) == "The final answer of this solution is wrong."
