@@ -19,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from entropy_rl import files, tables
-from entropy_rl.answers import exact
+from entropy_rl.answers import exact, values
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.grade import Grader
 from entropy_rl.answers.symbolic import require
@@ -80,13 +80,13 @@ def junk(count: int, seed: int) -> dict[str, Any]:
     rng, grader = random.Random(seed), Grader()
     functions: dict[str, Callable[[str], Any]] = {
         "final_answer": final_answer,
-        "value": exact.value,
+        "value": values.value,
         "equal": lambda text: exact.equal(text, text + "0"),
         "grade": lambda text: grader.grade("5", text),
         "final": grader.final,
     }
     functions |= {form: lambda text, form=form: final_answer(text, form) for form in FORMS}
-    slowest, raised, kept, values = collections.Counter(), 0, 0, 0
+    slowest, raised, kept, valued = collections.Counter(), 0, 0, 0
     for _ in range(count):
         text = answer_junk.draw(rng)
         for name, function in functions.items():
@@ -98,16 +98,16 @@ def junk(count: int, seed: int) -> dict[str, Any]:
                 raised += 1
                 continue
             if name == "value" and result is not None:
-                values += 1
+                valued += 1
                 same = result._replace(unit="", name="")
-                kept += len(exact.show(same)) > exact.MAX_CHARACTERS or exact.value(exact.show(same)) == same
+                kept += len(values.show(same)) > values.MAX_CHARACTERS or values.value(values.show(same)) == same
     wrong = [pair for pair in NEAR if exact.equal(*pair)]
     for frame in FRAMES.values():
         wrong += [(gold, text) for gold, text in NEAR if grader.grade(gold, "So " + frame.format(text))]
     return {
         "strings": count,
         "exceptions": raised,
-        "with a value": values,
+        "with a value": valued,
         "value(show(v)) is v": kept,
         "near misses": len(NEAR),
         "taken for right": len(wrong),

@@ -23,7 +23,7 @@ ORDER = """
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
     data.subwords data.packing data.gguf
     answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
-    answers.numbers answers.exact
+    answers.numbers answers.values answers.exact
     answers.symbolic answers.grade answers.countdown
     models.rope models.transformer models.presets models.families models.hf models.gguf models.lora models.peft
     models.steering models.scoring

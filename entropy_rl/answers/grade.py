@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from entropy_rl.answers import exact
+from entropy_rl.answers import exact, latex, values
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.latex import clean
 from entropy_rl.answers.symbolic import Symbolic
@@ -149,7 +149,7 @@ def _choice(plain: str) -> tuple[str, str] | None:
     match = _CHOICE.fullmatch(plain)
     if not match:
         return None
-    rest = exact.value(match[3])
+    rest = values.value(match[3])
     other = rest and rest.kind == "word" and len(rest.data) == 1 or re.search(r"\([A-J]\)|^[A-J][.,:)]", match[3])
     return None if other else (match[1] or match[2], match[3])
 
@@ -162,7 +162,7 @@ def quantity(text: str) -> tuple[str, str] | None:
     """
     if not isinstance(text, str) or len(text) > MAX_QUANTITY:
         return None
-    found = exact.value(text)
+    found = values.value(text)
     if found is not None:
         return (text, "") if _is_quantity(found) else None
     match = _QUANTITY.fullmatch(_plain(text).rstrip("."))
@@ -170,18 +170,18 @@ def quantity(text: str) -> tuple[str, str] | None:
         return None
     if match[2].startswith("for ") and "$" not in match[1]:  # 3 for 4 dollars
         return None
-    found = exact.value(match[1].strip())
+    found = values.value(match[1].strip())
     return (match[1].strip(), match[2]) if found is not None and _is_quantity(found) else None
 
 
 def _fit(a: tuple[str, str], b: tuple[str, str]) -> bool:
     """Whether the words of one are the unit of the other, where that has one: 5 apples are no 5 oranges."""
     a, b = (b, a) if a[1] else (a, b)
-    units = exact.value(a[0]).unit, exact.value(b[0]).unit
+    units = values.value(a[0]).unit, values.value(b[0]).unit
     return not b[1] or not units[0] or units[0] in (UNITS.get(b[1].split()[0].casefold()), units[1])
 
 
-def _is_quantity(found: exact.Value) -> bool:
+def _is_quantity(found: values.Value) -> bool:
     return found.kind == "number" or found.kind == "expression" and not found.data.names
 
 
@@ -190,10 +190,10 @@ def _plain(text: str) -> str:
 
 
 def canonical(answer: str) -> str:
-    """`exact.show` of an answer that has a value, `exact.normal` of another one; its own canonical form."""
+    """`values.show` of an answer that has a value, `latex.normal` of another one; its own canonical form."""
     for _ in range(8):  # what is normal may have a value
-        last, found = answer, exact.value(answer)
-        answer = exact.normal(answer) if found is None else exact.show(found)
+        last, found = answer, values.value(answer)
+        answer = latex.normal(answer) if found is None else values.show(found)
         if answer == last:
             break
     return answer

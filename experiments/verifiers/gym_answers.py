@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from entropy_rl.answers import exact
+from entropy_rl.answers import values
 from entropy_rl.data import gym
 
 
@@ -31,7 +31,7 @@ def scored(order: Sequence) -> tuple[str, list[tuple[str, str, str, float]]]:
     for i in range(problems):
         entry = dataset[i]
         gold = entry["answer"]
-        found = exact.value(gold) if isinstance(gold, str) else None
+        found = values.value(gold) if isinstance(gold, str) else None
         if found is None:
             if i == 9 and not rows:
                 break  # a task whose answers are no values
@@ -47,9 +47,9 @@ def scored(order: Sequence) -> tuple[str, list[tuple[str, str, str, float]]]:
     return "string" if base else "own", rows
 
 
-def rewritten(gold: str, found: exact.Value) -> list[str]:
+def rewritten(gold: str, found: values.Value) -> list[str]:
     """The same answer otherwise written."""
-    ways = [f"${gold}$", f" {gold} ", exact.show(found)]
+    ways = [f"${gold}$", f" {gold} ", values.show(found)]
     if found.kind == "number" and isinstance(found.data, int):
         ways += [f"{found.data}.0", f"{found.data:,}", f"{found.data:+d}"]
     if found.kind == "word":
@@ -59,7 +59,7 @@ def rewritten(gold: str, found: exact.Value) -> list[str]:
     return list(dict.fromkeys(way for way in ways if way != gold))
 
 
-def perturbed(gold: str, found: exact.Value, rng: random.Random) -> list[str]:
+def perturbed(gold: str, found: values.Value, rng: random.Random) -> list[str]:
     """Answers that are not the same: nothing is done to zeros, nor to items that are equal."""
     digits = [m.start() for m in re.finditer("[0-9]", gold)]
     wrong = [f"{gold} or 0", f"not {gold}"]
@@ -75,5 +75,5 @@ def perturbed(gold: str, found: exact.Value, rng: random.Random) -> list[str]:
     if found.kind == "sequence" and len(found.data[1]) > 1:
         left, items, right = found.data
         if len(set(items)) > 1:
-            wrong.append(left + ", ".join(map(exact.show, items[1:] + items[:1])) + right)
+            wrong.append(left + ", ".join(map(values.show, items[1:] + items[:1])) + right)
     return list(dict.fromkeys(text for text in wrong if text != gold))

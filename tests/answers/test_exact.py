@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entropy_rl.answers import exact
-from entropy_rl.answers.exact import Value, equal, normal, show, value
+from entropy_rl.answers.exact import equal
+from entropy_rl.answers.latex import normal
+from entropy_rl.answers.values import MAX_CHARACTERS, MAX_DEPTH, Value, show, value
 from experiments.verifiers import answer_junk
 from experiments.verifiers.answer_pairs import KINDS, NEAR
 
@@ -245,7 +246,7 @@ items = st.recursive(
 def test_what_is_shown_is_read_back(found):
     """Mutation: show of a set without its braces."""
     text = show(found)
-    if len(text) <= exact.MAX_CHARACTERS and text.count("(") + text.count("{") < exact.MAX_DEPTH:
+    if len(text) <= MAX_CHARACTERS and text.count("(") + text.count("{") < MAX_DEPTH:
         assert value(text) == found
 
 
