@@ -224,6 +224,14 @@ def short(folder, context):
         ({"critique__style": "caht"}, "critique.style='caht'"),
         ({"critique__max_tokens": -1}, "critique.max_tokens=-1"),
         ({"critique__prompt_length": 40_000}, "critique.prompt_length=40000 and 8 tokens of a response are more than"),
+        (
+            {"critique__prompt_length": 60},
+            "conversation of the policy about an attempt of one line takes [0-9]+ tokens",
+        ),
+        (
+            {"critique__prompt_length": 200, "critique__source": "self"},
+            "conversation of the critic about an attempt of one line takes",
+        ),
         ({"critique__source": "learned"}, "give the workdir of a critique model"),
         (
             {"critique__source": "learned", "critique__model": "/nowhere"},
