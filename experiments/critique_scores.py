@@ -157,7 +157,7 @@ def interval(
     ratio: tuple[np.ndarray, np.ndarray], *, problem: np.ndarray, rng: np.random.Generator, draws: int, level: float
 ) -> list[float]:
     """[value, low, high] of sum(a) / sum(b); whole problems are drawn with replacement. NaN where b sums to 0."""
-    a, b = (np.bincount(problem, weights=np.asarray(x, float), minlength=problem.max() + 1) for x in ratio)
+    a, b = (np.bincount(problem, weights=np.asarray(x, float), minlength=problem.max(initial=0) + 1) for x in ratio)
     with np.errstate(invalid="ignore", divide="ignore"):
         return bootstrap.percentiles(lambda i: a[i].sum() / b[i].sum(), len(a), rng, level=level, draws=draws)
 

@@ -23,7 +23,7 @@ def get_config(arg=""):
     del c.eval
     c.task.args.talk = True
     if "task" in given:
-        c.task = hf.task(given.pop("task"), given)
+        c.task = hf.task(given.pop("task"), given, boxed=True)
     common.any_policy(c)
     c.critique = common.conversation()
     c.init = placeholder(str)  # workdir of the policy; None: random weights, or those of the folder model.path

@@ -22,7 +22,7 @@ def get_config(arg=""):
     c = common.base(levels=(3, 4, 5))
     c.task.args.talk = True
     if "task" in given:
-        c.task = hf.task(given.pop("task"), given)
+        c.task = hf.task(given.pop("task"), given, boxed=True)
     common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 16})
     c.init = placeholder(str)  # workdir of the policy that attempts and refines; None: random weights

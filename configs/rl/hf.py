@@ -53,7 +53,7 @@ def get_config(arg: str = "") -> ConfigDict:
         c.path = given.pop("path")
     part = given.pop("part", "")
     lookup(dict.fromkeys(("", "rl", "sft")), part, "part")
-    c.task = task(given.pop("task", "countdown"), given)
+    c.task = task(given.pop("task", "countdown"), given, boxed=not tiny)
     lengths = (64, 48) if smoke else (32, 8) if tiny else (512, 1024)
     c.prompt = common.prompt("plain" if tiny else "boxed", *lengths)
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
@@ -87,8 +87,11 @@ def parse(arg: str, *known: str) -> tuple[set[str], dict[str, str]]:
     return variants, given
 
 
-def task(name: str, settings: dict[str, str]) -> ConfigDict:
-    """The task with all its arguments, so that each is a flag; a name that is none of ours is reasoning-gym's."""
+def task(name: str, settings: dict[str, str], boxed: bool = False) -> ConfigDict:
+    """The task with all its arguments, so that each is a flag; a name that is none of ours is reasoning-gym's.
+
+    `boxed`: the prompt asks for a box, so a task that can ask for another form (countdown_words) leaves it to that.
+    """
     args = {}
     if name not in tasks.names():
         args = {"name": name, "settings": {k: _value(v) for k, v in settings.items()}}
@@ -105,6 +108,8 @@ def task(name: str, settings: dict[str, str]) -> ConfigDict:
         default = parameter.default
         kind = KINDS.get(re.split(r"[\[ ]", str(parameter.annotation))[0])
         c.args[key] = placeholder(kind) if default is None and kind else default
+    if boxed and name == "countdown_words":
+        c.args.form = "boxed"
     return c
 
 

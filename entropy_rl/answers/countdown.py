@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-MAX_CHARACTERS = 10_000
-MAX_TOKENS = 80  # of an equation or expression
-MAX_DEPTH = 12  # of brackets
-MAX_DIGITS = 12  # of a number
+from entropy_rl.answers.algebra import Unread
+from entropy_rl.answers.trees import MAX_DIGITS, Tree, combine, number, parse, value
 
-Pool = tuple["Tree", ...]
+MAX_CHARACTERS = 10_000
+
+Pool = tuple[Tree, ...]
 
 _SIGNS = str.maketrans({**dict.fromkeys("×✕✖⋅·∙∗✱x", "*"), **dict.fromkeys("÷⁄∕", "/")})
 _SIGNS |= str.maketrans(dict.fromkeys("−–—﹣－", "-"))
@@ -33,30 +33,9 @@ _SIGNS |= str.maketrans({"＋": "+", "＝": "=", "（": "(", "）": ")", "\u00a0
 _LATEX = {"\\times": "*", "\\cdot": "*", "\\div": "/", "\\left": "", "\\right": "", "\\,": " ", "\\(": "", "\\)": ""}
 _LATEX |= {"\\[": "", "\\]": "", "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\;": " ", "\\ ": " "}
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|[^A-Za-z])")
-_TOKEN = re.compile(r"\s*(?:([0-9]+(?:\.[0-9]+)?)|(\\frac(?=\s*\{))|([-+*/(){}]))")
 _FRONT = re.compile(r"^[\s>#*_`]*(?:(?:step|schritt)\s*[0-9]{1,2}\s*[:.)-]|[0-9]{1,2}[.):]\s|[-•*]\s)?[\s*_`]*", re.I)
 _FRACTION = re.compile(rf"(?<![0-9./])[0-9]{{1,{MAX_DIGITS}}}/[0-9]{{1,{MAX_DIGITS}}}(?![0-9./])")
 _EDGE = " \t\r*_`.,;"
-
-
-@dataclasses.dataclass(frozen=True)
-class Tree:
-    """An expression: a number (`op` ""), the negative of `left` ("neg"), or `left` op `right`.
-
-    Attributes:
-      value: its exact value; None where something is divided by 0.
-      op: "", "neg", "+", "-", "*" or "/".
-      left, right: operands; None where there are none.
-    """
-
-    value: Fraction | None
-    op: str = ""
-    left: Tree | None = None
-    right: Tree | None = None
-
-    def __str__(self) -> str:
-        """With the brackets that it takes to read this very tree."""
-        return _show(self, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,33 +76,6 @@ class Attempt:
     final: Tree | str | None
     stated: Fraction | None
     cut: bool
-
-
-class Unread(ValueError):
-    """Text that is no expression."""
-
-
-def combine(op: str, a: Tree, b: Tree) -> Tree:
-    """The tree `a op b`."""
-    x, y = a.value, b.value
-    if x is None or y is None or op == "/" and y == 0:
-        return Tree(None, op, a, b)
-    return Tree(x + y if op == "+" else x - y if op == "-" else x * y if op == "*" else x / y, op, a, b)
-
-
-def number(value: int | Fraction) -> Tree:
-    """The tree of a number."""
-    return Tree(Fraction(value))
-
-
-def leaves(tree: Tree) -> Iterator[Fraction]:
-    """The numbers of a tree from left to right; a sign before one is not a part of it."""
-    if not tree.op:
-        yield tree.value
-    else:
-        yield from leaves(tree.left)
-        if tree.right:
-            yield from leaves(tree.right)
 
 
 def read(response: str) -> Attempt:
@@ -286,28 +238,6 @@ def _line(x: _Operation) -> str:
     return f"{a} {x.op} {b} = {x.result}"
 
 
-def steps(tree: Tree) -> list[str]:
-    """The lines `a op b = c` of an expression without signs, operands before what uses them."""
-    if not tree.op:
-        return []
-    shown = [_operand(x.value) for x in (tree.left, tree.right)]
-    return [*steps(tree.left), *steps(tree.right), f"{shown[0]} {tree.op} {shown[1]} = {tree.value}"]
-
-
-def _operand(value: Fraction) -> str:
-    return str(value) if value >= 0 and value.denominator == 1 else f"({value})"
-
-
-def _show(tree: Tree, above: int) -> str:
-    if not tree.op:
-        return str(tree.value)
-    if tree.op == "neg":
-        return f"(-{_show(tree.left, 3)})"
-    rank = 1 if tree.op in "+-" else 2
-    text = f"{_show(tree.left, rank)} {tree.op} {_show(tree.right, rank + 1)}"
-    return f"({text})" if rank < above else text
-
-
 def _held(text: str) -> str | None:
     """What is in the last tag or box that closes, whichever closes last; None: there is none."""
     end = text.rfind("</answer>")
@@ -336,8 +266,8 @@ def _expression(text: str) -> tuple[Tree | str, Fraction | None]:
     """(the expression, the value behind its `=`) of a tag or box."""
     left, equals, right = _clean(text).partition("=")
     try:
-        tree = _parse(left)
-        return tree, _value(right) if equals else None
+        tree = parse(left)
+        return tree, value(right) if equals else None
     except Unread:
         return "=", None
 
@@ -349,80 +279,13 @@ def _step(line: str) -> Step | str:
     left, _, right = line.partition("=")
     try:
         left = _FRONT.sub("", left, count=1)
-        tree, result = _parse(left), _value(right)
+        tree, result = parse(left), value(right)
         if not tree.right:
             return "="
         written = [match[0] for match in _FRACTION.finditer(left)]
         if not written:
             return Step(tree, result, tree)
         values = (combine("/", *(Tree(Fraction(x)) for x in text.split("/"))).value for text in written)
-        return Step(tree, result, _parse(_FRACTION.sub(r"(\g<0>)", left)), frozenset(values) - {None})
+        return Step(tree, result, parse(_FRACTION.sub(r"(\g<0>)", left)), frozenset(values) - {None})
     except Unread:
         return "="
-
-
-def _value(text: str) -> Fraction:
-    """A number such as 7, -3, 7/2, (-7/2), 3.5."""
-    tree = _parse(text)
-    inner = tree.left if tree.op == "neg" else tree
-    if tree.value is None or inner.op and not (inner.op == "/" and not inner.left.op and not inner.right.op):
-        raise Unread
-    return tree.value
-
-
-def _parse(text: str) -> Tree:
-    """The tree of an expression; Unread for any other text."""
-    tokens, at, text = [], 0, text.rstrip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if not match or len(tokens) >= MAX_TOKENS or len(match[0].strip()) > MAX_DIGITS:
-            raise Unread
-        tokens.append(match[0].strip())
-        at = match.end()
-    tokens.reverse()  # the next one is the last
-    tree = _sum(tokens, 0)
-    if tokens:
-        raise Unread
-    return tree
-
-
-def _sum(tokens: list[str], depth: int) -> Tree:
-    if depth > MAX_DEPTH:
-        raise Unread
-    tree = _product(tokens, depth)
-    while tokens and tokens[-1] in "+-":
-        tree = combine(tokens.pop(), tree, _product(tokens, depth))
-    return tree
-
-
-def _product(tokens: list[str], depth: int) -> Tree:
-    tree = _factor(tokens, depth)
-    while tokens and tokens[-1] in "*/":
-        tree = combine(tokens.pop(), tree, _factor(tokens, depth))
-    return tree
-
-
-def _factor(tokens: list[str], depth: int) -> Tree:
-    token = tokens.pop() if tokens else ""
-    if token == "-":
-        inner = _factor(tokens, depth + 1) if depth < MAX_DEPTH else None
-        if inner is None or inner.op == "neg":
-            raise Unread
-        return Tree(None if inner.value is None else -inner.value, "neg", inner)
-    if token == "\\frac":
-        return combine("/", _group(tokens, "{", depth), _group(tokens, "{", depth))
-    if token == "(":
-        tokens.append(token)
-        return _group(tokens, "(", depth)
-    if not token[:1].isdigit():
-        raise Unread
-    return Tree(Fraction(token))
-
-
-def _group(tokens: list[str], opens: str, depth: int) -> Tree:
-    if not tokens or tokens.pop() != opens:
-        raise Unread
-    tree = _sum(tokens, depth + 1)
-    if not tokens or tokens.pop() != {"(": ")", "{": "}"}[opens]:
-        raise Unread
-    return tree

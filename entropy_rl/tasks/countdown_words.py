@@ -25,8 +25,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from entropy_rl.answers import countdown
-from entropy_rl.answers.countdown import Tree, combine, number
+from entropy_rl.answers import countdown, trees
+from entropy_rl.answers.trees import Tree, combine, number
 from entropy_rl.data import splits
 from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError, lookup
@@ -186,7 +186,7 @@ def question(numbers: Sequence[int], target: int, form: str = "tag") -> str:
 
 def _problem(numbers: Sequence[int], tree: Tree, form: str, name: str) -> Problem:
     _, short, worked = FORMS[form]
-    lines = "\n".join(countdown.steps(tree))
+    lines = "\n".join(trees.steps(tree))
     answer = short.format(steps=lines, tree=tree)
     prompt = question(numbers, int(tree.value), form)
     return Problem(prompt, answer, name, len(numbers), worked.format(steps=lines, answer=answer))

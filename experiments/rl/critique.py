@@ -18,7 +18,7 @@ from entropy_rl.data.prompts import Posed
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.methods.critique import api, dataset, lessons, oracle, refine
-from entropy_rl.methods.critique.language import CLOSED, STYLES, Language, Natural, natural
+from entropy_rl.methods.critique.language import CLOSED, STYLES, Attempt, Language, Natural, natural
 from entropy_rl.methods.critique.sentences import LEVELS, Critique
 from entropy_rl.models import families
 from entropy_rl.models.scoring import token_scores
@@ -101,7 +101,8 @@ def critique_step(
         sentences, logged = refine.by_model(said, replies, tried, c.level, language)
         return sentences, logged | {"critique/reference": float(c.reference)}, [r.text for r in replies]
 
-    fits = (lambda prompt: True) if language is CLOSED else fitting(task.tokenizer, width)
+    ask_again = lambda t: language.ask_refinement(t, language.verdict(False))  # noqa: E731
+    fits = fitting(language, task.tokenizer, width, task, ask_again, "the policy")
     return CritiqueStep(criticise, answer, language, fits)
 
 
@@ -191,8 +192,23 @@ def fewest(config: ConfigDict, language: Language) -> int:
     return min(32, 1 << (config.rollout.prompts * config.critique.attempts - 1).bit_length())
 
 
-def fitting(tokenizer: Any, width: int) -> Callable[[str], bool]:
-    """Whether a prompt has at most `width` tokens."""
+def fitting(
+    language: Language, tokenizer: Any, width: int, task: Task, prompt: Callable[[Attempt], str], who: str
+) -> Callable[[str], bool]:
+    """Whether a prompt has at most `width` tokens; closed sentences always have.
+
+    Raises:
+      InputError: none has: `prompt` of an attempt of one line is longer, for each of the first problems.
+    """
+    if language is CLOSED:
+        return lambda prompt: True
+    first = [Attempt(task[i], "1 + 1 = 3", False) for i in range(min(8, len(task)))]
+    least = min((len(tokenizer.encode(prompt(tried))) for tried in first), default=0)
+    if least > width:
+        raise InputError(
+            f"a conversation of {who} about an attempt of one line takes {least} tokens or more, and {width} is the "
+            "most: raise critique.prompt_length, or take a model with a longer context"
+        )
     return lambda prompt: len(tokenizer.encode(prompt)) <= width
 
 
@@ -290,8 +306,8 @@ def check(config: ConfigDict, task: Task) -> None:
         raise InputError("config.critique needs a task with the words of critiques: --config.task.args.talk=True")
     if (c.source == "learned") != (c.model is not None):
         raise InputError(
-            f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model "
-            "with source 'learned', and none with another"
+            f"config.critique.model={c.model} with critique.source={c.source!r}: give the workdir of a critique model, "
+            "or in natural language a folder, with source 'learned', and none with another"
         )
 
 
@@ -371,7 +387,7 @@ def critique_sampler(
     """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily.
 
     Raises:
-      InputError: the critic's context is shorter than an attempt and a critique.
+      InputError: the critic's context is shorter than an attempt and a critique, or no conversation fits.
     """
     most = max_tokens(config, language)
     if language is CLOSED:
@@ -381,7 +397,7 @@ def critique_sampler(
         tokenizer = language.tokenizer
         wanted = task.prompt_length + task.response_length * (2 if reference else 1) + WRAPPING
         width = within(config, tokenizer.path, wanted, most, task.response_length, "the critic")
-    fits = (lambda prompt: True) if language is CLOSED else fitting(tokenizer, width)
+    fits = fitting(language, tokenizer, width, task, lambda t: language.ask_critique(t, reference), "the critic")
 
     def ask(params, tried, key):
         def answer(prompts):

@@ -6,7 +6,8 @@ where every way to read it is false, and where nothing hints at another meaning.
 sign and as a bullet; 2,500 and 2.500 by either convention; a / b * c from the left and as a / (b c); % as hundredths
 and as a unit; a number that is rounded or cut off; 3 + 4 = 7 * 2 = 14 as 3 + 4 = 7. Hints, and then nothing is said:
 two units, words for collections (dozen, packs), a quotient that is a factor between units (60, 1000), powers, letters,
-clocks, moduli, words such as about, not, wrong or suppose in the line.
+factorials, clocks, dates, ranges (3-5), a difference named by its size (20 - 25 = 5 short), moduli, words such as
+about, not, wrong or suppose in the line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fractions import Fraction
 MAX_LINES, MAX_LINE = 1000, 1000  # lines that are read, and characters of one that is; a longer one is not looked at
 MAX_TOKENS, MAX_DIGITS = 64, 30  # of a side; of a number
 EXACT = 60  # decimals
+FLOAT = 12  # decimals after which a computer's 0.1 + 0.2 = 0.30000000000000004 may differ
 
 _OPS = {"+": "+", "-": "-", "*": "*", "/": "/", "\u2212": "-", "\u2013": "-", "\u00d7": "*", "\u00b7": "*"}
 _OPS |= {"\u00f7": "/", "\\times": "*", "\\cdot": "*", "\\div": "/"}
@@ -47,8 +49,9 @@ _HINTS = set(
     "mod pmod modulo base binary octal hex am pm clock carry borrow digit digits vector matrix xor define defined "
     "operation operator about approximately approx roughly around nearly almost round rounded rounding nearest "
     "estimate estimated not isn aren doesn cannot can wrong incorrect false mistake error suppose assume assuming "
-    "if would should instead wait try trying guess maybe hmm versus vs ratio odds score bits bytes log sqrt "
-    "remainder".split()
+    "if would should could might may instead wait try trying guess maybe hmm versus vs ratio odds score bits bytes log "
+    "sqrt remainder no fails impossible contradiction claim claims goal target want earlier previously originally "
+    "inclusive tens ones january february march april june july august september october november december".split()
 )
 _BEFORE = set(
     "is are was were be has have had so then thus therefore hence gives give get gets got we i he she they it you "
@@ -66,6 +69,8 @@ _CONVERTED = set(
     "millimeter mm kilometer km gram kilogram kg milligram mg ounce oz pound lb ton liter litre milliliter ml gallon "
     "quart pint cup cent penny nickel dime dollar euro degree $".split()
 )
+_RANGE = re.compile(r"([0-9]+)[-\u2013]([0-9]+)")  # pages 3-5
+_DATE = re.compile(r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
 _FACTORS = {2, 3, 4, 5, 7, 8, 10, 12, 14, 16, 20, 24, 25, 28, 30, 31, 36, 50, 52, 60, 100, 128, 144, 168, 360, 365, 366}
 _FACTORS |= {1000, 1440, 1760, 2000, 3600, 5280, 10000, 86400, 100000, 1000000}
 
@@ -186,7 +191,7 @@ def _first(tokens: list[Token]) -> tuple[list[Token], list[Token]]:
     found, after = tokens[:i], tokens[i : i + 2]
     if after:
         kind, text, space = after[0]
-        ends = kind == "other" and text in ".,;:!" and (len(after) == 1 or after[1][2])
+        ends = kind == "other" and text in ".,;:" and (len(after) == 1 or after[1][2])
         if not (ends or kind == "close" or kind == "word" and space):
             return [], []
     return number or found, found
@@ -199,6 +204,9 @@ def _depth(tokens: list[Token]) -> int:
 def _judge(left: list[Token], number: list[Token], right: list[Token]) -> tuple[str, str, bool] | None:
     """What `equations` gives of one; None where it cannot be judged."""
     if not any(kind == "op" or kind == "frac" or text == "x" for kind, text, _ in left[1:]) or not right:
+        return None
+    between = _RANGE.fullmatch(_text(left))
+    if between and int(between[1]) < int(between[2]) or _DATE.fullmatch(_text(left)):
         return None
     words = [_singular(text) for kind, text, _ in (*left, *right) if kind == "word" and text != "x"]
     units = {*words, *("$" for kind, _, _ in (*left, *right) if kind == "dollar")}
@@ -226,6 +234,8 @@ def _judge(left: list[Token], number: list[Token], right: list[Token]) -> tuple[
                         return None
                     if abs(a - b) < Fraction(1, 10 ** _decimals(side, comma)):
                         return _text(left), _say(value), True
+                    if a == -b and len(right) > 1:  # 20 - 25 = 5 short, 10 - 12 = (2)
+                        return None
                     if units and (b and a and {abs(a / b), abs(b / a)} & _FACTORS):
                         return None
     counted = sum(kind in ("word", "dollar") and text != "x" for kind, text, _ in (*left, *right))
@@ -263,7 +273,7 @@ def _decimals(tokens: list[Token], comma: bool) -> int:
 
 def _places(text: str, comma: bool) -> int:
     point = ("," if "," in text else "") if comma and _by_comma(text) else "."
-    return len(text.partition(point)[2]) if point else 0
+    return min(len(text.partition(point)[2]), FLOAT) if point else 0
 
 
 def _number(text: str, comma: bool) -> Fraction | None:

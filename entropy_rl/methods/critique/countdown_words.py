@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from entropy_rl.answers import countdown
-from entropy_rl.answers.countdown import Pool, Tree, combine, number
+from entropy_rl.answers import countdown, trees
+from entropy_rl.answers.countdown import Pool
+from entropy_rl.answers.trees import Tree, combine, number
 from entropy_rl.errors import lookup
 from entropy_rl.methods.critique.chat import ChatCritique, Step
 from entropy_rl.methods.critique.sentences import LEVELS
@@ -68,7 +69,7 @@ def critique(
     fault = _fault(tuple(map(number, numbers)), Fraction(target), said)
     hint = answer = ""
     if rng is not None and level in ("hint", "answer") and (tree := solve(fault.pool, target, rng)) is not None:
-        rest = countdown.steps(tree)
+        rest = trees.steps(tree)
         if level == "answer":
             answer = f"A solution is: {'; '.join([*fault.kept, *rest])}"
         elif rest:
@@ -244,7 +245,7 @@ def _splits(values: Values) -> tuple[tuple[Values, Values], ...]:
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=1 << 14)
+@functools.lru_cache(maxsize=1 << 11)  # with three values 10 KB each
 def _values(values: Values) -> dict[Fraction, tuple[Tree, ...]]:
     """What at most three values can make, each with some ways."""
     if len(values) == 1:

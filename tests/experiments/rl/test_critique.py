@@ -193,6 +193,8 @@ def test_intervals_are_over_problems():
     assert value == 0.5 and abs(high - low - 2 * 1.645 * 0.05) < 0.02
     _, low, high = critique_scores.interval((hits, ones), problem=np.arange(5000), **how)
     assert high - low < 0.03
+    none = np.zeros(0, int)  # a policy that fails nowhere: nothing is tried again
+    assert np.isnan(critique_scores.interval((none, none), problem=none, **how)).all()
 
 
 def test_the_entropy_record_is_of_own_samples():

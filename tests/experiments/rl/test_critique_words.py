@@ -210,6 +210,13 @@ def test_the_whole_of_quickstart_takes_it(place):
         quickstart.check(config)
 
 
+@pytest.mark.parametrize("variant, form", [("", "boxed"), ("tiny,", "tag")])
+def test_countdown_in_words_is_asked_for_in_one_form(variant, form):
+    """Mutation: the task asks for <answer>, and the prompt style for a box in the same prompt."""
+    c = launch.load_config(f"configs/rl/hf.py:{variant}path=x,part=rl,task=countdown_words")
+    assert (c.task.args.form, c.prompt.style == "boxed") == (form, form == "boxed")
+
+
 def short(folder, context):
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(about | {"max_position_embeddings": context}))
@@ -224,6 +231,14 @@ def short(folder, context):
         ({"critique__style": "caht"}, "critique.style='caht'"),
         ({"critique__max_tokens": -1}, "critique.max_tokens=-1"),
         ({"critique__prompt_length": 40_000}, "critique.prompt_length=40000 and 8 tokens of a response are more than"),
+        (
+            {"critique__prompt_length": 60},
+            "conversation of the policy about an attempt of one line takes [0-9]+ tokens",
+        ),
+        (
+            {"critique__prompt_length": 200, "critique__source": "self"},
+            "conversation of the critic about an attempt of one line takes",
+        ),
         ({"critique__source": "learned"}, "give the workdir of a critique model"),
         (
             {"critique__source": "learned", "critique__model": "/nowhere"},
