@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, peft
+from entropy_rl.models.families import architecture
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.training import checkpoints, learner
@@ -269,7 +270,7 @@ def _of_adapter(config, path, mesh, vocab_size, step, key, model) -> tuple[Trans
     there = build.model(config, vocab_size)
     if model is not None and model != there:
         raise InputError(f"config.{key}={path} is on a base of another shape than config.model: give one of the same")
-    adapter = peft.load(path, there)
+    adapter = peft.load(path, there, architecture(build.folder(config)))
     params = hf.load_params(build.folder(config), hf.abstract_params(there, mesh))
     processes.log(f"{path}, an adapter of {adapter.base or 'an unnamed base'}, is put on {config.model.path}")
     return there, params, adapter

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import traverse_util
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, peft
@@ -128,6 +129,40 @@ def test_what_it_writes_it_reads(base, tmp_path):
         peft.save(tmp_path / "b", model, scaled, scale=8.0, base="")
     with pytest.raises(InputError, match="have no adapters"):
         peft.save(tmp_path / "c", model, params, scale=8.0, base="")
+
+
+def test_of_fused_layers(tmp_path):
+    """Phi-3's, read by peft's formula on the whole layer, and written again for it; some parts alone too.
+
+    Mutations: the parts' rows of B from the first one on; Bs one below the other; alpha of one part's rank.
+    """
+    folder, name = BASE.parent / "phi3", "Phi3ForCausalLM"
+    model, params = hf.load(folder, param_dtype="float32")
+    layer = {"self_attn.qkv_proj": "qkv", "mlp.gate_up_proj": ("gate", "up"), "mlp.down_proj": ("down",)}
+    fused = lambda params, key: np.concatenate(  # noqa: E731
+        [theirs(params, f"model.layers.1.{key.split('.')[0]}.{x}_proj") for x in layer[key]]
+    )
+    weights = {f"model.layers.1.{key}.weight": fused(params, key) for key in layer}
+    given = halves([f"model.layers.1.{key}" for key in layer], weights=weights)
+    adapter = peft.load(write(tmp_path / "a", given), model, name)
+    adapted = lora.scaled(adapter.onto(params), 0.125)
+    parts = lora.flat(adapted["lora"])
+    some = traverse_util.unflatten_dict({k: x for k, x in parts.items() if "/q/" not in k}, sep="/")
+    peft.save(tmp_path / "b", model, adapted, scale=8.0, base="x", architecture=name)
+    peft.save(tmp_path / "c", model, {**adapted, "lora": some}, scale=8.0, base="x", architecture=name)
+    for path, first in (("a", 0), ("b", 0), ("c", 24)):  # q has 24 rows
+        merged = lora.merge(peft.load(tmp_path / path, model, name).onto(params))
+        for key in layer:
+            b, a = given[f"model.layers.1.{key}"][::-1]
+            kept = np.arange(len(b))[:, None] >= (first if "qkv" in key else 0)
+            want = fused(params, key) + 8 * kept * (b @ a)
+            np.testing.assert_allclose(fused(merged, key), want, rtol=1e-4, atol=1e-4)
+    there = safetensors.numpy.load_file(tmp_path / "b" / "adapter_model.safetensors")
+    assert {k: x.shape[0] for k, x in there.items() if "lora_A" in k} == {
+        f"base_model.model.model.layers.1.{key}.lora_A.weight": 2 * len(x) for key, x in layer.items()
+    }
+    with pytest.raises(InputError, match="mlp.gate_up_proj.lora_A.weight is LoRA of no linear layer of the base"):
+        peft.load(tmp_path / "a", model)
 
 
 def without(name):
