@@ -82,7 +82,8 @@ def export_adapter(source: str | os.PathLike, folder: Path) -> Path:
     """Writes the adapters of the run in the workdir `source` to `folder`; see peft.save."""
     config = trained(source)
     model, params, scale = policies.load_adapted(config, source, build.mesh(config), _vocab_size(config), "source")
-    peft.save(folder, model, params, scale=scale, base=config.model.path)
+    architecture = families.architecture(config.model.path)
+    peft.save(folder, model, params, scale=scale, base=config.model.path, architecture=architecture)
     print(f"wrote {folder}", flush=True)
     return folder
 

@@ -217,6 +217,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return read_json(Path(path) / "config.json", missing="give the folder of a Hugging Face model")
 
 
+def architecture(path: str | Path) -> str:
+    """Row of FAMILIES that a model folder is of; InputError as of `read_config` and `architecture_of`."""
+    return architecture_of(read_config(path), str(Path(path) / "config.json"))
+
+
 def context_length(path: str | Path) -> int | None:
     """Tokens of the longest context that the folder's model is made for; None where it does not say.
 

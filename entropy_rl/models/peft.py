@@ -5,9 +5,13 @@
 
     W' = W + s B A          A [rank, in], B [out, rank];  s = alpha / rank, or alpha / sqrt(rank) with use_rslora
 
-W is a linear layer [out, in] of transformers, whose kernel of ours is W^T (models/lora.py). LoRA on linear layers is
-read, with ranks and alphas of their own where rank_pattern and alpha_pattern say so; what would be another model (DoRA,
-trained biases, modules_to_save, a base that its start has changed) is refused by name. peft itself is not needed.
+W is a linear layer [out, in] of transformers, whose kernel of ours is W^T (models/lora.py), or several of ours, one
+below the other, where the family fuses them (Phi-3): each is read with A and its own rows of B; when they are written,
+A of the layer is theirs one below the other, and B has that of each in its own rows and columns.
+
+LoRA on linear layers is read, with ranks and alphas of their own where rank_pattern and alpha_pattern say so; what
+would be another model (DoRA, trained biases, modules_to_save, a base that its start has changed) is refused by name.
+peft itself is not needed.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -81,8 +85,33 @@ def base_of(path: str | os.PathLike) -> str:
     return base if isinstance(base, str) else ""
 
 
-def load(path: str | os.PathLike, model: Transformer) -> Adapter:
+class _Part(NamedTuple):
+    """A kernel of ours within a linear layer of transformers."""
+
+    kernel: str  # path such as layer_0/attention/q/kernel
+    first: int  # row of the layer where it begins
+    rows: int
+    columns: int
+
+
+def _layers(model: Transformer, architecture: str | None) -> dict[str, list[_Part]]:
+    """Linear layers of transformers by name, such as model.layers.0.self_attn.q_proj, with what of ours they hold."""
+    shapes = traverse_util.flatten_dict(hf.abstract_params(model)["params"], sep="/")
+    out: dict[str, list[_Part]] = {}
+    for kernel, place in tensor_names(model.config, architecture).items():
+        if place.transposed and kernel in shapes:
+            columns, rows = shapes[kernel].shape
+            part = _Part(kernel, place.first or 0, rows, columns)
+            out.setdefault(place.name.removesuffix(".weight"), []).append(part)
+    return out
+
+
+def load(path: str | os.PathLike, model: Transformer, architecture: str | None = None) -> Adapter:
     """The adapter of a folder, for a model of this shape.
+
+    Args:
+      path, model: as above.
+      architecture: of the base, a row of families.FAMILIES; None: one that fuses no layers.
 
     Raises:
       InputError: a file that is missing, pickled or damaged; a setting that is not supported; a tensor that is no
@@ -93,13 +122,11 @@ def load(path: str | os.PathLike, model: Transformer) -> Adapter:
     if not isinstance(about, Mapping):
         raise InputError(f"{where} is no table of settings: copy it again")
     _check(about, where)
-    shapes = traverse_util.flatten_dict(hf.abstract_params(model)["params"], sep="/")
-    names = tensor_names(model.config).items()
-    kernels = {of[0].removesuffix(".weight"): ours for ours, of in names if of[1] and ours in shapes}
+    layers = _layers(model, architecture)
     halves: dict[str, dict[str, np.ndarray]] = {}
     for name, x in hf.read_tensors(path, WEIGHTS).items():
         match = _KEY.fullmatch(name)
-        if match is None or match[1] not in kernels:
+        if match is None or match[1] not in layers:
             raise InputError(
                 f"{path}: tensor {name} is LoRA of no linear layer of the base: give the base that the adapter was "
                 "trained on"
@@ -113,7 +140,7 @@ def load(path: str | os.PathLike, model: Transformer) -> Adapter:
             raise InputError(f"{path}: {module} has lora_{min(there)} alone: copy {WEIGHTS} again")
         rank = int(_of(about, "rank_pattern", "r", module, where))
         alpha = _of(about, "alpha_pattern", "lora_alpha", module, where)
-        n, m = shapes[kernels[module]].shape
+        n, m = layers[module][0].columns, sum(part.rows for part in layers[module])
         got, asked = (there["A"].shape, there["B"].shape), ((rank, n), (m, rank))
         if got != asked:
             raise InputError(
@@ -121,13 +148,24 @@ def load(path: str | os.PathLike, model: Transformer) -> Adapter:
                 "base that the adapter was trained on"
             )
         scale = alpha / (math.sqrt(rank) if about.get("use_rslora") else rank)
-        flat |= {f"{kernels[module]}/a": there["A"].T, f"{kernels[module]}/b": np.float32(scale) * there["B"].T}
+        b = np.float32(scale) * there["B"].T
+        for part in layers[module]:
+            own = b[:, part.first : part.first + part.rows]
+            flat |= {f"{part.kernel}/a": there["A"].T, f"{part.kernel}/b": own}
         ranks.add(rank)
     rank = ranks.pop() if len(ranks) == 1 else None
     return Adapter(traverse_util.unflatten_dict(flat, sep="/"), rank, base_of(path))
 
 
-def save(path: str | os.PathLike, model: Transformer, params: Any, *, scale: float, base: str) -> None:
+def save(
+    path: str | os.PathLike,
+    model: Transformer,
+    params: Any,
+    *,
+    scale: float,
+    base: str,
+    architecture: str | None = None,
+) -> None:
     """Writes adapted parameters' adapters as a folder that peft loads; process 0 writes.
 
     Args:
@@ -136,6 +174,7 @@ def save(path: str | os.PathLike, model: Transformer, params: Any, *, scale: flo
       params: as lora.add gives them.
       scale: of A B, alpha / rank.
       base: what the folder calls its base.
+      architecture: of the base, as in `load`.
 
     Raises:
       InputError: there are no adapters, or the folder has files in it.
@@ -145,19 +184,30 @@ def save(path: str | os.PathLike, model: Transformer, params: Any, *, scale: flo
         raise InputError("these parameters have no adapters: save the model (hf.save)")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} is there already: give another folder for the adapter")
-    names, tensors, rank = tensor_names(model.config), {}, 0
-    for name, x in traverse_util.flatten_dict(processes.fetch(params[LORA]), sep="/").items():
-        kernel, _, half = name.rpartition("/")
-        module = names[kernel][0].removesuffix(".weight")
-        tensors[f"base_model.model.{module}.lora_{half.upper()}.weight"] = np.ascontiguousarray(x.T)
-        rank = x.shape[1] if half == "a" else rank
+    given = traverse_util.flatten_dict(processes.fetch(params[LORA]), sep="/")
+    tensors, ranks = {}, {}
+    for module, parts in _layers(model, architecture).items():
+        mine = [part for part in parts if f"{part.kernel}/a" in given]
+        if not mine:
+            continue
+        a = np.concatenate([given[f"{part.kernel}/a"].T for part in mine])
+        b, at = np.zeros((sum(part.rows for part in parts), len(a)), a.dtype), 0
+        for part in mine:
+            own = given[f"{part.kernel}/b"].T
+            b[part.first : part.first + part.rows, at : at + own.shape[1]] = own
+            at += own.shape[1]
+        name, ranks[module] = f"base_model.model.{module}", len(a)
+        tensors |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
     if jax.process_index() != 0:
         return
+    rank = min(ranks.values())
+    others = {module: r for module, r in ranks.items() if r != rank}  # of fused layers
     about = {
         **{"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True},
         **{"r": rank, "lora_alpha": scale * rank, "lora_dropout": 0.0, "bias": "none", "use_rslora": False},
         **{"use_dora": False, "fan_in_fan_out": False, "modules_to_save": None, "init_lora_weights": True},
-        "target_modules": sorted({name.removeprefix("base_model.model.").rpartition(".lora_")[0] for name in tensors}),
+        **{"rank_pattern": others, "alpha_pattern": {module: scale * r for module, r in others.items()}},
+        "target_modules": sorted(ranks),
     }
     path.mkdir(parents=True, exist_ok=True)
     hf.write_tensors(path / WEIGHTS, tensors)

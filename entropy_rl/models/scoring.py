@@ -159,7 +159,11 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
         hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
         chosen = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
         part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
-        of = lambda x: min_p_logp(head_product(x[0], matrix) / temperature, x[1], min_p)  # noqa: E731
+
+        def of(x):
+            logits = soft_cap(head_product(x[0], matrix), model.config.logit_cap)
+            return min_p_logp(logits / temperature, x[1], min_p)
+
         logp = jax.lax.map(of, (hidden, chosen), batch_size=min(part, len(hidden)))
         return {"filtered_logp": shifted(logp.reshape(tokens.shape))}
 

@@ -130,7 +130,9 @@ def heated(params: Any, temperature: float, model: Config | None = None) -> Any:
         raise InputError(f"init_temperature={temperature}: this model's logits are capped, and no norm divides them")
     offset = 0.0 if model is None else model.norm_offset
     norm = params["params"]["final_norm"]
-    scaled = jax.tree.map(lambda scale: ((scale + offset) / temperature - offset).astype(scale.dtype), norm)
+    # rounded once: in bfloat16, scale + 1 would lose bits that the scale has
+    heat = lambda x: ((x.astype(jnp.float32) + offset) / temperature - offset).astype(x.dtype)  # noqa: E731
+    scaled = jax.tree.map(heat, norm)
     return {**params, "params": {**params["params"], "final_norm": scaled}}
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, peft
+from entropy_rl.models.families import architecture
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.training import checkpoints, learner
@@ -136,6 +137,8 @@ def _start(config: ConfigDict, shape: Transformer, mesh: jax.sharding.Mesh) -> t
     of = None if path is None else _origin(path)
     if path is not None and _adapters(config) == _adapters(of):  # it goes on with that run's adapters
         params = _params_of_run(of or config, shape, mesh, adaptation.adapt, path)
+        if lora.LORA in params:  # that run's alpha may have been another, as a folder's may
+            params = lora.scaled(params, build.adaptation(of, shape).scale / adaptation.scale)
         return {"params": params["params"]}, params.get(lora.LORA)
     _, params = load_policy(config, path, mesh, shape.config.vocab_size, model=shape)
     return params, None
@@ -198,6 +201,10 @@ def _params_of_run(config, model, mesh, adapt, path, key="init", step=None) -> A
     about = checkpoints.about(path, step) if adapt is not None else None
     if about is None or any(name.startswith("params.params.") for name in about[0]):
         return build.restored(path, abstract, key, step)
+    if not (Path(path) / "config.json").is_file():
+        raise InputError(
+            f"config.{key}={path} holds adapters and not what they are on, which its config.json tells: copy that too"
+        )
     adapters = build.restored(path, {lora.LORA: abstract[lora.LORA]}, key, step)
     base = Base(config, model, mesh, heat=config.get("init_temperature", 1.0))
     return {**base.params(about[1]), **adapters}
@@ -269,7 +276,7 @@ def _of_adapter(config, path, mesh, vocab_size, step, key, model) -> tuple[Trans
     there = build.model(config, vocab_size)
     if model is not None and model != there:
         raise InputError(f"config.{key}={path} is on a base of another shape than config.model: give one of the same")
-    adapter = peft.load(path, there)
+    adapter = peft.load(path, there, architecture(build.folder(config)))
     params = hf.load_params(build.folder(config), hf.abstract_params(there, mesh))
     processes.log(f"{path}, an adapter of {adapter.base or 'an unnamed base'}, is put on {config.model.path}")
     return there, params, adapter

@@ -153,6 +153,22 @@ def test_a_checkpoint_of_before_that_holds_the_base(folder, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, new, old)
 
 
+def test_a_run_with_another_alpha_goes_on_with_the_same_policy(done, folder, tmp_path):
+    """B is scaled to it. Mutations: the adapters as they are; a base that is looked for without end."""
+    changes = {"model.path": str(folder), "init": str(done / "sft"), "lora.rank": 2, "lora.alpha": 4.0}
+    config = get(",part=rl", **changes)
+    p = parts.make(config)
+    state, (_, params) = policies.first_policy(config, p.model, p.tx, p.mesh), hf.load(folder)
+    _, want = policies.load_policy(config, done / "sft", p.mesh, p.task.tokenizer.vocab_size)
+    got = lora.merge(state.params, 2.0)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), got, want)
+    jax.tree.map(np.testing.assert_array_equal, state.params["params"], params["params"])
+    shutil.copytree(done / "sft" / "checkpoints", tmp_path / "sft" / "checkpoints")
+    config.init = str(tmp_path / "sft")
+    with pytest.raises(InputError, match="holds adapters and not what they are on, which its config.json tells"):
+        policies.first_policy(config, p.model, p.tx, p.mesh)
+
+
 def test_started_again_it_changes_nothing(done, folder):
     before = texts(done)
     quickstart.run(get(**{"path": str(folder), "lora.rank": 2, "sft.optimizer.learning_rate": 0.1}), str(done))

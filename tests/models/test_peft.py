@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import traverse_util
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, peft
@@ -128,6 +129,37 @@ def test_what_it_writes_it_reads(base, tmp_path):
         peft.save(tmp_path / "b", model, scaled, scale=8.0, base="")
     with pytest.raises(InputError, match="have no adapters"):
         peft.save(tmp_path / "c", model, params, scale=8.0, base="")
+
+
+def test_of_fused_layers(tmp_path):
+    """Phi-3's: read by peft's formula on the whole layer, and written again for it, with parts that have no adapters.
+
+    Mutations: rows of B from the first one on; columns of one part for all; alpha of one part's rank.
+    """
+    folder, name = BASE.parent / "phi3", "Phi3ForCausalLM"
+    model, params = hf.load(folder, param_dtype="float32")
+    layers = {"self_attn.qkv_proj": "qkv", "mlp.gate_up_proj": ("gate", "up"), "mlp.down_proj": ("down",)}
+    whole = lambda params, layer: np.concatenate(  # noqa: E731
+        [theirs(params, f"model.layers.1.{layer.split('.')[0]}.{part}_proj") for part in layers[layer]]
+    )
+    weights = {f"model.layers.1.{layer}.weight": whole(params, layer) for layer in layers}
+    given = halves([f"model.layers.1.{layer}" for layer in layers], weights=weights)
+    adapted = peft.load(write(tmp_path / "a", given), model, name).onto(params)
+    merged = lora.merge(adapted)
+    for layer in layers:
+        a, b = given[f"model.layers.1.{layer}"]
+        np.testing.assert_allclose(whole(merged, layer), whole(params, layer) + 8 * (b @ a), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="mlp.gate_up_proj.lora_A.weight is LoRA of no linear layer of the base"):
+        peft.load(tmp_path / "a", model)
+
+    flat = {k: (1 + i) * x for i, (k, x) in enumerate(lora.flat(adapted["lora"]).items()) if "/q/" not in k}
+    adapted["lora"] = traverse_util.unflatten_dict(flat, sep="/")
+    peft.save(tmp_path / "b", model, adapted, scale=0.5, base="x", architecture=name)
+    there = safetensors.numpy.load_file(tmp_path / "b" / "adapter_model.safetensors")
+    ranks = {k.split(".")[-3]: x.shape[0] for k, x in there.items() if "lora_A" in k}
+    assert ranks == {"qkv_proj": 4, "gate_up_proj": 4, "down_proj": 2}
+    got, want = lora.merge(peft.load(tmp_path / "b", model, name).onto(params)), lora.merge(adapted, 0.5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), got, want)
 
 
 def without(name):

@@ -133,10 +133,10 @@ def test_a_reward_is_read_after_the_last_token():
 
 
 def test_filtered_scores_are_those_of_a_min_p_filter(monkeypatch):
-    """Against numpy, at a temperature; a dropped token has -inf. Mutations: the filter at temperature 1; no Z."""
-    model = presets.make("test", 24)
+    """As in numpy, at a temperature; a dropped token has -inf. Mutations: the filter at temperature 1; no Z; no cap."""
+    model = presets.make("test", 24, logit_cap=1.0)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 24, (3, 9)))
-    params = model.init(jax.random.key(0), tokens)
+    params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), tokens))
     mask = jnp.ones(tokens.shape, bool)
     monkeypatch.setattr(tiled_head, "ELEMENTS", 24 * 5)  # more than one part
     got = filtered_scores(model, min_p=0.4, temperature=0.5)(params, tokens, mask)["filtered_logp"]
