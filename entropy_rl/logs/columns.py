@@ -40,7 +40,6 @@ STEPS = [
     *("global_step/max_steps", "progress/batch", "iteration", "iter", "update", "updates", "batch", "n_iter"),
     *("episode", "episodes", "samples", "num_samples", "_step"),  # W&B's own counts calls of its log
 ]
-# What alarms look at: role -> words that a name must have, in one of these sets, and words that it must not.
 # What alarms look at: role -> words that a name must have, all those of one group, and words that it must not have.
 SIGNALS = {
     "clip fraction": (
