@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 
 import numpy as np
 
 from entropy_rl.errors import InputError
 from entropy_rl.logs import columns, formats, trainers
 from entropy_rl.logs.points import Names, Points, of_run, same_unit
-from entropy_rl.logs.records import Sheet
+from entropy_rl.logs.records import Record, Sheet
 from entropy_rl.logs.tables import Run
+
+NEAR = 8  # records on either side of a joint at which two parts of a run must be alike
+JUMP = 0.05  # share of the entropy by which they may differ, and by as much as they move among these records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +55,9 @@ def read(
 
     Args:
       logs: a path, a glob pattern, several of these between commas, or a sequence of such, of formats in
-        `formats.READERS`. Several files are several runs, but that one which begins where another ends is the same
-        run, resumed; one file may hold several. Runs of an archive (logs/archive.py) are found as if they were
-        folders in it.
+        `formats.READERS`. Several files are several runs, but that one which begins where another ends, at its
+        entropy, is the same run, resumed; one file may hold several. Runs of an archive (logs/archive.py) are found as
+        if they were folders in it.
       entropy, score, step: columns; None chooses by the rules of `columns` (no step: line number).
         In a workdir the rows of evals.jsonl make columns called eval/<task>/<metric>.
       run: column whose values tell runs apart.
@@ -73,7 +75,7 @@ def read(
     asked = Names(entropy, score, step, weight, compute, length_limit)
     paths = formats.find(logs)
     found, errors = formats.gather(formats.inside(paths) if join else paths, run)
-    found = _joined(found) if join and found else _resumed(found, asked, min_points)
+    found = _joined(found) if join and found else _resumed(found, asked)
     points: list[Points] = []
     for one in found:
         try:
@@ -105,43 +107,68 @@ def _join_hint(runs: list[Run], min_points: int) -> str:
     return ""
 
 
-def _resumed(runs: list[Run], asked: Names, min_points: int) -> list[Run]:
-    """The runs, those that begin where another of the same format and folder ends joined to it.
+def _resumed(runs: list[Run], asked: Names) -> list[Run]:
+    """The runs, each file that goes on where one other ends joined to it; where it could be several, to none.
 
-    Not runs that a column tells apart, and none whose steps are line numbers.
+    Files of one format and folder, whose steps are no line numbers. Runs that their file itself tells apart, by a
+    column or by names, are never joined.
     """
-    spans = []
-    for run in runs:
-        step = []
-        if len(runs) > 1 and run.by is None:
-            with contextlib.suppress(InputError):
-                sheet = Sheet(run, asked.step)
-                name = _choose_entropy(sheet, asked.entropy, run.names())
-                if all(sheet.axis(table, name) is not None for table in run.tables if name in table.columns):
-                    step = sheet.record(name).step
-        spans.append((step[0], step[-1], float(np.median(np.diff(step)))) if len(step) > 2 else None)
-    into = list(range(len(runs)))
-    order = sorted((i for i, span in enumerate(spans) if span), key=lambda i: spans[i][0])
-    for before, after in itertools.permutations(order, 2):
-        (first, last, stride), (begin, end, _) = spans[before], spans[after]
-        alike = runs[before].format == runs[after].format and _folder(runs[before]) == _folder(runs[after])
-        if alike and into[after] == after and end > last and (first + last) / 2 < begin <= last + 2 * stride:
-            into[after] = into[before]
-            runs[before].tables[0].notes.append(
-                f"{runs[after].path} begins at step {begin:g}, where {runs[before].path} ends ({last:g}): one run, "
-                "resumed"
-            )
-    joined = []
-    for i, run in enumerate(runs):
-        if into[i] == i:
-            parts = [runs[k] for k in order if into[k] == i and k != i]
-            run.tables = run.tables + [table for part in parts for table in part.tables]
-            joined.append(run)
-    return joined
+    joined = dict(enumerate(runs))
+    records = {i: record for i, run in joined.items() if len(runs) > 1 and (record := _entropy_record(run, asked))}
+    ends: dict[int, Record] = {}  # by the first of its files: a run so far
+    for i in sorted(records, key=lambda i: records[i].step[0]):
+        run, begin = runs[i], records[i].step[0]
+        before = [k for k in ends if _goes_on(ends[k], records[i]) and _alike(runs[k], run, asked)]
+        where = f"{run.path} begins at step {begin:g}, where "
+        if len(before) != 1:
+            ends[i] = records[i]
+            if before:
+                several = columns.some(runs[k].path for k in before)
+                run.tables[0].notes.append(f"{where}{several} end: it is not clear which of them goes on in it")
+            continue
+        k = before[0]
+        earlier = ends[k].step < begin
+        said = f"{where}{runs[k].path} ends ({ends[k].step[-1]:g}): one run, resumed"
+        ends[k] = Record(*(np.append(old[earlier], new) for old, new in zip(ends[k], records[i])))
+        runs[k].tables[0].notes.append(said)
+        runs[k].tables = runs[k].tables + run.tables
+        del joined[i]
+    return list(joined.values())
 
 
-def _folder(run: Run) -> str:
-    return run.path.rpartition("/")[0]
+def _entropy_record(run: Run, asked: Names) -> Record | None:
+    """The entropy of a run that may be a part of another, at steps that it has itself."""
+    if run.by is not None:
+        return None
+    with contextlib.suppress(InputError):
+        sheet = Sheet(run, asked.step)
+        name = _choose_entropy(sheet, asked.entropy, run.names())
+        record = sheet.record(name)
+        stepped = all(sheet.axis(table, name) is not None for table in run.tables if name in table.columns)
+        return record if stepped and len(record.step) > 2 else None
+    return None
+
+
+def _alike(one: Run, other: Run, asked: Names) -> bool:
+    """Whether two files are of one format and folder, and have the same entropy and a score in common, if any."""
+    if one.path == other.path or one.format != other.format:
+        return False
+    if one.path.rpartition("/")[0] != other.path.rpartition("/")[0]:
+        return False
+    have = [run.numbers() for run in (one, other)]
+    entropies = [[asked.entropy] if asked.entropy else columns.entropies(names)[:1] for names in have]
+    scores = [set(columns.scores(names)) for names in have]
+    return entropies[0] == entropies[1] and bool(scores[0] & scores[1] or not all(scores))
+
+
+def _goes_on(one: Record, other: Record) -> bool:
+    """Whether a record begins in the second half of another or just behind it, at the entropies of that place."""
+    begin, first, last = other.step[0], one.step[0], one.step[-1]
+    if not ((first + last) / 2 < begin <= last + 2 * np.median(np.diff(one.step)) and other.step[-1] > last):
+        return False
+    end, start = one.value[one.step <= begin][-NEAR:], other.value[:NEAR]
+    gap = max(end.min(), start.min()) - min(end.max(), start.max())
+    return bool(gap <= max(np.ptp(end), np.ptp(start), JUMP * np.abs(end).max()))
 
 
 def _choose_entropy(sheet: Sheet, name: str | None, counts: dict[str, int]) -> str:
