@@ -20,7 +20,7 @@ LEAST = 20  # steps with both
 MOST_NATS = 14.0  # the log of the largest vocabularies is below
 SLOPE = 0.35  # how far from 1 the slope may be
 SURE = 5.0  # standard errors from 0
-BETTER, SURELY = 2.0, 4.0  # ratio of squared errors
+BETTER = 2.0  # ratio of squared errors above which it is said
 VARIES = 1.2  # longest over shortest mean length, below which it makes no difference
 
 
@@ -88,7 +88,17 @@ def per_token(
     limit: float | None,
     said: list[str],
 ) -> tuple[Record, str]:
-    """The entropy record per token, and its estimator; where it was scaled by length that is said, and undone."""
+    """The entropy record per token, and its estimator; where it was scaled by length that is said, and undone.
+
+    Args:
+      h, r: entropy and score.
+      signals: as `Points.signals`.
+      trainer: a row of TRAINERS, or None; only some can scale it.
+      entropy: name of the entropy.
+      limit: longest response allowed, tokens, from the user: 0 leaves the entropy as it is, None takes the longest that
+        was logged, if more than one response was cut there; then only `scaled` undoes, which a score alone cannot.
+      said: gets a sentence where something is to be said.
+    """
     estimator = trainers.estimator(trainer, entropy)
     if trainer not in AGGREGATED or "length" not in signals or limit == 0:
         return h, estimator
@@ -109,17 +119,14 @@ def per_token(
             return h, estimator
         what = f"{entropy} MAY BE SCALED BY LENGTH: the score goes far better with {entropy} / {name}"
         what += f" (squared errors {min(better, 1e6):.3g} times as small)"
-        if cap is None or better < SURELY and limit is None:
+        if limit is None:  # where length and score rise together it is so too, whatever the entropy is
             said.append(
                 f"{what}; if loss_agg_mode is seq-mean-token-sum-norm, --config.length_limit=TOKENS (the longest "
                 "response allowed) undoes it; with token-mean there is nothing to undo"
             )
             return h, estimator
-        said.append(
-            f"{what}: undone, times {cap:g} / length, as for loss_agg_mode=seq-mean-token-sum-norm; if it is "
-            "token-mean, --config.length_limit=0 leaves it as it is"
-        )
-        return Record(at, H * cap / L), f"{estimator}, of seq-mean-token-sum-norm times {cap:g} / length"
+        said.append(f"{what}: undone, times {limit:g} / length, as for loss_agg_mode=seq-mean-token-sum-norm")
+        return Record(at, H * limit / L), f"{estimator}, of seq-mean-token-sum-norm times {limit:g} / length"
     mode = "seq-mean-token-sum" + ("" if found.summed else "-norm")
     evidence = (
         f"{entropy} IS SCALED BY LENGTH: ln of it moves with ln of {name} with slope {found.slope:.2f} +- "
