@@ -150,10 +150,13 @@ def _entropy_record(run: Run, asked: Names) -> Record | None:
 
 
 def _alike(one: Run, other: Run, asked: Names) -> bool:
-    """Whether two files are of one format and folder, and have the same entropy and a score in common, if any."""
+    """Whether two files are of one format, folder and seed, with the same entropy and a score in common, if any."""
     if one.path == other.path or one.format != other.format:
         return False
     if one.path.rpartition("/")[0] != other.path.rpartition("/")[0]:
+        return False
+    told = [run.values(columns.runs(run.names())) for run in (one, other)]  # seeds
+    if any(told[0][name].isdisjoint(told[1][name]) for name in told[0] if name in told[1]):
         return False
     have = [run.numbers() for run in (one, other)]
     entropies = [[asked.entropy] if asked.entropy else columns.entropies(names)[:1] for names in have]
@@ -221,6 +224,10 @@ def _tries(run: Run, asked: Names, min_points: int) -> tuple[list[Points], list[
     score, warnings = _choose_score(sheet, asked.score, counts, min_points)
     if entropy == score:
         raise InputError(f"{sheet.where}: column {entropy!r} is both entropy and score: name two columns")
+    for name, values in run.values(columns.runs(run.names())).items():
+        if len(values) > 1:
+            said = f"SEVERAL RUNS AS ONE? column {name} has more than one value in {sheet.where}"
+            warnings.append(f"{said}: --config.run={name} tells them apart")
     parts = sheet.tries(entropy, score)
     if len(parts) == 1:
         return [of_run(run, sheet, entropy, score, warnings, asked, min_points)], []

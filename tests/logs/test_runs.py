@@ -161,3 +161,21 @@ def test_runs_of_one_chart_are_never_one(tmp_path):
     rows = [[i, *one, *two] for i, one, two in rows]
     header = ["Step", *(f"{run} - {key}" for run in runs for key in ("entropy", "accuracy"))]
     assert [len(p.R) for p in logs.read(write_csv(tmp_path / "chart.csv", header, rows)).runs] == [20, 20]
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), ("one", "two")])
+def test_several_seeds_read_as_one_run_are_said_first(tmp_path, seeds):
+    """Row by row or one behind the other. Mutations: numbers only, or texts only."""
+    header = ["seed", "step", "entropy", "accuracy"]
+    rows = [[seed, i, H[i] * (1 + k), R[i]] for i in range(N) for k, seed in enumerate(seeds)]
+    path = write_csv(tmp_path / "log.csv", header, rows)
+    said = "SEVERAL RUNS AS ONE? column seed has more than one value"
+    assert any(said in text for text in one(path).warnings)
+    rows.sort(key=lambda row: str(row[0]))
+    path = write_csv(path, header, [row for row in rows if row[0] == seeds[0] or row[1] > 4])  # as if it were resumed
+    assert any(said in text for text in one(path).warnings)
+    assert not any("SEVERAL" in text for run in logs.read(path, run="seed", min_points=3).runs for text in run.warnings)
+    for k, seed in enumerate(seeds):  # the second begins where the first ends
+        part = [[seed, i, np.exp(-i / 36), i / 40] for i in range(20 * k, 20 * k + 20)]
+        write_csv(tmp_path / f"seed{k}.csv", header, part)
+    assert [len(p.R) for p in logs.read(f"{tmp_path}/seed?.csv").runs] == [20, 20]
