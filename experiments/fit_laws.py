@@ -34,7 +34,7 @@ from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
 from entropy_rl.logs import alarms, columns, formats
 from entropy_rl.logs import read as logs
-from entropy_rl.logs.read import Points
+from entropy_rl.logs.points import Points
 from entropy_rl.logs.trainers import ERRATA, TRAINERS
 from experiments.lib import follow
 

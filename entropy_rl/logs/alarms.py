@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropy_rl.laws import bootstrap
-from entropy_rl.logs.read import Points
+from entropy_rl.logs.points import Points
 from entropy_rl.logs.records import Record
 
 LEAST = 8  # points in the last third for a statement about it

@@ -20,6 +20,7 @@ WRAPPERS = {"metrics", "data", "inference", "summary", "history", "rewards"}  # 
 HELD_OUT = {"eval", "evals", "evaluation", "val", "validation", "test"}
 TRAINING = {"train", "training", "reward", "rewards", "rollout", "env", "actor", "critic", "objective", "batch"}
 COUNTERS = {"step", "steps", "epoch", "epochs", "iteration", "episodes", "samples", "batch", "rollout", "id"}
+RUN = {"run", "seed", "model", "experiment", "trial"}
 ALL = {"all", "agg", "overall"}  # over tasks
 # Words of what is no score, wherever they stand.
 _NO_SCORE = """std min max var variance stderr sem ci p median low high count num n lr kl loss entropy grad norm clip
@@ -40,7 +41,6 @@ STEPS = [
     *("global_step/max_steps", "progress/batch", "iteration", "iter", "update", "updates", "batch", "n_iter"),
     *("episode", "episodes", "samples", "num_samples", "_step"),  # W&B's own counts calls of its log
 ]
-# What alarms look at: role -> words that a name must have, in one of these sets, and words that it must not.
 # What alarms look at: role -> words that a name must have, all those of one group, and words that it must not have.
 SIGNALS = {
     "clip fraction": (
@@ -177,6 +177,11 @@ def choose_step(counts: dict[str, int]) -> str | None:
     known = [lower[name] for name in STEPS if name in lower]
     steps = {name: counts[name] for name in sorted([*known, *inner], key=lambda name: name == "_step")}
     return next((name for name, n in steps.items() if n >= 0.9 * max(steps.values())), None)
+
+
+def runs(counts: Collection[str]) -> list[str]:
+    """The columns that tell runs apart by their names: run, seed, run_id, model/name, ..."""
+    return [name for name in counts if RUN & set(words(name)) and set(words(name)) <= RUN | {"id", "name", "random"}]
 
 
 def signals(counts: dict[str, int]) -> dict[str, str]:

@@ -159,4 +159,3 @@ def is_objects(path: Path, head: bytes) -> bool:
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json") or not path.is_file() or b"<" in head.lstrip()[:1]:
         return False
     return any(row for _, _, row in objects(path))
-

@@ -12,11 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from entropy_rl.logs import trainers
+from entropy_rl.logs.records import Record
+
+AGGREGATED = {"verl", "rLLM", "tunix"}  # trainers that aggregate the entropy that they log as the loss
 LEAST = 20  # steps with both
 MOST_NATS = 14.0  # the log of the largest vocabularies is below
 SLOPE = 0.35  # how far from 1 the slope may be
 SURE = 5.0  # standard errors from 0
-BETTER, SURELY = 2.0, 4.0  # ratio of squared errors
+BETTER = 2.0  # ratio of squared errors above which it is said
 VARIES = 1.2  # longest over shortest mean length, below which it makes no difference
 
 
@@ -73,3 +77,67 @@ def explained(H: NDArray, length: NDArray, R: NDArray) -> float:
         X = np.stack([np.ones_like(x), x, x * x], 1)
         errors.append(float(((R[good] - X @ np.linalg.lstsq(X, R[good], rcond=None)[0]) ** 2).sum()))
     return errors[0] / max(errors[1], 1e-300)
+
+
+def per_token(
+    h: Record,
+    r: Record,
+    signals: dict[str, tuple[str, Record]],
+    trainer: str | None,
+    entropy: str,
+    limit: float | None,
+    said: list[str],
+) -> tuple[Record, str]:
+    """The entropy record per token, and its estimator; where it was scaled by length that is said, and undone.
+
+    Args:
+      h, r: entropy and score.
+      signals: as `Points.signals`.
+      trainer: a row of TRAINERS, or None; only some can scale it.
+      entropy: name of the entropy.
+      limit: longest response allowed, tokens, from the user: 0 leaves the entropy as it is, None takes the longest that
+        was logged, if more than one response was cut there; then only `scaled` undoes, which a score alone cannot.
+      said: gets a sentence where something is to be said.
+    """
+    estimator = trainers.estimator(trainer, entropy)
+    if trainer not in AGGREGATED or "length" not in signals or limit == 0:
+        return h, estimator
+    name, length = signals["length"]
+    there = np.isin(h.step, length.step)
+    L = length.value[length.at(h.step[there])]
+    cap = limit
+    if cap is None and "longest" in signals:
+        longest = signals["longest"][1].value
+        cap = float(longest.max()) if (longest == longest.max()).sum() > 1 else None
+    H, at = h.value[there], h.step[there]
+    found = scaled(H, L, cap)
+    if found is None:
+        shared = np.isin(r.step, at)
+        places = np.searchsorted(at, r.step[shared])
+        better = explained(H[places], L[places], r.value[shared])
+        if better < BETTER:
+            return h, estimator
+        what = f"{entropy} MAY BE SCALED BY LENGTH: the score goes far better with {entropy} / {name}"
+        what += f" (squared errors {min(better, 1e6):.3g} times as small)"
+        if limit is None:  # where length and score rise together it is so too, whatever the entropy is
+            said.append(
+                f"{what}; if loss_agg_mode is seq-mean-token-sum-norm, --config.length_limit=TOKENS (the longest "
+                "response allowed) undoes it; with token-mean there is nothing to undo"
+            )
+            return h, estimator
+        said.append(f"{what}: undone, times {limit:g} / length, as for loss_agg_mode=seq-mean-token-sum-norm")
+        return Record(at, H * limit / L), f"{estimator}, of seq-mean-token-sum-norm times {limit:g} / length"
+    mode = "seq-mean-token-sum" + ("" if found.summed else "-norm")
+    evidence = (
+        f"{entropy} IS SCALED BY LENGTH: ln of it moves with ln of {name} with slope {found.slope:.2f} +- "
+        f"{found.error:.2f} (1 for loss_agg_mode={mode}, 0 for token-mean)"
+    )
+    if found.factor is None:
+        said.append(
+            f"{evidence}: these are no nats per token, and the ceiling is wrong; give --config.length_limit=TOKENS "
+            "(the longest response allowed), by which it is undone, or log with token-mean"
+        )
+        return h, f"{estimator}, scaled by length ({mode})"
+    by = "divided by the length" if found.summed else f"times {cap:g} / length"
+    said.append(f"{evidence}: undone, {by}")
+    return Record(at, H * found.factor), f"{estimator}, of {mode} {by}"

@@ -36,6 +36,7 @@ class Table:
       columns: cells by name. An empty cell (None or "") says that nothing was logged and is left out.
       texts: row to text of column `run`.
       percent: columns some cell of which was written with a `%`.
+      said: column to the first two of its texts that are no numbers.
       broken: what could not be used, as "file line n (why)".
       notes: what else is worth knowing.
     """
@@ -48,6 +49,7 @@ class Table:
     columns: dict[str, Column] = dataclasses.field(default_factory=dict)
     texts: dict[int, str] = dataclasses.field(default_factory=dict)
     percent: set[str] = dataclasses.field(default_factory=set)
+    said: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     broken: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -74,7 +76,12 @@ class Table:
         if value.endswith("%"):
             self.percent.add(name)
             return number(value[:-1])
-        return number(value.partition("/")[0]) if "/" in value and "step" in name else math.nan
+        if "/" in value and "step" in name:
+            return number(value.partition("/")[0])
+        said = self.said.setdefault(name, set())
+        if len(said) < 2:
+            said.add(value)
+        return math.nan
 
     def put(self, row: int, name: str, value: Any) -> None:
         """One cell of a row that is there; cells of a name are in the order of rows."""
@@ -118,6 +125,16 @@ class Run:
             for name, column in table.columns.items():
                 counts[name] = counts.get(name, 0) + len(column.row)
         return counts
+
+    def values(self, names: Iterable[str]) -> dict[str, set[float | str]]:
+        """What is in columns: column to its finite numbers and the first of its texts, by table."""
+        found = {}
+        for name in names:
+            cells = [np.asarray(table.columns[name].value, float) for table in self.tables if name in table.columns]
+            numbers = np.unique(np.concatenate(cells))
+            texts = set().union(*(table.said.get(name, ()) for table in self.tables))
+            found[name] = set(numbers[np.isfinite(numbers)].tolist()) | texts
+        return found
 
     def numbers(self) -> dict[str, int]:
         """Number of finite cells by column, of columns that have any."""
@@ -165,7 +182,7 @@ def split(table: Table) -> dict[str, Table]:
         mine = owner == code
         new = np.cumsum(mine) - 1  # old row to new row
         part = dataclasses.replace(
-            table, lines=lines[mine], columns={}, texts={}, broken=table.broken + lost, notes=list(table.notes)
+            table, lines=lines[mine], columns={}, texts={}, said={}, broken=table.broken + lost, notes=list(table.notes)
         )
         for name, column in table.columns.items():
             row, value = np.asarray(column.row), np.asarray(column.value)

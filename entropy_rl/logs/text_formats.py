@@ -298,6 +298,8 @@ def read_parquet(path: Path, run: str | None) -> list[Run]:
         for name, column in zip(data.column_names, data.columns):
             for leaf, cells in leaves(name, column):
                 table.columns[leaf] = parquet_column(cells)
+                if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+                    table.said[leaf] = set(cells.drop_null().unique()[:2].to_pylist())
                 if leaf == run:
                     table.texts = dict(zip(table.columns[leaf].row.tolist(), map(str, cells.drop_null().to_pylist())))
     except (pa.ArrowException, OSError, ValueError) as error:

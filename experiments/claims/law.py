@@ -13,7 +13,7 @@ from entropy_rl.laws.analyse import Series, series
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.fit import fit
 from entropy_rl.logs import read as logs
-from entropy_rl.logs.read import Points
+from entropy_rl.logs.points import Points
 from experiments.claims import arms
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run

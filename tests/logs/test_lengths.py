@@ -54,7 +54,15 @@ def test_a_length_that_grows_smoothly_is_told_by_the_law(tmp_path):
     assert "MAY BE SCALED BY LENGTH" in points.warnings[-1]
     np.testing.assert_allclose(points.H, logged)
     np.testing.assert_allclose(one(path, length_limit=1000).H, H)
-    path = write(path, logged, **{"response_length/mean": length, "response_length/max": [1000] * N})
-    np.testing.assert_allclose(one(path).H, H)
-    np.testing.assert_allclose(one(path, length_limit=0).H, logged)
+    assert "SCALED" not in one(path, length_limit=0).source
     assert "SCALED" not in one(write(path, H, **{"response_length/mean": length})).source
+
+
+def test_a_score_that_rises_with_length_undoes_nothing(tmp_path):
+    """Entropy held, length and score rising: the score goes with H / length for that alone. Mutation: undone at 4."""
+    length = np.linspace(300, 900, N)
+    held = 0.3 + 0.01 * RNG.standard_normal(N)
+    more = {"response_length/mean": length, "response_length/max": [1000] * N, "val-core/x/acc/mean@8": length / 2000}
+    points = one(write(tmp_path / "log.csv", held, **more))
+    np.testing.assert_allclose(points.H, held)
+    assert "MAY BE SCALED BY LENGTH" in points.warnings[-1]

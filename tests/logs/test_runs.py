@@ -121,3 +121,61 @@ def test_a_log_that_was_resumed(tmp_path):
     np.testing.assert_allclose(points.H, [*H[:5], *H[5:] / 2])
     assert "steps of entropy go back in log.csv line 10, 7 to 5: sorted" in points.source
     assert "3 row(s) of entropy repeat a step, the last one counts;" in points.source
+
+
+def stage(path, steps, level, names=("step", "entropy", "accuracy")):
+    """Evaluations of a run whose entropy falls from `level` to a third of it in 40 steps."""
+    return write_csv(path, list(names), [[i, level * np.exp(-i / 36), 0.5 + i / 100] for i in steps])
+
+
+def test_two_runs_that_were_resumed_stay_two(tmp_path):
+    """Mutation: no look at the entropies of the joint, or the first run that ends there is taken."""
+    for name, level in (("a", 1.0), ("b", 0.5)):
+        stage(tmp_path / f"{name}0.csv", range(20), level), stage(tmp_path / f"{name}1.csv", range(20, 40), level)
+    found = {p.name: p for p in logs.read(f"{tmp_path}/*.csv").runs}
+    assert {name: len(p.R) for name, p in found.items()} == {"a0": 40, "b0": 40}
+    np.testing.assert_allclose(found["b0"].H, 0.5 * np.exp(-np.arange(40) / 36))
+    stage(tmp_path / "b0.csv", range(20), 1.0), stage(tmp_path / "b1.csv", range(20, 40), 1.0)  # which of them?
+    found = logs.read(f"{tmp_path}/*.csv").runs
+    assert [len(p.R) for p in found] == [20] * 4 and "it is not clear which of them goes on in it" in found[1].source
+
+
+@pytest.mark.parametrize(
+    ("level", "names"),
+    [
+        (3.0, ("step", "entropy", "accuracy")),
+        (1.0, ("step", "actor/entropy", "accuracy")),
+        (1.0, ("step", "entropy", "eval/aime/accuracy")),
+    ],
+)
+def test_another_entropy_or_other_columns_are_another_run(tmp_path, level, names):
+    stage(tmp_path / "a.csv", range(20), 1.0), stage(tmp_path / "b.csv", range(20, 40), level, names)
+    assert [len(p.R) for p in logs.read(f"{tmp_path}/*.csv").runs] == [20, 20]
+
+
+def test_runs_of_one_chart_are_never_one(tmp_path):
+    runs = ["one", "two"]
+    rows = [
+        [i, *([np.exp(-i / 36), i / 40] if (i < 20) == (run == "one") else ["", ""] for run in runs)] for i in range(40)
+    ]
+    rows = [[i, *one, *two] for i, one, two in rows]
+    header = ["Step", *(f"{run} - {key}" for run in runs for key in ("entropy", "accuracy"))]
+    assert [len(p.R) for p in logs.read(write_csv(tmp_path / "chart.csv", header, rows)).runs] == [20, 20]
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), ("one", "two")])
+def test_several_seeds_read_as_one_run_are_said_first(tmp_path, seeds):
+    """Row by row or one behind the other. Mutations: numbers only, or texts only."""
+    header = ["seed", "step", "entropy", "accuracy"]
+    rows = [[seed, i, H[i] * (1 + k), R[i]] for i in range(N) for k, seed in enumerate(seeds)]
+    path = write_csv(tmp_path / "log.csv", header, rows)
+    said = "SEVERAL RUNS AS ONE? column seed has more than one value"
+    assert any(said in text for text in one(path).warnings)
+    rows.sort(key=lambda row: str(row[0]))
+    path = write_csv(path, header, [row for row in rows if row[0] == seeds[0] or row[1] > 4])  # as if it were resumed
+    assert any(said in text for text in one(path).warnings)
+    assert not any("SEVERAL" in text for run in logs.read(path, run="seed", min_points=3).runs for text in run.warnings)
+    for k, seed in enumerate(seeds):  # the second begins where the first ends
+        part = [[seed, i, np.exp(-i / 36), i / 40] for i in range(20 * k, 20 * k + 20)]
+        write_csv(tmp_path / f"seed{k}.csv", header, part)
+    assert [len(p.R) for p in logs.read(f"{tmp_path}/seed?.csv").runs] == [20, 20]
