@@ -37,11 +37,13 @@ from experiments.lib.progress import progress
 from experiments.rl import parts, settings
 
 # what may change on the way
-KNOBS = (*workdirs.KNOBS, "samples", "change", "alarm", "reward_model.microbatches")
-KNOBS += tuple(
-    f"critique.api.{k}" for k in "url key_from concurrency timeout retries backoff max_calls max_tokens".split()
+KNOBS = (
+    *(*workdirs.KNOBS, "samples", "change", "alarm", "reward_model.microbatches"),
+    # of the server of critiques all but its model
+    *("critique.api.url", "critique.api.key_from", "critique.api.concurrency", "critique.api.timeout"),
+    *("critique.api.retries", "critique.api.backoff", "critique.api.max_calls", "critique.api.max_tokens"),
+    "critique.api.on_failure",
 )
-KNOBS += ("critique.api.on_failure",)
 
 
 def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None = None) -> None:

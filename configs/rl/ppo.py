@@ -16,8 +16,9 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model."""
+    warmup = 1 if arg == "smoke" else 10
     return base.recipe(
         arg,
         advantage=common.choice("gae", gamma=1.0, lam=1.0),
-        critic=ConfigDict({"optimizer": common.optimizer(1e-3), "clip": 0.5, "warmup": 10}),
+        critic=ConfigDict({"optimizer": common.optimizer(1e-3), "clip": 0.5, "warmup": warmup}),
     )

@@ -16,4 +16,4 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model."""
-    return base.recipe(arg, rollout__lag=4, importance=common.choice("token_cap", cap=2.0))
+    return base.recipe(arg, rollout__lag=4, importance=common.choice("token_cap"))

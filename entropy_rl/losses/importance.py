@@ -28,9 +28,8 @@ import jax
 import jax.numpy as jnp
 
 from entropy_rl.errors import InputError
+from entropy_rl.losses.ratio import MAX_LOG_RATIO
 from entropy_rl.masking import ascending, mask_out, masked_mean, masked_sum
-
-MAX_LOG_RATIO = 20.0  # as in verl's SAFETY_BOUND
 
 
 def _log_weight(logp, sampler_logp, mask):

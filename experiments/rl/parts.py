@@ -4,7 +4,6 @@ there is a workdir, so that a bad value leaves none behind."""
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,9 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from entropy_rl.advantages import ADVANTAGES, BINARY, gae, overlong
+from entropy_rl.advantages import ADVANTAGES, gae, overlong
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
-from entropy_rl.losses import weights
 from entropy_rl.losses.importance import IMPORTANCE, token_cap
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
@@ -91,10 +89,12 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         raise InputError("advantage 'gae' needs a critic, and config has none: start from configs/rl/ppo.py")
     else:
         advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
+    weight = build.weight(config.weight, mask, tokens)
+    settings.refuse(config)
     adaptation = build.adaptation(config, model)
     sampler, seen = sampling_policy(config, model, adaptation)
     bounds = [build.controller(config.entropy_band[k], f"config.entropy_band.{k}") for k in ("low", "high")]
-    banded = any(c.name != "constant" or c.args.get("value") for c in config.entropy_band.values())
+    banded = not all(map(settings.zero, config.entropy_band.values()))
     coef, frac, top_p = (config.nucleus[key] for key in ("coef", "frac", "top_p"))
     nucleus, top = ((coef, frac), {"nucleus": top_p}) if coef else (None, {})
     filtered = filtered_scores(model, min_p=config.min_p, temperature=r.temperature)
@@ -103,7 +103,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared, **top)),
         "tx": tx,
         "loss": loss,
-        "weight": build.weight(config.weight, mask, tokens),
+        "weight": weight,
         "advantage": advantage,
         "critic": critic,
         "mesh": mesh,
@@ -145,7 +145,6 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "diversity": diversity.shaping(config, task),
     }
     evaluator = Evaluator(config, model, mesh)
-    settings.refuse(config)
     return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, seen, learning, sampling)
 
 
@@ -262,14 +261,6 @@ def check(config: ConfigDict) -> None:
     checks.one_of(config, "kl.estimator", KL)
     checks.one_of(config, "kl.place", ("loss", "reward"))
     checks.one_of(config, "weight_policy", ("data", "current"))
-    if config.weight_policy == "current":
-        for name in nested(config.weight):
-            wanted = set(inspect.signature(weights.WEIGHTS[name]).parameters) if name in weights.WEIGHTS else set()
-            if wanted & set(weights.DATA) - set(weights.CURRENT):
-                raise InputError(
-                    "config.weight_policy='current' goes with weights of the entropy and the advantage, not with "
-                    f"{name}: leave that out, or give data"
-                )
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
         raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")
@@ -278,33 +269,3 @@ def check(config: ConfigDict) -> None:
             f"config.microbatches={config.microbatches} does not divide the {prompts // config.updates * samples} "
             "responses of a mini-batch (rollout.prompts / updates * rollout.samples): choose a divisor"
         )
-    if config.advantage.name in BINARY:
-        diverse = config.diversity.predicate.name != "off" and config.diversity.combine.name != "none"
-        made = {
-            "overlong_cache": config.overlong_cache,
-            "kl.place='reward'": config.kl.place == "reward",
-            "diversity": diverse,
-            "smoothing": config.smoothing.right or config.smoothing.wrong,
-        }
-        if other := [key for key, on in made.items() if on]:
-            raise InputError(
-                f"advantage {config.advantage.name!r} is for rewards of 0 or 1, which config.{other[0]} changes: leave "
-                "that out, or take another advantage"
-            )
-        if config.advantage.args.get("k", 1) > samples:
-            raise InputError(
-                f"config.advantage.args.k={config.advantage.args.k} of {config.advantage.name!r} is more than a group "
-                f"has, rollout.samples={samples}: give at most that"
-            )
-    if config.loss.name == "kl_cov" and config.updates * config.epochs == 1:
-        raise InputError(
-            "policy loss 'kl_cov' is the plain policy gradient with one update a rollout, as |log pi - log pi_old| and "
-            "its gradient are 0 there (PRIME-RL/Entropy-Mechanism-of-RL, issue 1): set config.updates to 2 or more"
-        )
-
-
-def nested(weight: Any) -> list[str]:
-    """Names of a weight's rows, from the outermost inwards; `weight` is a choice, as its base may be, or a name."""
-    if isinstance(weight, ConfigDict):
-        return [weight.get("name"), *nested(weight.get("args", {}).get("base"))]
-    return [weight] if isinstance(weight, str) else []

@@ -11,21 +11,26 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from entropy_rl.advantages import ADVANTAGES
+from entropy_rl.advantages import ADVANTAGES, BINARY
 from entropy_rl.entropy.controllers import CONTROLLERS
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.losses.weights import WEIGHTS
+from entropy_rl.losses.weights import CURRENT, DATA, WEIGHTS
 from entropy_rl.training.alarms import LearningAlarm
 from experiments.lib import build, evaluation
 
-GROUPED = ("grpo", "dr_grpo", "rloo", "quantile", "reinforce_pp_baseline")  # advantages with a baseline of the group
+# advantages with a baseline of the group
+GROUPED = (*BINARY, "dr_grpo", "gpg", "grpo", "opo", "quantile", "reinforce_pp_baseline", "rloo")
 KEPT = ("ce_gppo", "gppo", "cispo")  # losses whose clip bounds a token's gradient and does not stop it
-OFF_POLICY = (*KEPT, "gspo")  # that differ from the policy gradient where the ratio is not 1
+# that differ from the policy gradient only where the ratio is not 1
+OFF_POLICY = (*KEPT, "aspo", "bapo", "dppo_kl", "dppo_tv", "erc", "gmpo", "gspo", "sapo")
 
 
 def refuse(config: ConfigDict) -> None:
-    """InputError for what leaves no policy gradient at all; values are of the right kind and in range already."""
+    """InputError for what leaves no policy gradient, or means nothing together; each value by itself is right already.
+
+    Called once loss, advantage and weight are bound: their names and hyper-parameters exist.
+    """
     r, loss = config.rollout, _values(POLICY_LOSSES, config.loss)
     if config.loss.name not in KEPT and loss.get("clip_low", 1) == loss.get("clip_high", 1) == 0:
         raise InputError(
@@ -37,6 +42,20 @@ def refuse(config: ConfigDict) -> None:
             raise InputError("weight 'sign_scale' with positive=0 and negative=0 weighs no token: raise one of them")
         if name == "top_entropy" and args["bottom"] and args["frac"] >= 1:
             raise InputError("weight 'top_entropy' with bottom=True and frac=1 leaves no token: lower frac")
+    if config.weight_policy == "current":
+        for name, _ in weights(config.weight):
+            if inspect.signature(WEIGHTS[name]).parameters.keys() & set(DATA) - set(CURRENT):
+                raise InputError(
+                    "config.weight_policy='current' goes with weights of the entropy and the advantage, not with "
+                    f"{name}: leave that out, or give data"
+                )
+    if config.advantage.name in BINARY:
+        _of_binary_rewards(config)
+    if config.loss.name == "kl_cov" and _on_policy(config):
+        raise InputError(
+            "policy loss 'kl_cov' is the plain policy gradient with one update a rollout, as |log pi - log pi_old| and "
+            "its gradient are 0 there (PRIME-RL/Entropy-Mechanism-of-RL, issue 1): set config.updates to 2 or more"
+        )
     if r.samples == 1 and config.filter_rounds:
         raise InputError(
             f"config.filter_rounds={config.filter_rounds} looks for groups whose rewards differ, and rollout.samples=1 "
@@ -46,6 +65,29 @@ def refuse(config: ConfigDict) -> None:
     if one and _values(ADVANTAGES, config.advantage)["gamma"] == 1:
         raise InputError(
             "advantage 'reinforce_pp' compares the responses of a rollout, and this one has one: raise rollout.samples"
+        )
+
+
+def _of_binary_rewards(config: ConfigDict) -> None:
+    """InputError for what an advantage of BINARY cannot be given."""
+    name, samples = config.advantage.name, config.rollout.samples
+    made = {
+        "overlong_cache": config.overlong_cache,
+        "kl.place='reward'": config.kl.place == "reward",
+        "diversity": config.diversity.predicate.name != "off" and config.diversity.combine.name != "none",
+        "smoothing": config.smoothing.right or config.smoothing.wrong,
+    }
+    if other := [key for key, on in made.items() if on]:
+        raise InputError(
+            f"advantage {name!r} is for rewards of 0 or 1, which config.{other[0]} changes: leave that out, or take "
+            "another advantage"
+        )
+    if samples == 1:
+        raise InputError(f"advantage {name!r} is 0 in a group of one: give rollout.samples of 2 or more")
+    if (k := _values(ADVANTAGES, config.advantage).get("k", 1)) > samples:
+        raise InputError(
+            f"config.advantage.args.k={k} of {name!r} is more than a group has, rollout.samples={samples}: give at "
+            "most that"
         )
 
 
@@ -66,6 +108,8 @@ def alarm(config: ConfigDict) -> LearningAlarm:
         config.critique.source != "off"
         or config.diversity.predicate.name != "off"
         or config.overlong_cache > 0
+        or config.smoothing.right > 0
+        or config.smoothing.wrong > 0
         or (config.kl.place == "reward" and not zero(config.kl.coef))
     )
     return LearningAlarm(grouped=config.advantage.name in GROUPED, shaped=shaped)
@@ -86,6 +130,12 @@ def zero(choice: ConfigDict) -> bool:
     c = _values(CONTROLLERS, choice)
     of = {"constant": ("value",), "schedule": ("start", "end"), "adaptive": ("low", "high"), "target": ("low", "high")}
     return choice.name in of and all(c[key] == 0 for key in of[choice.name])
+
+
+def _on_policy(config: ConfigDict) -> bool:
+    """Whether every ratio is 1 but for rounding: one update a rollout, and pi_old the policy that it begins with."""
+    behind = config.rollout.lag > 0 and config.importance.name in ("off", "auto")  # pi_old is the sampler's
+    return config.updates * config.epochs == 1 and not behind
 
 
 def _of_start(config: ConfigDict) -> Iterator[str]:
@@ -127,12 +177,13 @@ def _of_start(config: ConfigDict) -> Iterator[str]:
 def _of_loss(config: ConfigDict, response_length: int) -> Iterator[str]:
     r, name, loss = config.rollout, config.loss.name, _values(POLICY_LOSSES, config.loss)
     once = config.updates * config.epochs == 1
+    on_policy = _on_policy(config)
     more = "set config.updates to 2 or more"
-    if once and name in OFF_POLICY:
+    if on_policy and name in OFF_POLICY:
         yield (
             f"policy loss {name!r} with one update a rollout is the plain policy gradient, as every ratio is 1: {more}"
         )
-    elif once and {"clip_low", "clip_high"} <= loss.keys() and name != "steer" and loss["clip_low"] < loss["clip_high"]:
+    elif on_policy and name not in ("steer", "lp_reg") and 0 <= loss.get("clip_low", 1) < loss.get("clip_high", 0):
         yield f"clip_high={loss['clip_high']:g} clips nothing with one update a rollout, as every ratio is 1: {more}"
     if not once and name == "reinforce":
         yield (
@@ -142,8 +193,9 @@ def _of_loss(config: ConfigDict, response_length: int) -> Iterator[str]:
     for key, sign in (("clip_low", "negative"), ("clip_high", "positive")):
         if name not in KEPT and not once and loss.get(key) == 0:
             yield f"{key}=0 stops tokens of {sign} advantage at their first move: give 0.2"
-    if config.importance_cap is not None and 0 < config.importance_cap < 1:
-        yield f"importance_cap={config.importance_cap:g} weighs every token down: it is the largest ratio, give 2"
+    cap = config.importance.get("args", {}).get("cap", 1) if config.importance_cap is None else config.importance_cap
+    if 0 < cap < 1:
+        yield f"importance with cap={cap:g} weighs every token down: it is the largest ratio, give 2"
     tokens = r.prompts // config.updates * r.samples * response_length
     if loss.get("scope") == "minibatch" and 0 <= loss.get("frac", 1) * tokens < 1:
         yield (

@@ -1,5 +1,6 @@
 """experiments/rl/settings.py: settings that learn nothing are refused, or said when the run starts."""
 
+import contextlib
 import re
 
 import jax
@@ -58,6 +59,10 @@ def test_recipes_are_in_order(path):
         (weight(get(), "top_entropy", bottom=True, frac=1.0), "'top_entropy' with bottom=True and frac=1 leaves no"),
         (get(rollout__samples=1, filter_rounds=3), r"config\.filter_rounds=3 .* rollout\.samples=1 has none: give"),
         (get("reinforce_pp", rollout__samples=1, rollout__prompts=1), "'reinforce_pp' compares .*: raise rollout"),
+        (get("max_rl", rollout__samples=1), "'max_rl' is 0 in a group of one: give rollout.samples of 2"),
+        (get(advantage=choice("pass_at_k"), rollout__samples=2), r"args\.k=4 of 'pass_at_k' is more than .*samples=2"),
+        (get("pass_at_k", smoothing__right=0.1), "'pass_at_k' is for rewards of 0 or 1, which config.smoothing"),
+        (weight(get(weight_policy="current"), "top_entropy", base=choice("ucpo")), "'current' .* not with ucpo: leave"),
     ],
 )
 def test_what_can_teach_nothing_is_refused(config, message):
@@ -88,7 +93,9 @@ def controller(key, *of, **changes):
         (get("clip_higher", updates=1), "clip_high=0.28 clips nothing with one update a rollout"),
         (get(loss=choice("reinforce"), updates=2), "'reinforce' has no ratio"),
         (get(updates=2, loss__args__clip_high=0.0), "clip_high=0 stops tokens of positive advantage"),
-        (get(importance_cap=0.5), "importance_cap=0.5 weighs every token down"),
+        (get("sapo", updates=1), "'sapo' with one update a rollout is the plain policy gradient"),
+        (get(importance=choice("token_cap", cap=0.5)), "importance with cap=0.5 weighs every token down"),
+        (get(importance_cap=0.5), "importance with cap=0.5 weighs every token down"),
         (get("clip_cov", loss__args__frac=2e-4), "frac=0.0002 of a mini-batch's tokens, which are at most 2560"),
         (get("kl_cov", loss__args__coef=0.0), "'kl_cov' with coef=0 has no penalty"),
         (get(loss=choice("shaped")), "'shaped' is about refinements, and critique.source is off"),
@@ -110,6 +117,17 @@ def test_what_does_less_than_it_says_is_said(config, message):
     assert re.search(message, line) and "\n" not in line, line
 
 
+@pytest.mark.parametrize("name", ["gspo", "clip_higher", "kl_cov"])
+def test_one_update_on_the_rollout_of_an_older_policy_has_ratios(name):
+    """Mutation: `_on_policy` that does not look at the lag."""
+    settings.refuse(config := get(name, updates=1, rollout__lag=4))
+    assert settings.odd(config, 20) == []
+    config.importance.name = "recompute"  # pi_old is the learner's own
+    with pytest.raises(InputError, match="'kl_cov'") if name == "kl_cov" else contextlib.nullcontext():
+        settings.refuse(config)
+        assert len(settings.odd(config, 20)) == 1
+
+
 def test_a_coefficient_that_is_always_0():
     """Mutation: `any`; a row of CONTROLLERS that is forgotten."""
     zero = lambda name, **args: settings.zero(get(entropy_coef=choice(name, **args)).entropy_coef)  # noqa: E731
@@ -125,6 +143,7 @@ def test_what_an_alarm_of_a_run_knows():
     assert not settings.alarm(get("reinforce_pp")).grouped and settings.alarm(get("critique_grpo")).shaped
     assert settings.alarm(get(overlong_cache=3)).shaped and not settings.alarm(get("kl_reference")).shaped
     assert settings.alarm(get("kl_reference", kl__place="reward")).shaped
+    assert settings.alarm(get("max_rl")).grouped and settings.alarm(get("differential_smoothing")).shaped
 
 
 def test_a_learner_has_no_kl_without_a_reference():
