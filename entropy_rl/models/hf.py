@@ -207,7 +207,8 @@ def read_tensors(path: str | os.PathLike, file: str) -> dict[str, np.ndarray]:
 
 def write_tensors(file: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a safetensors file."""
-    _safetensors("numpy").save_file(dict(tensors), file, metadata={"format": "pt"})
+    whole = {name: np.ascontiguousarray(x) for name, x in tensors.items()}  # the bytes are written as they lie
+    _safetensors("numpy").save_file(whole, file, metadata={"format": "pt"})
 
 
 def _inside(path: Path, file: str) -> None:

@@ -17,8 +17,9 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import steering, tiled_head
 from entropy_rl.models.attention import soft_cap
 from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
+from entropy_rl.models.products import head_product
 from entropy_rl.models.tiled_head import head_stats
-from entropy_rl.models.transformer import Transformer, head_matrix, head_product
+from entropy_rl.models.transformer import Transformer, head_matrix
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
 

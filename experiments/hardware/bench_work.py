@@ -19,9 +19,10 @@ from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS, compose
 from entropy_rl.models import presets
 from entropy_rl.models.logprobs import choice_stats
+from entropy_rl.models.products import matmul
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.tiled_head import head_stats
-from entropy_rl.models.transformer import Transformer, matmul
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode as decoding
 from entropy_rl.sampling.engine import generate

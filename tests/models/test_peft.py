@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -134,7 +135,8 @@ def test_what_it_writes_it_reads(base, tmp_path):
 def test_of_fused_layers(tmp_path):
     """Phi-3's: read by peft's formula on the whole layer, and written again for it, with parts that have no adapters.
 
-    Mutations: rows of B from the first one on; columns of one part for all; alpha of one part's rank.
+    Mutations: rows of B from the first one on; columns of one part for all; alpha of one part's rank; bytes as
+    they lie, of an array that is another's transpose.
     """
     folder, name = BASE.parent / "phi3", "Phi3ForCausalLM"
     model, params = hf.load(folder, param_dtype="float32")
@@ -152,7 +154,7 @@ def test_of_fused_layers(tmp_path):
     with pytest.raises(InputError, match="mlp.gate_up_proj.lora_A.weight is LoRA of no linear layer of the base"):
         peft.load(tmp_path / "a", model)
 
-    flat = {k: (1 + i) * x for i, (k, x) in enumerate(lora.flat(adapted["lora"]).items()) if "/q/" not in k}
+    flat = {k: jnp.array((1 + i) * x) for i, (k, x) in enumerate(lora.flat(adapted["lora"]).items()) if "/q/" not in k}
     adapted["lora"] = traverse_util.unflatten_dict(flat, sep="/")
     peft.save(tmp_path / "b", model, adapted, scale=0.5, base="x", architecture=name)
     there = safetensors.numpy.load_file(tmp_path / "b" / "adapter_model.safetensors")

@@ -8,8 +8,8 @@ import pytest
 from entropy_rl.entropy.record import changes
 from entropy_rl.models import tiled_head
 from entropy_rl.models.logprobs import choice_stats, logit_stats, token_stats
+from entropy_rl.models.products import matmul
 from entropy_rl.models.tiled_head import ELEMENTS, change_stats, head_stats
-from entropy_rl.models.transformer import matmul
 
 ROWS, TIME, WIDTH, VOCAB = 3, 4, 5, 50
 

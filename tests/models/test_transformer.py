@@ -10,8 +10,9 @@ from jax.test_util import check_grads
 from entropy_rl.errors import InputError
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets
+from entropy_rl.models.products import matmul
 from entropy_rl.models.rope import Scaling, rotary, rotate
-from entropy_rl.models.transformer import Cache, Transformer, matmul
+from entropy_rl.models.transformer import Cache, Transformer
 
 VARIANTS = {
     "qwen3": {},

@@ -32,8 +32,9 @@ from entropy_rl.answers.extract import final_answer
 from entropy_rl.answers.grade import equal
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
+from entropy_rl.models.products import head_product
 from entropy_rl.models.scoring import token_scores, top_gaps
-from entropy_rl.models.transformer import Transformer, head_matrix, head_product
+from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
 from entropy_rl.training.rollouts import pack
