@@ -18,11 +18,11 @@ PATH = "runs/smollm2/model"
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg`: key=value and `smoke` as in configs/rl/hf.py; path=FOLDER for another model of that size.
+    """`arg`: as in configs/rl/hf.py, without `tiny`; path=FOLDER for another model of that size.
 
     `:smoke` takes a few steps of whatever folder path= says.
     """
-    variants, given = hf.parse(arg, "smoke")
+    variants, given = hf.parse(arg, "smoke", "critique", "lessons")
     smoke = "smoke" in variants
     given = {"task": "countdown_words"} | ({} if smoke else {"path": PATH}) | given
     c = hf.get_config(",".join([*variants, *(f"{key}={value}" for key, value in given.items())]))
@@ -47,4 +47,5 @@ def get_config(arg: str = "") -> ConfigDict:
         rl.rollout.update(prompts=8, samples=8, slots=64)
         rl.checkpoint.every = 10
         rl.eval.update(every=5, problems=64, samples=4, ks=(1, 2, 4))
+        rl.critique.update(max_tokens=128, prompt_length=256)
     return c

@@ -1,0 +1,64 @@
+"""Critiques in natural language on a real pretrained model: every source in the loop, and a critique model.
+
+    make smollm2
+    python -m experiments.quickstart --config=configs/rl/smollm2.py --workdir=runs/smollm2/countdown
+    python -m experiments.sweep --config=configs/sweeps/smollm2.py --workdir=runs/smollm2/critique --workers=1
+
+`said` and `critic` make a critique model from SmolLM2-135M-Instruct as released: the oracle's critiques of attempts by
+the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
+held-out problems. Each arm is Critique-GRPO from that policy for 20 steps of 4 x 4 responses: enough to see that a
+source works and what is said, nothing about what it is worth. `folder` is criticised by the model as released,
+`learned` by the critique model. `:api` is one arm more, whose critic is an OpenAI-compatible server:
+
+    python -m llama_cpp.server --model runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --port 8000
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs.common import part
+
+MODEL = "runs/smollm2/model"
+START = "runs/smollm2/countdown/sft"
+SOURCES: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("oracle", "arithmetic", "indicative", "inverted", "random", "none", "fresh")},
+    **{name: {} for name in ("self", "frozen")},
+    "folder": {"critique.source": "learned", "critique.model": MODEL},
+    "learned": {"critique.model": "{workdir}/critic"},
+}
+API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
+API |= {"critique.api.key_from": ""}
+# of Countdown in words, as configs/rl/smollm2.py has it
+TASK = {"task.args.levels": (3,), "task.args.largest": 20, "task.args.form": "lines", "prompt.style": "plain"}
+TASK |= {"prompt.prompt_length": 36, "prompt.response_length": 28, "rollout.slots": 64, "model.path": MODEL}
+CONVERSATION = {"critique.max_tokens": 128, "critique.prompt_length": 256}
+
+
+def get_runs(arg: str = "") -> list[dict[str, Any]]:
+    """The critique model and its scores, and an arm for each source; `:api` has the server's alone."""
+    if arg == "api":
+        return [run("api", API)]
+    policy = TASK | CONVERSATION | {"init": START}
+    make = policy | {"problems": 384, "samples": 2, "planted": 128}
+    teach = {"lessons.path": "{workdir}/said", "lessons.solve": 0.0, "lessons.critique": 1.0, "lessons.refine": 0.0}
+    teach |= {"steps": 100, "batch": 8, "optimizer.learning_rate": 2e-4, "checkpoint.every": 20, "eval.problems": 4}
+    scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
+    words = "task=countdown_words"
+    return [
+        part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
+        part("critic", "train_sft", "rl/smollm2", teach, "said") | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
+        *(run(name, settings) for name, settings in SOURCES.items()),
+        part("scores", "critique_scores", "critique/scores", scores, "critic")
+        | {"config": f"configs/critique/scores.py:{words}"},
+    ]
+
+
+def run(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Critique-GRPO with one source."""
+    shared = {"init": START, "steps": 20, "rollout.prompts": 4, "rollout.samples": 4, "rollout.slots": 16}
+    shared |= {"critique.source": name, "eval.every": 20, "eval.problems": 16, "samples": 16, "checkpoint.every": 10}
+    after = ["critic"] if name == "learned" else []
+    return part(name, "train_rl", "rl/smollm2", shared | settings, *after) | {
+        "config": "configs/rl/smollm2.py:critique,part=rl"
+    }
