@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-other test-slow docs parity plan smollm2 bench bench-peers lint clean
+.PHONY: quickstart test test-other test-slow test-server docs parity plan smollm2 bench bench-peers lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -17,6 +17,10 @@ SIDE_BY_SIDE := $(addprefix tests/,test_configs.py test_notebooks.py logs losses
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
+
+# A real OpenAI-compatible server as critic: llama.cpp's, which is compiled (half an hour of CPU), with SmolLM2.
+test-server: $(VENV)/installed-dev $(VENV)-llama/installed smollm2
+	$(BIN)/python -m pytest -m slow tests/experiments/rl/test_critique_words.py -k real_server
 
 # A core part of the fast suite on the newest other Python that is here, with the newest packages that it admits.
 # Two minutes of CPU.
@@ -71,7 +75,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-llama $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -109,6 +113,12 @@ $(VENV)-tpu/installed: setup.cfg pyproject.toml
 	@echo "installing TPU's compiler into $(VENV)-tpu"
 	@$(PYTHON) -m venv $(VENV)-tpu
 	@$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[tpu]'
+	@touch $@
+
+$(VENV)-llama/installed:
+	@echo "compiling llama.cpp into $(VENV)-llama"
+	@$(PYTHON) -m venv $(VENV)-llama
+	@$(VENV)-llama/bin/python -m pip install --quiet --disable-pip-version-check 'llama-cpp-python[server] == 0.3.36'
 	@touch $@
 
 $(VENV)-tunix/installed $(VENV)-trl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt

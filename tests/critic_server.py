@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import socket
+import subprocess
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 WRONG = "Step sentence: 1\nCorrectness of the step: Wrong\nExplanation: no {}.\nCorrectness of the final answer: Wrong"
@@ -61,3 +66,25 @@ def serve(behave: Behave = criticises) -> Iterator[tuple[str, list[dict[str, Any
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextlib.contextmanager
+def llama(python: Path, gguf: Path) -> Iterator[str]:
+    """URL of llama-cpp-python's own server of a GGUF file; it runs in an environment of its own and ends with this."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [str(python), "-m", "llama_cpp.server", "--model", str(gguf), "--port", port, "--n_ctx", "2048"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        opener, url = urllib.request.build_opener(urllib.request.ProxyHandler({})), f"http://127.0.0.1:{port}/v1"
+        while True:
+            with contextlib.suppress(OSError):
+                opener.open(f"{url}/models").read()
+                break
+            assert child.poll() is None, child.stderr.read().decode()
+            time.sleep(0.2)
+        yield url
+    finally:
+        child.kill()
+        child.communicate()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,11 @@ from entropy_rl.training.checkpoints import restore_params
 from experiments import critique_scores, make_critiques, quickstart, tiny_model, train_rl, train_sft
 from experiments.lib import launch
 from experiments.rl import parts
-from tests.critic_server import WRONG, criticises, serve
+from tests.critic_server import WRONG, criticises, llama, serve
+
+# `make test-server` builds the one and fetches the other
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+LLAMA = ROOT / ".venv-llama/bin/python", ROOT / "runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 SMALL = {
     "steps": 1,
@@ -148,6 +153,22 @@ def test_a_server_criticises(place, tmp_path, key):
         train_rl.run(get(place, **served(url, on_failure="verdict"), **stop), str(tmp_path / "on"))
     rows = metrics.read(tmp_path / "on").metrics
     assert [r["critique/failed"] for r in rows] == [2, 2, 2] and rows[2]["refine/rows"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not all(p.exists() for p in LLAMA), reason="no server of llama.cpp is here: make test-server")
+def test_a_real_server_criticises(place, tmp_path, key):
+    """llama.cpp's, of a pretrained model: its words are kept, and once it is gone the same run asks for none of them
+    again. Mutation: replies are not stored."""
+    with llama(*LLAMA) as url:
+        how = served(url, model="smollm2", retries=0) | {"critique__max_tokens": 24}
+        row, found = trains(place, tmp_path / "first", **how)
+    replies = [json.loads(line) for line in (tmp_path / "first" / api.FILE).read_text().splitlines()]
+    assert row["critique/failed"] == 0 and row["critique/tokens"] > 1
+    assert sorted(r["reply"] for r in found) == sorted(r["text"] for r in replies) and all(r["reply"] for r in found)
+    (tmp_path / "again").mkdir()
+    shutil.copy(tmp_path / "first" / api.FILE, tmp_path / "again" / api.FILE)
+    assert trains(place, tmp_path / "again", **how)[1] == found
 
 
 CHILD = "import sys; from experiments import train_rl; from experiments.lib import launch; launch.main(train_rl.run)"
