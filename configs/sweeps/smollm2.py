@@ -25,7 +25,6 @@ SOURCES: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("oracle", "arithmetic", "indicative", "inverted", "random", "none", "fresh")},
     **{name: {} for name in ("self", "frozen")},
     "folder": {"critique.source": "learned", "critique.model": MODEL},
-    "learned": {"critique.model": "{workdir}/critic"},
 }
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
@@ -42,13 +41,14 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     policy = TASK | CONVERSATION | {"init": START}
     make = policy | {"problems": 384, "samples": 2, "planted": 128}
     teach = {"lessons.path": "{workdir}/said", "lessons.solve": 0.0, "lessons.critique": 1.0, "lessons.refine": 0.0}
-    teach |= {"steps": 100, "batch": 8, "optimizer.learning_rate": 2e-4, "checkpoint.every": 20, "eval.problems": 4}
+    teach |= {"steps": 80, "batch": 8, "optimizer.learning_rate": 2e-4, "checkpoint.every": 20, "eval.problems": 4}
     scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
     words = "task=countdown_words"
     return [
+        *(run(name, settings) for name, settings in SOURCES.items()),
         part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
         part("critic", "train_sft", "rl/smollm2", teach, "said") | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
-        *(run(name, settings) for name, settings in SOURCES.items()),
+        run("learned", {"critique.model": "{workdir}/critic"}),
         part("scores", "critique_scores", "critique/scores", scores, "critic")
         | {"config": f"configs/critique/scores.py:{words}"},
     ]
