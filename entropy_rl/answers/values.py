@@ -293,6 +293,8 @@ def _bracketed(text: str, depth: int) -> Value | None:
             return None
         if not inner:
             return Value("set", frozenset()) if left == OPEN else None
+        if left == "{" and "," not in inner and ";" not in inner:  # a group of TeX
+            return _item(inner, depth - 1)
         return _collection("set", _split(inner), depth)
     if right not in ")]" or not inner:
         return None
