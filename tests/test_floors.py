@@ -46,7 +46,7 @@ ORDER = """
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
+TEXT = ("errors", "files", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
     f"methods.critique.{name}"
     for name in "sentences chat oracle flaws arithmetic language countdown_words dataset lessons".split()
 )
