@@ -42,6 +42,32 @@ def read(path: str | os.PathLike) -> tuple[list[dict[str, Any]], list[tuple[int,
     return rows, broken
 
 
+def contained(path: Path) -> None:
+    """InputError for a link that leaves the folder: who made a folder chooses no other files to read.
+
+    Links of the hub's cache (snapshots/X/file -> blobs/Y) are followed.
+    """
+    real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
+    if real.parent != folder and real.parent != folder.parent.parent / "blobs":
+        raise InputError(f"{path} is a link to {real}, outside of the folder: put the file itself there")
+
+
+def read_json(path: Path, *, missing: str | None = None) -> Any:
+    """The content of a JSON file of a folder; InputError where it is damaged, a link that leaves the folder, or missing
+    and `missing` says what to do (without it: {})."""
+    contained(path)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        if missing is None:
+            return {}
+        raise InputError(f"{path} is missing: {missing}") from None
+    except NotADirectoryError:
+        raise InputError(f"{path.parent} is not a folder: give that of a Hugging Face model") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+        raise InputError(f"{path} is not JSON ({e}): copy it again") from None
+
+
 def line(row: dict[str, Any]) -> str:
     """One row as text, newline included. Floats keep every bit (`repr`), so that equal runs give equal files."""
     return json.dumps(row, ensure_ascii=False) + "\n"

@@ -22,7 +22,7 @@ ORDER = """
     logs.consoles logs.tracker_formats logs.formats logs.points logs.read logs.alarms
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
     data.subwords data.packing data.gguf
-    answers.last_number answers.extract answers.units answers.latex answers.algebra answers.expressions
+    answers.last_number answers.latex answers.extract answers.units answers.algebra answers.expressions
     answers.numbers answers.values answers.exact
     answers.symbolic answers.grade answers.trees answers.countdown
     models.rope models.products models.transformer models.presets models.families models.hf models.gguf models.lora
@@ -46,7 +46,7 @@ ORDER = """
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
+TEXT = ("errors", "files", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
     f"methods.critique.{name}"
     for name in "sentences chat oracle flaws arithmetic language countdown_words dataset lessons".split()
 )

@@ -99,6 +99,18 @@ class Expression:
             return None
         return ratio.numerator if ratio.denominator == 1 else ratio
 
+    def near(self, decimal: str) -> bool:
+        """Whether a decimal such as 1.414 is its value but for two units of the last digit, by floats."""
+        known = {"\\pi": math.pi, "e": math.e}
+        try:
+            top, bottom = (
+                sum(float(c) * math.prod(float(known.get(a, a)) ** float(e) for a, e in m) for m, c in part.items())
+                for part in (self.top, self.bottom)
+            )
+            return abs(top / bottom - float(decimal)) <= 2 * 0.1 ** len(decimal.partition(".")[2])
+        except (ValueError, ArithmeticError):  # a letter; too large
+            return False
+
     def __str__(self) -> str:
         top = _show(self.top)
         return top if self.bottom == {(): 1} else f"({top})/({_show(self.bottom)})"

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 
-from entropy_rl.answers.last_number import changed, last_number, taken_back
+from entropy_rl.answers.last_number import HEDGES, changed, last_number, taken_back
+from entropy_rl.answers.latex import FULL_WIDTH
 from entropy_rl.errors import lookup
 
 MAX_CHARACTERS = 100_000
@@ -20,16 +21,24 @@ SHORT = 100  # characters of a response that may be nothing but an answer
 # A base model goes on with a question of its own.
 _NEXT = re.compile(r"\n[ \t]*(?:\*\*)?(?:Question|Problem|Q|Human|User)(?:\*\*)?\s?[0-9]*:", re.IGNORECASE)
 _MARK = re.compile(r"####|\\boxed|</answer>|[Aa]nswer is")
-_THOUGHTS = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+# Thoughts of R1, QwQ and Qwen, of Magistral, of gpt-oss (its channels) and of prompts that ask for one; a group closes.
+_THOUGHT = re.compile(
+    r"< ?(/)? ?(?:think|thinking|thought|reasoning|scratchpad) ?>|\[(/)?think\]|<\|(?:begin|(end))_of_thought\|>|"
+    r"<\|channel\|>(?:analysis|(final))",
+    re.IGNORECASE,
 )
+_FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 _END = re.compile(r"(?:<\|[a-z_]+\|>|</s>|<eos>|<end_of_turn>)$")
 # A box opens, an escaped character, a brace. The second way steps over one backslash of `\\boxed`, as JSON writes it.
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?=\\(?:boxed|fbox))|\\.|[{}]", re.DOTALL)
 _SENTENCE = re.compile(
     r"\b(?:answer|correct (?:option|choice))(?:[ \t*]*(?:[:=]|\bis\b[ \t]*:?)[ \t*]*)", re.IGNORECASE
+)
+# An answer that somebody else gives, or that is not the last word: "a tempting answer is 5".
+_OTHERS = re.compile(
+    r"\b(?:an?|one|another|some|wrong|incorrect|false|bad|na[i\u00ef]ve|tempting|first|previous|initial|earlier|old|other|"
+    r"possible|plausible|common|typical|intuitive|obvious|approximate|rough|[a-z]+['\u2019]s|his|her|their) $",
+    re.IGNORECASE,
 )
 _STOP = re.compile(r"[.!?]\s")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
@@ -55,8 +64,15 @@ _POWER = re.compile(
     r"\\(?:times|cdot|div|[dt]?frac|sqrt|pi|pmod|bmod|choose|over)(?![A-Za-z]))|[{0-9]|\((?=[-0-9])|"
     r"[xyznik](?![A-Za-z])|\}\{| or (?:more|less|fewer|[0-9])"
 )
-_ANSWER_IS = re.compile(r"\b(?:answer|result)(?: is\b:?|:)", re.IGNORECASE)
-_BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|[A-Za-z](?![A-Za-z])")
+_APPROXIMATE = re.compile(
+    rf"(?:\b(?:{HEDGES})|[~\u2248\u2243\u2245]|\\(?:approx|simeq|sim|cong))\s*(?:\$|\\\(|\\\[)?\s*$", re.IGNORECASE
+)
+_JOINT = re.compile(  # the first of \boxed{1} and \boxed{2}
+    r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?\s*$"
+)
+_ANSWER_IS = re.compile(r"\b(?:answer|result|ans)(?: is\b:?|:)", re.IGNORECASE)
+_BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|(?!I [a-z])[A-Za-z](?![A-Za-z])")
+_WORD = re.compile(r"[^\W\d_]+\.*|(?i:option|choice) \(?[A-J]\)?\.?")
 _CALCULATED = re.compile(r"<<[^<>\n]{0,200}>>")  # of GSM8K: 2+3=<<2+3=5>>5
 _WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 
@@ -68,7 +84,8 @@ def final_answer(response: str, form: str = "any") -> str:
     a base model goes on with a question of its own ("Question:" on a new line), what follows does not count. "The
     answer is 5" in a box or a tag is 5. A box that is taken back ("Wait, let me check") without being confirmed
     or followed by an answer is none, nor is one that is denied or a part of a formula: not \boxed{5}, -\boxed{5},
-    \boxed{5}{4}, \boxed{5}^2, \boxed{5} million.
+    \boxed{5}{4}, \boxed{5}^2, \boxed{5} million. Of "about \boxed{5}" it is "\approx 5", and \boxed{1} and \boxed{2}
+    are "1, 2".
 
     Args:
       response: any text. Only its last 100,000 characters are read.
@@ -92,6 +109,8 @@ def final_answer(response: str, form: str = "any") -> str:
     if not isinstance(response, str):
         return ""
     text = committed(response)
+    if not text.isascii() and _FULL_WIDTH.search(text):
+        text = text.translate(FULL_WIDTH)
     if ":" in text and "\n" in text and (answered := _MARK.search(text)):
         if following := _NEXT.search(text, answered.end()):
             text = text[: following.start()]
@@ -99,13 +118,17 @@ def final_answer(response: str, form: str = "any") -> str:
 
 
 def committed(response: str) -> str:
-    """What stands behind the last `</think>`, or all of it; "" after an open `<think>`. The last 100,000 characters."""
-    if "think" in response or "thought|>" in response:
-        for opening, closing in _THOUGHTS:
-            if (end := response.rfind(closing)) >= 0:
-                response = response[end + len(closing) :]
-            if opening in response:
-                return ""
+    """What stands behind the last `</think>`, or all of it; "" after an open `<think>`. The last 100,000 characters.
+
+    So too `<reasoning>`, `[THINK]`, `<|begin_of_thought|>` and others of their kind.
+    """
+    start, thought = 0, None
+    if "<" in response or "[" in response:
+        for thought in _THOUGHT.finditer(response):
+            start = thought.end() if thought.lastindex else start
+    if thought and not thought.lastindex:
+        return ""
+    response = response[start:]
     return response[-MAX_CHARACTERS:]
 
 
@@ -113,7 +136,7 @@ def _boxed(text: str) -> str:
     if "\\boxed" not in text and "\\fbox" not in text:
         return ""
     found, start, end = _last_box(text)
-    return "" if taken_back(text[end:]) or _changed(text, start, end) else _said(found)
+    return "" if taken_back(text[end:]) or _changed(text, start, end) else _with_others(text, found, start)
 
 
 def _changed(text: str, start: int, end: int) -> bool:
@@ -129,6 +152,18 @@ def _changed(text: str, start: int, end: int) -> bool:
     behind = after.partition("\n")[0].removeprefix("$").removeprefix("\\)").removeprefix("\\]")
     power = _POWER.match(behind) or changed(behind)
     return bool(factor or power) and not re.match(r"[^=\n]{0,30}=[^=]", behind)
+
+
+def _with_others(text: str, found: str, start: int) -> str:
+    """What the box in front of which text[:start] ends says, with the boxes that it is joined to."""
+    before = text[max(start - 400, 0) : max(text.rfind("\\", 0, start), 0)]
+    if _APPROXIMATE.search(before):
+        return f"\\approx {_said(found)}"
+    items = [_said(found)]
+    while len(items) < 20 and (other := _JOINT.search(before)):
+        items.insert(0, other[1].strip())
+        before = before[: other.start()]
+    return ", ".join(items) if len(set(items)) > 1 else items[0]
 
 
 def _last_box(text: str) -> tuple[str, int, int]:
@@ -181,21 +216,27 @@ def _tag(text: str) -> str:
         text = text.replace("ANSWER>", "answer>").replace("Answer>", "answer>")
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, max(end, 0))
-    return _said(text[start + 8 : end].strip().removeprefix("####").strip()) if 0 <= start < end else ""
+    if not 0 <= start < end or "<answer>" in text[end:] or taken_back(text[end + 9 :]):
+        return ""
+    return _said(text[start + 8 : end].strip().removeprefix("####").strip())
 
 
 def _hash(text: str) -> str:
     start = text.rfind("####")
-    return _said(text[start + 4 :].lstrip().partition("\n")[0].strip()) if start >= 0 else ""
+    found, _, below = text[start + 4 :].lstrip().partition("\n") if start >= 0 else ("", "", "")
+    return "" if taken_back(below) else _said(found.strip())
 
 
 def _sentence(text: str) -> str | None:
     """What the last "the answer is" says; "" where there is none, None where it is taken back."""
-    last = None
-    for last in _SENTENCE.finditer(text):  # noqa: B007
-        pass
+    last = others = None
+    for match in _SENTENCE.finditer(text):
+        if _OTHERS.search(text[max(match.start() - 20, 0) : match.start()]):
+            others = match
+        else:
+            last = match
     if last is None:
-        return ""
+        return None if others else ""
     rest, _, below = text[last.end() :].lstrip().partition("\n")
     if "*" in last[0]:
         rest = rest.replace("**", "", 1)
@@ -213,11 +254,13 @@ def _any(text: str) -> str:
         if found and _changed(text, start, end):
             return ""
         if found:
-            return _said(found)
+            return _with_others(text, found, start)
         if "\\boxed{" in text or "\\fbox{" in text:
             return ""
-    if ("</answer>" in text or "</ANSWER>" in text or "</Answer>" in text) and (found := _tag(text)):
-        return found
+    if "</answer>" in text or "</ANSWER>" in text or "</Answer>" in text:
+        found = _tag(text)
+        if found or "<answer>" in text[text.rfind("</answer>") :]:
+            return found
     if "####" in text and (found := _hash(text)) and not _is_heading(text, found):
         return found
     found = _sentence(text)
@@ -238,7 +281,7 @@ def _is_heading(text: str, found: str) -> bool:
 
 def _is_bare(line: str) -> bool:
     # Names of functions and units stand in answers; two other words make it prose.
-    return bool(_BARE.match(line)) and len(_WORDS.findall(line)) < 2 or line.rstrip(".").isalpha()
+    return bool(_BARE.match(line)) and len(_WORDS.findall(line)) < 2 or bool(_WORD.fullmatch(line))
 
 
 FORMS = {"boxed": _boxed, "hash": _hash, "tag": _tag, "any": _any}

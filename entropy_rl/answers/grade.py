@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 
 from entropy_rl.answers import exact, latex, values
+from entropy_rl.answers.algebra import constant
 from entropy_rl.answers.extract import FORMS, final_answer
+from entropy_rl.answers.last_number import HEDGES, MONTH
 from entropy_rl.answers.latex import clean
 from entropy_rl.answers.symbolic import Symbolic
 from entropy_rl.answers.units import UNITS
@@ -19,9 +21,15 @@ _CHOICE = re.compile(r"(?:\(([A-J])\)\s+|([A-J]) ?[.:)]\s*)(?!(?:or|and|is|not|n
 _LETTER = re.compile("[A-J]")
 _OPTION = re.compile(r"(?:option|choice) (?=\(?[A-J]\b)", re.IGNORECASE)
 _QUANTITY = re.compile(
-    r"([^A-Za-z]*?(?:\\(?:frac|sqrt|pi)[^A-Za-z]*)*)(?:\s+|-(?=[a-z]{2}))"
+    r"([^A-Za-z]*?(?:\\(?:frac|sqrt|pi)[^A-Za-z]*)*)(?:\s+|[-/](?=[a-z]{2}))"
     r"([A-Za-z(][A-Za-z ,'()/-]*(?:\bfor (?:the )?[0-9]+ [A-Za-z ]+)?|for (?:the )?[0-9]+ [A-Za-z ]+)"
 )
+_HEDGE = re.compile(  # "x \\approx 5", "about 5", "~5"
+    r"[\s$(]*(?:[A-Za-z]\s*)?=?\s*(?:\\text ?\{\s*)?"
+    rf"(?:\\(?:approx|simeq|sim|cong)(?![A-Za-z])|[~\u2248\u2243\u2245\u223c]|(?:{HEDGES})(?=[\s}}$]))",
+    re.IGNORECASE,
+)
+_ROUNDED = re.compile(r"([^\u2248]*[\\/][^\u2248]*?)\s*(?:\\(?:approx|simeq)|\u2248)\s*(-?[0-9]{1,9}\.[0-9]{1,9})")
 _SPEED = re.compile(r"\b(?:m|km|cm|ft|mi)/(?:s|h|sec|hr)\b")
 _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred hundreds "
@@ -32,11 +40,17 @@ _NUMBERS = (
 _CHANGES = (
     "or nor not no plus minus times over than squared cubed factorial divided multiplied mod modulo "
     "remainder to but wait if is was isn wrong incorrect unless except between because since then hence power root "
-    "too under above below negative positive double doubled triple tripled halved am pm maybe perhaps about"
+    "too under above below negative positive double doubled triple tripled halved am pm maybe perhaps about "
+    "approximately approx roughly nearly almost rounded estimate estimated estimation guess guessing probably possibly "
+    "likely presumably hopefully supposedly unsure uncertain assuming think thereabouts ish circa bound bounds minimum "
+    "maximum max never neither cannot fails fail failed false excluded excluding rejected invalid impossible mistake "
+    "error alternatively otherwise versus vs then until"
 )
 # A second quantity, another number, or a word that takes the first one back; a letter alone is a variable.
 _NO_NOUN = re.compile(
-    rf"\b(?:{'|'.join((_NUMBERS + ' ' + _CHANGES).split())})\b|\b[B-Zb-z]\b|\bout of\b|\band a\b", re.IGNORECASE
+    rf"\b(?:{'|'.join((_NUMBERS + ' ' + _CHANGES).split())})\b|\b[B-Zb-z]\b|\bout of\b|\band a\b|\bat (?:least|most)\b|"
+    rf"\baround$|\bper (?:mille|thousand|million)\b|\b{MONTH}(?!\w)",
+    re.IGNORECASE,
 )
 
 
@@ -118,12 +132,24 @@ class Grader:
 
 
 def equal(gold: str, answer: str) -> bool | None:
-    """`exact.equal`, where `gold` may also be a reference solution that ends in a box or in `#### 72`.
+    r"""`exact.equal`, where `gold` may also be a reference solution that ends in a box or in `#### 72`.
 
+    An answer that says that it is near (\approx 5, about 5, ~5) is none, unless the gold answer says so of itself; of
+    "\\sqrt{2} \\approx 1.41" the exact side counts.
     Equal are also a number and that number with words behind it that are no quantity ("18 eggs", "$460 for the week":
     see `quantity`), and a choice or its value and both together ("B. 12", "(B) 12").
     """
     gold = reference(gold)
+    if hedge := _HEDGE.match(answer):
+        near = _HEDGE.match(gold)
+        return equal(_rest(gold, near), _rest(answer, hedge)) if near else False
+    if near := _HEDGE.match(gold):
+        return equal(_rest(gold, near), answer)
+    if rounded := _ROUNDED.fullmatch(answer):
+        found = values.value(rounded[1])
+        if found and found.kind in ("number", "expression") and not found.unit:
+            side = found.data if found.kind == "expression" else constant(found.data)
+            return exact.equal(gold, rounded[1]) if side.near(rounded[2]) else None
     decided = exact.equal(gold, answer)
     if decided:
         return True
@@ -142,6 +168,10 @@ def equal(gold: str, answer: str) -> bool | None:
     if decided is None and (a := quantity(gold)) and (b := quantity(answer)) and "" in (a[1], b[1]) and _fit(a, b):
         return exact.equal(a[0], b[0])
     return decided
+
+
+def _rest(text: str, hedge: re.Match) -> str:
+    return text[hedge.end() :].strip(" $}")
 
 
 def _choice(plain: str) -> tuple[str, str] | None:

@@ -17,6 +17,9 @@ _DOUBT = re.compile(
     r"let me (?:re-?|double[- ]?)?(?:check|verify|think|consider|examine|calculate|compute)|sorry|oops|or is it|"
     r"correction(?=:)|(?:but|however),? the (?:correct|right|real|true) (?:answer|value|one) is)\b|"
     r"\A\W*no[,.!]|\A\W*\((?:wrong|incorrect|not (?:right|correct|the answer))\)|"
+    r"\b(?:but |though |although )?I(?: a|['\u2019])m (?:not|un)(?: (?:so|very|quite|really))? ?(?:sure|certain)\b|"
+    r"\bactually,? no\b|\bnot the answer\b|\bscratch that\b|\bjust kidding\b|"
+    r"\A\W*(?:that|this|it|which) (?:does ?n['\u2019]t|does not|can['\u2019]t|cannot) (?:work|be right|be correct)\b|"
     r"\A\W*(?:but |however,? )?(?:that|this|it|which)(?: is|['\u2019]s) (?:wrong|incorrect|impossible|not possible|"
     r"absurd|a mistake|an error|a contradiction)\b",
     re.IGNORECASE,
@@ -43,17 +46,26 @@ _OPERATOR = re.compile(
 _WORDY = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|^[aAI]$")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NUMBER = re.compile(r"(?<![0-9A-Za-z_.])[-+\u2212]?\$?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?%?")
+HEDGES = r"approximately|approx\.?|nearly|almost|around|about|roughly|close to|circa|ca\.|more or less"
+MONTH = (
+    r"(?:jan(?:uary|\.)?|feb(?:ruary|\.)?|mar(?:ch|\.)|apr(?:il|\.)?|may|june?\.?|july?\.?|aug(?:ust|\.)?|"
+    r"sept?(?:ember|\.)?|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?|(?:mon|tues|wednes|thurs|fri|satur|sun)day)"
+)
 # What stands before a number that is no answer, and what behind it makes another number of it.
 _BEFORE = re.compile(
-    r"(?:\bnot|n['\u2019]t|\bcannot|\bnever|\b(?:step|base|choose|mod|over|than|at (?:most|least)|about|minus|negative|"
+    rf"(?:\bnot|n['\u2019]t|\bcannot|\bnever|\b(?:{HEDGES}|{MONTH}|"
+    r"step|base|choose|mod|over|than|at (?:most|least)|"
     r"plus|times|sin|cos|tan|log|ln|"
     r"sqrt|twice|double|triple|(?:divided|multiplied) by|(?:out|root|half|third|quarter|percent) of|"
-    r"approximately|approx\.?|nearly|almost|around|roughly|close to|up to|maybe|perhaps|possibly|probably|"
+    r"up to|far from|maybe|perhaps|possibly|probably|hopefully|presumably|supposedly|"
+    r"(?:minimum|maximum|estimate|guess) (?:of|is)|(?:estimated|thought|said|believed|unlikely) (?:at|to)|"
+    r"rounds? to|tends to|bounded by|exceeds|above|below|under|number but|except for|neither [0-9]+ nor|through|"
+    r"(?:doubt|know|sure|say|think|guess)(?:,? (?:it|that|but)(?:['\u2019]s| is)?|,)?|no\.|"
     r"(?:could|might|may)(?= be\b)|or else|instead of|except|without|"
     r"(?:divisible|divide|multiply) by|multiples? of|(?:in|de)creased by|power of|to the power|"
     r"lemma|theorem|proposition|corollary|section|definition|remark|appendix|version|round|"
-    r"case|option|page|line|equation|part|chapter|problem|question|fig\.|figure|table|example|exercise|"
-    r"january|february|march|april|may|june|july|august|september|october|november|december)|!=|%\)? of|[0-9] in)"
+    r"case|option|page|line|equation|part|chapter|problem|question|fig\.|figure|table|example|exercise)|"
+    r"!=|%\)? of|[0-9] in)"
     r"(?: be| equal to)?\s+\$?$|[0-9] ?: ?$|(?<!#)#$|~ ?$",
     re.IGNORECASE,
 )
@@ -61,8 +73,11 @@ _BEHIND = re.compile(
     r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:hundred|thousand|million|"
     r"billion|trillion|dozen|half|third|quarter|"
     r"tenth|hundredth|thousandth|lakh|crore)s?\b|and (?:a|one|two|three|[0-9]+)\b|"
-    r"of (?:January|February|March|April|May|June|July|August|September|October|November|December)\b|"
-    r"choose\b|over [0-9]|mod\b|squared|cubed|percent of|more than|less than|fewer than))"
+    rf"(?:of )?(?i:{MONTH})\b|(?i:{HEDGES}|or so|or thereabouts|if|unless|below|at (?:most|least)|"
+    r"or (?:more|less|fewer))\b|"
+    r"choose\b|over [0-9]|mod\b|squared|cubed|percent of|more than|less than|fewer than|"
+    r"is (?:too|not|n['\u2019]t)\b)|-?ish\b|\s?\((?i:rounded|approximat|estimat|roughly)|,\s(?i:"
+    rf"{HEDGES})\b)"
 )
 # A number of a list of formulas, "from (5)", and what begins a sentence that claims nothing: a question, an assumption.
 _REFERENCE = re.compile(
@@ -77,8 +92,10 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(
-    r"[0-9] ?[\u066b\uff0c\uff1b\u3001\u548c\u6216\u4e0e\u53ca] ?$|\u4e0d\u662f ?$|\u4e0d\u7b49\u4e8e ?$"
+    r"[0-9] ?\u066b ?$|[\u3001\u548c\u6216\u4e0e\u53ca\u5230\u81f3] ?$|\u4e0d(?:\u662f|\u7b49\u4e8e|\u8db3) ?$|"
+    r"(?:\u7ea6|\u5927\u6982|\u53ef\u80fd|\u81f3[\u5c11\u591a]|\u8d85\u8fc7) ?$"  # about, perhaps, at least, more than
 )
+_TIMES = re.compile(r" ?[\u5341\u767e\u5343\u4e07\u4ebf\u5146\u842c\u5104\u534a\u591a](?![\u514b\u7c73])|\u5de6\u53f3")
 _HARMLESS = "\u2248\u2234\u2190\u2192\u21d2\u21d4"
 _CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.IGNORECASE)
 # Items of a list before the last one: "2, 3, and ", "x = 2, y = ".
@@ -86,7 +103,8 @@ _ITEMS = re.compile(r"(?<![^\s$])(?:[-+]?\$?[0-9][0-9./]*(?:,? (?:and|or|to) |[,
 _ITEM = re.compile(
     r"[0-9)}]\$?(?:,? (?:and|or)|[,;]) \$?(?:[A-Za-z] ?= ?)?$|[0-9] [a-z]+,? and \$?$|"
     r"\b(?:is|be|equals|gives) [-\u2212\u2013] \$?$|"
-    r"[0-9] (?:hours?|minutes?|feet|foot|ft|days?|weeks?|years?|yards?|dollars?|pounds?|meters?),? \$?$"
+    r"[0-9] (?:hours?|minutes?|feet|foot|ft|days?|weeks?|years?|yards?|dollars?|pounds?|meters?),? \$?$|"
+    r"[0-9] ?(?:h|hrs?|min|m|km|cm|kg|g|lbs?|oz|in|s|sec)\.?,? $"
 )
 _GROUPS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:[ \u00a0\u202f][0-9]{3})*[ \u00a0\u202f]$")  # 10 of 10 000
 _ASSIGNMENT = re.compile(r"\W*(?:[A-Za-z]{2,},? )?\W*([A-Za-z]) ?= ?[-\u2212]?[0-9./]+\W*")
@@ -127,6 +145,9 @@ def _whole(text: str, start: int, end: int) -> str:
             return found
         if len(set(_ASSIGNED.findall(found.replace("&", "")))) > 1:
             return ""
+    fence = text.rfind("```", 0, start)
+    if fence >= 0 and text[fence + 3 : fence + 4].isalpha() and text.count("```", 0, start) % 2:
+        return ""  # a program
     group = _GROUPS.search(text[max(start - 30, 0) : start]) if re.fullmatch(r"[0-9]{3}", text[start:end]) else None
     if group:
         return text[start - len(group[0]) : end]
@@ -158,7 +179,7 @@ def _whole(text: str, start: int, end: int) -> str:
         return ""
     if _ITEM.search(_CITED.sub(" ", before) if "(" in before else before):
         return ""
-    if not line.isascii() and (_FOREIGN.search(before) or _is_sign(before, behind)):
+    if not line.isascii() and (_FOREIGN.search(before) or _TIMES.match(behind) or _is_sign(before, behind)):
         return ""
     if clock := _CLOCK.match(behind):
         return found + clock[0].rstrip(".")
@@ -233,6 +254,8 @@ def _run(line: str, start: int, end: int) -> str:
     if _WORDY.search(found) and i == j == at and not listed and not re.search(r"[\\^_=<>]", found):
         # "pens:5", "(5", a number in quotes: nothing but punctuation around it; else all of the word
         found = word
+    if re.fullmatch(r"\|[-\u2212].*\|", found):
+        return ""
     found = found.strip("*`\"'~\u2248\u201c\u201d#|").rstrip(".,;:!?*`").lstrip(":,;")
     if found.startswith("(") and ")" not in found:
         found = found[1:]

@@ -12,8 +12,11 @@ LETTERS = {"m": "meters", "s": "seconds", "g": "grams", "h": "hours", "L": "lite
 
 _ALLOWED = re.compile(r"[ -~\u00a2\u00a3\u00a5\u20ac\u20b9]*")  # and currencies
 _TEXT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mbox|operatorname|bf|rm)\s?\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mbox|operatorname|underline|bf|rm)\s?\{([^{}]*)\}"
 )
+_COLOR = re.compile(r"\\(?:text)?color ?\{[a-z]+\}(?: ?\{([^{}]*)\})?")
+_MINUS = re.compile(r"(?:minus|negative) (?=[0-9.$\\(])", re.IGNORECASE)
+FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if not 0xFF10 <= code <= 0xFF19}  # but digits
 _SIZE = re.compile(r"\\(?:left|right|bf|rm|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])")
 _BLANK = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|(?<!\\)~|\s+")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\text\{,\}|,\\!|\\,|\\ )(?=[0-9]{3}(?![0-9]))")
@@ -24,7 +27,7 @@ _SCRIPT = re.compile(r"([_^])\s?\{\s?([0-9A-Za-z])\s?\}")
 # A command ends at a space, which only a letter behind it needs.
 _COMMAND = re.compile(r"(?<=[0-9A-Za-z)}]) (?=\\[A-Za-z])|(?<=\\pm) (?=[0-9\\])|(?<=\\pi) (?=[0-9\\])")
 # \sin{x}, (2516)_8, 10:30 a.m.
-_FUNCTION = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log(?:_[0-9a-z])?)) ?\{ ?([0-9A-Za-z]+) ?\}")
+_FUNCTION = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc|ln|[pb]mod|log(?:_[0-9a-z])?)) ?\{ ?([0-9A-Za-z]+) ?\}")
 _BASE = re.compile(r"(?<![A-Za-z0-9)])\(([0-9]+)\) ?(?=_)|(?<=[0-9]) (?=_)")
 _CLOCK = re.compile(r"(?<=[0-9]) ?([AaPp])\.? ?[Mm](?![A-Za-z])\.?")
 _WORD = re.compile(r"[A-Za-z ]{4,}|[A-Z]?[a-z]{2,3}")
@@ -88,7 +91,7 @@ def clean(text: str, strict: bool = True) -> str | None:
     if _marked(text):
         return None
     if not text.isascii():
-        text = text.strip("\u201c\u201d\u2018\u2019")
+        text = text.translate(FULL_WIDTH).strip("\u201c\u201d\u2018\u2019\u2713\u2714\u2705\ufe0f\U0001f389\U0001f60a ")
         text = _VULGAR.sub(lambda m: _SHARES[m[1]], text)
         text = _POWER.sub(lambda m: f"^{{{m[0].strip().translate(_RAISED)}}}", text)
         text = _RADICAL.sub(lambda m: f"\\sqrt{{{m[1]}}}" if m[1] else "\\sqrt", text)
@@ -113,12 +116,14 @@ def clean(text: str, strict: bool = True) -> str | None:
         text = text.replace("\\!", "").replace("\\%", "%").replace("\\$", "$")
         text = text.replace("\\{", OPEN).replace("\\}", CLOSE)
         text = text.replace("\\lbrace", OPEN).replace("\\rbrace", CLOSE)
+        text = _COLOR.sub(lambda m: f" {m[1] or ''} ", text)
         for _ in range(4):  # one in another
             text = _TEXT.sub(_plain, text)
         text = _CIRCLE.sub(" deg ", text)
     elif "{,}" in text:
         text = _THOUSANDS.sub(SEPARATOR, text)
-    return _BLANK.sub(" ", text).replace("  ", " ").replace("  ", " ").strip()
+    text = _BLANK.sub(" ", text).replace("  ", " ").replace("  ", " ").strip()
+    return _MINUS.sub("-", text, count=1) if _MINUS.match(text) else text
 
 
 def _over(text: str) -> str:
@@ -153,7 +158,7 @@ def _marked(text: str) -> bool:
 
 def _unwrapped(text: str) -> str:
     for _ in range(4):
-        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}")):
+        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}"), ("`", "`")):
             n = len(left)
             if len(text) > n + len(right) and text.startswith(left) and text.endswith(right):
                 inner = text[n : -len(right)]

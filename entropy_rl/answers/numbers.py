@@ -15,7 +15,9 @@ _DECIMAL = re.compile(
     rf"(?P<sign>[-+]?)\s?(?P<whole>{_DIGITS})?(?:\.(?P<part>[0-9]*))?(?:[eE](?P<e>[-+]?[0-9]{{1,4}}))?"
     r"(?:\s?(?:\\times|\\cdot|\*)\s?10\s?\^\s?(?:\{\s?(?P<p>[-+]?[0-9]{1,4})\s?\}|(?P<q>[0-9]{1,4})))?"
 )
-_REPEATED = re.compile(r"(?P<sign>[-+]?)(?P<whole>[0-9]*)\.(?P<part>[0-9]*) ?\\overline ?\{ ?(?P<over>[0-9]+) ?\}")
+_REPEATED = re.compile(
+    r"(?P<sign>[-+]?)(?P<whole>[0-9]*)\.(?P<part>[0-9]*) ?\\(?:overline|bar|dot) ?\{ ?(?P<over>[0-9]+) ?\}"
+)
 _FRACTION = re.compile(r"(?P<sign>[-+]?)\s?(?P<whole>[0-9]+)?\s?\\frac\s?")
 _MIXED = re.compile(r"(?P<sign>[-+]?)\s?(?P<whole>[0-9]+) (?P<top>[0-9]+)\s?/\s?(?P<bottom>[0-9]+)")
 

@@ -7,7 +7,7 @@ def _units() -> dict[str, str]:
     names = {
         "%": "percent",
         "deg": "degrees degree",
-        "$": "dollars dollar usd",
+        "$": "dollars dollar usd us$",
         "cent": "cents \u00a2",
         "euro": "euros \u20ac",
         "\u00a3": "",
@@ -54,6 +54,8 @@ def _units() -> dict[str, str]:
             for power, words in (("2", ("square", "sq")), ("3", ("cubic", "cu"))):
                 forms = (f"{form}^{power}", f"{form}^{{{power}}}", f"{form} ^{power}", f"{form} ^{{{power}}}")
                 table |= dict.fromkeys((*forms, *(f"{w} {form}" for w in words)), f"{name}^{power}")
+    for form in "m/s cm/s km/s ft/s m/min mi/h km/h mi/hr km/hr m/s^2 m/s^{2}".split() + ["m/s ^2"]:
+        table[form] = form.replace("hr", "h").replace("{2}", "2").replace(" ", "")
     table["per cent"] = "%"
     return table
 

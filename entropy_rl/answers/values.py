@@ -67,7 +67,7 @@ _NAMED = re.compile(
     r"\s?(?:=|\\in(?![A-Za-z]))\s?(?P<rest>[^=]+)"
 )
 _UNIT = re.compile(r"(?<![\\A-Za-z])[A-Za-z%$\u00a2\u00a3\u00a5\u20ac\u20b9]")
-_MONEY = re.compile(r"([-+]?) ?(USD|Rs\.?|[$\u00a3\u00a5\u20ac\u20b9])")
+_MONEY = re.compile(r"([-+]?) ?(US\$|USD|Rs\.?|[$\u00a3\u00a5\u20ac\u20b9])")
 _AND = re.compile(r"\s*,?\s(?:and|or)\s(?![^({\[\x02]*[)}\]\x03])\s*")  # between items of a list, not in a bracket
 _MATRIX = re.compile(r"\\begin\{([pb]?)matrix\}(?P<rows>.*)\\end\{\1matrix\}")
 _ARRAY = re.compile(r"\\begin\{array\} ?\{[clr| ]+\}(?P<rows>.*)\\end\{array\}")
@@ -278,6 +278,9 @@ def _chain(sides: list[str]) -> Value | None:
 def _equation(text: str) -> Value | None:
     if value := _chain(text.split("=")):
         return value
+    left, _, right = text.rpartition("=")
+    if "=" not in left and _NAME.fullmatch(right.strip()) and (side := expression(left.strip())) and not side.names:
+        return _answer(f"{right}={left}".strip(), 2)  # 5 = k
     sides = [expression("y" if _FUNCTION.fullmatch(side.strip()) else side) for side in text.split("=")]
     zero = difference(*sides) if len(sides) == 2 and None not in sides else None
     return zero and Value("equation", zero)
@@ -290,6 +293,8 @@ def _bracketed(text: str, depth: int) -> Value | None:
             return None
         if not inner:
             return Value("set", frozenset()) if left == OPEN else None
+        if left == "{" and "," not in inner and ";" not in inner:  # a group of TeX
+            return _item(inner, depth - 1)
         return _collection("set", _split(inner), depth)
     if right not in ")]" or not inner:
         return None
@@ -314,6 +319,8 @@ def _collection(kind: str, parts: list[str] | None, depth: int) -> Value | None:
             return None
         items.append(item)
     names = [item.name for item in items]
+    if len({name.partition("_")[0] for name in names}) == 1 < len(set(names)) == len(names):  # x_1 = 1, x_2 = 2
+        names = [names[0].partition("_")[0]] * len(names)
     if kind == "list" and len(set(names)) == len(names) and all(len(name) == 1 for name in names):
         items = [item._replace(name="") for _, item in sorted(zip(names, items), key=lambda pair: pair[0])]
         return Value("sequence", ("(", tuple(items), ")"), name=f"({','.join(sorted(names))})")

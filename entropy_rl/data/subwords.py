@@ -12,13 +12,13 @@ tokenizer_config.json names one of them and has `add_bos_token`, that decides, a
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from entropy_rl.data import chat_template
 from entropy_rl.errors import InputError
+from entropy_rl.files import contained, read_json
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -244,6 +244,7 @@ def _read_tokenizer(path: Path) -> Any:
         raise InputError(
             f"{path} is missing: give the folder of a model whose tokenizer transformers saved as a fast one"
         )
+    contained(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as e:  # tokenizers raises plain Exception
@@ -256,6 +257,7 @@ def _read_tokenizer(path: Path) -> Any:
 def _templates(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Templates by name; `default` is the one that is used."""
     if (path / "chat_template.jinja").is_file():
+        contained(path / "chat_template.jinja")
         return {"default": (path / "chat_template.jinja").read_text()}
     given = config.get("chat_template") or _json(path / "chat_template.json").get("chat_template")
     if isinstance(given, list):
@@ -268,10 +270,5 @@ def _content(token: Any) -> str | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise InputError(f"{path} is not JSON ({e}): copy it again") from None
+    value = read_json(path)
     return value if isinstance(value, dict) else {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from entropy_rl.errors import InputError, nearest
+from entropy_rl.files import read_json
 from entropy_rl.models import rope
 from entropy_rl.models.transformer import Config
 
@@ -185,20 +185,6 @@ _WRITTEN = {
     "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate"),
     "longrope": (*_REQUIRED["longrope"], "attention_factor"),
 }
-
-
-def read_json(path: Path, *, missing: str | None = None) -> Any:
-    """The content of a JSON file; InputError where it is damaged, or missing and `missing` says what to do."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        if missing is None:
-            return {}
-        raise InputError(f"{path} is missing: {missing}") from None
-    except NotADirectoryError:
-        raise InputError(f"{path.parent} is not a folder: give that of a Hugging Face model") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise InputError(f"{path} is not JSON ({e}): copy it again") from None
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -442,7 +428,8 @@ def architecture_of(raw: Mapping[str, Any], where: str) -> str:
     for name in there:
         stem, _, kind = name.partition("For")
         if kind and f"{stem}ForCausalLM" in FAMILIES:
-            hint = f" (its language model, saved as {stem}ForCausalLM, is)"
+            meant = kind.casefold() == "causallm"
+            hint = f" ({stem}ForCausalLM is)" if meant else f" (its language model, saved as {stem}ForCausalLM, is)"
     raise InputError(f"{where}: architecture {what} is not supported{hint}: {', '.join(FAMILIES)} are")
 
 

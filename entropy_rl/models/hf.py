@@ -26,13 +26,13 @@ from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from entropy_rl.errors import InputError
+from entropy_rl.files import contained, read_json
 from entropy_rl.models.families import (
     DTYPES,
     Place,
     architecture_of,
     from_config,
     read_config,
-    read_json,
     tensor_names,
     to_config,
 )
@@ -193,6 +193,7 @@ def save(
         shutil.copymode(new / "config.json", new / file)  # safetensors leaves files that nobody else may read
     for name in COMPANIONS if like else ():
         if (Path(like) / name).is_file():
+            contained(Path(like) / name)
             shutil.copyfile(Path(like) / name, new / name)
     if path.exists():
         path.rmdir()
@@ -212,15 +213,10 @@ def write_tensors(file: str | os.PathLike, tensors: Mapping[str, np.ndarray]) ->
 
 
 def _inside(path: Path, file: str) -> None:
-    """Refuses a file of the index, or a link, that leaves the folder: who made it chooses no other files to read.
-
-    Links of the hub's cache (snapshots/X/file -> blobs/Y) are followed.
-    """
+    """Refuses a file of the index, or a link, that leaves the folder."""
     if Path(file).name != file or file in (".", ".."):
         raise InputError(f"{path / INDEX} names {file!r}, which is not in the folder: copy it again")
-    real, folder = (path / file).resolve(), path.resolve()
-    if real.parent != folder and real.parent != folder.parent.parent / "blobs":
-        raise InputError(f"{path / file} is a link to {real}, outside of the folder: put the file itself there")
+    contained(path / file)
 
 
 class _Reader:

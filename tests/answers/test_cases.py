@@ -235,3 +235,34 @@ def test_numbers_that_python_does_not_write():
     grader = Grader()
     assert grader.final("\\boxed{1/2004!}") != grader.final("\\boxed{1/2006!}")
     assert grader.grade("2x = 3", "\\boxed{x = 2400!}") == grader.grade("1", "\\boxed{2400!, 2400!, 1}") == 0.0
+
+
+def pairs_by_kind():
+    """{kind: [(right, gold, response)]} of kinds.txt: "# kind", then "1 gold | response"; ⏎ is a line break."""
+    kinds: dict[str, list[tuple[bool, str, str]]] = {}
+    for line in pathlib.Path(__file__).with_name("kinds.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            found = kinds.setdefault(line[2:], [])
+        else:
+            gold, _, response = line[2:].replace("⏎", "\n").partition(" | ")
+            found.append((line[0] == "1", gold, response))
+    return kinds
+
+
+@pytest.mark.parametrize("kind", pairs_by_kind())
+def test_adversarial(kind):
+    """A sceptic's pairs. Mutation: no hedge in grade.equal, no group in extract._THOUGHT that closes."""
+    grader = Grader()
+    assert not [pair for pair in pairs_by_kind()[kind] if grader.grade(*pair[1:]) != pair[0]]
+
+
+@pytest.mark.slow
+def test_adversarial_with_math_verify_behind():
+    """Mutation: symbolic.asked is always True: 5 hours is 5 minutes then."""
+    pairs = [pair for kind in pairs_by_kind().values() for pair in kind]
+    true = {"\\boxed{\\sin(x)}", "\\boxed{\\ln(2)}", "\\boxed{\\ln e^5}", "\\boxed{(-\\infty,\\infty)}", "#### |5|"}
+    true |= {"#### |-5|", "\\boxed{|5|}", "\\boxed{\\lfloor 5 \\rfloor}", "\\boxed{1/2x}"}
+    true |= {"\\boxed{\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}}"}  # what exactness leaves open
+    with Grader(symbolic=True) as grader:
+        rewards = grader.grade_all([pair[1:] for pair in pairs])
+    assert not [pair for pair, reward in zip(pairs, rewards) if reward != pair[0] and pair[2] not in true]

@@ -397,3 +397,14 @@ def test_a_bad_folder_is_named(folder, spoil, message):
 def test_a_chat_without_a_template_is_named(folder):
     with pytest.raises(InputError, match="has no chat template: give prompt.style boxed or plain, or add"):
         FolderTokenizer(about(folder, chat_template=None)).chat(HI)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_link_out_of_the_folder_is_named(folder, file, tmp_path_factory):
+    """Mutation: no `contained`: a folder's chat_template.jinja may be a link to any file, which is the prompt then."""
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret"
+    secret.write_text("{}")
+    (folder / file).unlink(missing_ok=True)
+    (folder / file).symlink_to(secret)
+    with pytest.raises(InputError, match=f"{file} is a link to .*secret, outside of the folder"):
+        FolderTokenizer(folder)

@@ -356,3 +356,17 @@ def test_nothing_is_written_over(tmp_path):
     with pytest.raises(InputError, match="is there already"):
         hf.save(tmp_path, model, params, like=path)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_config_that_leaves_the_folder_or_never_ends_is_named(tmp_path):
+    """Mutation: no `contained` in read_json; no RecursionError."""
+    folder = copy(NAMES[0], tmp_path)
+    config = folder / "config.json"
+    config.rename(tmp_path / "elsewhere")
+    config.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"config\.json is a link to .*elsewhere, outside of the folder"):
+        hf.load(folder)
+    config.unlink()
+    config.write_text("[" * 200_000)
+    with pytest.raises(InputError, match=r"config\.json is not JSON \(maximum recursion depth"):
+        hf.load(folder)
