@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-other test-slow docs parity plan smollm2 bench bench-peers lint clean
+.PHONY: quickstart test test-other test-slow docs parity plan smollm2 bench bench-peers hooks lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -64,6 +64,10 @@ $(SMOLLM2)/model/config.json: | $(VENV)/installed-gguf
 bench-peers: $(VENV)/installed-dev $(VENV)-tunix/installed $(VENV)-trl/installed
 	$(BIN)/python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
 
+# The law inside runs of TRL and through verl's Tracking, each in an environment of its own.
+hooks: $(VENV)/installed-dev $(VENV)-trl/installed $(VENV)-verl/installed
+	$(BIN)/python -m pytest -m slow tests/logs/test_hooks.py
+
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 
@@ -71,7 +75,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-tunix $(VENV)-trl $(VENV)-verl build docs/_build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -111,7 +115,7 @@ $(VENV)-tpu/installed: setup.cfg pyproject.toml
 	@$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[tpu]'
 	@touch $@
 
-$(VENV)-tunix/installed $(VENV)-trl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt
+$(VENV)-tunix/installed $(VENV)-trl/installed $(VENV)-verl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt
 	@echo "installing $* into $(VENV)-$*"
 	@$(PYTHON) -m venv $(VENV)-$*
 	@$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
