@@ -3,9 +3,9 @@
 Thresholds are on what the run still does, not on a level of entropy: entropy that falls while reward rises is what
 the law speaks of, and no alarm. Changes are over the last third of the steps, or where this has too few points over the
 last LEAST, slope times span, with 95 % intervals from the block bootstrap of `laws.bootstrap`, which knows that
-neighbouring points are correlated. Where there are too few scores for that, or their interval is wide, the reward in
-training says what reward does. Costs are those of
-our own table of controls (docs/results/controls.md: one small model, one task, 400 steps, paired by seed and problem).
+neighbouring points are correlated. Where the reward in training says more precisely what reward does, it counts, unless
+the score falls. Costs are those of our own table of controls (docs/results/controls.md: one small model, one task, 400
+steps, paired by seed and problem).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from entropy_rl.logs.records import Record
 
 LEAST = 8  # points in the last third for a statement about it, or in a longer part
 LONGEST = 0.6  # of the steps: such a part
-UNCLEAR = 0.25  # of the gain of the run: the change of a score whose interval is wider says little
 EARNED = 0.25  # of what training gains: held-out gains that are surely less are missed
 LEVEL, DRAWS = 0.95, 400
 MOST = 300  # stretches
@@ -89,9 +88,10 @@ def find(points: Points, law: Mapping[str, Any], *, stop_left: float | None = No
     now = float(max(points.step[-1], points.entropy_step[-1]))
     rise = _change(Record(points.step, points.R), rng)
     reward = rise
-    if "training" in points.signals and (rise is None or rise.high - rise.low > UNCLEAR * abs(rise.gain)):
+    if "training" in points.signals and (rise is None or rise.high >= 0):
         name, record = points.signals["training"]
-        reward = (found := _change(record, rng)) and found._replace(what=name)
+        told = _change(record, rng)
+        reward = min(filter(None, (rise, told and told._replace(what=name))), key=_Change.blur, default=None)
     unearned = _unearned(points, rng)
     found = {
         "collapse": _collapse(points, reward),
@@ -118,6 +118,10 @@ class _Change(NamedTuple):
     over: float
     what: str = "reward"
     gain: float = 0.0
+
+    def blur(self) -> float:
+        """Width of the interval as a share of the gain."""
+        return (self.high - self.low) / abs(self.gain) if self.gain else np.inf
 
     def __str__(self) -> str:
         part = "all" if self.over > 0.99 else f"the last {self.over:.0%}"
