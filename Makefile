@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-other test-slow test-server docs parity plan smollm2 bench bench-peers lint clean
+.PHONY: quickstart test test-other test-slow test-server docs parity plan smollm2 bench bench-peers hooks lint clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart
@@ -68,6 +68,10 @@ $(SMOLLM2)/model/config.json: | $(VENV)/installed-gguf
 bench-peers: $(VENV)/installed-dev $(VENV)-tunix/installed $(VENV)-trl/installed
 	$(BIN)/python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
 
+# The law inside runs of TRL and through verl's Tracking, each in an environment of its own.
+hooks: $(VENV)/installed-dev $(VENV)-trl/installed $(VENV)-verl/installed
+	$(BIN)/python -m pytest -m slow tests/logs/test_hooks.py
+
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 
@@ -75,7 +79,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-llama $(VENV)-tunix $(VENV)-trl build docs/_build *.egg-info
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-llama $(VENV)-tunix $(VENV)-trl $(VENV)-verl build \
+		docs/_build *.egg-info
 
 # --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -121,7 +126,7 @@ $(VENV)-llama/installed:
 	@$(VENV)-llama/bin/python -m pip install --quiet --disable-pip-version-check 'llama-cpp-python[server] == 0.3.36'
 	@touch $@
 
-$(VENV)-tunix/installed $(VENV)-trl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt
+$(VENV)-tunix/installed $(VENV)-trl/installed $(VENV)-verl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt
 	@echo "installing $* into $(VENV)-$*"
 	@$(PYTHON) -m venv $(VENV)-$*
 	@$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<

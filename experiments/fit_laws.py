@@ -28,11 +28,11 @@ from matplotlib.figure import Figure
 
 from entropy_rl import figures, files, tables
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.laws import analyse, backtest, bootstrap, forecast, html, report
+from entropy_rl.laws import analyse, backtest, bootstrap, html, report
 from entropy_rl.laws.analyse import Series
 from entropy_rl.laws.scaling import scaling
 from entropy_rl.laws.together import together
-from entropy_rl.logs import alarms, columns, formats
+from entropy_rl.logs import alarms, columns, formats, live
 from entropy_rl.logs import read as logs
 from entropy_rl.logs.points import Points
 from entropy_rl.logs.trainers import ERRATA, TRAINERS
@@ -239,41 +239,10 @@ def _errata(used: list[Points]) -> list[dict[str, str]]:
 
 
 def _one(points: Points, config, options: dict[str, Any]) -> dict[str, Any]:
-    """A run's analysis, with what it was read from and, where config.horizon is set, the forecast there."""
-    try:
-        law = analyse.analyse(
-            points.step,
-            points.H,
-            points.R,
-            weights=points.weight,
-            effort=points.compute,
-            nonnegative=config.nonnegative,
-            **options,
-        )
-        ahead = _ahead(points, config)
-    except InputError as error:
-        raise InputError(f"run {points.name}: {error}") from None
-    read = {key: getattr(points, key) for key in ("source", "format", "entropy", "score", "unit")}
-    return law | read | {"broken_rows": points.broken, "ahead": ahead}
-
-
-def _ahead(points: Points, config) -> dict[str, Any] | None:
-    """The pure forecast at step config.horizon, from all of the run; a run that is watched may have gone beyond it."""
-    if config.horizon is None or config.get("follow") and points.entropy_step[-1] >= config.horizon:
-        return None
-    found = forecast.pure(
-        points.step,
-        points.H,
-        points.R,
-        points.entropy_step,
-        points.entropy_H,
-        config.horizon,
-        np.random.default_rng(config.seed),
-        weights=points.weight,
-        level=config.level,
-        draws=config.draws,
-    )
-    return analyse.plain(dataclasses.asdict(found))
+    """A run's analysis; a run that is watched may have gone beyond config.horizon."""
+    over = config.get("follow") and config.horizon is not None and points.entropy_step[-1] >= config.horizon
+    horizon = None if over else config.horizon
+    return live.law_of(points, horizon=horizon, nonnegative=config.nonnegative, **options)
 
 
 def _backtest(points: Points, run: Series, config) -> list[backtest.Row]:

@@ -20,6 +20,7 @@ ORDER = """
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
     logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats
     logs.consoles logs.tracker_formats logs.formats logs.points logs.read logs.alarms
+    logs.live logs.trl_hook logs.verl_hook
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
     data.subwords data.packing data.gguf
     answers.last_number answers.latex answers.extract answers.units answers.algebra answers.expressions

@@ -123,10 +123,18 @@ def _figure(x: str, y: str, tips: list[tuple[str, str]]) -> Any:
     from bokeh.plotting import figure
 
     made = figure(height=380, sizing_mode="stretch_width", x_axis_label=x, y_axis_label=y, tools=TOOLS)
-    made.add_tools(HoverTool(tooltips=tips))
+    # of points only, which `_points` adds: the curves run through them, and would hide what hovers under their own
+    made.add_tools(HoverTool(tooltips=tips, renderers=[]))
     made.toolbar.logo = None
     made.toolbar.active_scroll = None
     return made
+
+
+def _points(made: Any, *args: Any, **how: Any) -> Any:
+    """A scatter whose points show their numbers."""
+    drawn = made.scatter(*args, **how)
+    made.hover.renderers = [*made.hover.renderers, drawn]
+    return drawn
 
 
 def _thin(*columns: NDArray) -> list[NDArray]:
@@ -150,8 +158,8 @@ def _over_steps(runs: Sequence[Mapping[str, Any]], score: str) -> Any:
             source = {"x": x_, "y": y_, "run": [run["name"]] * len(x_), "what": [what] * len(x_)}
             colour = COLOURS[1] if name == "default" else COLOURS[0]
             lines[name].append(made.line("x", "y", source=source, color=colour, alpha=0.6, y_range_name=name))
-            lines[name].append(made.scatter("x", "y", source=source, color=colour, size=5, y_range_name=name,
-                                            legend_label=what))  # fmt: skip
+            lines[name].append(_points(made, "x", "y", source=source, color=colour, size=5, y_range_name=name,
+                                       legend_label=what))  # fmt: skip
     made.y_range.renderers = lines["default"]
     made.extra_y_ranges["score"].renderers = lines["score"]
     made.legend.click_policy = "hide"
@@ -166,26 +174,29 @@ def _predicted(law: Mapping[str, Any], name: str, H: NDArray) -> NDArray:
 
 def _against_entropy(law: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], curves: list[str], score: str) -> Any:
     tips = [("run", "@run"), ("step", "@step"), ("entropy", "@x{0.0000}"), ("score", "@y{0.0000}")]
+    by_entropy = [name for name in curves if CURVES[name].x == "H"]
+    tips += [(f"by {name}", f"@{name}{{0.0000}}") for name in by_entropy]
     made = _figure("policy entropy H (nats per token)", score, tips)
     for run in runs:
         step, H, R = _thin(run["step"], run["H"], run["R"])
         source = {"x": H, "y": R, "step": step, "run": [run["name"]] * len(H)}
-        made.scatter("x", "y", source=source, color="#555555", alpha=0.7, size=5)
+        source |= {name: _predicted(law, name, H) for name in by_entropy}
+        _points(made, "x", "y", source=source, color="#555555", alpha=0.7, size=5)
     most = max(float(np.max(run["H"])) for run in runs)
     for name, colour in zip(curves, COLOURS):
         grid = np.linspace(0, 1.03 * most, 200)
         y = _predicted(law, name, grid)
         grid, y = grid[np.isfinite(y)], y[np.isfinite(y)]
-        where = [name] * len(grid)
-        made.line("x", "y", source={"x": grid, "y": y, "step": where, "run": where}, color=colour, line_width=2,
-                  legend_label=f"{name}, R2 {law['curves'][name]['r2']:.3f}")  # fmt: skip
+        label = f"{name}, R2 {law['curves'][name]['r2']:.3f}"
+        made.line(grid, y, color=colour, line_width=2, legend_label=label)
         if "band" in law["curves"][name]:
             band = law["curves"][name]["band"]
             made.varea(x=band["x"], y1=band["low"], y2=band["high"], color=colour, alpha=0.15)
     low, high = law["interval"]["ceiling"]
     made.segment(x0=[0], y0=[low], x1=[0], y1=[high], color=COLOURS[0], line_width=4)
     at = {"x": [0], "y": [law["ceiling"]], "step": ["ceiling"], "run": [f"ceiling [{low:.4g}, {high:.4g}]"]}
-    made.scatter("x", "y", source=at, color=COLOURS[0], size=11, marker="diamond", legend_label="ceiling of exp")
+    at |= {name: _predicted(law, name, np.zeros(1)) for name in by_entropy}
+    _points(made, "x", "y", source=at, color=COLOURS[0], size=11, marker="diamond", legend_label="ceiling of exp")
     made.legend.click_policy = "hide"
     return made
 
@@ -199,6 +210,6 @@ def _residuals(law: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], curves
             step, H, R = _thin(run["step"], run["H"], run["R"])
             left = R - _predicted(law, name, H)
             source = {"x": step, "y": left, "run": [f"{run['name']}, {name}"] * len(step)}
-            made.scatter("x", "y", source=source, color=colour, alpha=0.7, size=5, legend_label=name)
+            _points(made, "x", "y", source=source, color=colour, alpha=0.7, size=5, legend_label=name)
     made.legend.click_policy = "hide"
     return made

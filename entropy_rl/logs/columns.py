@@ -41,7 +41,8 @@ STEPS = [
     *("global_step/max_steps", "progress/batch", "iteration", "iter", "update", "updates", "batch", "n_iter"),
     *("episode", "episodes", "samples", "num_samples", "_step"),  # W&B's own counts calls of its log
 ]
-# What alarms look at: role -> words that a name must have, all those of one group, and words that it must not have.
+# What alarms look at: role -> words that a name must have, all those of one group ("=": and no others), and words that
+# it must not have.
 SIGNALS = {
     "clip fraction": (
         "clipfrac, clip fraction, clip frac, clip ratio region, pg clip",
@@ -57,6 +58,12 @@ SIGNALS = {
     ),
     "longest": ("response length max, completions max length, response len max", "prompt terminated clip ratio"),
     "zero-variance share": ("zero variance, zero std", "min max count"),
+    "reference kl": (
+        "=kl, =train kl, ref kl, kl ref, kl reference, kl loss, objective kl, critic kl",
+        "coef max min std",
+    ),
+    "gradient": ("grad norm", "critic value max min std coef clip"),
+    "reward sum": ("=reward, =train reward", ""),
     "sampler gap": (
         "mismatch kl, sampler gap, logp gap, vllm kl, kl sample train, rollout kl, sampling logp difference, "
         "rollout probs diff, train rollout logprob diff",
@@ -185,16 +192,24 @@ def runs(counts: Collection[str]) -> list[str]:
 
 
 def signals(counts: dict[str, int]) -> dict[str, str]:
-    """Role -> the column that an alarm looks at, for the roles of SIGNALS that the log has."""
+    """Role -> the column that an alarm looks at, for the roles of SIGNALS that the log has; never one of `live`'s."""
     found = {}
-    said = {name: set(words(name)) for name in counts if not held_out(name)}
+    said = {name: set(words(name)) for name in counts if not held_out(name) and ("law",) not in segments(name)}
     for role, (needed, never) in SIGNALS.items():
         for need in map(str.split, needed.split(",")):
-            names = [n for n, text in said.items() if text >= set(need) and not text & set(never.split())]
+            exact, need = need[0].startswith("="), {need[0].removeprefix("="), *need[1:]}
+            fits = set.__eq__ if exact else set.issuperset
+            names = [n for n, text in said.items() if fits(text, need) and not text & set(never.split())]
             if names:
                 found[role] = min(names, key=lambda n: (len(segments(n)), -counts[n], n))
                 break
     return found
+
+
+def components(names: Iterable[str]) -> dict[str, str]:
+    """Reward function -> its mean, of rewards that are sums of such (TRL's rewards/NAME/mean)."""
+    found = {name: re.fullmatch(r"(?:train/)?rewards/([^/]+)/mean", name) for name in names}
+    return {match[1]: name for name, match in found.items() if match}
 
 
 def explain(counts: dict[str, int], numbers: dict[str, int], least: int) -> list[tuple[str, int, str]]:

@@ -41,7 +41,7 @@ class Points:
       warnings: what must not be overlooked, a sentence each.
       seen: number of cells by column, of all that the log has.
       signals: role of `columns.SIGNALS` -> its column and record; "training" is the reward in training beside a
-        score that is held out.
+        score that is held out, "component NAME" that of a reward function.
       log: where the run was read from: the same for the tries of a run that was begun anew several times.
     """
 
@@ -138,6 +138,7 @@ def _signals(run: Run, asked: Names, score: str) -> dict[str, tuple[str, Record]
     if columns.held_out(score):
         training = [name for name in columns.scores(run.numbers()) if not columns.held_out(name)]
         names |= {"training": training[0]} if training else {}
+    names |= {f"component {function}": name for function, name in columns.components(run.numbers()).items()}
     found = {}
     for role, name in names.items():
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -76,7 +77,14 @@ def read(
     paths = formats.find(logs)
     found, errors = formats.gather(formats.inside(paths) if join else paths, run)
     found = _joined(found) if join and found else _resumed(found, asked)
-    points: list[Points] = []
+    return of_runs(found, asked, min_points, errors, "" if join or len(found) < 2 else _join_hint(found, min_points))
+
+
+def of_runs(
+    found: list[Run], asked: Names, min_points: int, errors: Sequence[InputError] = (), hint: str = ""
+) -> Logs:
+    """Points of runs as a reader found them; as `read`, which says what else could not be used, and a remedy."""
+    errors, points = list(errors), []
     for one in found:
         try:
             new, failed = _tries(one, asked, min_points)
@@ -85,7 +93,6 @@ def read(
             continue
         points, errors = points + new, errors + failed
     if not points:
-        hint = "" if join or len(found) < 2 else _join_hint(found, min_points)
         raise InputError(
             f"{errors[0]}" + (f"; nor can {len(errors) - 1} other(s) be used" if errors[1:] else "") + hint
         )

@@ -45,7 +45,7 @@ def test_explosion(tmp_path):
 
 def test_training_up_and_held_out_down(tmp_path):
     found = raised(tmp_path, HELD, FALLING, **{"critic/score/mean": RISING})
-    assert "critic/score/mean rose by" in found["overfit"].evidence
+    assert "critic/score/mean moved by +0.1" in found["overfit"].evidence
     assert "overfit" not in raised(tmp_path, HELD, RISING, **{"critic/score/mean": RISING})
     assert "overfit" not in raised(tmp_path, HELD, FALLING, score="critic/score/mean")
 
@@ -69,6 +69,61 @@ def test_length_against_the_limit(tmp_path):
     for mean, names in ((950, {"length"}), (500, set())):
         lengths = {"response_length/max": [1000] * N, "response_length/mean": [mean + i % 9 for i in range(N)]}
         assert set(raised(tmp_path, HELD, RISING, **lengths)) == names
+
+
+FEW = slice(4, None, 6)  # evaluations: 15 of a run
+
+
+def few(R):
+    """Scores at few steps only."""
+    return [r if i in range(*FEW.indices(N)) else "" for i, r in enumerate(R)]
+
+
+def test_few_evaluations_do_not_make_it_blind(tmp_path):
+    """Five in the last third: the last eight count, or where they say little the training reward. Mutation: neither."""
+    train = {"critic/score/mean": 0.1 + RISING}
+    found = raised(tmp_path, HELD, few(FALLING), **train)
+    assert "over the last 33% of the run, and val/accuracy by -0.1" in found["overfit"].evidence
+    noisy = STILL + 0.05 * np.random.default_rng(1).standard_normal(N)
+    falling = 0.9 * np.exp(-5 * T)
+    found = raised(tmp_path, falling, few(noisy), **{"critic/score/mean": STILL})
+    assert {"collapse", "plateau"} == set(found) and "critic/score/mean moved" in found["collapse"].evidence
+    assert raised(tmp_path, falling, few(noisy), **train) == {}
+
+
+def test_what_training_gains_alone(tmp_path):
+    """Held-out stays where it was, and lengths grow. Mutation: EARNED = 0."""
+    still, lengths = 0.3 + NOISE, {"response_length/mean": 300 + 900 * T}
+    found = raised(tmp_path, HELD, few(still), **{"critic/score/mean": RISING}, **lengths)
+    assert set(found) == {"overfit", "length"} and "over all of the run" in found["overfit"].evidence
+    assert "grew from 34" in found["length"].evidence
+    assert raised(tmp_path, HELD, few(RISING), **{"critic/score/mean": RISING}, **lengths) == {}
+    assert "overfit" not in raised(tmp_path, HELD, few(still), **{"critic/score/mean": 5 * RISING})  # not of one unit
+
+
+def test_far_from_the_reference_for_nothing(tmp_path):
+    for kl, R, names in ((3 * T, STILL, {"plateau", "kl"}), (3 * T, RISING, set()), (0.3 * T, STILL, {"plateau"})):
+        assert set(raised(tmp_path, HELD, R, kl=kl)) == names
+    assert "kl" not in raised(tmp_path, HELD, STILL, **{"actor/ppo_kl": 3 * T})  # of the old policy
+
+
+def test_gradients_that_jump(tmp_path):
+    norm = 0.5 * np.exp(-3 * T)
+    assert raised(tmp_path, HELD, RISING, grad_norm=norm) == {}
+    norm[[20, 50, 70]] *= [40, 60, 20]
+    assert "in 3 steps (6" in raised(tmp_path, HELD, RISING, grad_norm=norm)["gradient"].evidence
+    norm[50] = 0.1
+    assert raised(tmp_path, HELD, RISING, grad_norm=norm) == {}
+
+
+def test_a_gain_that_is_for_the_format(tmp_path):
+    """By what each function adds to the sum, not by its own scale. Mutation: weights of 1."""
+    right, form = 0.3 + 0.05 * T + NOISE, 0.2 + 0.7 * np.minimum(1, 2 * T) - NOISE
+    parts = {"rewards/accuracy_reward/mean": right, "rewards/format_reward/mean": form}
+    found = raised(tmp_path, HELD, few(RISING), **parts, reward=right + 0.5 * form)
+    assert "of what reward gained is for the format: rewards/accuracy_reward/mean +0.0" in found["format"].evidence
+    assert "format" not in raised(tmp_path, HELD, few(RISING), **parts, reward=right + 0.02 * form)
+    assert "format" not in raised(tmp_path, HELD, few(RISING), **parts, reward=RISING[::-1])
 
 
 def test_a_stop_rule_in_reward_left(tmp_path):

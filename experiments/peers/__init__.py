@@ -1,0 +1,1 @@
+"""Other tools that read logs of training, beside ours."""
