@@ -19,11 +19,14 @@ from configs.rl import base
 
 
 def get_config(arg=""):
-    """`:smoke` and `:reward_model_smoke` take two rounds or steps of a tiny model."""
-    common.variant(arg, "smoke", "reward_model", "reward_model_smoke")
-    smoke = arg.endswith("smoke")
-    c = by_reward_model("smoke" if smoke else "") if arg.startswith("reward_model") else by_preference(smoke)
-    common.any_policy(c)
+    """`:smoke`, `:reward_model,smoke`: two rounds or steps of a tiny model; `:path=MODEL,task=TASK`: of a folder."""
+    arg = arg.replace("reward_model_smoke", "reward_model,smoke")  # as it was called
+    variants, given = common.parse(arg, "smoke", "reward_model")
+    smoke = "smoke" in variants
+    c = by_reward_model("smoke" if smoke else "") if "reward_model" in variants else by_preference(smoke)
+    c.lora = common.lora()
+    if common.of_folder(c, given, smoke) and not smoke:
+        sizes(c)
     c.branches = ConfigDict(
         {
             "k": 5,  # first tokens of a question, each continued greedily
@@ -35,6 +38,18 @@ def get_config(arg=""):
         c.questions = 8
         c.branches.update(k=3, span="response", threshold=0.0)  # an untrained policy has no answers
     return c
+
+
+def sizes(c: ConfigDict) -> None:
+    """Sizes and rates for a model of 0.1 B parameters or more, as in configs/rl/hf.py."""
+    c.optimizer = common.optimizer(1e-6)
+    c.rollout.slots = 128
+    c.microbatches = 0
+    c.eval.update(problems=128, samples=4, ks=(1, 2, 4))
+    c.questions = 256
+    if "reward_model" in c:
+        c.critic.optimizer = common.optimizer(1e-5)
+        c.reward_model.update(microbatches=0, optimizer=common.optimizer(1e-5, warmup=10))
 
 
 def by_preference(smoke: bool) -> ConfigDict:

@@ -18,7 +18,8 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` makes one round of a tiny model."""
+    """`:smoke` makes one round of a tiny model; `:path=MODEL,task=TASK` is of a folder, whose D_0 is empty."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5, 6))
     common.training(c, keep=2)
     c.task.args.talk = True
@@ -28,18 +29,7 @@ def get_config(arg=""):
     c.samples = 5  # attempts a problem
     c.temperature = 0.7  # of attempts and refinements
     c.original = 2048  # rows of D_0, the same in every round: solved problems, or lessons where there is a path
-    c.lessons = ConfigDict(
-        {
-            "path": placeholder(str),  # workdir of experiments.make_critiques; None: D_0 has solutions alone
-            "solve": 0.0,  # shares of what is taught (critique/lessons.py)
-            "critique": 0.0,
-            "refine": 1.0,
-            "refined": 0.0,
-            "level": "reason",
-            "refine_levels": ("none", "verdict", "step", "reason", "hint"),
-            "problem": placeholder(str),
-        }
-    )
+    c.lessons = common.lessons(solve=0.0, critique=0.0, refine=1.0)  # path None: D_0 has solutions alone
     c.critique = ConfigDict(
         {
             "source": "off",  # off: failed attempts are thrown away; any other of configs/common.py
@@ -48,6 +38,9 @@ def get_config(arg=""):
             "reference": False,
         }
     )
+    c.critique.update(common.conversation())
+    c.lora = common.lora()
+    of_folder = common.of_folder(c, given, "smoke" in variants)
     c.refine = ConfigDict(
         {
             "samples": 1,  # refinements of a failed attempt
@@ -64,9 +57,15 @@ def get_config(arg=""):
     c.eval.update(problems=512, samples=16, ks=(1, 4, 16))
     c.eval.last = ConfigDict({"problems": 512, "samples": 64})  # into problems.jsonl
     del c.eval["every"]
-    if common.variant(arg, "smoke"):
+    if of_folder:  # sizes and rates for a model of 0.1 B parameters or more
+        c.update(original=0, pool=256, updates=64, batch=32, microbatches=0)
+        c.optimizer = common.optimizer(1e-5, warmup=4, decay_to=0.05, b2=0.98)
+        c.rollout.slots = 128
+        c.eval.update(problems=128, samples=4, ks=(1, 2, 4))
+        c.eval.last.update(problems=128, samples=16)
+    if "smoke" in variants:
         c.model.name = "test"
-        c.critique.source = "oracle"
+        c.critique.source = "arithmetic" if of_folder else "oracle"
         c.update(rounds=1, pool=8, samples=2, original=4, updates=2, batch=4)
         c.optimizer.warmup = 0
         c.eval.update(problems=4, samples=2, ks=(1, 2))

@@ -13,21 +13,18 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from configs import common
-from configs.rl import hf
 
 
 def get_config(arg=""):
-    """`:smoke` scores a few attempts; `:task=TASK` is of another task, as in configs/rl/hf.py."""
-    variants, given = hf.parse(arg, "smoke")
+    """`:smoke` scores a few attempts; `:path=MODEL,task=TASK` asks a folder, as in configs/rl/hf.py."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     c.task.args.talk = True
-    if "task" in given:
-        c.task = hf.task(given.pop("task"), given, boxed=True)
-    common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 16})
     c.init = placeholder(str)  # workdir of the policy that attempts and refines; None: random weights
     c.critique = ConfigDict({"model": placeholder(str)})  # workdir of the critique model; None: the solver's alone
     c.critique.update(common.conversation())
+    common.of_folder(c, given, "smoke" in variants)
     c.interval = 0.9
     c.draws = 1000  # of the bootstrap
     c.rollout = common.rollout()

@@ -17,27 +17,30 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` attempts a few problems with an untrained policy."""
+    """`:smoke` attempts a few problems with an untrained policy; `:path=MODEL,task=TASK` asks a folder."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     c.task.args.talk = True
-    common.any_policy(c)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 32})
     c.init = placeholder(str)  # workdir of the policy, which has been taught to refine; None: random weights
     c.critique = ConfigDict(
         {
-            "source": "self",  # learned, self; oracle and random, which know the truth; none
+            "source": "self",  # learned, self; oracle, arithmetic and random, which know the truth; none
             "level": "reason",  # what is heard of a critique
             "model": placeholder(str),  # of "learned"
+            "reference": False,  # whether a model sees the reference solution, and so knows the truth
         }
     )
+    c.critique.update(common.conversation())
+    of_folder = common.of_folder(c, given, "smoke" in variants)
     c.keep = True  # attempts whose critique says that they are right stay as they are
     c.rounds = 4  # of critique and refinement, one after the other
     c.chains = 8  # samples of a problem from which they start
-    c.vote = "solution"  # or "answer", which in Countdown the question states
+    c.vote = "answer" if of_folder else "solution"  # in Countdown the question states the answer
     c.interval = 0.9
     c.draws = 1000  # of the bootstrap
     c.rollout = common.rollout()
-    if common.variant(arg, "smoke"):
+    if "smoke" in variants:
         c.model.name = "test"
         c.eval.update(problems=6, samples=2)
         c.update(chains=2, rounds=1, draws=100)

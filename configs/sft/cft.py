@@ -18,17 +18,22 @@ from configs.sft import lessons
 
 
 def get_config(arg=""):
-    """`:sft` teaches right solutions instead, `:smoke` takes two steps of a tiny model."""
-    kind = common.variant(arg, "sft", "smoke")
-    c = lessons.get_config("smoke" if kind == "smoke" else "")
+    """`:sft` teaches right solutions instead, `:smoke` takes two steps; `:path=MODEL,task=TASK` is of a folder."""
+    variants, given = common.parse(arg, "sft", "smoke")
+    smoke = "smoke" in variants
+    c = lessons.get_config(",".join(["smoke"] * smoke + [f"{key}={value}" for key, value in given.items()]))
     c.lessons.update(solve=0.0, critique=1.0, refine=0.0, level="answer")
-    if kind == "sft":
+    if "sft" in variants:
         c.lessons.update(critique=0.0, refined=1.0)
-    c.optimizer.learning_rate = 1e-3
-    c.eval.last = {"problems": 510, "samples": 64}
-    if kind == "smoke":
-        c.eval.last.update(problems=4, samples=2)
+    if given:
+        c.optimizer.learning_rate = 5e-6  # of the papers, for 7 B parameters
+        c.eval.last = {"problems": 128, "samples": 16}
     else:
+        c.optimizer.learning_rate = 1e-3
+        c.eval.last = {"problems": 510, "samples": 64}
+    if smoke:
+        c.eval.last.update(problems=4, samples=2)
+    elif not given:
         c.steps = 1000
         c.eval.every = 200
     return c

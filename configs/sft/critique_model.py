@@ -13,7 +13,7 @@ from configs.sft import lessons
 
 
 def get_config(arg=""):
-    """`:smoke` takes two steps of a tiny model."""
+    """`:smoke` takes two steps of a tiny model; `:path=MODEL,task=TASK` is of a folder."""
     c = lessons.get_config(arg)
     c.lessons.update(solve=0.2, critique=0.8, refine=0.0, level="hint")
     if not arg:
