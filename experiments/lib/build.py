@@ -258,6 +258,10 @@ class Adaptation:
     scale: float | None
     view: Callable[[Any], Any]
 
+    def merged(self, params: Any) -> Any:
+        """Parameters as they are trained, as plain ones of the same type."""
+        return params if self.scale is None else lora.merge(params, self.scale)
+
     def over(self, score: Callable) -> Callable:
         """A score of parameters as they are trained."""
         return score if self.scale is None else lora.over(score, self.scale)
