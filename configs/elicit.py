@@ -20,11 +20,13 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` runs all of it with untrained policies."""
+    """`:smoke` runs all of it with untrained policies; `:path=MODEL,task=TASK` is of a folder."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base; None: random weights
-    common.any_policy(c)
+    of_folder = common.of_folder(c, given, "smoke" in variants)
+    c.layers = ()  # blocks that are looked into and steered, from 0; (): all of 4 or fewer, else the middle one
     c.rl = ()  # workdirs of runs of reinforcement learning from it, one a seed; (): one of random weights
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
     c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})
@@ -57,7 +59,14 @@ def get_config(arg=""):
     c.interval = 0.9
     c.draws = 4000  # of the bootstrap
     c.rollout = common.rollout()
-    if common.variant(arg, "smoke"):
+    if of_folder:
+        c.cot.spans = ("answer",)  # which tokens of free text are decisions is not known
+        c.rollout.slots = 128
+        c.eval.update(problems=64, samples=16)
+        c.choose.update(problems=32, samples=4)
+        c.text.update(problems=64, samples=4)
+        c.vector.update(rows=16, samples=4, shares=(0.2,))
+    if "smoke" in variants:
         c.model.name = "test"
         c.eval.update(problems=6, samples=4)
         c.choose.update(problems=3, samples=2)

@@ -118,6 +118,7 @@ class Trainer:
         self.base = policies.Base(c, self._model, self._mesh)
         policy = learner.abstract_state(self._model, self._tx, self._mesh, self._adaptation.adapt)
         self.abstract = State(policy, None, lora.trainable(policy.params) if self.baseline else None)
+        checks.state_fits(self._mesh, self.abstract)
 
     @property
     def rows(self) -> int:

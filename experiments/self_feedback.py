@@ -100,6 +100,7 @@ class Preference:
         adaptation = build.adaptation(config, self._model)
         self.view, self.base = adaptation.view, policies.Base(config, self._model, mesh)
         self.abstract = learner.abstract_state(self._model, tx, mesh, adaptation.adapt)
+        checks.state_fits(mesh, self.abstract)
         score = adaptation.over(token_scores(self._model, mesh=mesh))
         self._update = learner.make_update(
             objectives.preference(score, loss),

@@ -98,6 +98,7 @@ class SelfTraining:
         adaptation = build.adaptation(config, self._model)
         self.view, self.base = adaptation.view, policies.Base(config, self._model, mesh)
         self.abstract = learner.abstract_state(self._model, tx, mesh, adaptation.adapt)
+        checks.state_fits(mesh, self.abstract, self.abstract.params)
         key = jax.random.key(config.seed)
         self._fresh = partial(learner.init_state, self._model, tx, mesh, key, adaptation.adapt)
         self._start = policies.first_policy(config, self._model, tx, mesh).params

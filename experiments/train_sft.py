@@ -40,6 +40,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     begins = not processes.broadcast((Path(workdir) / "config.json").exists())
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
+    abstract = learner.abstract_state(model, tx, mesh, adaptation.adapt)
+    checks.state_fits(mesh, abstract)
     base = policies.Base(config, model, mesh)
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
     for line in greedy(config) if begins else ():
@@ -81,7 +83,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         workdir,
         learn,
         evaluate=evaluate,
-        **policies.lean(base, learner.abstract_state(model, tx, mesh, adaptation.adapt)),
+        **policies.lean(base, abstract),
         first=lambda: first_policy(config, model, tx, mesh),
         steps=config.steps,
         keep=config.checkpoint.keep,
