@@ -72,7 +72,7 @@ def of_folder(c: ConfigDict, given: dict[str, str], smoke: bool = False) -> bool
     if "task" in given or given:
         c.task = task(given.pop("task", "countdown"), given, boxed=True)
     if of and smoke:
-        c.prompt = prompt("boxed", 64, 48)
+        c.prompt = prompt("boxed", 192, 24)
         if "critique" in c and "max_tokens" in c.critique:  # of a tiny model, whose tokenizer knows few words
             c.critique.update(max_tokens=32, prompt_length=1536)
     return of

@@ -18,7 +18,10 @@ def get_config(arg=""):
     variants, given = common.parse(arg, "smoke")
     if given:
         c = hf.get_config(f"lessons,part=sft,{arg}")
-        c.steps = 2 if "smoke" in variants else 1000
+        c.steps = 1000
+        if "smoke" in variants:
+            c.steps = 2
+            c.prompt.update(prompt_length=192, response_length=24)
         return c
     c = countdown.get_config(arg)
     c.task.args.update(levels=(3, 4, 5), talk=True)
