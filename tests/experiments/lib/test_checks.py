@@ -29,7 +29,7 @@ def test_a_state_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(checks, "device_memory", lambda mesh: 13e9)
     checks.state_fits(mesh, x)
     with pytest.raises(
-        InputError, match="on each device, takes 14 GB and there are 13 GB, 1 GB too few: give config.l"
+        InputError, match="on each device, takes 14 GB and there are 13 GB, 1 GB too few: give"
     ):
         checks.state_fits(mesh, x, {"here": here})
 
