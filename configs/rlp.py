@@ -10,6 +10,7 @@ The first lets a policy of configs/sft/countdown.py read (one with task.args.tal
 steps. Its 768 documents a step are about as many tokens as RLP's 64 with 8 thoughts of 18 tokens each: see text/tokens.
 The paper: rate 1e-6, 512 positions a step, 16 thoughts at temperature 0.7, one update a rollout, no KL; it gives
 neither clip. Here temperature 1, four updates.
+On a Hugging Face folder and any text file: `--config=configs/rlp.py:path=MODEL,text=FILE` (docs/systems.md).
 Time: about 2 minutes for 100 steps on 2 busy CPU cores. Expect, from the base of configs/sweeps/rlp.py, the result's
 cross-entropy after a thought to fall from 1.6 to 0.6 nats in 100 steps, where without one it is 2.2.
 """
