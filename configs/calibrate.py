@@ -3,7 +3,7 @@
 python -m experiments.calibrate --config=configs/calibrate.py --config.init=runs/sft --workdir=runs/calibration
 
 The calibration error has 10 equal bins, as in RLSF's code.
-On a Hugging Face folder, in its tokens: `--config=configs/calibrate.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/calibrate.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 20 s on one core. Expect, for the policy that configs/sweeps/rlsf.py starts from, a confidence of the final
 number of .98 where .56 are right: ECE about 42 %, AUROC .66.
 """

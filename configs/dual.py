@@ -4,7 +4,7 @@ python -m experiments.dual --config=configs/dual.py --config.runs=runs/dual --co
     --workdir=runs/dual-table
 
 The runs are those of configs/sweeps/dual.py. Without --config.runs the policy of --config.init alone is measured.
-On a Hugging Face folder, in its tokens: `--config=configs/dual.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/dual.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 4 minutes on one core for 46 checkpoints. Expect, in policies of grpo, accuracy .70
 to .15 and answers 4 nats wider after three rounds of `again`, and as much when the first response is only repeated.
 """

@@ -7,7 +7,7 @@ Each of `rl` is a seed: a run from the base, and of `cft` the run that stands be
 all of them. What is measured: arXiv:2504.13837 (pass@k, crossover), 2510.07364 (gap recovery against the share of
 tokens steered), 2402.10200 (CoT-decoding), 2601.08058 and 2503.18878 (features of an autoencoder), 2506.03295 (critique
 fine-tuning on one problem).
-On a Hugging Face folder, in its tokens: `--config=configs/elicit.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/elicit.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about three minutes a seed on one core.
 Expect, with the sweep's runs, pass@1 .36 for the base, .43 with a trained vector, .36 with an autoencoder's feature or
 one at random, .31 by CoT-decoding (.62 greedy), .01 after critique fine-tuning, .70 after GRPO, whose pass@256 is .86

@@ -7,7 +7,7 @@ configs/sft/countdown.py with `task.args.levels=(3,4,5)` and `task.args.talk=Tru
 branch of a pair has confidence 0.9 or more (`ranking_threshold`), 5 branches (`num_beams`), margin exp(conf_i-conf_j);
 rates, beta and the KL are ours, as none is published. The confidence is that of the final number; with
 `--config.branches.span=solution --config.branches.threshold=0.5` it is that of all decisions.
-On a Hugging Face folder, in its tokens: `--config=configs/rlsf.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/rlsf.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about a minute on one core, two with `:reward_model`. Expect it to lose accuracy and calibration
 on Countdown: pass@1 .33 to .20 in three rounds of DPO, to .03 or .13 in 120 steps of PPO.
 """

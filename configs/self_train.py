@@ -6,7 +6,7 @@ python -m experiments.self_train --config=configs/self_train.py --config.init=ru
 `--config.critique.source=oracle` for the solver's critiques, `learned` with `critique.model`, `fresh` for as many
 further samples without a critique; configs/sweeps/self_train.py has all arms. Samples, temperature, refinements kept
 and the barrier are those of the reference code (arXiv:2411.16579, README of WooooDyy/MathCritique).
-On a Hugging Face folder, in its tokens: `--config=configs/self_train.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/self_train.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 3 minutes on one core. Expect, without a critique, held-out pass@1 .30 to .55 in five rounds, pass@64 .98 to
 .93 and entropy .32 to .16; with failed attempts shown and retried, whatever is said of them, .02 more of pass@64 and of
 entropy (notebooks/tail_narrowing.ipynb).

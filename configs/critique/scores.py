@@ -4,7 +4,7 @@ python -m experiments.critique_scores --config=configs/critique/scores.py --conf
     --config.critique.model=runs/critique --workdir=runs/scores
 
 Metrics: arXiv:2506.03106, appendix E.2, and arXiv:2411.16579.
-On a Hugging Face folder, in its tokens: `--config=configs/critique/scores.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/critique/scores.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: half a minute on one core. Expect, with policy and model of configs/sweeps/critique.py: verdicts right in 99 %
 (62 % would be by chance), the first wrong step in 70 %; .32 of failed attempts repaired without a critique, .38 with
 the first wrong step by the solver, .62 with its hint, .41 with all that the model says.

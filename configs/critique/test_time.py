@@ -5,7 +5,7 @@ python -m experiments.test_time --config=configs/critique/test_time.py --config.
     --workdir=runs/test_time
 
 AutoMathCritique (arXiv:2411.16579), section on test time.
-On a Hugging Face folder, in its tokens: `--config=configs/critique/test_time.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/critique/test_time.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about half a minute on one core. Expect, with policy and model of configs/sweeps/critique.py, .37 from one sample,
 .44 from a vote of 8, .84 from the best of 8 by verdict, .93 from 8 whose refinements get a verdict too, and .75 after
 four rounds from one sample, which is worth four samples in tokens (notebooks/critiques_at_test_time.ipynb).

@@ -9,7 +9,7 @@ python -m experiments.train_sft --config=configs/sft/cft.py --config.init=runs/s
 One-problem CFT (arXiv:2506.03295) is the same on a dataset of one problem: make_critiques with `--config.first=N
 --config.problems=1 --config.most=600`, several `generators` and several `annotators`; configs/sweeps/cft.py has the
 commands. The papers' critiques are teachers' texts, which go on to the right solution: `lessons.level="answer"`.
-On a Hugging Face folder, in its tokens: `--config=configs/sft/cft.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/sft/cft.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about a minute on one core. Expect pass@1 to fall from .32 to .05, and to rise to .33 with `:sft`: a model of this
 size, which knows nothing besides, unlearns to solve (notebooks/critique_fine_tuning.ipynb).
 """

@@ -5,7 +5,7 @@ python -m experiments.train_sft --config=configs/sft/critique_model.py --config.
 
 It starts from the policy that it is to criticise, which can solve, and is taught the solver's critiques of that
 policy's attempts, up to a hint; what is heard of it is `critique.level` of the run that uses it.
-On a Hugging Face folder, in its tokens: `--config=configs/sft/critique_model.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/sft/critique_model.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 8 minutes on one core. It is scored by experiments.critique_scores. Expect verdicts right in 99 %, the first
 wrong step in 70 %. From a policy that was taught 5,000 updates, and critiques of another one's attempts, it was 58 %.
 """

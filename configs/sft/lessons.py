@@ -3,7 +3,7 @@
 python -m experiments.train_sft --config=configs/sft/lessons.py --config.init=runs/sft \
     --config.lessons.path=runs/said --workdir=runs/start
 
-On a Hugging Face folder, in its tokens: `--config=configs/sft/lessons.py:path=MODEL,task=TASK` (docs/systems.md).
+On a Hugging Face folder: `--config=configs/sft/lessons.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 12 minutes on one core. Expect, of failed attempts at validation problems: .30 repaired without a critique
 (.31 by a fresh sample), .31 with the verdict, .38 with the first wrong step, .61 with a hint. A policy has to learn to
 read critiques: with 5,000 updates it is .27 (.26), .28, .32 and .36.
