@@ -56,6 +56,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     checks.positive(config, "questions", "branches.k")
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "branches.threshold")
     checks.one_of(config, "branches.span", SPANS)
+    build.spans(config, "branches.span", config.branches.span)
     if config.arm == "dpo":
         by_preference(config, workdir)
     else:

@@ -183,5 +183,6 @@ def check(config: ConfigDict) -> None:
     for share in config.vector.shares:
         if not 0 < share < 1:
             raise InputError(f"config.vector.shares has {share!r}: give shares of tokens between 0 and 1")
+    build.spans(config, "cot.spans", *config.cot.spans)
     if config.cft and len(config.cft) != max(len(config.rl), 1):
         raise InputError(f"config.cft has {len(config.cft)} workdirs and config.rl {len(config.rl)}: give as many")

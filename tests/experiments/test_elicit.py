@@ -104,6 +104,7 @@ def test_end_to_end_and_again(tmp_path, monkeypatch):
         ({"cft": ("a", "b")}, "config.cft has 2 workdirs and config.rl 0"),
         ({"rl": ("nowhere",)}, "config.rl=nowhere holds no checkpoints"),
         ({"sae__k": 0}, "config.sae.k=0"),
+        ({"model__path": "x"}, "config.cot.spans has 'solution', the decisions of a response, and which tokens of"),
         ({"layers": (0, 5)}, "config.layers has 5: this model has blocks 0 to 1"),
     ],
 )
