@@ -3,6 +3,7 @@
 python -m experiments.calibrate --config=configs/calibrate.py --config.init=runs/sft --workdir=runs/calibration
 
 The calibration error has 10 equal bins, as in RLSF's code.
+On a Hugging Face folder: `--config=configs/calibrate.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 20 s on one core. Expect, for the policy that configs/sweeps/rlsf.py starts from, a confidence of the final
 number of .98 where .56 are right: ECE about 42 %, AUROC .66.
 """
@@ -14,18 +15,18 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` measures on four problems of a tiny model."""
-    common.variant(arg, "smoke")
+    """`:smoke` measures on four problems of a tiny model; `:path=MODEL,task=TASK` is of a folder."""
+    variants, given = common.parse(arg, "smoke")
     base = common.base(levels=(3, 4, 5))
     c = ConfigDict({"seed": 0, "task": base.task, "model": base.model, "mesh": base.mesh})
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the run whose policy it is; None: random weights
-    common.any_policy(c)
+    common.of_folder(c, given, "smoke" in variants)
     c.rollout = common.rollout()
     c.eval = ConfigDict({"split": "test", "problems": 384, "samples": 16})
     c.k = 5  # branches of CoT-decoding
     c.bins = 10  # of confidence
-    if arg:
+    if "smoke" in variants:
         c.model.name = "test"
         c.k = 3
         c.eval.update(problems=4, samples=2)

@@ -1,11 +1,19 @@
 """What several configs share. A config file stays short: what differs from here, and the paper it comes from."""
 
+import ast
+import inspect
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from entropy_rl.errors import InputError
+from entropy_rl.tasks import base as tasks
+
+# keys of `make` that the scripts give themselves
+GIVEN = ("split", "size")
+KINDS = {"str": str, "int": int, "float": float, "bool": bool, "Iterable": tuple, "Sequence": tuple}
 
 
 def choice(name: str, **args) -> ConfigDict:
@@ -51,6 +59,44 @@ def any_policy(c: ConfigDict) -> None:
     """
     c.model.path = placeholder(str)
     c.prompt = prompt()
+
+
+def of_folder(c: ConfigDict, given: dict[str, str], smoke: bool = False) -> bool:
+    """`any_policy`, of what stands behind a config's colon: path=MODEL, task=TASK and the task's settings (`task`).
+
+    Says whether a folder or a task is given, so that the config may have other sizes for it; `smoke`: short texts.
+    """
+    any_policy(c)
+    of = "path" in given or "task" in given
+    c.model.path = given.pop("path", None)
+    if "task" in given or given:
+        c.task = task(given.pop("task", "countdown"), given, boxed=True)
+    if of and smoke:
+        c.prompt = prompt("boxed", 192, 24)
+        if "critique" in c and "max_tokens" in c.critique:  # of a tiny model, whose tokenizer knows few words
+            c.critique.update(max_tokens=32, prompt_length=1536)
+    return of
+
+
+def lora() -> ConfigDict:
+    """Adapters; rank 0: all parameters are trained."""
+    return ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
+
+
+def lessons(solve: float = 0.3, critique: float = 0.1, refine: float = 0.6) -> ConfigDict:
+    """What is taught of a critique dataset (critique/lessons.py), in shares."""
+    return ConfigDict(
+        {
+            "path": placeholder(str),  # workdir of experiments.make_critiques
+            "solve": solve,
+            "critique": critique,
+            "refine": refine,
+            "refined": 0.0,
+            "level": "reason",  # what taught critiques say
+            "refine_levels": ("none", "verdict", "step", "reason", "hint"),  # what is said before a refinement
+            "problem": placeholder(str),  # id of the one problem whose rows are used; None: all
+        }
+    )
 
 
 def conversation() -> ConfigDict:
@@ -194,3 +240,44 @@ def smoke(c: ConfigDict, arg: str, variants: tuple[str, ...] = ()) -> bool:
     c.checkpoint.every = 1
     c.optimizer.warmup = 0
     return True
+
+
+def parse(arg: str, *known: str) -> tuple[set[str], dict[str, str]]:
+    """Variants, and values by key; a comma within a value is one that nothing with = or no variant follows."""
+    items = [x for x in re.split(r",(?=\w+(?:=|,|$))", arg) if x]
+    given = dict(x.split("=", 1) for x in items if "=" in x)
+    variants = {x for x in items if "=" not in x}
+    for name in variants:
+        variant(name, *known)
+    return variants, given
+
+
+def task(name: str, settings: dict[str, str], boxed: bool = False) -> ConfigDict:
+    """The task with all its arguments, so that each is a flag; a name that is none of ours is reasoning-gym's.
+
+    `boxed`: the prompt asks for a box, so a task that can ask for another form (countdown_words) leaves it to that.
+    """
+    args = {}
+    if name not in tasks.names():
+        args = {"name": name, "settings": {k: _value(v) for k, v in settings.items()}}
+        name, settings = "reasoning_gym", {}
+    c = ConfigDict({"name": name, "args": args})
+    if settings:
+        key = next(iter(settings))
+        raise InputError(f"this config knows no key {key!r}: arguments of {name} are flags, --config.task.args.{key}=")
+    for key, parameter in inspect.signature(tasks.module(name).make).parameters.items():
+        if key in GIVEN or key in c.args:
+            continue
+        default = parameter.default
+        kind = KINDS.get(re.split(r"[\[ ]", str(parameter.annotation))[0])
+        c.args[key] = placeholder(kind) if default is None and kind else default
+    if boxed and name == "countdown_words":
+        c.args.form = "boxed"
+    return c
+
+
+def _value(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text

@@ -7,6 +7,7 @@ Each of `rl` is a seed: a run from the base, and of `cft` the run that stands be
 all of them. What is measured: arXiv:2504.13837 (pass@k, crossover), 2510.07364 (gap recovery against the share of
 tokens steered), 2402.10200 (CoT-decoding), 2601.08058 and 2503.18878 (features of an autoencoder), 2506.03295 (critique
 fine-tuning on one problem).
+On a Hugging Face folder: `--config=configs/elicit.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about three minutes a seed on one core.
 Expect, with the sweep's runs, pass@1 .36 for the base, .43 with a trained vector, .36 with an autoencoder's feature or
 one at random, .31 by CoT-decoding (.62 greedy), .01 after critique fine-tuning, .70 after GRPO, whose pass@256 is .86
@@ -20,11 +21,13 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` runs all of it with untrained policies."""
+    """`:smoke` runs all of it with untrained policies; `:path=MODEL,task=TASK` is of a folder."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base; None: random weights
-    common.any_policy(c)
+    of_folder = common.of_folder(c, given, "smoke" in variants)
+    c.layers = ()  # blocks that are looked into and steered, from 0; (): all of 4 or fewer, else the middle one
     c.rl = ()  # workdirs of runs of reinforcement learning from it, one a seed; (): one of random weights
     c.cft = ()  # workdirs of critique fine-tuning, as many; (): left out
     c.eval = ConfigDict({"split": "test", "problems": 102, "samples": 256})
@@ -57,7 +60,14 @@ def get_config(arg=""):
     c.interval = 0.9
     c.draws = 4000  # of the bootstrap
     c.rollout = common.rollout()
-    if common.variant(arg, "smoke"):
+    if of_folder:
+        c.cot.spans = ("answer",)  # which tokens of free text are decisions is not known
+        c.rollout.slots = 128
+        c.eval.update(problems=64, samples=16)
+        c.choose.update(problems=32, samples=4)
+        c.text.update(problems=64, samples=4)
+        c.vector.update(rows=16, samples=4, shares=(0.2,))
+    if "smoke" in variants:
         c.model.name = "test"
         c.eval.update(problems=6, samples=4)
         c.choose.update(problems=3, samples=2)

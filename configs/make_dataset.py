@@ -10,14 +10,14 @@ Time: seconds for most tasks; a million lines a minute are written. Outcome: run
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.rl import hf
+from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: task=NAME and its settings; `smoke` takes a few problems."""
-    variants, given = hf.parse(arg, "smoke")
+    variants, given = common.parse(arg, "smoke")
     c = ConfigDict()
-    c.task = hf.task(given.pop("task", "countdown"), given)
+    c.task = common.task(given.pop("task", "countdown"), given)
     c.name = placeholder(str)  # of the dataset; None: that of the task
     c.version = "1.0.0"  # raise it when the content is to be another
     # problems; 0: no such split

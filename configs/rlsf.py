@@ -7,6 +7,7 @@ configs/sft/countdown.py with `task.args.levels=(3,4,5)` and `task.args.talk=Tru
 branch of a pair has confidence 0.9 or more (`ranking_threshold`), 5 branches (`num_beams`), margin exp(conf_i-conf_j);
 rates, beta and the KL are ours, as none is published. The confidence is that of the final number; with
 `--config.branches.span=solution --config.branches.threshold=0.5` it is that of all decisions.
+On a Hugging Face folder: `--config=configs/rlsf.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about a minute on one core, two with `:reward_model`. Expect it to lose accuracy and calibration
 on Countdown: pass@1 .33 to .20 in three rounds of DPO, to .03 or .13 in 120 steps of PPO.
 """
@@ -19,11 +20,14 @@ from configs.rl import base
 
 
 def get_config(arg=""):
-    """`:smoke` and `:reward_model_smoke` take two rounds or steps of a tiny model."""
-    common.variant(arg, "smoke", "reward_model", "reward_model_smoke")
-    smoke = arg.endswith("smoke")
-    c = by_reward_model("smoke" if smoke else "") if arg.startswith("reward_model") else by_preference(smoke)
-    common.any_policy(c)
+    """`:smoke`, `:reward_model,smoke`: two rounds or steps of a tiny model; `:path=MODEL,task=TASK`: of a folder."""
+    arg = arg.replace("reward_model_smoke", "reward_model,smoke")  # as it was called
+    variants, given = common.parse(arg, "smoke", "reward_model")
+    smoke = "smoke" in variants
+    c = by_reward_model("smoke" if smoke else "") if "reward_model" in variants else by_preference(smoke)
+    c.lora = common.lora()
+    if common.of_folder(c, given, smoke) and not smoke:
+        sizes(c)
     c.branches = ConfigDict(
         {
             "k": 5,  # first tokens of a question, each continued greedily
@@ -35,6 +39,18 @@ def get_config(arg=""):
         c.questions = 8
         c.branches.update(k=3, span="response", threshold=0.0)  # an untrained policy has no answers
     return c
+
+
+def sizes(c: ConfigDict) -> None:
+    """Sizes and rates for a model of 0.1 B parameters or more, as in configs/rl/hf.py."""
+    c.optimizer = common.optimizer(1e-6)
+    c.rollout.slots = 128
+    c.microbatches = 0
+    c.eval.update(problems=128, samples=4, ks=(1, 2, 4))
+    c.questions = 256
+    if "reward_model" in c:
+        c.critic.optimizer = common.optimizer(1e-5)
+        c.reward_model.update(microbatches=0, optimizer=common.optimizer(1e-5, warmup=10))
 
 
 def by_preference(smoke: bool) -> ConfigDict:

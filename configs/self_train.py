@@ -6,6 +6,7 @@ python -m experiments.self_train --config=configs/self_train.py --config.init=ru
 `--config.critique.source=oracle` for the solver's critiques, `learned` with `critique.model`, `fresh` for as many
 further samples without a critique; configs/sweeps/self_train.py has all arms. Samples, temperature, refinements kept
 and the barrier are those of the reference code (arXiv:2411.16579, README of WooooDyy/MathCritique).
+On a Hugging Face folder: `--config=configs/self_train.py:path=MODEL,task=TASK` (docs/systems.md).
 Time: about 3 minutes on one core. Expect, without a critique, held-out pass@1 .30 to .55 in five rounds, pass@64 .98 to
 .93 and entropy .32 to .16; with failed attempts shown and retried, whatever is said of them, .02 more of pass@64 and of
 entropy (notebooks/tail_narrowing.ipynb).
@@ -18,7 +19,8 @@ from configs import common
 
 
 def get_config(arg=""):
-    """`:smoke` makes one round of a tiny model."""
+    """`:smoke` makes one round of a tiny model; `:path=MODEL,task=TASK` is of a folder, whose D_0 is empty."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5, 6))
     common.training(c, keep=2)
     c.task.args.talk = True
@@ -28,18 +30,7 @@ def get_config(arg=""):
     c.samples = 5  # attempts a problem
     c.temperature = 0.7  # of attempts and refinements
     c.original = 2048  # rows of D_0, the same in every round: solved problems, or lessons where there is a path
-    c.lessons = ConfigDict(
-        {
-            "path": placeholder(str),  # workdir of experiments.make_critiques; None: D_0 has solutions alone
-            "solve": 0.0,  # shares of what is taught (critique/lessons.py)
-            "critique": 0.0,
-            "refine": 1.0,
-            "refined": 0.0,
-            "level": "reason",
-            "refine_levels": ("none", "verdict", "step", "reason", "hint"),
-            "problem": placeholder(str),
-        }
-    )
+    c.lessons = common.lessons(solve=0.0, critique=0.0, refine=1.0)  # path None: D_0 has solutions alone
     c.critique = ConfigDict(
         {
             "source": "off",  # off: failed attempts are thrown away; any other of configs/common.py
@@ -48,6 +39,9 @@ def get_config(arg=""):
             "reference": False,
         }
     )
+    c.critique.update(common.conversation())
+    c.lora = common.lora()
+    of_folder = common.of_folder(c, given, "smoke" in variants)
     c.refine = ConfigDict(
         {
             "samples": 1,  # refinements of a failed attempt
@@ -64,9 +58,15 @@ def get_config(arg=""):
     c.eval.update(problems=512, samples=16, ks=(1, 4, 16))
     c.eval.last = ConfigDict({"problems": 512, "samples": 64})  # into problems.jsonl
     del c.eval["every"]
-    if common.variant(arg, "smoke"):
+    if of_folder:  # sizes and rates for a model of 0.1 B parameters or more
+        c.update(original=0, pool=256, updates=64, batch=32, microbatches=0)
+        c.optimizer = common.optimizer(1e-5, warmup=4, decay_to=0.05, b2=0.98)
+        c.rollout.slots = 128
+        c.eval.update(problems=128, samples=4, ks=(1, 2, 4))
+        c.eval.last.update(problems=128, samples=16)
+    if "smoke" in variants:
         c.model.name = "test"
-        c.critique.source = "oracle"
+        c.critique.source = "arithmetic" if of_folder else "oracle"
         c.update(rounds=1, pool=8, samples=2, original=4, updates=2, batch=4)
         c.optimizer.warmup = 0
         c.eval.update(problems=4, samples=2, ks=(1, 2))

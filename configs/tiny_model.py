@@ -8,16 +8,16 @@ Time: a few seconds. Outcome: runs/tiny/model, 0.15 M parameters.
 
 from ml_collections import ConfigDict
 
-from configs.rl import hf
+from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: task=NAME and its settings; `smoke` is a smaller model."""
-    variants, given = hf.parse(arg, "smoke")
+    variants, given = common.parse(arg, "smoke")
     smoke = "smoke" in variants
     c = ConfigDict()
     c.seed = 0
-    c.task = hf.task(given.pop("task", "countdown"), given)
+    c.task = common.task(given.pop("task", "countdown"), given)
     c.texts = 100 if smoke else 5000  # problems whose texts the tokenizer is trained on
     c.vocabulary = 300 if smoke else 512  # tokens at most; 259 are bytes and special tokens
     c.model = ConfigDict(

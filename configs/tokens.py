@@ -16,17 +16,15 @@ Time: about 30 seconds on 2 CPU cores. Expect after imitation an entropy of 0.3 
 from ml_collections.config_dict import placeholder
 
 from configs import common
-from entropy_rl.errors import InputError
 
 
 def get_config(arg=""):
-    """`:smoke` reads 8 responses of a tiny model."""
-    if arg not in ("", "smoke"):
-        raise InputError(f"configs/tokens.py knows no variant {arg!r}: leave it out or say :smoke")
+    """`:smoke` reads 8 responses of a tiny model; `:path=MODEL,task=TASK` is of a folder."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     del c.eval  # nothing is evaluated
     c.init = placeholder(str)  # workdir of the run whose last policy is measured; None: random weights
-    common.any_policy(c)
+    common.of_folder(c, given, "smoke" in variants)
     c.rollouts = placeholder(str)  # a dump of another trainer (data/dumps.py), in place of own samples
     c.batch = 16  # of its rows, scored at a time
     c.ends = True  # whether its responses end with the end-of-sequence token, which dumps leave out
@@ -40,7 +38,7 @@ def get_config(arg=""):
     c.top = 0.2  # share of the tokens that are called forks
     c.words = 80  # rows about words, the most frequent
     c.examples = 6  # responses that are kept word by word
-    if arg == "smoke":
+    if "smoke" in variants:
         c.model.name = "test"
         c.rollout.update(prompts=4, samples=2)
     return c

@@ -46,8 +46,8 @@ WAYS = ("base", "again", "vector", "sae", "random", "cot", "cft", "rl")
 def vector(b: Bench, seed: int, looked: Callable[[], Looked]) -> dict[str, Any]:
     """Steering vectors: of which kind, after which block and how strong; then the recovery for each share of tokens."""
     c, found = b.config.vector, looked()
-    layers = len(found.difference)
-    masks = {str(i): np.eye(layers)[i] for i in range(layers)} | ({"all": np.ones(layers)} if layers > 1 else {})
+    one = np.eye(len(found.difference))
+    masks = {str(i): one[i] for i in b.layers} | ({"all": one[list(b.layers)].sum(0)} if len(b.layers) > 1 else {})
     key = jax.random.fold_in(jax.random.key(b.config.seed), seed)
     how_long = {"steps": c.steps, "rows": c.rows, "rate": c.learning_rate}
     made = {}
@@ -76,7 +76,10 @@ def vector(b: Bench, seed: int, looked: Callable[[], Looked]) -> dict[str, Any]:
     # all of them, on test problems: how much of the gap comes back with how many tokens steered
     shares = [t | {"test": summary(b.test, b.attempts(params(t), b.test, c.samples, seed, 10))} for t in best.values()]
     chosen = max(best.values(), key=lambda t: t["pass@1"])
-    norms = {"vector": np.linalg.norm(found.difference, axis=1), "stream": np.linalg.norm(found.stream, axis=2).mean(1)}
+    norms = {
+        "vector": np.linalg.norm(found.difference[list(b.layers)], axis=1),
+        "stream": np.linalg.norm(found.stream, axis=2).mean(1),
+    }
     about = {"choice": chosen, "tried": tried, "shares": shares, "norms": {k: v.tolist() for k, v in norms.items()}}
     return b.tested(params(chosen), seed, 11) | about
 
@@ -86,13 +89,13 @@ def features(
 ) -> dict[str, Any]:
     """One feature of a layer's autoencoder, boosted: found by one of `rankings`, chosen by pass@1."""
     c, found = b.config.sae, looked()
-    tried, decoders, quality = [], [], []
-    for layer, stream in enumerate(found.stream):
+    tried, decoders, quality = [], {}, []
+    for at, (layer, stream) in enumerate(zip(b.layers, found.stream)):
         params, good = found.autoencoder(layer)
         quality.append(good)
-        z, z_rl = (np.asarray(sae.encode(params, x, c.k)) for x in (stream, found.rl_text[layer]))
+        z, z_rl = (np.asarray(sae.encode(params, x, c.k)) for x in (stream, found.rl_text[at]))
         norm = float(np.linalg.norm(stream, axis=1).mean())
-        decoders.append(np.asarray(params["decoder"]) * norm)
+        decoders[layer] = np.asarray(params["decoder"]) * norm
         for name in rankings:
             scores = score(name, z, z_rl, found, c.alpha, np.random.default_rng((b.config.seed, seed, layer)))
             for feature in [] if scores is None else np.argsort(-scores, kind="stable")[: c.features].tolist():
@@ -106,8 +109,8 @@ def features(
     return b.tested(_boosted(b, decoders, chosen), seed, stage) | about
 
 
-def _boosted(b: Bench, decoders: list[np.ndarray], t: dict[str, Any]) -> Any:
-    vectors = np.zeros((b.model.config.layers, decoders[0].shape[1]), np.float32)
+def _boosted(b: Bench, decoders: dict[int, np.ndarray], t: dict[str, Any]) -> Any:
+    vectors = np.zeros((b.model.config.layers, b.model.config.d_model), np.float32)
     vectors[t["layer"]] = decoders[t["layer"]][t["feature"]]
     return steering.steer(b.base, vectors, t["strength"], first=t["where"] == "first")
 

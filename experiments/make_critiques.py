@@ -8,7 +8,8 @@
 2. Critiques by `config.annotators`: "oracle", the solver (critique/oracle.py, or the text task's own); "arithmetic",
    false equations (critique/arithmetic.py); "self", the policy of `config.init`; the workdir of a critique model, or a
    Hugging Face folder. A model's critique is kept if it can be read and its verdict is the verifier's, as
-   in arXiv:2506.03106. The refinement that is taught is the solver's solution.
+   in arXiv:2506.03106. The refinement that is taught is the solver's or the task's worked solution, or a right attempt
+   at the same problem where there is none.
 3. The soft filter, with `--config.filter.tries=N`: kept if at least `filter.least` of N refinements by the policy of
    `config.init`, which must have been taught to refine, come right. (The paper's N and k are not published.)
 
@@ -189,6 +190,7 @@ class Maker:
         for (_, _, stage), t, i in zip(found, tried, range(len(found))):
             kind = (truths[i].reason if language is CLOSED else "wrong") if not t.right else "right"
             self.counts[f"{stage}/{kind or 'right'}"] += 1
+        solved = {t.problem.id: t.text for t in tried if t.right}  # where the task has no worked solution
         rows = []
         for name, ask in self._annotators.items():
             if name == "arithmetic":
@@ -202,6 +204,7 @@ class Maker:
                     self.counts[f"{name}/unusable"] += 1
                     continue
                 known = text if t.right else truths[i].answer if language is CLOSED else p.plain.demonstration
+                known = known or solved.get(p.id, "")
                 about = (p.id, p.level, language.question(p), text, language.say(c), known, stage)
                 rows.append(dataset.Row(*about, annotator=name))
         return rows

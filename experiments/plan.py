@@ -21,7 +21,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import math
 import re
 import time
 from collections.abc import Callable
@@ -47,6 +46,7 @@ from entropy_rl.training.rollouts import Batch
 from experiments.hardware import chips, hlo
 from experiments.hardware.plan_report import advice, table
 from experiments.lib import build, checks, launch, workdirs
+from experiments.lib.checks import share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,12 +344,6 @@ def compiled(lowered) -> dict[str, Any]:
         "loops_known": known,
         "compile_s": round(time.perf_counter() - clock, 1),
     }
-
-
-def share(tree) -> float:
-    """Bytes of a tree on one device."""
-    leaves = jax.tree.leaves(tree)
-    return float(sum(jnp.dtype(x.dtype).itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves))
 
 
 def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:

@@ -26,7 +26,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -39,9 +38,8 @@ from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import averaged, loop, taught
 from entropy_rl.training.rollouts import Batch
 from experiments import train_rl
-from experiments.lib import build, checks, launch, workdirs
+from experiments.lib import build, checks, launch, policies, workdirs
 from experiments.lib.evaluation import Evaluator
-from experiments.lib.policies import first_policy
 from experiments.studies import reward_model
 from experiments.studies.pairs import Rows, batches, pair_weight, preferences, questions
 
@@ -58,6 +56,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     checks.positive(config, "questions", "branches.k")
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "branches.threshold")
     checks.one_of(config, "branches.span", SPANS)
+    build.spans(config, "branches.span", config.branches.span)
     if config.arm == "dpo":
         by_preference(config, workdir)
     else:
@@ -71,8 +70,10 @@ def by_preference(config: ConfigDict, workdir: str) -> None:
     loop(
         workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS),
         lambda writer, number, state, _: preference.round(number, state, writer),
-        evaluate=lambda writer, number, state, last: preference.evaluator.last(writer, number, state.params),
-        abstract=preference.abstract,
+        evaluate=lambda writer, number, state, last: preference.evaluator.last(
+            writer, number, preference.view(state.params)
+        ),
+        **policies.lean(preference.base, preference.abstract),
         first=preference.first,
         steps=config.rounds + 1,
         numbered_from=1,
@@ -85,31 +86,34 @@ class Preference:
     """The parts of the arm dpo; making it finds what is wrong with the config."""
 
     def __init__(self, config: ConfigDict):
-        checks.positive(config, "updates", "batch", "microbatches", "checkpoint.keep")
-        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "rounds")
+        checks.positive(config, "updates", "batch", "checkpoint.keep")
+        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "rounds", "microbatches")
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train")
         self._model = build.trained_model(config, task.tokenizer.vocab_size)
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the pairs of an update (batch)", config.batch)
-        checks.microbatches(mesh, config.batch, config.microbatches)
+        microbatches = build.microbatches(mesh, config.batch, config.microbatches)
         tx, _ = build.optimizer(config, max(config.rounds, 1) * config.updates)
         loss = build.bind(PREFERENCE_LOSSES, config.loss, "preference loss", *np.zeros((3, 2), np.float32))
         self.evaluator = Evaluator(config, self._model, mesh)
-        self.abstract = learner.abstract_state(self._model, tx, mesh)
-        score = token_scores(self._model, mesh=mesh)
+        adaptation = build.adaptation(config, self._model)
+        self.view, self.base = adaptation.view, policies.Base(config, self._model, mesh)
+        self.abstract = learner.abstract_state(self._model, tx, mesh, adaptation.adapt)
+        checks.state_fits(mesh, self.abstract)
+        score = adaptation.over(token_scores(self._model, mesh=mesh))
         self._update = learner.make_update(
             objectives.preference(score, loss),
             tx,
-            microbatches=config.microbatches,
+            microbatches=microbatches,
             group_size=2,
             record=objectives.preference_record,
         )
         self._score = jax.jit(lambda *args: score(*args)["logp"])
         self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh))
         # before there is a workdir: a bad config.init leaves none behind
-        self._state = first_policy(config, self._model, tx, mesh)
+        self._state = policies.first_policy(config, self._model, tx, mesh)
 
     def first(self) -> learner.TrainState:
         """The start."""
@@ -123,7 +127,7 @@ class Preference:
         c, clock, row = self._config, time.perf_counter(), None
         if number:
             first = (number - 1) * c.questions
-            found = questions(c, self._task, self._model, self._mesh, state.params, first)
+            found = questions(c, self._task, self._model, self._mesh, self.view(state.params), first)
             rows, row = preferences(c, self._task, *found)
             row["time/rollout"] = time.perf_counter() - clock
             clock = time.perf_counter()
@@ -133,7 +137,7 @@ class Preference:
             else:
                 print(f"round {number}: no branch is as sure as {c.branches.threshold}, so there is no pair to learn")
             row["time/learn"] = time.perf_counter() - clock
-        values = self.evaluator(writer, number, state.params)
+        values = self.evaluator(writer, number, self.view(state.params))
         print(
             f"round {number}: held-out pass@1 {values['pass@1']:.3f}, coverage {values['coverage']:.3f}, "
             f"entropy {values['entropy']:.3f}"
@@ -142,14 +146,12 @@ class Preference:
 
     def _teach(self, number: int, state: learner.TrainState, rows: Rows) -> tuple[learner.TrainState, dict[str, float]]:
         """The state after the round's updates, and the mean of what they logged."""
-        c, reference = self._config, jax.tree.map(jnp.copy, state.params)
-
-        def made():
-            for some in batches(rows, c.updates, c.batch, np.random.default_rng((c.seed, number))):
-                batch = jax.tree.map(self._place, Batch(**some, weight=pair_weight(some["mask"])))
-                yield batch.replace(ref_logp=self._score(reference, batch.tokens, batch.mask))
-
-        state, logged = taught(self._update, state, made(), jax.random.key(c.seed), where=f"in round {number}")
+        c, made = self._config, []
+        for some in batches(rows, c.updates, c.batch, np.random.default_rng((c.seed, number))):
+            batch = jax.tree.map(self._place, Batch(**some, weight=pair_weight(some["mask"])))
+            # the reference is the policy as it is before the first of them
+            made.append(batch.replace(ref_logp=self._score(state.params, batch.tokens, batch.mask)))
+        state, logged = taught(self._update, state, made, jax.random.key(c.seed), where=f"in round {number}")
         return state, averaged(logged)
 
 

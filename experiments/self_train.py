@@ -6,9 +6,9 @@
 
 Round 0 is the base model of `config.init`, which has been taught D_0 already (in the paper it is taught D_0 here).
 Round t: the policy of round t - 1 attempts every problem of a finite pool, right answers are kept, failed ones are
-retried as `config.critique` says, and the base is taught D_0 and what was kept (methods/self_train.py). All arms take
-`config.updates` updates a round. A retry after "fresh" is one more sample of the question: as difficulty-aware as a
-critique, and without one.
+retried as `config.critique` says, and the base is taught D_0 and what was kept (methods/self_train.py). With adapters
+(`config.lora`) these are the base's in every round, new ones where it has none. All arms take `config.updates` updates
+a round. A retry after "fresh" is one more sample of the question: as difficulty-aware as a critique, and without one.
 
 Writes, step being the round, metrics.jsonl (what data a round is taught: share and coverage per level; tokens spent),
 evals.jsonl (held-out problems, after training), problems.jsonl (after the last round), round<t>.jsonl (its data) and
@@ -40,9 +40,8 @@ from entropy_rl.training import learner, objectives
 from entropy_rl.training.collect import Group, attempt
 from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
-from experiments.lib import build, checks, launch, workdirs
+from experiments.lib import build, checks, launch, policies, workdirs
 from experiments.lib.evaluation import BATCH, Evaluator
-from experiments.lib.policies import first_policy
 from experiments.rl import critique
 
 
@@ -56,13 +55,13 @@ def run(config: ConfigDict, workdir: str) -> None:
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
 
     def evaluate(writer, number, state, last):
-        training.evaluator.last(writer, number, state.params)
+        training.evaluator.last(writer, number, training.view(state.params))
 
     loop(
         workdir,
         lambda writer, number, state, _: training.round(number, state, writer, workdir),
         evaluate=evaluate,
-        abstract=training.abstract,
+        **policies.lean(training.base, training.abstract),
         first=lambda: None,
         steps=config.rounds + 1,
         numbered_from=1,
@@ -75,27 +74,37 @@ class SelfTraining:
     """The parts of a run; making it finds what is wrong with the config."""
 
     def __init__(self, config: ConfigDict):
-        checks.positive(config, "samples", "pool", "updates", "batch", "microbatches", "temperature")
+        checks.positive(config, "samples", "pool", "updates", "batch", "temperature")
         checks.positive(config, "checkpoint.keep", "refine.samples", "refine.reserved")
-        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "rounds", "refine.slack", "original")
+        checks.require(
+            config, "a number of 0 or more", lambda x: x >= 0, *("rounds", "refine.slack", "original", "microbatches")
+        )
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train", size=config.pool)
         self._model = build.trained_model(config, task.tokenizer.vocab_size)
         self._mesh = mesh = build.mesh(config)
         checks.rows(mesh, "the rows of an update (batch)", config.batch)
-        checks.microbatches(mesh, config.batch, config.microbatches)
+        microbatches = build.microbatches(mesh, config.batch, config.microbatches)
         tx, _ = build.optimizer(config, config.updates)
         self._critique = critique.critique_step(config, task, self._model, mesh, config.temperature)
-        self._pool = [task[i] for i in range(config.pool)]
+        self._pool = [task[i] for i in range(len(task))]
+        for size in {min(len(task), BATCH), len(task) % BATCH or BATCH}:
+            checks.rows(
+                mesh, "the slots (rollout.slots, or pool * samples)", min(config.rollout.slots, size * config.samples)
+            )
         self._original = critique.make_lessons(config, task) if config.lessons.path is not None else task
         self.evaluator = Evaluator(config, self._model, mesh)
-        self.abstract = learner.abstract_state(self._model, tx, mesh)
-        self._fresh = partial(learner.init_state, self._model, tx, mesh, jax.random.key(config.seed))
-        self._base = first_policy(config, self._model, tx, mesh).params
+        adaptation = build.adaptation(config, self._model)
+        self.view, self.base = adaptation.view, policies.Base(config, self._model, mesh)
+        self.abstract = learner.abstract_state(self._model, tx, mesh, adaptation.adapt)
+        checks.state_fits(mesh, self.abstract, self.abstract.params)
+        key = jax.random.key(config.seed)
+        self._fresh = partial(learner.init_state, self._model, tx, mesh, key, adaptation.adapt)
+        self._start = policies.first_policy(config, self._model, tx, mesh).params
         self._update = learner.make_update(
-            *(objectives.nll(token_scores(self._model, mesh=mesh)), tx),
-            microbatches=config.microbatches,
+            *(objectives.nll(adaptation.over(token_scores(self._model, mesh=mesh))), tx),
+            microbatches=microbatches,
             record=objectives.nll_record,
         )
         self._weight = jax.jit(token_mean)
@@ -107,12 +116,12 @@ class SelfTraining:
         """(the state after round `number`, what is logged of it), from the state after the one before."""
         items, row = [], {}
         if number:
-            items, row = self._collect(number, state.params)
+            items, row = self._collect(number, self.view(state.params))
             files.rewrite(workdir / f"round{number}.jsonl", [dataclasses.asdict(item) for item in items])
         clock = time.perf_counter()
         state, trained = self._teach(number, items)
         row |= trained | {"time/learn": time.perf_counter() - clock}
-        values = self.evaluator(writer, number, state.params)
+        values = self.evaluator(writer, number, self.view(state.params))
         print(
             f"round {number}: {len(items)} items, held-out pass@1 {values['pass@1']:.3f}, "
             f"coverage {values['coverage']:.3f}, entropy {values['entropy']:.3f}"
@@ -137,15 +146,17 @@ class SelfTraining:
             rng = np.random.default_rng((c.seed, number))
             said, logged, _ = self._critique.criticise(params, tried, rng, to_criticise)
             answer = lambda prompts: self._critique.answer(params, prompts, to_refine)  # noqa: E731
-            n = c.refine.samples
-            again = refine.retry(self._task, answer, tried, said, samples=n)
-            each = list(zip(again.texts, again.rewards))
+            n, language = c.refine.samples, self._critique.language
+            how = {"language": language, "fits": self._critique.fits}
+            again = refine.retry(self._task, answer, tried, said, samples=n, **how)
+            each = list(zip(again.texts, (r * ok for r, ok in zip(again.rewards, again.fits))))
             retries = [each[i : i + n] for i in range(0, len(each), n)]
             how = {"reserved": c.refine.reserved, "slack": c.refine.slack, "revisions": c.refine.revisions}
             kept, of_kept = self_train.refined_items(tried, again.asked[::n], retries, **how)
             items += kept
             tokens = float(sum(len(made.tokens) for made in again.completions))
-            row |= logged | of_kept | {"critique/leak": refine.leak(said), "refine/tokens": tokens}
+            row |= logged | of_kept | {"critique/leak": refine.leak(said, language), "refine/tokens": tokens}
+            row["critique/too_long"] = logged.get("critique/too_long", 0.0) + again.fits.count(False) / n
         row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
         return items, row
 
@@ -164,7 +175,7 @@ class SelfTraining:
 
     def _teach(self, number: int, items: list[self_train.Item]) -> tuple[learner.TrainState, dict[str, float]]:
         """The base, after round 0 taught D_0 and `items` in passes of random order; what was logged last."""
-        c, state = self._config, learner.with_params(self._fresh(), jax.tree.map(jax.numpy.copy, self._base))
+        c, state = self._config, learner.with_params(self._fresh(), self._start)
         tokens, mask = self._data(items)
         if not (number and len(tokens)):
             return state, {}
@@ -180,10 +191,10 @@ class SelfTraining:
     def _data(self, items: list[self_train.Item]) -> tuple[np.ndarray, np.ndarray]:
         """D_0 and items as tokens and mask, of one width whatever the items, so that one program is compiled."""
         c, task = self._config, self._task
-        attempt_length = task.prompt_length + task.response_length
-        width = attempt_length
-        if c.refine.revisions:  # question, attempt, critique and "again" before the response
-            width += task.response_length + refine.MAX_CRITIQUE_TOKENS + task.response_length
+        width = task.prompt_length
+        if c.refine.revisions and self._critique:  # question, attempt and critique before the response
+            width = max(width, critique.retry_width(c, task, self._critique.language))
+        width += task.response_length
         first, mask = np.zeros((0, width), np.int32), np.zeros((0, width), bool)
         if c.original:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)

@@ -13,11 +13,12 @@ Of the attempts at a problem one is answered (AutoMathCritique, arXiv:2411.16579
                  answered, or the vote among all.
     pass         K samples and a judge who is never wrong: the upper bound of best of n.
 
-A critique that cannot be read leaves its attempt as it is. Tokens are those generated: samples, a model's critiques,
-refinements. The solver's critiques (source "oracle") cost none and know the truth, which nobody has at test time:
-`privileged` in the output. In Countdown every question states its final answer, so the vote is about solutions
-(`config.vote`). The reference code is greedy and refines all by default; here responses are sampled, and
-`--config.keep=False` refines those judged right as well. Writes test_time.json and test_time.md.
+A critique that cannot be read leaves its attempt as it is, and so does a conversation that is too long (`too_long`).
+Policy and judge are models of Countdown's words, or of Hugging Face folders in natural language. Tokens are those
+generated: samples, a model's critiques, refinements. Critiques by the solver or by arithmetic cost none and know the
+truth, which nobody has at test time: `privileged` in the output. In Countdown every question states its final answer,
+so the vote is about solutions (`config.vote`). The reference code is greedy and refines all by default; here responses
+are sampled, and `--config.keep=False` refines those judged right as well. Writes test_time.json and test_time.md.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import refine, test_time
-from entropy_rl.methods.critique.sentences import limit, parse, write
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span
 from entropy_rl.tables import table as tabulated
@@ -46,7 +46,8 @@ from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import load_policy
 from experiments.rl import critique
 
-SOURCES = ("learned", "self", "oracle", "random", "none")
+TRUE = ("oracle", "arithmetic", "random")  # sources that know the truth
+SOURCES = ("learned", "self", *TRUE, "none")
 Curve = dict[int, tuple[np.ndarray, np.ndarray]]  # budget -> accuracy and tokens of each problem, f[P]
 
 
@@ -92,15 +93,14 @@ class Tester:
         checks.one_of(config, "vote", ("solution", "answer"))
         self.config, self.source = config, config.critique.source
         self.task = build.task(config, split=config.eval.split, size=config.eval.problems)
-        critique.check(config, self.task)
         mesh = build.mesh(config)
-        load = partial(load_policy, config, mesh=mesh, vocab_size=self.task.tokenizer.vocab_size)
-        judge, params = self._model, self._params = load(config.init)
-        if self.source == "learned":
-            judge, params = load(config.critique.model, key="critique.model")
-        self._ask = partial(critique.critique_sampler(config, self.task, judge, mesh), params)
+        critique.check(config, self.task)  # before anything is loaded
+        self._model, self._params = load_policy(config, config.init, mesh, self.task.tokenizer.vocab_size)
+        temperature = config.rollout.temperature
+        self._critique = critique.critique_step(config, self.task, self._model, mesh, temperature)
         self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._how |= {"warp": partial(warp.temperature, value=config.rollout.temperature)}
+        self.too_long = 0  # refinements that were not asked for
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
 
     def topic(self, text: str) -> str:
@@ -126,16 +126,22 @@ class Tester:
     def judge(self, answers: Answers) -> Judged:
         """Critiques of answers."""
         tried = [refine.Attempt(*of) for of in zip(answers.problems, answers.texts, answers.right.tolist())]
-        level, free = self.config.critique.level, np.zeros(len(tried))
+        level, free, language = self.config.critique.level, np.zeros(len(tried)), self._critique.language
         if not tried or self.source == "none":
             return Judged([None] * len(tried), [""] * len(tried), free)
-        if self.source in refine.SOURCES:
-            said = refine.SOURCES[self.source](tried, self._rng, level=level)
-            return Judged([parse(s).right for s in said], said, free)
-        found, replies = self._ask(tried, self._next())
-        sentences = ["" if c is None else write(limit(c, level)) for c in found]
+        if self.source in TRUE:
+            said = refine.SOURCES[self.source](tried, self._rng, level=level, language=language)
+            return Judged([self._verdict(s) for s in said], said, free)
+        found, replies = self._critique.ask(self._params, tried, self._next())
+        sentences = ["" if c is None else language.write(language.limit(c, level)) for c in found]
         tokens = np.array([r.tokens for r in replies], float)
         return Judged([None if c is None else c.right for c in found], sentences, tokens)
+
+    def _verdict(self, said: str) -> bool:
+        """Of a sentence that a source which is no model wrote."""
+        language = self._critique.language
+        read = language.read(said)
+        return said == language.verdict(True) if read is None else read.right
 
     def doubtful(self, judged: Judged) -> np.ndarray:
         """Which answers are refined: those judged wrong; those judged right too unless `config.keep`. bool[N]."""
@@ -148,19 +154,16 @@ class Tester:
         """The answers after the tokens of their critiques, the doubtful ones replaced by their refinements."""
         out = answers.spent(judged.tokens).at(np.arange(len(answers.texts)))
         places = np.flatnonzero(self.doubtful(judged))
-        answer = partial(
-            refine.respond,
-            *(self._model, self._params, self.task.tokenizer),
-            key=self._next(),
-            max_new=self.task.response_length,
-            prompt_length=None,
-            **self._how,
-        )
+        answer = partial(self._critique.answer, self._params, key=self._next())
         tried = [refine.Attempt(out.problems[i], out.texts[i], bool(out.right[i])) for i in places]
-        again = refine.retry(self.task, answer, tried, [judged.sentences[i] for i in places])
-        for i, text, made, reward in zip(places, again.texts, again.completions, again.rewards):
-            out.texts[i], out.right[i] = text, reward >= 1
-            out.tokens[i] += len(made.tokens)
+        how = {"language": self._critique.language, "fits": self._critique.fits}
+        again = refine.retry(self.task, answer, tried, [judged.sentences[i] for i in places], **how)
+        self.too_long += again.fits.count(False)
+        made = zip(places, again.texts, again.completions, again.rewards, again.fits)
+        for i, text, completion, reward, ok in made:
+            if ok:  # else the conversation is too long, and the answer stays
+                out.texts[i], out.right[i] = text, reward >= 1
+                out.tokens[i] += len(completion.tokens)
         return out
 
     def _next(self) -> jax.Array:
@@ -184,8 +187,9 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         "problems": len(t.task),
         "samples": config.eval.samples,
         "interval": config.interval,
-        "privileged": t.source in ("oracle", "random"),
+        "privileged": t.source in TRUE or config.critique.reference,
         "unreadable": float(np.mean([v is None for v in judged.verdicts])) if t.source != "none" else 0.0,
+        "too_long": t.too_long,
         "judged right": float(np.mean([bool(v) for v in judged.verdicts])),
         "ways": table(config, ways, levels),
     }

@@ -24,7 +24,6 @@ from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.loop import FINITE, loop
 from entropy_rl.training.rollouts import Batch
-from entropy_rl.training.state import adapters, on_base
 from experiments.lib import build, checks, launch, policies, workdirs
 from experiments.lib.evaluation import Evaluator, greedy
 from experiments.lib.policies import first_policy
@@ -41,6 +40,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     begins = not processes.broadcast((Path(workdir) / "config.json").exists())
     lessons, model, mesh, tx, schedule, evaluator = parts(config)
     adaptation = build.adaptation(config, model)
+    abstract = learner.abstract_state(model, tx, mesh, adaptation.adapt)
+    checks.state_fits(mesh, abstract)
     base = policies.Base(config, model, mesh)
     workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
     for line in greedy(config) if begins else ():
@@ -78,15 +79,11 @@ def run(config: ConfigDict, workdir: str) -> None:
         if last:
             evaluator.last(writer, step, policy)
 
-    abstract = learner.abstract_state(model, tx, mesh, adaptation.adapt)
     loop(
         workdir,
         learn,
         evaluate=evaluate,
-        pack=lambda state: (adapters(state), base.meta(state.params)),
-        unpack=lambda tree, meta: on_base(tree, partial(base.params, meta)),
-        abstract=adapters(abstract),
-        before=abstract,
+        **policies.lean(base, abstract),
         first=lambda: first_policy(config, model, tx, mesh),
         steps=config.steps,
         keep=config.checkpoint.keep,

@@ -41,13 +41,14 @@ ORDER = """
     figures
     methods.diversity.predicates methods.diversity.darling
     methods.critique.refine methods.critique.api methods.critique.self_train methods.critique.test_time
-    methods.rlp.worked methods.rlp.thoughts methods.confidence.cot_decoding methods.confidence.self_feedback
-    methods.confidence.calibration methods.elicit.activations methods.elicit.sae
+    methods.rlp.worked methods.rlp.documents methods.rlp.thoughts
+    methods.confidence.cot_decoding methods.confidence.self_feedback methods.confidence.calibration
+    methods.elicit.activations methods.elicit.sae
     methods.budget.dilution methods.budget.budget
 """.split()
 
 # Floors that know strings and numpy only; what is on one imports nothing of entropy_rl that is not on it.
-TEXT = ("errors", "files", "answers.", "tasks.", "data.", "methods.rlp.worked") + tuple(
+TEXT = ("errors", "files", "answers.", "tasks.", "data.", "methods.rlp.worked", "methods.rlp.documents") + tuple(
     f"methods.critique.{name}"
     for name in "sentences chat oracle flaws arithmetic language countdown_words dataset lessons".split()
 )

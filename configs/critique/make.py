@@ -3,7 +3,7 @@
 python -m experiments.make_critiques --config=configs/critique/make.py --config.init=runs/sft --workdir=runs/said
 
 `config.init` is a policy with the words of critiques (`--config.task.args.talk=True` in its imitation). For a Hugging
-Face folder, in natural language: `--config=configs/critique/make.py:task=TASK --config.model.path=MODEL`.
+Face folder, in natural language: `--config=configs/critique/make.py:path=MODEL,task=TASK`.
 AutoMathCritique, arXiv:2411.16579; its dataset has 76,321 rows.
 Time: about 20 s on 2 CPU cores. Expect about 27,000 rows, a third of them right, two thirds of the wrong ones with a
 step after which the target is out of reach.
@@ -13,22 +13,21 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from configs import common
-from configs.rl import hf
 
 
 def get_config(arg=""):
-    """`:smoke` makes a few from an untrained policy; `:task=TASK` is of another task, as in configs/rl/hf.py."""
-    variants, given = hf.parse(arg, "smoke")
+    """`:smoke` makes a few from an untrained policy; `:path=MODEL,task=TASK` asks a folder, as in configs/rl/hf.py."""
+    variants, given = common.parse(arg, "smoke")
     c = common.base(levels=(3, 4, 5))
     del c.eval
     c.task.args.talk = True
-    if "task" in given:
-        c.task = hf.task(given.pop("task"), given, boxed=True)
-    common.any_policy(c)
     c.critique = common.conversation()
+    of_folder = common.of_folder(c, given, "smoke" in variants)
     c.init = placeholder(str)  # workdir of the policy; None: random weights, or those of the folder model.path
     c.generators = ()  # workdirs of further policies, of the same shape, whose attempts are criticised too
-    c.annotators = ("oracle",)  # who criticises: oracle, arithmetic, self, workdirs of critique models, folders
+    c.annotators = (
+        ("arithmetic",) if of_folder else ("oracle",)
+    )  # who criticises: oracle, arithmetic, self, workdirs of critique models, folders
     c.first = 0  # of the problems, by its place in the training split
     c.problems = 6144
     c.samples = 4  # attempts a problem (rg1)

@@ -17,34 +17,26 @@ Time: with `tiny` about 6 CPU-minutes. Expect on two-digit sums entropy 0.44 -> 
 pass@1 0.36 -> 0.44, pass@8 0.91 -> 0.90; for a real model see configs/rl/qwen_math.py.
 """
 
-import ast
-import inspect
-import re
-
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from configs import common
 from configs.laws import fit
 from configs.rl import base
-from configs.sft import countdown, lessons
-from entropy_rl.errors import InputError, lookup
-from entropy_rl.tasks import base as tasks
+from configs.sft import countdown
+from entropy_rl.errors import lookup
 
-# keys of `make` that the scripts give themselves
-GIVEN = ("split", "size")
 # Critique-GRPO (arXiv:2506.03106) by whoever can criticise any text
 CRITIQUE = {
     "advantage": common.choice("dr_grpo"),
     "loss": common.choice("shaped", gamma=0.1, clip_low=0.2, clip_high=0.2),
     "critique__source": "arithmetic",
 }
-KINDS = {"str": str, "int": int, "float": float, "bool": bool, "Iterable": tuple, "Sequence": tuple}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: key=value and variants with commas between, as above; `smoke` takes a few steps of whatever model."""
-    variants, given = parse(arg, "smoke", "tiny", "critique", "lessons")
+    variants, given = common.parse(arg, "smoke", "tiny", "critique", "lessons")
     smoke, tiny = "smoke" in variants, "tiny" in variants
     c = ConfigDict()
     c.seed = 0
@@ -53,17 +45,16 @@ def get_config(arg: str = "") -> ConfigDict:
         c.path = given.pop("path")
     part = given.pop("part", "")
     lookup(dict.fromkeys(("", "rl", "sft")), part, "part")
-    c.task = task(given.pop("task", "countdown"), given, boxed=not tiny)
+    c.task = common.task(given.pop("task", "countdown"), given, boxed=not tiny)
     lengths = (64, 48) if smoke else (32, 8) if tiny else (512, 1024)
     c.prompt = common.prompt("plain" if tiny else "boxed", *lengths)
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
     # activations made again in the backward pass: none, linear or block; attention own, blocks, xla or cudnn
     c.types.update(remat="none", attention="naive")
-    # rank 0: all parameters are trained
-    c.lora = ConfigDict({"rank": 0, "alpha": 16.0, "targets": "attention|gate|up|down"})
+    c.lora = common.lora()
     c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny, "critique" in variants)
     if "lessons" in variants:
-        c.sft.lessons = lessons.get_config("").lessons
+        c.sft.lessons = common.lessons()
     for run in (c.sft, c.rl):
         run.seed = c.get_ref("seed")
         run.model = ConfigDict({"path": c.get_ref("path"), "args": common.linked(c.types)})
@@ -74,42 +65,6 @@ def get_config(arg: str = "") -> ConfigDict:
     c.law = fit.of_a_run("smoke" if smoke else "")
     c.law.seed = c.get_ref("seed")
     c.export = ConfigDict({"dtype": placeholder(str), "shard_bytes": 5_000_000_000})  # see configs/convert_hf.py
-    return c
-
-
-def parse(arg: str, *known: str) -> tuple[set[str], dict[str, str]]:
-    """Variants, and values by key; a comma within a value is one that nothing with = or no variant follows."""
-    items = [x for x in re.split(r",(?=\w+(?:=|,|$))", arg) if x]
-    given = dict(x.split("=", 1) for x in items if "=" in x)
-    variants = {x for x in items if "=" not in x}
-    for name in variants:
-        common.variant(name, *known)
-    return variants, given
-
-
-def task(name: str, settings: dict[str, str], boxed: bool = False) -> ConfigDict:
-    """The task with all its arguments, so that each is a flag; a name that is none of ours is reasoning-gym's.
-
-    `boxed`: the prompt asks for a box, so a task that can ask for another form (countdown_words) leaves it to that.
-    """
-    args = {}
-    if name not in tasks.names():
-        args = {"name": name, "settings": {k: _value(v) for k, v in settings.items()}}
-        name, settings = "reasoning_gym", {}
-    c = ConfigDict({"name": name, "args": args})
-    if settings:
-        key = next(iter(settings))
-        raise InputError(
-            f"configs/rl/hf.py knows no key {key!r}: arguments of {name} are flags, --config.task.args.{key}="
-        )
-    for key, parameter in inspect.signature(tasks.module(name).make).parameters.items():
-        if key in GIVEN or key in c.args:
-            continue
-        default = parameter.default
-        kind = KINDS.get(re.split(r"[\[ ]", str(parameter.annotation))[0])
-        c.args[key] = placeholder(kind) if default is None and kind else default
-    if boxed and name == "countdown_words":
-        c.args.form = "boxed"
     return c
 
 
@@ -157,10 +112,3 @@ def _small_evaluations(c: ConfigDict, smoke: bool) -> ConfigDict:
         if "last" in c.eval:
             c.eval.last.update(problems=4, samples=2)
     return c
-
-
-def _value(text: str):
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text

@@ -22,12 +22,13 @@ Outcome: not known here, as nothing of this could be run: no GPU, no weights, no
   tiny folders made by transformers (make parity), and the compiler over these shapes on eight host devices.
 """
 
+from configs import common
 from configs.rl import hf
 
 
 def get_config(arg: str = ""):
     """`arg` as of configs/rl/hf.py; the task is gsm8k where none is given."""
-    variants, given = hf.parse(arg, "smoke")
+    variants, given = common.parse(arg, "smoke")
     smoke = "smoke" in variants
     if "task" not in given and not smoke:
         arg = ",".join(filter(None, (arg, "task=gsm8k")))

@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
     `:smoke` takes a few steps of whatever folder path= says.
     """
-    variants, given = hf.parse(arg, "smoke", "critique", "lessons")
+    variants, given = common.parse(arg, "smoke", "critique", "lessons", "sdpo")
     smoke = "smoke" in variants
     given = {"task": "countdown_words"} | ({} if smoke else {"path": PATH}) | given
     c = hf.get_config(",".join([*variants, *(f"{key}={value}" for key, value in given.items())]))

@@ -183,6 +183,15 @@ def from_folder(config: ConfigDict) -> bool:
     return config.model.get("path") is not None or "name" not in config.model
 
 
+def spans(config: ConfigDict, key: str, *asked: str) -> None:
+    """InputError for a span of CoT-decoding that free text does not have; `key` names it in messages."""
+    if from_folder(config) and "solution" in asked:
+        raise InputError(
+            f"config.{key} has 'solution', the decisions of a response, and which tokens of free text are decisions is "
+            "not known: give answer"
+        )
+
+
 def folder(config: ConfigDict) -> str:
     """The folder of the model; InputError where config.model.path is not given."""
     if config.model.path is None:
@@ -257,6 +266,10 @@ class Adaptation:
     adapt: learner.Adapt | None
     scale: float | None
     view: Callable[[Any], Any]
+
+    def merged(self, params: Any) -> Any:
+        """Parameters as they are trained, as plain ones of the same type."""
+        return params if self.scale is None else lora.merge(params, self.scale)
 
     def over(self, score: Callable) -> Callable:
         """A score of parameters as they are trained."""

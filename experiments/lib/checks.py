@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -68,3 +71,41 @@ def ks(values: tuple[int, ...], samples: int) -> None:
     for k in values:
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= samples:
             raise InputError(f"config.eval.ks has {k!r}: pass@k needs 1 <= k <= eval.samples={samples}")
+
+
+def share(tree: Any) -> float:
+    """Bytes of a tree of arrays, or of their shapes and shardings, on one device."""
+    leaves = jax.tree.leaves(tree)
+    return float(sum(np.dtype(x.dtype).itemsize * math.prod(x.sharding.shard_shape(x.shape)) for x in leaves))
+
+
+def host_memory() -> float:
+    """Bytes of this machine's memory that a process can have; infinity where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return math.inf
+
+
+def device_memory(mesh: Mesh) -> float:
+    """Bytes that the smallest device of the mesh has in all; devices that are no accelerators share the machine's."""
+    own = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    told = [(d.memory_stats() or {}).get("bytes_limit") for d in own]
+    return float(min(told)) if all(told) else host_memory() / len(own)
+
+
+def fits(what: str, needed: float, there: float, remedy: str) -> None:
+    """InputError where `what` needs more bytes than `there` are: it says how many are missing."""
+    if needed > there:
+        gb = lambda x: f"{x / 1e9:.3g} GB"  # noqa: E731
+        raise InputError(f"{what} takes {gb(needed)} and there are {gb(there)}, {gb(needed - there)} too few: {remedy}")
+
+
+def state_fits(mesh: Mesh, *trees: Any) -> None:
+    """InputError where shapes of what a run keeps on its devices all the time are more than a device has.
+
+    A lower bound: activations, and what the sampler holds, come to it (experiments.plan has them).
+    """
+    remedy = "give config.lora.rank, config.mesh.fsdp, or a device with more memory"
+    fits("what is trained, with its optimiser, on each device,", sum(map(share, trees)), device_memory(mesh), remedy)

@@ -18,7 +18,7 @@ from entropy_rl.models.families import architecture
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.training import checkpoints, learner
-from entropy_rl.training.state import heated
+from entropy_rl.training.state import adapters, heated, on_base
 from experiments.lib import build
 
 Policy = tuple[Transformer, Any]  # model, parameters
@@ -186,6 +186,17 @@ class Base:
             )
         self._sums = meta.get(BASE)
         return params
+
+
+def lean(base: Base, abstract: learner.TrainState) -> dict[str, Any]:
+    """What training/loop.loop is told of a train state of shapes `abstract`, so that its checkpoints hold adapters
+    without their base; of a state without adapters it is as it was."""
+    return {
+        "pack": lambda state: (adapters(state), base.meta(state.params)),
+        "unpack": lambda tree, meta: on_base(tree, partial(base.params, meta)),
+        "abstract": adapters(abstract),
+        "before": abstract,
+    }
 
 
 BASE = "base"  # key of a checkpoint's meta: checksums of the parameters below the adapters

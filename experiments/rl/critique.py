@@ -46,12 +46,15 @@ class CritiqueStep:
       answer: params, prompts, key -> (texts, completions): retries.
       language: of critiques and requests.
       fits: whether a prompt is short enough for `answer`.
+      ask: params of the policy, tried attempts, key -> what `refine.ask_critic` gives, of a source that is a model;
+        None: it is none.
     """
 
     criticise: Callable[..., tuple[list[str | None], dict[str, float], list[str]]]
     answer: Callable[..., tuple[list[str], list[Completion]]]
     language: Language
     fits: Callable[[str], bool]
+    ask: Callable[..., tuple[list[Critique | None], list[refine.Reply]]] | None = None
 
 
 def critique_step(
@@ -79,11 +82,12 @@ def critique_step(
     attempt, width = task.response_length, retry_width(config, task, language)
     how = {"slots": config.rollout.slots, "mesh": mesh}
     how["fewest"] = fewest(config, language)
-    critic = ask = None
+    ask = None
     if c.source == "api":
         ask = server(config, task, language, settings, workdir)
     elif c.source in refine.MODELS:
-        critic, ask = critic_of(config, task, model, mesh, language)
+        critic, of = critic_of(config, task, model, mesh, language)
+        ask = lambda params, *rest: of(params if critic is None else critic, *rest)  # noqa: E731
 
     def answer(params, prompts, key):
         return refine.respond(
@@ -97,13 +101,13 @@ def critique_step(
     def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any], list[str]]:
         if c.source in refine.SOURCES:
             return refine.SOURCES[c.source](tried, rng, level=c.level, language=language), {}, [""] * len(tried)
-        said, replies = ask(params if critic is None else critic, tried, key)
+        said, replies = ask(params, tried, key)
         sentences, logged = refine.by_model(said, replies, tried, c.level, language)
         return sentences, logged | {"critique/reference": float(c.reference)}, [r.text for r in replies]
 
     ask_again = lambda t: language.ask_refinement(t, language.verdict(False))  # noqa: E731
     fits = fitting(language, task.tokenizer, width, task, ask_again, "the policy")
-    return CritiqueStep(criticise, answer, language, fits)
+    return CritiqueStep(criticise, answer, language, fits, ask)
 
 
 def speak(config: ConfigDict, task: Task) -> Language:

@@ -21,6 +21,8 @@ from experiments.lib import build, checks
 from experiments.lib.policies import load_policy
 
 BATCH = 64  # problems attempted at a time
+ROOM = 1 << 28  # bytes of activations that are made at once
+FEW = 4  # blocks of a model of which all are looked into where nothing says which
 
 
 class Bench:
@@ -36,6 +38,8 @@ class Bench:
         self.mesh = build.mesh(config)
         self._load = partial(load_policy, config, mesh=self.mesh, vocab_size=self.test.tokenizer.vocab_size)
         self.model, self.base = self._load(config.init)
+        self.layers = layers(config, self.model.config.layers)
+        room(self)
         self.seeds = max(len(config.rl), 1)
         for key in ("rl", "cft"):
             for path in config[key]:
@@ -108,9 +112,13 @@ class Looked:
 
         own, theirs = text(b.base, 1), text(r, 2)
         self.theirs, self.entropy = theirs, own.entropy[own.mask]
-        self.stream = activations.activations(b.model, b.base, own)  # [L, N, d]
-        self.rl_text = activations.activations(b.model, b.base, theirs)
-        self.difference = activations.mean_difference(activations.activations(b.model, r, theirs), self.rl_text)
+        shape = b.model.config
+        rows = max(1, min(256, ROOM // (4 * len(b.layers) * length * shape.d_model)))
+        read = partial(activations.activations, b.model, layers=b.layers, batch=rows)
+        self.stream = read(b.base, own)  # [chosen blocks, N, d]
+        self.rl_text = read(b.base, theirs)
+        self.difference = np.zeros((shape.layers, shape.d_model), np.float32)  # of all blocks, 0 where none is chosen
+        self.difference[list(b.layers)] = activations.mean_difference(read(r, theirs), self.rl_text)
         self.right = np.repeat(own.reward >= 1, own.mask.sum(axis=1))
         decisions = task.decisions(own.tokens, own.mask)
         # all of them where the task does not tell
@@ -124,15 +132,36 @@ class Looked:
         @functools.cache
         def autoencoder(layer):
             """The autoencoder after a block, and its quality on an eighth of the tokens, held out."""
-            held = np.arange(self.stream.shape[1]) % 8 == 0
-            params = sae.fit(self.stream[layer, ~held], jax.random.fold_in(key, layer), **how)
-            return params, sae.quality(params, self.stream[layer, held], c.k)
+            held, at = np.arange(self.stream.shape[1]) % 8 == 0, b.layers.index(layer)
+            params = sae.fit(self.stream[at, ~held], jax.random.fold_in(key, layer), **how)
+            return params, sae.quality(params, self.stream[at, held], c.k)
 
         self.autoencoder = autoencoder
 
     def threshold(self, share: float) -> float:
         """The entropy above which this share of the base's tokens lies."""
         return float(np.quantile(self.entropy, 1 - share))
+
+
+def layers(config: ConfigDict, there: int) -> tuple[int, ...]:
+    """The blocks of `config.layers`; (): all of a small model, the middle one of another.
+
+    Raises:
+      InputError: one is not there.
+    """
+    asked = tuple(config.layers) or (tuple(range(there)) if there <= FEW else (there // 2,))
+    for i in asked:
+        if not isinstance(i, int) or not 0 <= i < there:
+            raise InputError(f"config.layers has {i!r}: this model has blocks 0 to {there - 1}")
+    return asked
+
+
+def room(b: Bench) -> None:
+    """InputError where the activations of all tokens, of three texts and models at a time, are more than memory has."""
+    tokens = len(b.training) * b.config.text.samples * b.training.response_length
+    size = 3 * 4 * len(b.layers) * tokens * b.model.config.d_model
+    remedy = "lower text.problems or text.samples, or name fewer blocks in config.layers"
+    checks.fits(f"looking into up to {tokens} tokens after {len(b.layers)} blocks", size, checks.host_memory(), remedy)
 
 
 def check(config: ConfigDict) -> None:
@@ -154,5 +183,6 @@ def check(config: ConfigDict) -> None:
     for share in config.vector.shares:
         if not 0 < share < 1:
             raise InputError(f"config.vector.shares has {share!r}: give shares of tokens between 0 and 1")
+    build.spans(config, "cot.spans", *config.cot.spans)
     if config.cft and len(config.cft) != max(len(config.rl), 1):
         raise InputError(f"config.cft has {len(config.cft)} workdirs and config.rl {len(config.rl)}: give as many")

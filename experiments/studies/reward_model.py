@@ -32,13 +32,14 @@ from experiments.studies.pairs import Rows, batches, pair_weight, preferences, q
 
 def check(config: ConfigDict) -> None:
     """InputError for values of `config.reward_model` that would fail late."""
-    checks.positive(config, "reward_model.updates", "reward_model.batch", "reward_model.microbatches")
+    checks.positive(config, "reward_model.updates", "reward_model.batch")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "reward_model.microbatches")
     checks.require(
         config, "a share of the questions, above 0 and below 1", lambda x: 0 < x < 1, "reward_model.held_out"
     )
     mesh, c = build.mesh(config), config.reward_model
     checks.rows(mesh, "the pairs of an update (reward_model.batch)", c.batch)
-    checks.microbatches(mesh, c.batch, c.microbatches, "reward_model.microbatches")
+    build.microbatches(mesh, c.batch, c.microbatches, "reward_model.microbatches")
 
 
 class Judge(collect.Collector):
@@ -77,7 +78,7 @@ class Judge(collect.Collector):
         """Parameters of the reward model."""
         config, p, c = self._config, self._p, self._config.reward_model
         tx, _ = build.optimizer(config, c.updates, "reward_model.optimizer")
-        policy = first_policy(config, p.model, p.tx, p.mesh).params
+        policy = p.adaptation.merged(first_policy(config, p.model, p.tx, p.mesh).params)
         state = learner.init_state(self._model, tx, p.mesh, jax.random.key(config.seed))
         trunk = {k: v for k, v in policy["params"].items() if k != "lm_head"}
         state = learner.with_params(state, {"params": state.params["params"] | trunk})
@@ -95,7 +96,8 @@ class Judge(collect.Collector):
                 )
             loss = build.bind(PREFERENCE_LOSSES, c.loss, "preference loss", *np.zeros((3, 2), np.float32))
             objective = objectives.preference(score, loss, "reward")
-            how = {"microbatches": c.microbatches, "group_size": 2, "record": objectives.preference_record}
+            microbatches = build.microbatches(p.mesh, c.batch, c.microbatches, "reward_model.microbatches")
+            how = {"microbatches": microbatches, "group_size": 2, "record": objectives.preference_record}
             update = learner.make_update(objective, tx, **how)
             place = partial(processes.put_global, sharding=sharding.batch_sharding(p.mesh))
             lessons = (

@@ -8,9 +8,11 @@ import pytest
 
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.models import families, hf, lora
-from experiments import calibrate, dual, elicit, self_feedback, tiny_model, tokens
-from experiments.lib import build, launch
+from entropy_rl.training import checkpoints
+from experiments import tiny_model, tokens
+from experiments.lib import build, launch, policies
 from experiments.lib.policies import first_policy
+from tests.experiments import systems
 from tests.experiments.lib.test_policies import save
 
 
@@ -48,22 +50,33 @@ def test_the_microscope_on_a_folder_and_on_a_run_with_adapters(folder, adapted, 
     assert same["record"] == base["record"] != run["record"]
 
 
-CASES = {
-    "calibrate": (calibrate.run, {"rollout.slots": 8}),
-    "dual": (dual.run, {"eval.problems": 2}),
-    "elicit": (elicit.run, {}),
-    "rlsf": (self_feedback.run, {"rounds": 1, "questions": 4}),
-}
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return systems.things(tmp_path_factory.mktemp("given"))
 
 
-@pytest.mark.parametrize("name", ["calibrate", *(pytest.param(n, marks=pytest.mark.slow) for n in list(CASES)[1:])])
-def test_of_a_folder(name, folder, tmp_path):
-    """Mutation: no model.path; the decisions of a task that tells none."""
-    run, changes = CASES[name]
-    if name == "elicit":
-        changes = changes | {"cot.spans": ("answer",)}
-    run(get(name, folder, **changes), str(tmp_path / "out"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_every_system_runs_from_a_folder(name, given, tmp_path):
+    """Mutation: no model.path; the decisions of a task that tells none; closed sentences for a text task."""
+    systems.run(name, given, tmp_path / "out")
     assert any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", systems.TRAINERS)
+def test_every_trainer_trains_adapters(name, given, tmp_path):
+    """Checkpoints have adapters and no base, and the run goes on to the same with more steps. Mutation: no base."""
+    systems.run(name, given, tmp_path / "out", **{"lora.rank": 2})
+    names = set(checkpoints.about(tmp_path / "out")[0])
+    assert any(n.startswith("params.lora.") for n in names) and not any(n.startswith("params.params.") for n in names)
+    policy, _ = policies.load_policy(*_of(given, tmp_path / "out"))
+    assert policy is not None
+
+
+def _of(given, workdir):
+    c = launch.load_config(f"configs/tokens.py:path={given['folder']},task={systems.TASK}")
+    return c, str(workdir), build.mesh(c), build.tokenizer(given["folder"]).vocab_size
 
 
 def test_training_starts_from_any_policy(folder, adapted):

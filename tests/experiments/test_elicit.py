@@ -7,7 +7,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from experiments import elicit
-from experiments.lib import launch
+from experiments.lib import build, checks, launch
 from experiments.studies import elicit_report
 
 
@@ -104,9 +104,23 @@ def test_end_to_end_and_again(tmp_path, monkeypatch):
         ({"cft": ("a", "b")}, "config.cft has 2 workdirs and config.rl 0"),
         ({"rl": ("nowhere",)}, "config.rl=nowhere holds no checkpoints"),
         ({"sae__k": 0}, "config.sae.k=0"),
+        ({"model__path": "x"}, "config.cot.spans has 'solution', the decisions of a response, and which tokens of"),
+        ({"layers": (0, 5)}, "config.layers has 5: this model has blocks 0 to 1"),
     ],
 )
 def test_bad_values(changes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         elicit.run(config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_activations_that_do_not_fit(tmp_path, monkeypatch):
+    """Before anything is sampled. Mutation: one text's."""
+    c = config()
+    task = build.task(c)
+    tokens = 6 * 4 * task.response_length
+    size = 3 * 2 * tokens * build.model(c, task.tokenizer.vocab_size).config.d_model * 4
+    monkeypatch.setattr(checks, "host_memory", lambda: size - 1000.0)
+    with pytest.raises(InputError, match=f"up to {tokens} tokens after 2 blocks takes .* 1e-06 GB too few: lower"):
+        elicit.run(c, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -23,7 +23,7 @@ def lucky(monkeypatch):
     """An untrained policy solves nothing; here an attempt of an even number of tokens counts as right, and knows it."""
     task = test_time.build.task(config(), split="test")
     monkeypatch.setattr(type(task), "verify", lambda self, problem, text: float(len(text.split()) % 2 == 0))
-    monkeypatch.setitem(refine.SOURCES, "oracle", lambda tried, rng, level: [write(Critique(t.right)) for t in tried])
+    monkeypatch.setitem(refine.SOURCES, "oracle", lambda tried, rng, **_: [write(Critique(t.right)) for t in tried])
 
 
 @pytest.mark.parametrize("source", ["self", "oracle", "random", "none"])

@@ -15,12 +15,13 @@ Which tokens are s is a choice, `span`:
 
 Departures: the first token of a branch was not the model's choice, so that its gap, the same in all branches of a
 question, counts only where the span has no other token. A response that was cut off or has no answer has an empty span
-and confidence 0, but for the span `response`.
+and confidence 0, but for the span `response`; so has one whose answer does not stand in it as it is read.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -48,7 +49,7 @@ class Branch:
 
     completion: Completion  # logp of the policy at temperature 1, also where it was decoded greedily
     text: str
-    answer: str  # what the task reads in it; "": none
+    answer: str  # what the task reads in it; "": none, or none whose tokens can be found
     gap: np.ndarray  # f32[n], largest less second largest probability where each token was chosen
     span: np.ndarray  # bool[n], the tokens that the confidence is about
     confidence: float  # mean gap over the span, in [0, 1]; 0 where it is empty
@@ -79,7 +80,7 @@ def branch(
       **sampling: slots, mesh of sampling/engine.generate.
 
     Raises:
-      InputError: k out of range, a span that the task does not have, an answer that does not stand in its response.
+      InputError: k out of range, a span that the task does not have, answers none of which stand in their responses.
     """
     tokenizer = task.tokenizer
     if not 1 <= k <= tokenizer.vocab_size:
@@ -131,7 +132,7 @@ def read(
       forced: tokens at the beginning of each response that were not the policy's choice.
 
     Raises:
-      InputError: as `branch`.
+      InputError: as `branch`; an answer that does not stand in its response, if that is so of all of them.
     """
     if span not in SPANS:
         raise InputError(f"span {span!r}: must be one of {', '.join(SPANS)}")
@@ -141,7 +142,7 @@ def read(
     decisions = task.decisions(rollout.tokens, rollout.mask) if span == "solution" else None
     if span == "solution" and decisions is None:
         raise InputError("span 'solution' needs a task that knows which tokens are decisions: give span 'answer'")
-    out, row = [], 0
+    out, row, found, lost = [], 0, 0, None
     for prompt, group in zip(prompts, completions):
         out.append([])
         for made in group:
@@ -151,13 +152,21 @@ def read(
             answer = "" if made.truncated else task.final_answer(text)
             marked = np.full(len(made.tokens), span == "response")
             if answer and span != "response":
-                marked = answer_tokens(task, made.tokens, text, answer) if decisions is None else decisions[row, own]
+                try:
+                    marked = (
+                        answer_tokens(task, made.tokens, text, answer) if decisions is None else decisions[row, own]
+                    )
+                    found += 1
+                except InputError as e:
+                    lost, answer = e, ""
             if marked[forced:].any():
                 marked = marked & (np.arange(len(marked)) >= forced)
             sure = float(gap[marked].mean()) if marked.any() else 0.0
             completion = dataclasses.replace(made, logp=logp, entropy=entropy)
             out[-1].append(Branch(completion, text, answer, gap, marked, sure))
             row += 1
+    if lost and not found:
+        raise lost
     return out
 
 
@@ -168,6 +177,12 @@ def answer_tokens(task: Task, tokens: np.ndarray, text: str, answer: str) -> np.
       InputError: the answer does not stand there as it is read, and so has no tokens.
     """
     given, start = answer, text.rfind(answer)
+    if start < 0:  # with single spaces, and several or a new line where it was read
+        places = (
+            [m.span() for m in re.finditer(r"\s+".join(map(re.escape, answer.split())), text)] if answer.strip() else []
+        )
+        if places:
+            start, answer = places[-1][0], text[slice(*places[-1])]
     if start < 0:  # in canonical form, 1/2 for \frac{1}{2}: where it was read
         answer = final_answer(text, "any")
         start = text.rfind(answer) if answer and equal(given, answer) else -1

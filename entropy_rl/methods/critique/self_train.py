@@ -76,7 +76,8 @@ def refined_items(
     items, right, shortcuts, kept, repaired = [], 0, 0, 0, 0
     for t, prompt, made in zip(tried, asked, retries, strict=True):
         good = [text for text, reward in made if reward >= 1]
-        passed = [text for text in good if not is_shortcut(t.problem.answer, t.text, text, slack=slack)]
+        worked = t.problem.demonstration or t.problem.answer
+        passed = [text for text in good if not is_shortcut(worked, t.text, text, slack=slack)]
         right += len(good)
         shortcuts += len(good) - len(passed)
         repaired += bool(good)
@@ -99,6 +100,7 @@ def is_shortcut(reference: str, attempt: str, refinement: str, *, slack: int = 2
         min(integers in the reference answer, integers in the attempt) - slack
 
     (`shortcut_barrier` of the reference code, selfimprove/data_filter.py, whose slack is 2; an integer is `\\d+`).
+    Where a task has no worked answers the reference is the final one, and the barrier stops nothing.
     """
     reference, attempt, refinement = (len(re.findall(r"\d+", text)) for text in (reference, attempt, refinement))
     return refinement < min(reference, attempt) - slack

@@ -14,33 +14,36 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.training.rollouts import Rollout
 
 
-def activations(model: Transformer, params, rollout: Rollout, *, batch: int = 256) -> np.ndarray:
-    """The residual stream after each block in the states in which responses' tokens were chosen.
+def activations(
+    model: Transformer, params, rollout: Rollout, *, layers: tuple[int, ...] | None = None, batch: int = 256
+) -> np.ndarray:
+    """The residual stream after blocks in the states in which responses' tokens were chosen.
 
     Args:
       model, params: who reads the text; it need not be who wrote it.
       rollout: of numpy arrays, N response tokens in all.
+      layers: blocks, from 0; None: all.
       batch: rows a forward pass.
 
     Returns:
-      f32[layers, N, d_model], tokens in the order of `tokens[mask]`. Token t's is the stream at t - 1, where a steered
-      model adds its vector (models/steering.py).
+      f32[len(layers), N, d_model], tokens in the order of `tokens[mask]`. Token t's is the stream at t - 1, where a
+      steered model adds its vector (models/steering.py).
     """
-    parts = []
+    parts, layers = [], tuple(range(model.config.layers) if layers is None else layers)
     for start in range(0, len(rollout.tokens), batch):
         rows = slice(start, start + batch)
         tokens, mask = rollout.tokens[rows], rollout.mask[rows]
         full = np.zeros((batch, tokens.shape[1]), tokens.dtype)  # one program
         full[: len(tokens)] = tokens
-        stream = np.asarray(_stream(model, params, full))[:, : len(tokens), :-1]
+        stream = np.asarray(_stream(model, params, full, layers))[:, : len(tokens), :-1]
         parts.append(stream[:, mask[:, 1:]])
     return np.concatenate(parts, axis=1)
 
 
-@partial(jax.jit, static_argnames="model")
-def _stream(model, params, tokens):
+@partial(jax.jit, static_argnames=("model", "layers"))
+def _stream(model, params, tokens, layers):
     _, out = model.apply(params, tokens, logits=False)
-    return jnp.stack([out[f"layer_{i}"] for i in range(model.config.layers)])
+    return jnp.stack([out[f"layer_{i}"] for i in layers]).astype(jnp.float32)
 
 
 def mean_difference(of: np.ndarray, less: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ The baseline is the same for all thoughts at a position, so it cancels in A: it 
 part in what is learnt. A thought that only lowers p less than others is still pushed up: where most thoughts mislead,
 short ones that say little win (configs/sweeps/rlp.py:early).
 
-Departures: the paper gives neither eps_l nor eps_h. A thought is opened by a token that is given (the last of each
-prompt) and closed by one that is sampled; one that runs out of room is closed for it, and that token is not learnt.
+Departures: the paper gives neither eps_l nor eps_h. A thought is opened by tokens that are given (the last of each
+prompt) and ended by one that is sampled, in whose place stands what closes it; one that runs out of room is closed for
+it, and that is not learnt.
 """
 
 from __future__ import annotations
@@ -88,10 +89,11 @@ def think(
     key: jax.Array,
     *,
     score: Score,
-    delimiters: tuple[int, int],
+    delimiters: tuple[Sequence[int], Sequence[int], Sequence[int]],
     context_length: int,
     max_new: int,
     place: Place = jnp.asarray,
+    rows: int | None = None,
     **sampling,
 ) -> Thoughts:
     """Samples thoughts before N tokens of a text, and how well these are predicted with and without.
@@ -103,24 +105,27 @@ def think(
       following: x_t, a token id each.
       key: random key of this call.
       score: models/scoring.token_scores of `model` at temperature 1, best jitted.
-      delimiters: tokens that open and close a thought.
+      delimiters: tokens that open a thought, that close it, and any of which ends it.
       context_length: the longest context.
-      max_new: the longest thought, in tokens, what closes it included.
+      max_new: the longest thought, in tokens, what ends it included.
+      rows: scored at once; None: all.
       place: puts rows of arrays where `score` runs.
       **sampling: samples, slots, warp, mesh of sampling/engine.generate.
     """
-    opens, closes = delimiters
-    prompts = [[*context, opens] for context in contexts]
+    opens, closes, ends = delimiters
+    prompts = [[*context, *opens] for context in contexts]
+    longest = context_length + len(opens)
     completions = generate(
-        model, params, prompts, key, max_new=max_new, eos=closes, prompt_length=context_length + 1, **sampling
+        model, params, prompts, key, max_new=max_new, eos=tuple(ends), prompt_length=longest, **sampling
     )
-    rows, ends = [], []
+    whole = []
     for prompt, group in zip(prompts, completions):
         for c in group:
-            rows.append([*prompt, *c.tokens.tolist(), *([closes] if c.truncated else [])])
-    ends = np.repeat(np.asarray(following, np.int32), [len(g) for g in completions])
-    after = log_likelihood(score, params, rows, ends, context_length + max_new + 3, place)
-    without = log_likelihood(score, baseline, contexts, following, context_length + 1, place)
+            said = c.tokens.tolist()
+            whole.append([*prompt, *(said if c.truncated else said[:-1]), *closes])
+    results = np.repeat(np.asarray(following, np.int32), [len(g) for g in completions])
+    after = log_likelihood(score, params, whole, results, longest + max_new + len(closes) + 1, place, rows)
+    without = log_likelihood(score, baseline, contexts, following, context_length + 1, place, rows)
     return Thoughts(prompts, completions, after.reshape(len(prompts), -1), without)
 
 
@@ -131,10 +136,15 @@ def log_likelihood(
     following: Sequence[int],
     length: int,
     place: Place = jnp.asarray,
+    rows: int | None = None,
 ) -> np.ndarray:
-    """log p(token | context) f32[N], nats, of one token after each context, in rows of `length` columns."""
+    """log p(token | context) f32[N], nats, of one token after each context, in rows of `length` columns, `rows` of them
+    at once (None: all)."""
     tokens, mask = pack_rows(contexts, [[token] for token in following], length, pad_id=0)
-    logp = np.asarray(jax.device_get(score(params, place(tokens), place(mask))["logp"]))
+    logp, rows = np.zeros(mask.shape, np.float32), min(rows or len(mask), len(mask))
+    for start in range(0, len(mask), rows):
+        some = np.arange(start, start + rows) % len(mask)  # the last ones are filled up: one program
+        logp[some] = np.asarray(jax.device_get(score(params, place(tokens[some]), place(mask[some]))["logp"]))
     return logp[mask]
 
 

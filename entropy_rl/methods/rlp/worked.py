@@ -66,6 +66,13 @@ class Worked:
     worked: float
     whole: float
     tokenizer = TALKER
+    delimiters = ((OPEN,), (CLOSE,), (CLOSE,))  # what opens a thought, closes it, and ends it where it is sampled
+    name = "worked"  # of evaluations
+
+    @staticmethod
+    def says(thought: str, result: str) -> bool:
+        """Whether the last step of a thought has the result."""
+        return said(thought) == result
 
     @property
     def context_length(self) -> int:

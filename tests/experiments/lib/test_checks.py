@@ -1,7 +1,10 @@
+import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError
+from entropy_rl.parallel.sharding import batch_sharding, make_mesh, replicated
 from experiments.lib import checks
 
 
@@ -16,3 +19,20 @@ def test_positive_numbers_only():
     ]:
         with pytest.raises(InputError, match=message):
             checks.positive(c, "x", key)
+
+
+def test_a_state_that_does_not_fit(monkeypatch):
+    """A device's share of all trees counts, and what is missing is said. Mutation: the whole trees."""
+    mesh = make_mesh()
+    x = jax.ShapeDtypeStruct((3, 10**9), jnp.float32, sharding=batch_sharding(mesh))
+    here = jax.ShapeDtypeStruct((10**9,), jnp.bfloat16, sharding=replicated(mesh))
+    monkeypatch.setattr(checks, "device_memory", lambda mesh: 13e9)
+    checks.state_fits(mesh, x)
+    with pytest.raises(
+        InputError, match="on each device, takes 14 GB and there are 13 GB, 1 GB too few: give"
+    ):
+        checks.state_fits(mesh, x, {"here": here})
+
+
+def test_memory_of_this_machine():
+    assert 1e8 < checks.host_memory() < 1e14 and 0 < checks.device_memory(make_mesh()) <= 1e14

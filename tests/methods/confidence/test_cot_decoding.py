@@ -148,6 +148,19 @@ def test_an_answer_in_canonical_form_stands_where_it_was_read():
     text = r"so \boxed{\frac{1}{2}} it is"
     found = answer_tokens(SimpleNamespace(tokenizer=Letters()), np.arange(len(text)), text, "0.5")
     assert "".join(np.array(list(text))[found]) == r"\frac{1}{2}"
+    text = "it is\n4  apples, no"  # tasks give answers with single spaces
+    found = answer_tokens(SimpleNamespace(tokenizer=Letters()), np.arange(len(text)), text, "is 4 apples")
+    assert "".join(np.array(list(text))[found]) == "is\n4  apples"
+
+
+def test_an_answer_that_cannot_be_found_is_none(monkeypatch):
+    """Unless that is so of all. Mutations: an error that ends a run; none where the task's answers never stand."""
+    odd = lambda self, text: "24" if text.startswith("8") else text[-1:]  # noqa: E731
+    monkeypatch.setattr(type(TASK), "final_answer", odd)
+    lost, there = confidences(monkeypatch, ["8 + 5 = 3", "3 + 5 = 8"], "answer")
+    assert (lost.answer, lost.confidence, there.answer) == ("", 0.0, "8") and there.confidence > 0
+    with pytest.raises(InputError, match="final answer '24' does not stand"):
+        confidences(monkeypatch, ["8 + 5 = 3"], "answer")
 
 
 def test_choices_by_hand():

@@ -120,7 +120,7 @@ def test_thoughts_are_worth_what_the_model_says(model, params, score, logp_of):
     thoughts = rlp.think(
         *(model, params, phi, questions.contexts, questions.results, jax.random.key(2)),
         score=score,
-        delimiters=(worked.OPEN, worked.CLOSE),
+        delimiters=TEXT.delimiters,
         context_length=TEXT.context_length,
         max_new=3,
         samples=2,
@@ -151,7 +151,7 @@ def test_the_mean_reward_is_the_reduction_of_the_cross_entropy(model, params, sc
     thoughts = rlp.think(
         *(model, params, params, [context], [result], jax.random.key(3)),
         score=score,
-        delimiters=(worked.OPEN, worked.CLOSE),
+        delimiters=TEXT.delimiters,
         context_length=TEXT.context_length,
         max_new=1,
         samples=512,
