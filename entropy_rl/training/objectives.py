@@ -131,9 +131,11 @@ def policy(
       weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
       nucleus: None, or `frac` of nucleus_mean, which is H_nucleus; the score must then give `nucleus`. SIREN
         (arXiv:2509.25133), whose anchor is the value at the start, in its own weight whatever the others'.
+      distillation: of batches with teacher_ids, teacher_logp, taught and sampler_logp; None: none.
 
     Returns:
-      Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
+      Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T], and as `distillation` what
+      that gives.
     """
     wanted = inspect.signature(token_loss).parameters.keys() & set(DATA)
 
