@@ -306,6 +306,8 @@ class Learner:
 
     def _of_teacher(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the teacher says of the policy's likeliest tokens, and how it differs from it on those sampled."""
+        if rollout.teacher_tokens is None:
+            raise InputError("self-distillation of a rollout without teacher_tokens: give its Collector a distiller")
         ids = self._each(self._likeliest, state.policy.params, rollout)["ids"]
         seen = rollout.replace(tokens=rollout.teacher_tokens, mask=rollout.teacher_mask)
         scores = self._each(self._teaching, teacher_params(state), seen, ids)

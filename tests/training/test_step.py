@@ -19,7 +19,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import compose
 from entropy_rl.models.logprobs import categorical_stats
-from entropy_rl.training import Learner, State, TrainState, step
+from entropy_rl.training import Learner, State, TrainState, objectives, step
 from entropy_rl.training.rollouts import Rollout
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -120,6 +120,12 @@ def taught(table, *, loss="ppo", args=None, weight="token_mean", rate=0.05, **mo
 
     (slopes, new), (advantage, _) = once(True), once(False)
     return slopes, advantage, logits, new
+
+
+def test_a_rollout_without_what_its_teacher_sees_is_refused(table):
+    teacher = step.SelfTeacher(objectives.Distillation(1.0), None, None)
+    with pytest.raises(InputError, match="without teacher_tokens: give its Collector a distiller"):
+        taught(table, teacher=teacher)
 
 
 def explained(table, alpha, logits, new):
