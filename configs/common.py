@@ -193,6 +193,18 @@ def policy_gradient(c: ConfigDict) -> None:
         }
     )
     c.critique.update(conversation())
+    # towards the policy that sees the critique of a failed attempt (of critique.source) and a right one (SDPO)
+    c.distillation = ConfigDict(
+        {
+            "coef": 0.0,  # of the divergence; 0: off
+            "outcome": 0.0,  # of the policy loss beside it
+            "alpha": 0.5,  # weight of the teacher in the mixture; 0: KL(teacher|policy), 1: KL(policy|teacher)
+            "top": 100,  # likeliest tokens of the policy; all others together are one more
+            "clip": 2.0,  # largest ratio to the policy that sampled; 0: no ratio
+            "rate": 0.05,  # of the mean of parameters that teaches; 0: the policy of the start, 1: the policy itself
+            "siblings": True,  # whether the teacher sees another right attempt of the group
+        }
+    )
     c.diversity = ConfigDict(  # rewards are worth more for responses unlike the others of their group (DARLING)
         {
             "predicate": choice("off"),  # who says the same: any row of diversity.PREDICATES, or ngram

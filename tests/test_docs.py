@@ -176,8 +176,8 @@ def test_recipes_are_those_of_the_configs():
     assert recipes.PAGE.read_text() == recipes.page(), "it is stale: python -m docs.recipes"
 
 
-FAMILIES = "branches critic critique data diversity entropy held_out pairs policy preference refine rollout sft"
-FAMILIES += " text time update"
+FAMILIES = "branches critic critique data distillation diversity entropy held_out pairs policy preference refine"
+FAMILIES += " rollout sft text time update"
 
 
 def logged() -> set[str]:

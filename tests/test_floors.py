@@ -15,7 +15,7 @@ ORDER = """
     entropy.theory entropy.record entropy.controllers
     advantages
     losses.selection losses.kl losses.ratio losses.trust_region losses.policy losses.weights losses.importance
-    losses.value losses.preference
+    losses.value losses.preference losses.distillation
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
     logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats
@@ -40,7 +40,8 @@ ORDER = """
     training.checkpoints training.alarms trackers metrics training.collect training.step training.loop evaluate
     figures
     methods.diversity.predicates methods.diversity.darling
-    methods.critique.refine methods.critique.api methods.critique.self_train methods.critique.test_time
+    methods.critique.refine methods.critique.distil methods.critique.api methods.critique.self_train
+    methods.critique.test_time
     methods.rlp.worked methods.rlp.documents methods.rlp.thoughts
     methods.confidence.cot_decoding methods.confidence.self_feedback methods.confidence.calibration
     methods.elicit.activations methods.elicit.sae

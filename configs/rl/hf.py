@@ -12,6 +12,7 @@ Without `tiny`, RL begins with the model as it is, at the learning rate that pap
 `part=rl` is the same RL run for experiments.train_rl alone, `part=sft` the imitation for experiments.train_sft.
 `critique` is Critique-GRPO: failed attempts are criticised in natural language and retried, by
 `--config.rl.critique.source=arithmetic oracle self frozen learned indicative none random ...` (docs/critique.md).
+`sdpo` is self-distillation from the same critiques and right siblings (configs/rl/sdpo.py).
 `lessons` teaches critiques of experiments.make_critiques before RL, or with `part=sft` alone: a critique model.
 Time: with `tiny` about 6 CPU-minutes. Expect on two-digit sums entropy 0.44 -> 0.32 nats a token, held-out
 pass@1 0.36 -> 0.44, pass@8 0.91 -> 0.90; for a real model see configs/rl/qwen_math.py.
@@ -23,8 +24,9 @@ from ml_collections.config_dict import placeholder
 from configs import common
 from configs.laws import fit
 from configs.rl import base
+from configs.rl.sdpo import SDPO
 from configs.sft import countdown
-from entropy_rl.errors import lookup
+from entropy_rl.errors import InputError, lookup
 
 # Critique-GRPO (arXiv:2506.03106) by whoever can criticise any text
 CRITIQUE = {
@@ -32,11 +34,12 @@ CRITIQUE = {
     "loss": common.choice("shaped", gamma=0.1, clip_low=0.2, clip_high=0.2),
     "critique__source": "arithmetic",
 }
+VARIANTS = {"critique": CRITIQUE, "sdpo": {"critique__source": "arithmetic", **SDPO}}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: key=value and variants with commas between, as above; `smoke` takes a few steps of whatever model."""
-    variants, given = common.parse(arg, "smoke", "tiny", "critique", "lessons")
+    variants, given = common.parse(arg, "smoke", "tiny", "critique", "sdpo", "lessons")
     smoke, tiny = "smoke" in variants, "tiny" in variants
     c = ConfigDict()
     c.seed = 0
@@ -52,7 +55,9 @@ def get_config(arg: str = "") -> ConfigDict:
     # activations made again in the backward pass: none, linear or block; attention own, blocks, xla or cudnn
     c.types.update(remat="none", attention="naive")
     c.lora = common.lora()
-    c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny, "critique" in variants)
+    if len(chosen := variants & set(VARIANTS)) > 1:
+        raise InputError("configs/rl/hf.py: critique and sdpo are two ways to learn from critiques: give one of them")
+    c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny, *chosen)
     if "lessons" in variants:
         c.sft.lessons = common.lessons()
     for run in (c.sft, c.rl):
@@ -84,10 +89,10 @@ def sft(smoke: bool, tiny: bool) -> ConfigDict:
     return _small_evaluations(c, smoke)
 
 
-def rl(smoke: bool, tiny: bool, critique: bool = False) -> ConfigDict:
-    """GRPO, strictly on-policy, of a tiny model with four updates a rollout; or Critique-GRPO (critique_grpo.py)."""
-    c = base.recipe("", updates=4 if tiny else 1, **(CRITIQUE if critique else {}))
-    if critique and (tiny or smoke):  # whose tokenizer knows the words of its task and no others
+def rl(smoke: bool, tiny: bool, variant: str = "") -> ConfigDict:
+    """GRPO, strictly on-policy, of a tiny model with four updates a rollout; or one of VARIANTS."""
+    c = base.recipe("", updates=4 if tiny and variant != "sdpo" else 1, **VARIANTS.get(variant, {}))
+    if variant and (tiny or smoke):  # whose tokenizer knows the words of its task and no others
         c.critique.update(max_tokens=32, prompt_length=1536)
     if tiny:
         c.steps = 300

@@ -18,7 +18,7 @@ from entropy_rl.models import steering, tiled_head
 from entropy_rl.models.attention import soft_cap
 from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
 from entropy_rl.models.products import head_product
-from entropy_rl.models.tiled_head import head_stats
+from entropy_rl.models.tiled_head import head_stats, logp_at, top_stats
 from entropy_rl.models.transformer import Transformer, head_matrix
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
@@ -53,6 +53,8 @@ def token_scores(
 
     Returns:
       (params, tokens i32[B, T], mask bool[B, T]) -> {"logp", "entropy"} f32[B, T], nats, and "nucleus" with a nucleus.
+      With a fourth argument ids i32[B, R, k] also "at" f32[B, R, k]: log p, at `temperature`, of the k tokens
+      ids[b, j] where the response's j-th token was chosen; with `samples` above 1 R is T - prompt_length.
     """
     devices = mesh.size if mesh else 1
 
@@ -66,14 +68,26 @@ def token_scores(
         matrix, axis = head_matrix(model.config, params)
         return matrix, {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
 
-    def whole(params, tokens, mask):
-        logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
-        if small(tokens):
-            return _named(*logit_stats(logits, tokens, temperature)) | more(logits, shifted)
+    def at(params, states, ids, logits):  # states: [B, R, V] logits, or [B, R, d]
+        if ids is None:
+            return {}
+        if logits:
+            return {"at": jnp.take_along_axis(jax.nn.log_softmax(states / temperature), ids, axis=-1)}
         matrix, how = head(params)
-        return _named(*token_stats(out["hidden"], matrix, tokens, temperature, **how))
+        return {"at": logp_at(states, matrix, ids, temperature, **how)}
 
-    def by_prompt(params, tokens, mask):
+    def whole(params, tokens, mask, ids=None):
+        logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
+        states = logits if small(tokens) else out["hidden"]
+        own = None if ids is None else of_responses(states, tokens, mask, ids.shape[1])
+        if small(tokens):
+            stats = _named(*logit_stats(logits, tokens, temperature)) | more(logits, shifted)
+        else:
+            matrix, how = head(params)
+            stats = _named(*token_stats(states, matrix, tokens, temperature, **how))
+        return stats | at(params, own, ids, small(tokens))
+
+    def by_prompt(params, tokens, mask, ids=None):
         start, fed, chosen = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
         how = {"logits": small(fed)}
         if steering.present(params):
@@ -89,7 +103,8 @@ def token_scores(
             matrix, how = head(params)
             stats = head_stats(out["hidden"], matrix, chosen, temperature, **how)
         join = lambda x: join_prompt(x, start, tokens.shape[1])  # noqa: E731
-        return _named(*map(join, stats)) | more(logits, join)
+        states = logits if small(fed) else out["hidden"]
+        return _named(*map(join, stats)) | more(logits, join) | at(params, states, ids, small(fed))
 
     return whole if samples == 1 else by_prompt
 
@@ -111,6 +126,36 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
         return {"value": join_prompt(value, start, tokens.shape[1])}
 
     return whole if samples == 1 else by_prompt
+
+
+def likeliest(
+    model: Transformer, *, count: int, length: int, temperature: float = 1.0, mesh: Mesh | None = None
+) -> Score:
+    """Scores of a policy: `ids` i32[B, R, k], its k likeliest tokens where the response's j-th token was chosen.
+
+    Args:
+      model: with a language-model head.
+      count: k, at most the vocabulary.
+      length: R, tokens of the longest response.
+      temperature, mesh: as of `token_scores`. Logits are never whole.
+    """
+
+    def score(params, tokens, mask):
+        matrix, axis = head_matrix(model.config, params)
+        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
+        states = of_responses(out["hidden"], tokens, mask, length)
+        how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
+        return {"ids": top_stats(states, matrix, count, temperature, **how)[1]}
+
+    return score
+
+
+def of_responses(states: jax.Array, tokens: jax.Array, mask: jax.Array, length: int) -> jax.Array:
+    """States [B, T, d] in which the tokens of responses were chosen, from their first: [B, length, d]; places beyond
+    the row repeat its last state."""
+    start, _, _ = split_prompt(tokens, mask, length)
+    place = jnp.minimum(start[:, None] - 1 + jnp.arange(length)[None], tokens.shape[1] - 1)
+    return jnp.take_along_axis(states, place[..., None], axis=1)
 
 
 def top_gaps(model: Transformer) -> Score:

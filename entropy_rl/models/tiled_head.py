@@ -112,6 +112,59 @@ def change_stats(
     return dict(zip(names, run(hidden, head, new_hidden, new_head, targets), strict=True))
 
 
+def top_stats(
+    hidden: jax.Array,
+    head: jax.Array,
+    count: int,
+    temperature: float = 1.0,
+    *,
+    vocab_axis: int = 0,
+    mesh: Mesh | None = None,
+    words: int = WORDS,
+    elements: int = ELEMENTS,
+    cap: float | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The `count` likeliest words of every state, without all logits.
+
+    Args:
+      hidden, head, temperature, vocab_axis, mesh, words, elements, cap: as in `head_stats`.
+      count: k, at most V.
+
+    Returns:
+      (log p f32[B, T, k] under softmax(z / temperature), numbers i32[B, T, k]), the likeliest first, of equal ones the
+      lower number. The gradient goes through log p, as in `logp_at`.
+    """
+    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements, cap=cap), head, hidden, mesh)
+    return _choice(hidden, head, jnp.zeros((*hidden.shape[:2], 1), jnp.int32), count, temperature, layout, mesh)
+
+
+def logp_at(
+    hidden: jax.Array,
+    head: jax.Array,
+    ids: jax.Array,
+    temperature: float = 1.0,
+    *,
+    vocab_axis: int = 0,
+    mesh: Mesh | None = None,
+    words: int = WORDS,
+    elements: int = ELEMENTS,
+    cap: float | None = None,
+) -> jax.Array:
+    """log p of several words of every state under softmax(z / temperature), without all logits.
+
+        log p_y = z_y / T - log Z_T        dL/dz_j = 1/T (sum over i of g_i 1[j = y_i] - p_T,j sum of g)
+
+    Args:
+      hidden, head, temperature, vocab_axis, mesh, words, elements, cap: as in `head_stats`.
+      ids: i32[B, T, k], numbers of words, each in [0, V).
+
+    Returns:
+      f32[B, T, k], nats, with its gradient.
+    """
+    layout, mesh = _cut(Layout(vocab_axis, words=words, elements=elements, cap=cap), head, hidden, mesh)
+    return _choice(hidden, head, ids, 0, temperature, layout, mesh)[0]
+
+
 def _cut(layout: Layout, head: jax.Array, targets: jax.Array, mesh: Mesh | None) -> tuple[Layout, Mesh | None]:
     """The layout over a mesh, and the mesh, None where the rows do not divide it."""
     if mesh is None or mesh.size == 1 or targets.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
@@ -146,11 +199,30 @@ def _stats_backward(temperature, layout, mesh, residuals, cotangents):
 _stats.defvjp(_stats_forward, _stats_backward)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
+def _choice(hidden, head, ids, count, temperature, layout, mesh):
+    return _choice_forward(hidden, head, ids, count, temperature, layout, mesh)[0]
+
+
+def _choice_forward(hidden, head, ids, count, temperature, layout, mesh):
+    run = _over(mesh, layout, partial(_chosen, count=count, temperature=temperature, layout=layout), "xhy", "yyy")
+    logp, ids, log_z = run(hidden, head, ids)
+    return (logp, ids), (hidden, head, ids, log_z)
+
+
+def _choice_backward(count, temperature, layout, mesh, residuals, cotangents):
+    run = _over(mesh, layout, partial(_chosen_backward, temperature=temperature, layout=layout), "xhyyy", "xh")
+    return *run(*residuals, cotangents[0]), None
+
+
+_choice.defvjp(_choice_forward, _choice_backward)
+
+
 def _over(mesh, layout, function, inputs, outputs):
-    """`function` on every device's part, and on flat tokens; x: hidden states, h: the head, y: a number a token."""
+    """`function` on every device's part, and on flat tokens; x: hidden states, h: the head, y: numbers of a token."""
 
     def flat(*args):
-        shape = args[inputs.index("y")].shape
+        shape = args[inputs.index("y")].shape[:2]
         args = [a if k == "h" else a.reshape(-1, *a.shape[2:]) for k, a in zip(inputs, args)]
         return tuple(o if k == "h" else o.reshape(*shape, *o.shape[1:]) for k, o in zip(outputs, function(*args)))
 
@@ -207,23 +279,96 @@ def _forward(x, head, y, *, temperature, layout):
 
 def _backward(x, head, y, entropy, log_z, log_zt, g_logp, g_entropy, *, temperature, layout):
     """Gradients of x and head."""
+
+    def slope(z, column, new, y, h, lz, lzt, gl, gh):
+        log_p = z - lz[:, None]
+        p = jnp.exp(log_p)
+        pt = p if temperature == 1.0 else jnp.exp(z / temperature - lzt[:, None])
+        hit = column[None] == y[:, None]
+        return jnp.where(hit, gl[:, None], 0.0) - gl[:, None] * pt - gh[:, None] * p * (log_p + h[:, None])
+
+    return _pulled(slope, x, head, y, entropy, log_z, log_zt, g_logp / temperature, g_entropy, layout=layout)
+
+
+def _chosen(x, head, ids, *, count, temperature, layout):
+    """x [N, d], head, ids i32[N, k] -> log p_T of these words f32[N, k], the words, and log Z_T f32[N]; with a `count`
+    of so many that are likeliest instead."""
     tiles = _Tiles(x, head, layout)
-    g_logp = g_logp / temperature
-    x, *rest = (tiles.filled(a) for a in (x, y, entropy, log_z, log_zt, g_logp, g_entropy))
-    of_tokens = (x, *rest)
+    x, ids = tiles.filled(x), tiles.filled(ids)
+
+    def words(total, i):
+        piece, column, new = tiles.head(head, i)
+
+        def tokens(_, j):
+            m, s, best, which = (tiles.rows(a, j) for a in total)
+            z = jnp.where(new[None], tiles.logits(tiles.rows(x, j), piece) / temperature, -jnp.inf)
+            top = jnp.maximum(m, jnp.max(z, axis=1))
+            s = jnp.exp(m - top) * s + jnp.sum(jnp.exp(z - top[:, None]), axis=1)
+            if count:
+                best, which = _likeliest(best, which, z, jnp.broadcast_to(column, z.shape), count)
+            else:
+                place, there = _place(which, column, new)
+                best = jnp.where(there, jnp.take_along_axis(z, place, axis=1), best)
+            return None, (top, s, best, which)
+
+        return tiles.over_rows(tokens, None)[1], None
+
+    which = jnp.zeros((len(ids), count), jnp.int32) if count else ids
+    start = (jnp.full(len(ids), -1e30), jnp.zeros(len(ids)), jnp.full(which.shape, -jnp.inf), which)
+    (m, s, best, which), _ = jax.lax.scan(words, start, jnp.arange(tiles.count))
+    if layout.vocab:
+        top = jax.lax.pmax(m, layout.vocab)
+        s, m = jax.lax.psum(jnp.exp(m - top) * s, layout.vocab), top
+        if count:
+            every = (jax.lax.all_gather(a, layout.vocab, axis=1, tiled=True) for a in (best, which))
+            best, which = _likeliest(best[:, :0], which[:, :0], *every, count)
+        else:
+            best = jax.lax.pmax(best, layout.vocab)
+    log_z = m + jnp.log(s)
+    return tuple(tiles.own(a) for a in (best - log_z[:, None], which, log_z))
+
+
+def _chosen_backward(x, head, ids, log_z, g, *, temperature, layout):
+    """Gradients of x and head."""
+
+    def slope(z, column, new, ids, lz, g, total):
+        place, there = _place(ids, column, new)
+        p = jnp.exp(z / temperature - lz[:, None])
+        rows = jnp.arange(len(g))[:, None]
+        # a place beyond the tile is dropped
+        return (-total[:, None] * p).at[rows, jnp.where(there, place, z.shape[1])].add(g, mode="drop")
+
+    g = g / temperature
+    return _pulled(slope, x, head, ids, log_z, g, jnp.sum(g, axis=1), layout=layout)
+
+
+def _likeliest(best, which, z, names, count):
+    """The `count` largest of best [n, a] and z [n, b], and their names; of equal ones those that come first."""
+    best, place = jax.lax.top_k(jnp.concatenate([best, z], axis=1), count)
+    return best, jnp.take_along_axis(jnp.concatenate([which, names], axis=1), place, axis=1)
+
+
+def _place(ids, column, new):
+    """Where in a tile words i32[n, k] stand, and whether they do, in one of its new columns."""
+    place = ids - column[0]
+    inside = (place >= 0) & (place < len(column))
+    place = jnp.clip(place, 0, len(column) - 1)
+    return place, inside & new[place]
+
+
+def _pulled(slope, x, head, *arrays, layout):
+    """Gradients of x and head from dL/dz = slope(z, column, new, *arrays) of each tile, z its (capped) logits."""
+    tiles = _Tiles(x, head, layout)
+    x, *arrays = (tiles.filled(a) for a in (x, *arrays))
 
     def words(carry, i):
         grad_x, grad_head = carry
         piece, column, new = tiles.head(head, i)
 
         def tokens(total, j):
-            xj, yj, h, lz, lzt, gl, gh = (tiles.rows(a, j) for a in of_tokens)
+            xj, *own = (tiles.rows(a, j) for a in (x, *arrays))
             z = tiles.logits(xj, piece)
-            log_p = z - lz[:, None]
-            p = jnp.exp(log_p)
-            pt = p if temperature == 1.0 else jnp.exp(z / temperature - lzt[:, None])
-            hit = column[None] == yj[:, None]
-            g = jnp.where(hit, gl[:, None], 0.0) - gl[:, None] * pt - gh[:, None] * p * (log_p + h[:, None])
+            g = slope(z, column, new, *own)
             if layout.cap is not None:
                 g = g * (1 - jnp.square(z / layout.cap))
             g = jnp.where(new[None], g, 0.0).astype(x.dtype)

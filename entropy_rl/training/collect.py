@@ -60,6 +60,8 @@ class Collector:
       penalty: lengths i32[B] -> f32[B], added to the rewards (advantages.overlong).
       refiner: (params, groups, generator, key) -> (groups, what is logged): methods/critique/refine.Refiner.
       refine_until: the step from which on nothing is refined; 0: always.
+      distiller: (params, groups, rollout, generator, key, withdrawn=) -> (groups, rollout with what teachers see, what
+        is logged): methods/critique/distil.Distiller; from step `refine_until` on critiques are withdrawn there too.
       diversity: groups -> (rewards, what is logged), in place of the verifier's: methods/diversity/darling.Diversity.
     """
 
@@ -80,11 +82,12 @@ class Collector:
         refiner: Callable[..., tuple[list[Group], dict[str, float]]] | None = None,
         refine_until: int = 0,
         diversity: Callable[[list[Group]], tuple[list[list[float]], dict[str, float]]] | None = None,
+        distiller: Callable[..., tuple[list[Group], Rollout, dict[str, float]]] | None = None,
     ):
         self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
         self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
         self.places: dict[int, int] = {}
-        self._refiner, self._refine_until = refiner, refine_until
+        self._refiner, self._refine_until, self._distiller = refiner, refine_until, distiller
         self._sampling = {
             "samples": samples,
             "slots": slots,
@@ -133,6 +136,11 @@ class Collector:
             penalty=self._penalty,
             rewards=rewards,
         )
+        if self._distiller:
+            rng, noise = np.random.default_rng((self._seed, step, 1)), stream(key, "critique")
+            withdrawn = 0 < self._refine_until <= step
+            groups, rollout, taught = self._distiller(params, groups, rollout, rng, noise, withdrawn=withdrawn)
+            row |= taught
         return rollout, groups, row | summary(task, sampled)
 
 

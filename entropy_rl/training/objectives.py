@@ -17,12 +17,15 @@ import jax
 import jax.numpy as jnp
 
 from entropy_rl.entropy.record import covariance
+from entropy_rl.losses.distillation import lumped
+from entropy_rl.losses.importance import token_cap
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import DATA, sees_whole
 from entropy_rl.losses.selection import count, highest
 from entropy_rl.losses.value import clipped_value, explained_variance
 from entropy_rl.losses.weights import CURRENT, sequence_mean
 from entropy_rl.masking import mask_out, masked_mean, masked_sum
+from entropy_rl.models.logprobs import join_prompt, split_prompt
 from entropy_rl.models.scoring import Score
 from entropy_rl.training.rollouts import Batch
 
@@ -50,7 +53,44 @@ class Objective:
 
 
 def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
-    return lambda params, batch: score(params, batch.tokens, batch.mask)
+    def of_batch(params, batch):
+        more = () if batch.teacher_ids is None else (batch.teacher_ids,)
+        return score(params, batch.tokens, batch.mask, *more)
+
+    return of_batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """How a policy learns from itself where it knew more (losses/distillation.py).
+
+    Attributes:
+      coef: of the divergence.
+      outcome: of the policy loss beside it; 0: the divergence alone, with KL and bonuses.
+      alpha: of losses/distillation.divergence.
+      clip: largest ratio pi / pi_sampler that a token's divergence is weighed by; 0: it is not.
+      tail: whether there are tokens beside the likeliest.
+    """
+
+    coef: float
+    outcome: float = 0.0
+    alpha: float = 0.5
+    clip: float = 2.0
+    tail: bool = True
+
+    def __call__(self, scores: Scores, batch: Batch) -> dict[str, jax.Array]:
+        """`divergence` f32[B, T], weighed, `ratio` f32[B, T], `tail` f32[B, T] (the policy's mass beside the likeliest)
+        and `taught` bool[B, T], where there is a teacher; 0 elsewhere."""
+        taught = batch.mask & batch.taught[:, None]
+        start, _, _ = split_prompt(batch.tokens, batch.mask, batch.teacher_ids.shape[1])
+        put = lambda x: mask_out(join_prompt(x, start, batch.mask.shape[1]), taught)  # noqa: E731
+        own, seen = scores["at"], jax.lax.stop_gradient(batch.teacher_logp)
+        divergence = put(lumped(own, seen, self.alpha, tail=self.tail))
+        ratio = mask_out(jnp.ones_like(divergence), taught)
+        if self.clip:
+            ratio = token_cap(scores["logp"], batch.sampler_logp, taught, cap=self.clip)
+        left = put(jnp.maximum(1 - jnp.sum(jnp.exp(jax.lax.stop_gradient(own)), axis=-1), 0.0))
+        return {"divergence": ratio * divergence, "ratio": ratio, "tail": left, "taught": taught}
 
 
 def nucleus_mean(nucleus: jax.Array, mask: jax.Array, frac: float) -> tuple[jax.Array, jax.Array]:
@@ -74,8 +114,11 @@ def policy(
     kl: str = "k3",
     weight: Callable | None = None,
     nucleus: float | None = None,
+    distillation: Distillation | None = None,
 ) -> Objective:
     """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)) + coefs["nucleus"] (H_nucleus - coefs["anchor"])^2.
+
+    With a distillation the token loss is times its `outcome`, and sum(w coef divergence) is added.
 
     w is the batch's weight, times its `importance` where it has one (losses/importance.py, which is for the surrogate
     alone: the KL and the bonus are of the learner's own policy and go without it).
@@ -88,9 +131,11 @@ def policy(
       weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
       nucleus: None, or `frac` of nucleus_mean, which is H_nucleus; the score must then give `nucleus`. SIREN
         (arXiv:2509.25133), whose anchor is the value at the start, in its own weight whatever the others'.
+      distillation: of batches with teacher_ids, teacher_logp, taught and sampler_logp; None: none.
 
     Returns:
-      Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T].
+      Objective; its `out` has logp, entropy f32[B, T] and the loss's own marks bool[B, T], and as `distillation` what
+      that gives.
     """
     wanted = inspect.signature(token_loss).parameters.keys() & set(DATA)
 
@@ -104,7 +149,8 @@ def policy(
         if weight is not None:
             w = weight(batch.mask, {k: data.get(k, batch.advantage) for k in CURRENT})
         corrected = w if batch.importance is None else w * batch.importance
-        total = jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
+        outcome = 1.0 if distillation is None else distillation.outcome
+        total = outcome * jnp.sum(corrected * value) - coefs["entropy"] * masked_sum(w * entropy, batch.mask)
         if batch.ref_logp is not None:
             distance = KL[kl](mask_out(logp, batch.mask), mask_out(batch.ref_logp, batch.mask))
             total += coefs["kl"] * masked_sum(w * distance, batch.mask)
@@ -112,6 +158,9 @@ def policy(
             mean, chosen = nucleus_mean(scores["nucleus"], batch.mask, nucleus)
             marks = {**marks, "nucleus": chosen}
             total += coefs["nucleus"] * jnp.square(mean - coefs["anchor"])
+        if distillation is not None and "at" in scores:  # nor has it these
+            marks = {**marks, "distillation": distillation(scores, batch)}
+            total += distillation.coef * jnp.sum(w * marks["distillation"]["divergence"])
         return total, {"logp": logp, "entropy": entropy, **marks}
 
     whole = sees_whole(token_loss) or weight is not None or nucleus is not None
@@ -144,8 +193,9 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
     learner.
     `policy/ref_kl` is k3 of the distance to the reference, where there is one.
     `policy/selected_cov` is the mean covariance of the tokens that a loss selected.
+    `distillation/...` are means over the tokens that have a teacher (`Distillation`).
     """
-    marks = {k: v for k, v in out.items() if k not in ("logp", "entropy")}
+    marks = {k: v for k, v in out.items() if k not in ("logp", "entropy", "distillation")}
     log_ratio = jnp.where(batch.mask, out["logp"] - batch.old_logp, 0.0)
     metrics = {
         "policy/kl": masked_mean(jnp.expm1(log_ratio) - log_ratio, batch.mask),
@@ -161,6 +211,9 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
         metrics["policy/ref_kl"] = masked_mean(KL["k3"](out["logp"], batch.ref_logp), batch.mask)
     if batch.importance is not None:
         metrics["policy/importance"] = masked_mean(batch.importance, batch.mask)
+    if made := out.get("distillation"):
+        for name in ("divergence", "ratio", "tail"):
+            metrics[f"distillation/{name}"] = masked_mean(made[name], made["taught"])
     return metrics
 
 

@@ -29,6 +29,10 @@ class Rollout:
     group: Array  # i32[B]
     truncated: Array  # bool[B]
     refined: Array | None = None  # bool[B], rows that were sampled with a critique in the prompt; None: no row
+    # the same responses after what their teacher sees (methods/critique/distil.py): i32[B, T'], bool[B, T'], where a
+    # row without a teacher has no token in the mask; None: there are no teachers
+    teacher_tokens: Array | None = None
+    teacher_mask: Array | None = None
 
 
 @struct.dataclass
@@ -47,6 +51,10 @@ class Batch:
     refined: Array | None = None  # bool[B], rows that are refinements of an earlier attempt
     value: Array | None = None  # f32[B, T], the critic's before the updates on this rollout
     target: Array | None = None  # f32[B, T], returns that the critic learns
+    teacher_ids: Array | None = None  # i32[B, R, k], the likeliest tokens where the response's j-th was chosen
+    teacher_logp: Array | None = None  # f32[B, R, k], of these, of the teacher
+    taught: Array | None = None  # bool[B], rows that have a teacher
+    sampler_logp: Array | None = None  # f32[B, T], for the ratio of self-distillation
     margin: Array | None = None  # f32[B], of the pair of which a row is one half (objectives.preference)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from entropy_rl.models import lora
 from entropy_rl.models.scoring import Score
 from entropy_rl.models.transformer import Config, Transformer
 from entropy_rl.training import learner
+from entropy_rl.training.optimizer import float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +35,15 @@ class Critic:
 @struct.dataclass
 class State:
     """Arrays only: the policy and, where the algorithm has them, the critic and the parameters of the reference: of an
-    adapted policy its adapters alone, as the base, which no update changes, is the policy's own; and, where rollouts
-    come late, what was trained of the policies before the last steps, the oldest first."""
+    adapted policy its adapters alone, as the base, which no update changes, is the policy's own; where rollouts come
+    late, what was trained of the policies before the last steps, the oldest first; and in self-distillation the mean,
+    in float32, of what is trained, which teaches."""
 
     policy: learner.TrainState
     critic: learner.TrainState | None = None
     reference: Any = None
     past: tuple | None = None
+    teacher: Any = None
 
 
 @struct.dataclass
@@ -60,6 +64,13 @@ class Lagged(Saved):
     past: tuple = ()
 
 
+@struct.dataclass
+class Taught(Lagged):
+    """A checkpoint of a State with a teacher; `past` is None where rollouts are on time."""
+
+    teacher: Any = None
+
+
 def first_state(
     policy: learner.TrainState,
     *,
@@ -68,6 +79,7 @@ def first_state(
     key: jax.Array | None = None,
     reference: bool = False,
     lag: int = 0,
+    teacher: bool = False,
 ) -> State:
     """The state before the first update.
 
@@ -77,6 +89,7 @@ def first_state(
       mesh, key: where the critic's arrays lie, and what its head is drawn from.
       reference: whether a copy of the policy is kept as the reference.
       lag: steps by which the policy that samples is behind: the first 1 + lag rollouts are of the policy of the start.
+      teacher: whether there is a mean of the policy's parameters, which begins as they are.
     """
     state = None
     if critic:
@@ -84,7 +97,22 @@ def first_state(
         trunk = {k: v for k, v in policy.params["params"].items() if k != "lm_head"}
         state = learner.with_params(state, {"params": state.params["params"] | trunk})
     copy = lambda: jax.tree.map(jnp.copy, lora.trainable(policy.params))  # noqa: E731
-    return State(policy, state, copy() if reference else None, tuple(copy() for _ in range(lag)) or None)
+    past = tuple(copy() for _ in range(lag)) or None
+    return State(policy, state, copy() if reference else None, past, float32(copy()) if teacher else None)
+
+
+def teacher_params(state: State) -> Any:
+    """Parameters of the teacher, in the policy's types: of the mean where there is one, else the policy's own."""
+    if state.teacher is None:
+        return state.policy.params
+    own = lora.trainable(state.policy.params)
+    return lora.joined(state.policy.params, jax.tree.map(lambda t, p: t.astype(p.dtype), state.teacher, own))
+
+
+@partial(jax.jit, donate_argnums=0)
+def moved(teacher: Any, params: Any, rate: float) -> Any:
+    """teacher + rate (params - teacher), in float32, of the policy's parameters; the old mean is donated."""
+    return jax.tree.map(lambda t, p: t + rate * (p.astype(t.dtype) - t), teacher, lora.trainable(params))
 
 
 def remembered(state: State) -> tuple | None:
@@ -107,11 +135,13 @@ def abstract_state(
     mesh: jax.sharding.Mesh | None = None,
     reference: bool = False,
     lag: int = 0,
+    teacher: bool = False,
 ) -> State:
     """Shapes, types and shardings of `first_state`; `policy` is learner.abstract_state of the policy."""
     state = learner.abstract_state(critic.model, critic.tx, mesh) if critic else None
     part = lora.trainable(policy.params)
-    return State(policy, state, part if reference else None, (part,) * lag or None)
+    mean = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=x.sharding), part)
+    return State(policy, state, part if reference else None, (part,) * lag or None, mean if teacher else None)
 
 
 def heated(params: Any, temperature: float, model: Config | None = None) -> Any:
@@ -143,9 +173,11 @@ def saved(state: State, *, base: bool = False) -> learner.TrainState | Saved:
     had before.
     """
     policy = state.policy if base else adapters(state.policy)
-    if state.critic is None and state.reference is None and state.past is None:
+    if state.critic is None and state.reference is None and state.past is None and state.teacher is None:
         return policy
     parts = policy.step, policy.params, policy.opt_state, state.critic, state.reference
+    if state.teacher is not None:
+        return Taught(*parts, state.past, state.teacher)
     return Saved(*parts) if state.past is None else Lagged(*parts, state.past)
 
 
@@ -154,8 +186,9 @@ def loaded(tree: learner.TrainState | Saved, base: Callable[[], Any] | None = No
     if isinstance(tree, learner.TrainState):
         return State(on_base(tree, base))
     policy = learner.TrainState(tree.step, tree.params, tree.opt_state)
-    past = tuple(tree.past) if isinstance(tree, Lagged) else None
-    return State(on_base(policy, base), tree.critic, tree.reference, past)
+    past = tuple(tree.past) if isinstance(tree, Lagged) and tree.past is not None else None
+    teacher = tree.teacher if isinstance(tree, Taught) else None
+    return State(on_base(policy, base), tree.critic, tree.reference, past, teacher)
 
 
 def adapters(policy: learner.TrainState) -> learner.TrainState:

@@ -5,6 +5,7 @@ Plain keyword arguments, no config: docs/training_step.md has a step of GRPO in 
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +36,25 @@ from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.rollouts import Rollout, Weight, minibatches, picks
-from entropy_rl.training.state import Critic, State, remembered
+from entropy_rl.training.state import Critic, State, moved, remembered, teacher_params
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfTeacher:
+    """The policy that sees more, as a teacher of the policy.
+
+    Attributes:
+      loss: how the policy learns from it.
+      likeliest: models/scoring.likeliest, of the policy on the question alone.
+      score: models/scoring.token_scores for rows that share no prompt.
+      rate: of the mean of parameters that teaches, a step (EMA): 0 is the policy of the start, 1 the policy that
+        begins the step, and the state then has no mean.
+    """
+
+    loss: objectives.Distillation
+    likeliest: Score
+    score: Score
+    rate: float = 0.05
 
 
 class Learner:
@@ -78,6 +97,7 @@ class Learner:
         filtered: Score | None = None,
         nucleus: tuple[float, float] | None = None,
         decisions: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
+        teacher: SelfTeacher | None = None,
     ):
         """Binds the algorithm; nothing is compiled before the first step.
 
@@ -112,6 +132,7 @@ class Learner:
           filtered: models/scoring.filtered_scores, for losses that want `filtered_logp`.
           nucleus: coefficient and share of objectives.policy's `nucleus`, anchored at the first rollout; None: none.
           decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
+          teacher: for rollouts with teacher_tokens (self-distillation); None: none.
 
         Raises:
           InputError: there is no such estimator or place; neither or both of advantage and critic are given; a
@@ -147,8 +168,15 @@ class Learner:
         self._nucleus_coef, self._nucleus = nucleus or (0.0, None)
         self._nucleus_mean = jax.jit(partial(objectives.nucleus_mean, frac=self._nucleus)) if nucleus else None
         objective = objectives.policy(
-            score, loss, kl=kl_estimator, weight=weight if current_weight else None, nucleus=self._nucleus
+            *(score, loss),
+            kl=kl_estimator,
+            weight=weight if current_weight else None,
+            nucleus=self._nucleus,
+            distillation=teacher and teacher.loss,
         )
+        self._teacher = teacher
+        if teacher:
+            self._likeliest, self._teaching = jax.jit(teacher.likeliest), jax.jit(teacher.score)
         self._slopes = jax.jit(partial(objectives.slopes, objective))
         self._update = learner.make_update(
             objective,
@@ -246,7 +274,10 @@ class Learner:
                     critic, of_critic = self._update_critic(critic, batch, self._key, coefs)
                     metrics = join(metrics, of_critic)
                 updates.append(metrics)
-        state = State(policy, critic, state.reference, past)
+        mean = state.teacher
+        if mean is not None and self._teacher.rate:
+            mean = moved(mean, policy.params, self._teacher.rate)
+        state = State(policy, critic, state.reference, past, mean)
         every = self._reference_every
         if self._reference and every and (step + 1) % every == 0:
             state = state.replace(reference=jax.tree.map(jnp.copy, lora.trainable(policy.params)))
@@ -268,13 +299,31 @@ class Learner:
             row["policy/ref_kl_rollout"] = float(masked_mean(estimate, mask))
         if self._critic:
             fields["value"] = self._each(self._value, state.critic.params, rollout)["value"]
+        if self._teacher:
+            taught, logged = self._of_teacher(state, rollout)
+            fields, row = fields | taught, row | logged
         return fields, row
 
-    def _each(self, score, params, rollout: Rollout) -> dict[str, np.ndarray]:
+    def _of_teacher(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What the teacher says of the policy's likeliest tokens, and how it differs from it on those sampled."""
+        if rollout.teacher_tokens is None:
+            raise InputError("self-distillation of a rollout without teacher_tokens: give its Collector a distiller")
+        ids = self._each(self._likeliest, state.policy.params, rollout)["ids"]
+        seen = rollout.replace(tokens=rollout.teacher_tokens, mask=rollout.teacher_mask)
+        scores = self._each(self._teaching, teacher_params(state), seen, ids)
+        taught = rollout.teacher_mask.any(axis=1)
+        # the same tokens, row by row
+        gap = scores["logp"][seen.mask] - rollout.sampler_logp[rollout.mask & taught[:, None]]
+        mean = lambda x: float(x.mean()) if x.size else 0.0  # noqa: E731
+        fields = {"teacher_ids": ids, "teacher_logp": scores["at"], "taught": taught}
+        logged = {"distillation/gap": mean(gap), "distillation/teacher_entropy": mean(scores["entropy"][seen.mask])}
+        return fields | {"sampler_logp": rollout.sampler_logp}, logged
+
+    def _each(self, score, params, rollout: Rollout, *more: np.ndarray) -> dict[str, np.ndarray]:
         """Scores of all rows, a micro-batch at a time."""
         parts = self._updates * self._microbatches
-        rows = [np.split(x, parts) for x in (rollout.tokens, rollout.mask)]
-        done = [processes.fetch(score(params, self._place(t), self._place(m))) for t, m in zip(*rows)]
+        rows = [np.split(x, parts) for x in (rollout.tokens, rollout.mask, *more)]
+        done = [processes.fetch(score(params, *map(self._place, row))) for row in zip(*rows)]
         return {k: np.concatenate([d[k] for d in done]) for k in done[0]}
 
     def _credit(self, rollout: Rollout, fields: dict, penalty: np.ndarray) -> np.ndarray:

@@ -324,6 +324,8 @@ def refiner(
       InputError: as of `critique_step`, k >= n, or a loss without a place for refinements.
     """
     c, r = SimpleNamespace(**config.critique), config.rollout
+    if config.distillation.coef:  # critiques are the teacher's: distillation.py
+        return None
     checks.positive(config, "critique.refined", "critique.attempts")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
     if c.source != "off" and c.refined >= r.samples:

@@ -29,7 +29,7 @@ from entropy_rl.training.state import Critic, State, abstract_state, first_state
 from experiments.lib import build, checks
 from experiments.lib.evaluation import Evaluator
 from experiments.lib.policies import first_policy
-from experiments.rl import critique, diversity, settings
+from experiments.rl import critique, distillation, diversity, settings
 
 IMPORTANCE_CAP = 2.0  # of truncated importance sampling (verl's and the usual one)
 DTYPES = ("float32", "bfloat16", "float16")  # of a sampler
@@ -51,6 +51,12 @@ class Parts:
     seen: Callable[[Any], Any]  # parameters as they are trained -> as rollouts are sampled with
     learning: dict[str, Any]  # keywords of training/step.Learner, but its key
     sampling: dict[str, Any]  # keywords of training/collect.Collector, but its key
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What a run's state has beside the policy: keywords of training/state.first_state and abstract_state."""
+        mean = self.learning["teacher"] is not None and self.learning["teacher"].rate < 1
+        return {"critic": self.critic, "mesh": self.mesh, "reference": self.reference, "lag": self.lag, "teacher": mean}
 
 
 def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
@@ -128,6 +134,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "entropy_alpha": config.entropy_advantage.alpha,
         "entropy_kappa": config.entropy_advantage.kappa,
         "decisions": task.decisions,
+        "teacher": distillation.teacher(config, task, model, mesh, adaptation),
     }
     sampling = {
         "model": sampler,
@@ -143,6 +150,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "refiner": critique.refiner(config, task, sampler, mesh, workdir),
         "refine_until": config.critique.until,
         "diversity": diversity.shaping(config, task),
+        "distiller": distillation.distiller(config, task, sampler, mesh, workdir),
     }
     evaluator = Evaluator(config, model, mesh)
     return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, seen, learning, sampling)
@@ -154,13 +162,13 @@ def first(config: ConfigDict, p: Parts) -> State:
     if config.init_temperature != 1:
         policy = learner.with_params(policy, heated(policy.params, config.init_temperature, p.model.config))
     key = jax.random.key(config.seed)
-    return first_state(policy, critic=p.critic, mesh=p.mesh, key=key, reference=p.reference, lag=p.lag)
+    return first_state(policy, key=key, **p.kept)
 
 
 def abstract(p: Parts) -> State:
     """Shapes, types and shardings of a run's state."""
     policy = learner.abstract_state(p.model, p.tx, p.mesh, p.adaptation.adapt)
-    return abstract_state(policy, critic=p.critic, mesh=p.mesh, reference=p.reference, lag=p.lag)
+    return abstract_state(policy, **p.kept)
 
 
 def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any], updates: int) -> Critic:

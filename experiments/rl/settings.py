@@ -106,6 +106,7 @@ def alarm(config: ConfigDict) -> LearningAlarm:
     """What watches a run of this config."""
     shaped = (
         config.critique.source != "off"
+        or config.distillation.coef > 0
         or config.diversity.predicate.name != "off"
         or config.overlong_cache > 0
         or config.smoothing.right > 0

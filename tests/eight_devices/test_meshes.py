@@ -10,13 +10,13 @@ import pytest
 
 from entropy_rl.models import hf, lora, presets, tiled_head
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.models.tiled_head import head_stats
+from entropy_rl.models.tiled_head import head_stats, logp_at, top_stats
 from entropy_rl.models.transformer import RULES
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode, engine
 from entropy_rl.sampling.engine import generate
 from entropy_rl.training import learner, objectives, optimizer
-from tests.training.learning import LOSSES, SELECTING, assert_close, batch, make_updated, updated
+from tests.training.learning import LOSSES, SELECTING, assert_close, batch, make_updated, taught, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 # The mesh that cuts every axis is in the fast suite; the others repeat it, an axis at a time.
@@ -55,6 +55,38 @@ def test_the_head_without_logits_over_a_mesh(name, vocab, words):
         rule = sharding.infer_sharding({path: placed}, RULES, m)[path]
         (gx, gh), stats = gradient(*jax.device_put((x, placed), (sharding.batch_sharding(m), rule)), mesh=m, axis=axis)
         assert_close(((gx, gh if axis == 0 else gh.T), stats), want)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("vocab, words", [(24, 2), (23, 5)])
+def test_the_likeliest_words_over_a_mesh(name, vocab, words):
+    """Their numbers, log-probabilities and both gradients. Mutations: those of one part of the vocabulary; slopes of
+    words that another part has."""
+    rng = np.random.default_rng(0)
+    x, head = rng.normal(size=(8, 3, 16)).astype("f4"), rng.normal(size=(vocab, 16)).astype("f4")
+    slopes = rng.normal(size=(8, 3, 7)).astype("f4")
+
+    def f(x, head, mesh=None, axis=0):
+        how = {"vocab_axis": axis, "mesh": mesh, "words": words, "elements": 16}
+        _, ids = top_stats(x, head, 7, 0.7, **how)
+        return jnp.sum(slopes * logp_at(x, head, ids, 0.7, **how)), ids
+
+    gradient = jax.jit(jax.grad(f, (0, 1), has_aux=True), static_argnames=("mesh", "axis"))
+    want, m = gradient(x, head), mesh(name)
+    for axis, path in enumerate(("embed/embedding", "lm_head/kernel")):
+        placed = head if axis == 0 else head.T
+        rule = sharding.infer_sharding({path: placed}, RULES, m)[path]
+        (gx, gh), ids = gradient(*jax.device_put((x, placed), (sharding.batch_sharding(m), rule)), mesh=m, axis=axis)
+        np.testing.assert_array_equal(ids, want[1])
+        assert_close((gx, gh if axis == 0 else gh.T), want[0])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_self_distillation_over_a_mesh(name, monkeypatch):
+    how = {"data": taught(batch()), "distillation": objectives.Distillation(0.7, 0.3), "kv_heads": 4}
+    want = updated("ppo", **how)
+    monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
+    assert_close(updated("ppo", mesh=mesh(name), **how), want)
 
 
 @pytest.mark.parametrize("name", EVERY)

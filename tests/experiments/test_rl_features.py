@@ -47,12 +47,20 @@ FEATURES = {
         "loss": {"name": "shaped_clip_cov", "args": {"frac": 0.1, "lower": 0.0, "upper": 9.0}},
         "task.args.talk": True,
     },
+    "distillation": {
+        "distillation.coef": 1.0,
+        "distillation.rate": 0.3,
+        "critique.refined": 0,
+        "critique.source": "oracle",
+        "critique.until": 3,
+        "task.args.talk": True,
+    },
 }
 # Features that keep nothing from step to step but a place in the order of problems. The fast
 # suite resumes those that keep much, the slow one all.
 STATELESS = ("importance", "dynamic_sampling", "shaped_advantages", "current_weights", "selection", "diversity")
 FEATURES["together"] = {key: value for name in STATELESS for key, value in FEATURES[name].items()}
-MUCH = ("reference_in_loss", "lag")
+MUCH = ("reference_in_loss", "lag", "distillation")
 RESUMED = [pytest.param(name, marks=() if name in MUCH else pytest.mark.slow) for name in FEATURES]
 
 
@@ -101,8 +109,8 @@ def straight(tmp_path_factory):
 def test_resumes_bitwise(straight, tmp_path, monkeypatch, name):
     """Stopped before the fourth of five steps and started again: the same rows and the same state.
 
-    Mutations: the reference, the critic or a controller left out of the checkpoint; a reference that is the policy's
-    own arrays, which the update donates.
+    Mutations: the reference, the critic, the teacher or a controller left out of the checkpoint; a reference that is
+    the policy's own arrays, which the update donates.
     """
     config, folder, want = straight(name)
 

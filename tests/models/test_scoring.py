@@ -10,7 +10,14 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import attention as attention_ways
 from entropy_rl.models import presets, tiled_head
 from entropy_rl.models.rope import Scaling
-from entropy_rl.models.scoring import filtered_scores, last_values, nucleus_entropy, token_scores, values
+from entropy_rl.models.scoring import (
+    filtered_scores,
+    last_values,
+    likeliest,
+    nucleus_entropy,
+    token_scores,
+    values,
+)
 from entropy_rl.models.transformer import Transformer
 
 PROMPT, RESPONSE, SAMPLES = 5, 7, 4
@@ -65,6 +72,29 @@ def test_a_shared_prompt_changes_nothing(head, make, changes):
     scale = max(np.abs(g).max() for g in jax.tree.leaves(grad))
     assert scale > 0.1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=3e-5 * scale), grad, grad_shared)
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_log_probabilities_of_the_likeliest_tokens_of_responses(tiled, monkeypatch):
+    """As from whole logits, where each token of a response was chosen, rows alone and with a shared prompt. Mutations:
+    the state after the token; places counted from the row's beginning; temperature 1."""
+    if tiled:
+        monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
+    model = presets.make("test", 24)
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    tokens, mask = rollout()
+    ids = jax.jit(likeliest(model, count=3, length=RESPONSE, temperature=0.7))(params, tokens, mask)["ids"]
+    logp = jax.nn.log_softmax(model.apply(params, tokens)[0] / 0.7)
+    made = []
+    for shared in ({}, {"samples": SAMPLES, "prompt_length": PROMPT}):
+        score = token_scores(model, temperature=0.7, **shared)
+        made.append(jax.jit(score)(params, tokens, mask, ids)["at"])
+    for row in range(12):
+        for j, column in enumerate(np.flatnonzero(mask[row])):
+            want, numbers = jax.lax.top_k(logp[row, column - 1], 3)
+            np.testing.assert_array_equal(ids[row, j], numbers)
+            for at in made:
+                np.testing.assert_allclose(at[row, j], want, atol=2e-5)
 
 
 def test_values_are_of_the_state_before_the_token():

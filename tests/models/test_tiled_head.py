@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from entropy_rl.entropy.record import changes
+from entropy_rl.losses.distillation import lumped
 from entropy_rl.models import tiled_head
 from entropy_rl.models.logprobs import choice_stats, logit_stats, token_stats
 from entropy_rl.models.products import matmul
-from entropy_rl.models.tiled_head import ELEMENTS, change_stats, head_stats
+from entropy_rl.models.tiled_head import ELEMENTS, change_stats, head_stats, logp_at, top_stats
 
 ROWS, TIME, WIDTH, VOCAB = 3, 4, 5, 50
 
@@ -133,6 +134,63 @@ def test_memory_at_a_real_vocabulary():
     tiled = temporaries(head_stats)
     assert tiled <= plain / 20, (tiled, plain)
     assert tiled <= 2 * 4 * ELEMENTS
+
+
+def distance(x, head, new_x, new_head, top, **how):
+    """SDPO's divergence of two heads over the likeliest words of the first."""
+    _, ids = top_stats(x, head, top, **how)
+    teacher = jax.lax.stop_gradient(logp_at(new_x, new_head, ids, **how))
+    return lumped(logp_at(x, head, ids, **how), teacher, 0.5, tail=True)
+
+
+def whole_distance(x, head, new_x, new_head, top, temperature=1.0, cap=None, vocab_axis=0):
+    """The same of whole logits."""
+    bend = lambda z: z if cap is None else cap * jnp.tanh(z / cap)  # noqa: E731
+    own, seen = (
+        jax.nn.log_softmax(bend(matmul(a, b if vocab_axis else b.T)) / temperature)
+        for a, b in ((x, head), (new_x, new_head))
+    )
+    _, ids = jax.lax.top_k(own, top)
+    at = lambda a: jnp.take_along_axis(a, ids, -1)  # noqa: E731
+    return lumped(at(own), jax.lax.stop_gradient(at(seen)), 0.5, tail=True)
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 0.6, "cap": 2.5}], ids=["plain", "capped"])
+@pytest.mark.parametrize("tiles", TILES)
+def test_a_divergence_over_the_likeliest_words_is_that_of_whole_logits(rng, tiles, how):
+    """Words, values and both gradients, with ties between tiles. Mutations: old columns of the overlapping last tile
+    found again; a place beyond the tile that is not dropped; no sum of the slopes in the gradient."""
+    x, head, *_ = data(rng, 2.0)
+    new_x, new_head, *_ = data(rng, 2.0)
+    head[40] = head[3]  # as likely, in another tile
+    for axis, flip in ((0, lambda a: a), (1, lambda a: a.T)):
+        # neither form is to see through the other's constants
+        z = x @ head.T if "cap" not in how else how["cap"] * np.tanh(x @ head.T / how["cap"])
+        _, ids = top_stats(x, flip(head), 6, vocab_axis=axis, **TILES[tiles], **how)
+        np.testing.assert_array_equal(np.take_along_axis(z, np.asarray(ids), -1), jax.lax.top_k(z, 6)[0])
+        has = lambda word: (ids == word).any(-1)  # noqa: B023, E731
+        assert (has(3) | ~has(40)).all() and has(3).any()
+        got, want = (
+            jax.jit(jax.value_and_grad(lambda a, b: jnp.sum(f(a, b, new_x, flip(new_head), 6)), (0, 1)))(x, flip(head))  # noqa: B023
+            for f in (
+                partial(distance, vocab_axis=axis, **TILES[tiles], **how),
+                partial(whole_distance, vocab_axis=axis, **how),
+            )
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)
+
+
+def test_a_divergence_at_the_vocabulary_of_smollm2_takes_a_twentieth_of_the_memory():
+    """Temporaries of the compiled gradients, 4,096 tokens of 49,152 words, top 100. Mutation: a tile of all words."""
+    shape = lambda *n: jax.ShapeDtypeStruct(n, jnp.float32)  # noqa: E731
+    x, head = shape(8, 512, 64), shape(49_152, 64)
+
+    def temporaries(f):
+        step = jax.jit(jax.value_and_grad(lambda *args: jnp.sum(f(*args, 100)), (0, 1)))
+        return step.lower(x, head, x, head).compile().memory_analysis().temp_size_in_bytes
+
+    tiled, plain = temporaries(distance), temporaries(whole_distance)
+    assert tiled <= plain / 20, (tiled, plain)
 
 
 def change_by_hand(z, after, y):

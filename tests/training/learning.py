@@ -10,8 +10,7 @@ import pytest
 
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS
-from entropy_rl.models import presets
-from entropy_rl.models.scoring import token_scores
+from entropy_rl.models import presets, scoring
 from entropy_rl.parallel import sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.rollouts import Batch
@@ -56,6 +55,17 @@ def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
     )
 
 
+def taught(data, top=5, vocab=24):
+    """The batch with a teacher for three rows of four: of random tokens as the likeliest, and their probabilities."""
+    rng = np.random.default_rng(1)
+    rows, length = len(data.tokens), data.tokens.shape[1] - 2
+    z = rng.normal(size=(rows, length, vocab)).astype(np.float32)
+    ids = np.argsort(rng.random(z.shape), axis=-1)[..., :top].astype(np.int32)
+    logp = np.take_along_axis(np.asarray(jax.nn.log_softmax(z)), ids, -1)
+    there = np.arange(rows) % 4 > 0
+    return data.replace(teacher_ids=ids, teacher_logp=logp, taught=there, sampler_logp=data.old_logp)
+
+
 def updated(loss="ppo", *, data=None, hparams=None, **more):
     """Parameters and metrics after one update with plain SGD, whose step is the gradient itself.
 
@@ -65,7 +75,9 @@ def updated(loss="ppo", *, data=None, hparams=None, **more):
     return make(loss, data=data, hparams=hparams, **more)
 
 
-def make_updated(loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparams=None, weight=None, **model):
+def make_updated(
+    loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparams=None, weight=None, distillation=None, **model
+):
     """`updated`, made anew."""
     model = presets.make("test", vocab, **model)
     mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
@@ -73,7 +85,10 @@ def make_updated(loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparam
     state = learner.init_state(model, tx, mesh, jax.random.key(0))
     hparams = SELECTING.get(loss, {}) | (hparams or {})
     objective = objectives.policy(
-        token_scores(model, mesh=mesh), partial(POLICY_LOSSES[loss], **hparams), weight=weight
+        scoring.token_scores(model, mesh=mesh),
+        partial(POLICY_LOSSES[loss], **hparams),
+        weight=weight,
+        distillation=distillation,
     )
     update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
     data = jax.tree.map(partial(jax.device_put, device=sharding.batch_sharding(mesh)), data or batch(vocab=vocab))

@@ -19,7 +19,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import compose
 from entropy_rl.models.logprobs import categorical_stats
-from entropy_rl.training import Learner, State, TrainState, step
+from entropy_rl.training import Learner, State, TrainState, objectives, step
 from entropy_rl.training.rollouts import Rollout
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -120,6 +120,72 @@ def taught(table, *, loss="ppo", args=None, weight="token_mean", rate=0.05, **mo
 
     (slopes, new), (advantage, _) = once(True), once(False)
     return slopes, advantage, logits, new
+
+
+def test_a_rollout_without_what_its_teacher_sees_is_refused(table):
+    teacher = step.SelfTeacher(objectives.Distillation(1.0), len, len)
+    with pytest.raises(InputError, match="without teacher_tokens: give its Collector a distiller"):
+        taught(table, teacher=teacher)
+
+
+def test_a_step_of_self_distillation_by_hand(table):
+    """A table whose teacher, three columns further right, has a hint added to its logits; the first row has no teacher.
+    Mutations: the teacher of the policy's own parameters; a mean that stays, or moves before the update; tokens that
+    are a column off; a row without a teacher in the means."""
+    logits, rollout = table
+    rows, columns, words = logits.shape
+    hint = jnp.linspace(-1.0, 1.0, words)[None, None]
+    mean = {"logits": logits + 0.3 * jnp.cos(4 * hint)}
+    there = np.arange(rows)[:, None] > 0
+    tokens = np.concatenate([np.repeat(rollout.tokens[:, :1], 4, 1), rollout.tokens[:, 1:]], 1)
+    mask = np.concatenate([np.zeros((rows, 3), bool), rollout.mask & there], 1)
+    rollout = rollout.replace(teacher_tokens=tokens, teacher_mask=mask)
+
+    def states(params, tokens):
+        more = tokens.shape[1] - columns
+        return jnp.pad(params["logits"][tokens[:, 0]], ((0, 0), (more, 0), (0, 0))) + (hint if more else 0.0)
+
+    def score(params, tokens, mask, ids=None):
+        z = states(params, tokens)
+        out = dict(zip(("logp", "entropy"), categorical_stats(z, tokens)))
+        own = jax.nn.log_softmax(z)[:, -columns + 1 :]
+        return out if ids is None else out | {"at": jnp.take_along_axis(own, ids, -1)}
+
+    def likeliest(params, tokens, mask):
+        return {"ids": jax.lax.top_k(states(params, tokens)[:, 1:], 4)[1]}
+
+    tx, copied = optax.sgd(0.5), jax.tree.map(jnp.copy, (mean, {"logits": logits}))
+    learner = Learner(
+        score,
+        tx,
+        loss=partial(POLICY_LOSSES["ppo"], clip_low=0.2, clip_high=0.2),
+        weight=compose("token_mean"),
+        advantage=lambda reward, group: reward,
+        key=jax.random.key(0),
+        teacher=step.SelfTeacher(objectives.Distillation(2.0), likeliest, score, rate=0.25),
+    )
+    policy = TrainState(jnp.zeros((), jnp.int32), copied[1], tx.init(copied[1]))
+    state, (update,), row, _ = learner(State(policy, teacher=copied[0]), rollout, 0)
+
+    def plain(logits):
+        p, q = (jax.nn.softmax(z)[:, 1:] for z in (logits, mean["logits"] + hint))
+        ids = jax.lax.top_k(p, 4)[1]
+        p, q = (jnp.take_along_axis(x, ids, -1) for x in (p, q))
+        p, q = (jnp.concatenate([x, 1 - x.sum(-1, keepdims=True)], -1) for x in (p, q))
+        m = 0.5 * (p + q)
+        distance = 0.5 * (p * jnp.log(p / m) + q * jnp.log(q / m)).sum(-1)
+        return 2.0 * jnp.sum(jnp.where((rollout.mask & there)[:, 1:], distance, 0)) / rollout.mask.sum()
+
+    value, grad = jax.value_and_grad(plain)(logits)
+    np.testing.assert_allclose(update["update/loss"], value, rtol=1e-5)
+    np.testing.assert_allclose(state.policy.params["logits"], logits - 0.5 * grad, atol=1e-6)
+    want = mean["logits"] + 0.25 * (state.policy.params["logits"] - mean["logits"])
+    np.testing.assert_allclose(state.teacher["logits"], want, atol=1e-6)
+    logp, entropy = categorical_stats(mean["logits"] + hint, rollout.tokens)
+    own = rollout.mask & there
+    np.testing.assert_allclose(row["distillation/gap"], np.mean((logp - rollout.sampler_logp)[own]), atol=1e-5)
+    np.testing.assert_allclose(row["distillation/teacher_entropy"], np.mean(np.asarray(entropy)[own]), atol=1e-5)
+    np.testing.assert_allclose(update["distillation/ratio"], 1, atol=1e-5)
 
 
 def explained(table, alpha, logits, new):

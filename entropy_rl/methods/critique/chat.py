@@ -102,6 +102,18 @@ def refinement_messages(
     return [_user(question), {"role": "assistant", "content": attempt}, _user(critique + request)]
 
 
+def informed(question: str, critique_text: str, sibling: str) -> str:
+    """A question, and behind it a right solution and what was wrong with an attempt that is not shown; "": not said.
+
+    In the order of SDPO's code (arXiv:2601.20802; trl 1.16.0, SDPOConfig's templates); the wording is ours. It leaves
+    the attempt out too: a teacher that sees it repeats it.
+    """
+    parts = [question]
+    parts += [f"A correct solution:\n{sibling}"] if sibling else []
+    parts += [f"Feedback on an earlier attempt that failed:\n{critique_text}"] if critique_text else []
+    return "\n\n".join([*parts, "Solve the question correctly."])
+
+
 def indicative(right: bool, answer: str = "") -> str:
     """The critique that gives the verdict alone (c_I of Critique-GRPO), or with the true answer (c_GT, which leaks it).
 

@@ -48,6 +48,10 @@ class Language(Protocol):
     def ask_refinement(self, tried: Attempt, said: str) -> str:
         """The prompt whose response is another solution; `said` "": without a critique."""
 
+    def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
+        """The prompt of a policy that knows more about an attempt (distil.py): its critique, and another attempt, which
+        is right; "": not shown, but one of the two is."""
+
     def read(self, text: str, truncated: bool = False) -> Critique | None:
         """The critique that a reply gives, None for any other text. Total."""
 
@@ -101,6 +105,15 @@ class Closed:
     def ask_refinement(self, tried: Attempt, said: str) -> str:
         """Question, attempt, critique, "again"."""
         return sentences.ask_refinement(tried.problem.prompt, tried.text, said)
+
+    def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
+        """That of a refinement: the attempt and its critique, to which the sibling is the answer; or the sibling and
+        that it is right."""
+        if tried.right:
+            return self.ask_refinement(dataclasses.replace(tried, text=sibling), self.verdict(True))
+        read = self.read(said) or sentences.Critique(False)
+        told = self.write(dataclasses.replace(read, answer=read.answer or sibling)) if sibling else said
+        return self.ask_refinement(tried, told)
 
     def read(self, text: str, truncated: bool = False) -> sentences.Critique | None:
         """`sentences.parse`; what is cut off is read too where it is a sentence."""
@@ -198,6 +211,12 @@ class Natural:
             return self.tokenizer.chat(messages)
         question, attempt, request = (m["content"] for m in messages[-3:])
         return self.tokenizer.begun(f"{question}\n{attempt}\n\n{request}\n\nNew solution:\n")
+
+    def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
+        """The question with what is shown behind it, posed as the policy is asked it. The attempt is not shown."""
+        clean = self.tokenizer.unmarked
+        other = clean(self.task.whole(sibling)) if sibling else ""
+        return self.task.render(chat.informed(tried.problem.plain.prompt, clean(said), other))
 
     def read(self, text: str, truncated: bool = False) -> chat.ChatCritique | None:
         """`chat.parse` of what follows a thought; None for a reply that is cut off."""

@@ -1,0 +1,133 @@
+"""From `config.distillation` to what shows critiques and right siblings to teachers, and to what learns from them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+from ml_collections import ConfigDict
+
+from entropy_rl.data.problem import Task
+from entropy_rl.errors import InputError
+from entropy_rl.methods.critique.distil import Distiller
+from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
+from entropy_rl.models.scoring import likeliest, token_scores
+from entropy_rl.models.transformer import Transformer
+from entropy_rl.parallel.sharding import row_shards
+from entropy_rl.training.objectives import Distillation
+from entropy_rl.training.step import SelfTeacher
+from experiments.lib import build, checks
+from experiments.rl import critique
+
+SILENT = ("off", "none", "fresh")  # sources that say nothing
+
+
+def teacher(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, adaptation: build.Adaptation
+) -> SelfTeacher | None:
+    """How the policy learns from itself; None where distillation.coef is 0.
+
+    Raises:
+      InputError: a value out of range, or arrays that this machine has no memory for.
+    """
+    c, temperature = SimpleNamespace(**config.distillation), config.rollout.temperature
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, *(f"distillation.{k}" for k in ("coef", "clip")))
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "distillation.outcome")
+    checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, "distillation.alpha", "distillation.rate")
+    whole = lambda x: x >= 1 and x == int(x)  # noqa: E731
+    checks.require(config, "a whole number of 1 or more", whole, "distillation.top")
+    if not c.coef:
+        return None
+    vocab = model.config.vocab_size
+    count = min(int(c.top), vocab)
+    _memory(config, task, count, mesh)
+    how = {"temperature": temperature, "mesh": mesh}
+    return SelfTeacher(
+        Distillation(c.coef, c.outcome, c.alpha, c.clip, tail=count < vocab),
+        adaptation.over(likeliest(model, count=count, length=task.response_length, **how)),
+        adaptation.over(token_scores(model, **how)),
+        c.rate,
+    )
+
+
+def distiller(
+    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, workdir: str | Path | None = None
+) -> Distiller | None:
+    """Who shows teachers what they see; None where distillation.coef is 0.
+
+    Raises:
+      InputError: as of critique.critique_step; a teacher that would see nothing; refined rows besides; a task without
+        the words of critiques, or a context that is too short.
+    """
+    c, d = config.critique, config.distillation
+    if not d.coef:
+        return None
+    siblings = d.siblings and config.rollout.samples > 1
+    if c.source in SILENT and not siblings:
+        raise InputError(
+            f"self-distillation with critique.source={c.source!r} and without right siblings: its teacher would see "
+            "nothing; give critique.source=oracle, arithmetic or self, or distillation.siblings=True with "
+            "rollout.samples of 2 or more"
+        )
+    checks.positive(config, "critique.attempts")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
+    if c.refined:
+        raise InputError(
+            f"config.critique.refined={c.refined} with distillation.coef={d.coef}: critiques go to the teacher and no "
+            "row is refined; give critique.refined=0, or distillation.coef=0"
+        )
+    step = critique.critique_step(config, task, model, mesh, config.rollout.temperature, workdir)
+    if step is None:
+        critique.check(config, task)
+    language = step.language if step else critique.speak(config, task)
+    width = _width(config, task, language)
+    return Distiller(task, width, step and step.criticise, c.attempts, siblings, language)
+
+
+def _width(config: ConfigDict, task: Task, language: Language) -> int:
+    """Tokens of a teacher's longest prompt: question, critique and another attempt, in closed sentences its own too."""
+    response, most = task.response_length, critique.max_tokens(config, language)
+    if language is CLOSED:
+        longest = task.prompt_length + 2 * response + max(critique.WORDS["answer"], most) + 1
+        return critique.asked(config).get("prompt_length") or longest
+    folder = task.tokenizer.path
+    wanted = task.prompt_length + response + most + critique.WRAPPING
+    width = critique.within(config, folder, wanted, response, response + most, "the teacher")
+    critique.fitting(language, task.tokenizer, width, task, _least(language), "the teacher")
+    return width
+
+
+def _least(language: Language):
+    def prompt(tried: Attempt) -> str:
+        return language.ask_informed(tried, language.verdict(False), "")
+
+    return prompt
+
+
+def _memory(config: ConfigDict, task: Task, count: int, mesh: jax.sharding.Mesh) -> None:
+    """InputError where the likeliest tokens of a rollout are more than this machine's memory, or those of a micro-batch
+    with their gradient more than a device's."""
+    r = config.rollout
+    rows, gb = r.prompts * r.samples, 1e9
+    need = rows * task.response_length * count * 8
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    remedy = "lower it, rollout.prompts or the response's length"
+    if need > have:
+        raise InputError(
+            f"config.distillation.top={count}: numbers and log-probabilities of a rollout's {rows} x "
+            f"{task.response_length} places take {need / gb:.3g} GB, {(need - have) / gb:.3g} GB more than this "
+            f"machine has: {remedy}"
+        )
+    device = (mesh.local_devices[0].memory_stats() or {}).get("bytes_limit")
+    parts = config.updates * max(config.microbatches, 1)
+    need = rows // parts // row_shards(mesh) * task.response_length * count * 4 * BUFFERS
+    if device and need > device:
+        raise InputError(
+            f"config.distillation.top={count} takes {need / gb:.3g} GB of a device with {device / gb:.3g} GB, "
+            f"{(need - device) / gb:.3g} GB too many: {remedy}, or raise microbatches"
+        )
+
+
+BUFFERS = 8  # arrays of so many places and tokens that are alive at once in an update
