@@ -343,6 +343,7 @@ def refiner(
       InputError: as of `critique_step`, k >= n, or a loss without a place for refinements.
     """
     c, r = SimpleNamespace(**config.critique), config.rollout
+    guard = refine.Guard(**c.guard)
     if c.source != "off" and c.refined >= r.samples:
         raise InputError(
             f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
@@ -371,7 +372,7 @@ def refiner(
         joint=c.learn == "joint",
         turns=c.turns,
         credit=c.credit,
-        guard=refine.Guard(**c.guard),
+        guard=guard,
         width=how.width,
     )
 
