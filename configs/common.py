@@ -187,6 +187,12 @@ def policy_gradient(c: ConfigDict) -> None:
             },
             "refined": 1,  # k, of the rollout.samples of a group
             "attempts": 2,  # failed attempts of a group that are retried at most
+            "count": 1,  # critiques of each of them, with a retry after each
+            "turns": 1,  # retries after each other in one context at most, so one more attempts: 1 to 3
+            "learn": "refined",  # refined: retries on the question alone; joint: also under their own context
+            "credit": "each",  # of what joint learns: its own reward; or last: that of the last retry of its context
+            # most that a retry may have to be learnt from; 0: any (methods/critique/refine.Guard)
+            "guard": {"repetition": 0.0, "copying": 0.0, "entropy": 0.0},
             "unsolved": False,  # only in groups without a right attempt
             "repeats": True,  # whether a retry that says its failed attempt again may join its group
             "until": 0,  # step at which critiques are withdrawn; 0: never

@@ -128,6 +128,10 @@ RL = (
         "",
         {
             "critique_grpo": "own samples: PPO's; refinements: l = -A f(π), f(p) = p / (p + gamma);   A = R - m of all",
+            "critique_joint": (
+                "as critique_grpo, and retries under their critique: PPO's;   A = R - m of a problem's retries"
+            ),
+            "critique_turns": "PPO's on every attempt in its context;   R of the last one, m of the same turn",
             "critique_clip_cov": "as critique_grpo, with Clip-Cov on own samples",
             "critique_forks": "as critique_grpo, refinements learnt on the frac of their tokens with the highest H",
             "darling": "R ← R · max(0.1, (n - |class|) / (n - 1)),   A = R - m",

@@ -12,6 +12,7 @@ Without `tiny`, RL begins with the model as it is, at the learning rate that pap
 `part=rl` is the same RL run for experiments.train_rl alone, `part=sft` the imitation for experiments.train_sft.
 `critique` is Critique-GRPO: failed attempts are criticised in natural language and retried, by
 `--config.rl.critique.source=arithmetic oracle self frozen learned indicative none random ...` (docs/critique.md).
+`--config.rl.critique.learn=joint` learns retries under their critique too, `turns` several attempts in one context.
 `sdpo` is self-distillation from the same critiques and right siblings (configs/rl/sdpo.py).
 `lessons` teaches critiques of experiments.make_critiques before RL, or with `part=sft` alone: a critique model.
 Time: with `tiny` about 6 CPU-minutes. Expect on two-digit sums entropy 0.44 -> 0.32 nats a token, held-out

@@ -109,6 +109,29 @@ def token_scores(
     return whole if samples == 1 else by_prompt
 
 
+def by_place(first: Score, others: Score, *, count: int, size: int, length: int) -> Score:
+    """`first` of the first `count` of every `size` rows, `others` of the rest: one batch of rows of two lengths.
+
+    The first are cut to their first `length` columns, which must hold all of them, and have 0 in the others: what rows
+    that are long cost, the short ones beside them do not pay.
+    """
+
+    def score(params, tokens, mask):
+        rows, width = tokens.shape
+        cut = lambda x: x.reshape(rows // size, size, width)  # noqa: E731
+        head = lambda x: cut(x)[:, :count, :length].reshape(-1, length)  # noqa: E731
+        tail = lambda x: cut(x)[:, count:].reshape(-1, width)  # noqa: E731
+        a, b = first(params, head(tokens), head(mask)), others(params, tail(tokens), tail(mask))
+
+        def join(x, y):
+            x = jnp.pad(x, ((0, 0), (0, width - length))).reshape(rows // size, count, width)
+            return jnp.concatenate([x, y.reshape(rows // size, size - count, width)], axis=1).reshape(rows, width)
+
+        return {name: join(a[name], b[name]) for name in a}
+
+    return score
+
+
 def _named(logp, entropy):
     return {"logp": logp, "entropy": entropy}
 

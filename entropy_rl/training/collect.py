@@ -23,10 +23,21 @@ from entropy_rl.training.rollouts import Rollout, pack
 
 
 @dataclasses.dataclass(frozen=True)
+class Turn:
+    """A retry that is learnt under its context: a row of its own, whose prompt is all that was said before."""
+
+    prompt: list[int]
+    completion: Completion
+    reward: float
+    number: int  # of the retry in its context, from 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Group:
     """The attempts at one problem, parallel lists; `refined` has the places of those that are refinements.
 
-    `dialogues` are rows of samples.jsonl about critiques of its attempts (methods/critique/refine.dialogue).
+    `turns` are rows besides them. `dialogues` are rows of samples.jsonl about critiques of its attempts
+    (methods/critique/refine.dialogue).
     """
 
     problem: Problem
@@ -36,6 +47,7 @@ class Group:
     rewards: list[float]
     refined: tuple[int, ...] = ()
     dialogues: tuple[dict[str, Any], ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 class Collector:
@@ -62,6 +74,8 @@ class Collector:
       refine_until: the step from which on nothing is refined; 0: always.
       distiller: (params, groups, rollout, generator, key, withdrawn=) -> (groups, rollout with what teachers see, what
         is logged): methods/critique/distil.Distiller; from step `refine_until` on critiques are withdrawn there too.
+      turns: (most `turns` of a group, tokens of a row with the longest of them); these rows are there at every step,
+        empty where there is no turn.
       diversity: groups -> (rewards, what is logged), in place of the verifier's: methods/diversity/darling.Diversity.
     """
 
@@ -81,13 +95,15 @@ class Collector:
         penalty: Callable[[np.ndarray], np.ndarray] | None = None,
         refiner: Callable[..., tuple[list[Group], dict[str, float]]] | None = None,
         refine_until: int = 0,
+        turns: tuple[int, int] = (0, 0),
         diversity: Callable[[list[Group]], tuple[list[list[float]], dict[str, float]]] | None = None,
         distiller: Callable[..., tuple[list[Group], Rollout, dict[str, float]]] | None = None,
     ):
         self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
         self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
         self.places: dict[int, int] = {}
-        self._refiner, self._refine_until, self._distiller = refiner, refine_until, distiller
+        self._refiner, self._refine_until, self._turns = refiner, refine_until, turns
+        self._distiller = distiller
         self._sampling = {
             "samples": samples,
             "slots": slots,
@@ -131,10 +147,11 @@ class Collector:
             row |= measured
         rollout = to_rollout(
             groups,
-            length=task.prompt_length + task.response_length,
+            length=max(task.prompt_length + task.response_length, self._turns[1]),
             pad_id=task.tokenizer.pad_id,
             penalty=self._penalty,
             rewards=rewards,
+            turns=self._turns[0],
         )
         if self._distiller:
             rng, noise = np.random.default_rng((self._seed, step, 1)), stream(key, "critique")
@@ -230,19 +247,43 @@ def to_rollout(
     pad_id: int,
     penalty: Callable[[np.ndarray], np.ndarray] | None = None,
     rewards: Sequence[Sequence[float]] | None = None,
+    turns: int = 0,
 ) -> Rollout:
     """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards.
 
-    `rewards`, like the groups' own, take their place in the rollout (methods/darling.py); the groups keep theirs.
+    `rewards`, like the groups' own, take their place in the rollout (methods/darling.py); the groups keep theirs. With
+    `turns` every group's responses are followed by so many rows of `Group.turns`, the last of them empty where it has
+    fewer; they stay in the group, so that a mini-batch has a group's rows next to each other.
     """
     rewards = [g.rewards for g in groups] if rewards is None else rewards
     prompts, completions = zip(*((g.prompt, g.completions) for g in groups))
-    rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
-    rollout = rollout.replace(refined=np.array([i in g.refined for g in groups for i in range(len(g.texts))]))
+    if turns:
+        rollout = _with_turns(groups, rewards, turns, length=length, pad_id=pad_id)
+    else:
+        rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
+        rollout = rollout.replace(refined=np.array([i in g.refined for g in groups for i in range(len(g.texts))]))
     if penalty is None:
         return rollout
     shaped = rollout.reward + penalty(rollout.mask.sum(axis=1))
     return rollout.replace(reward=np.asarray(shaped, np.float32))
+
+
+NOTHING = Completion(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), False)
+
+
+def _with_turns(groups, rewards, turns, *, length, pad_id) -> Rollout:
+    """Every row has a prompt of its own: prompt, completion, reward, turn, and whether it is refined."""
+    rows: list[tuple[Sequence[int], Completion, float, int, bool]] = []
+    for g, given in zip(groups, rewards, strict=True):
+        rows += [(g.prompt, c, r, 0, i in g.refined) for i, (c, r) in enumerate(zip(g.completions, given, strict=True))]
+        rows += [(t.prompt, t.completion, t.reward, t.number, False) for t in g.turns]
+        rows += [((), NOTHING, 0.0, -1, False)] * (turns - len(g.turns))
+    prompts, completions, flat, number, refined = zip(*rows)
+    rollout = pack(prompts, [[c] for c in completions], [[r] for r in flat], length=length, pad_id=pad_id)
+    size = len(rows) // len(groups)
+    return rollout.replace(
+        group=rollout.group // size, turn=np.array(number, np.int32), refined=np.array(refined, bool)
+    )
 
 
 def summary(task: Task, groups: Sequence[Group]) -> dict[str, float]:

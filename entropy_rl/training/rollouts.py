@@ -28,11 +28,25 @@ class Rollout:
     reward: Array  # f32[B]
     group: Array  # i32[B]
     truncated: Array  # bool[B]
-    refined: Array | None = None  # bool[B], rows that were sampled with a critique in the prompt; None: no row
+    refined: Array | None = None  # bool[B], rows learnt without the critique that they were sampled with; None: no row
+    # i32[B], 0: a response to the question; t: of the t-th retry in one context, learnt under that context; -1: an
+    # empty row in the place of one. None: 0 for all
+    turn: Array | None = None
     # the same responses after what their teacher sees (methods/critique/distil.py): i32[B, T'], bool[B, T'], where a
     # row without a teacher has no token in the mask; None: there are no teachers
     teacher_tokens: Array | None = None
     teacher_mask: Array | None = None
+
+    def on_question(self) -> np.ndarray:
+        """bool[B], rows that respond to the question itself."""
+        return np.ones(len(self.reward), bool) if self.turn is None else self.turn == 0
+
+    def compared(self) -> np.ndarray:
+        """i32[B], rows with equal numbers share a baseline: those of one group and one turn."""
+        if self.turn is None:
+            return self.group
+        _, number = np.unique(np.stack([self.group, self.turn]), axis=1, return_inverse=True)
+        return number.reshape(-1).astype(np.int32)
 
 
 @struct.dataclass
@@ -150,7 +164,7 @@ def minibatches(
         mask = rollout.mask[pick]
         refined = np.zeros(rows, bool) if rollout.refined is None else rollout.refined
         data = {"entropy": rollout.entropy, "advantage": advantage, "truncated": rollout.truncated, "refined": refined}
-        data |= {"logp": rollout.sampler_logp, "reward": rollout.reward, "group": rollout.group}
+        data |= {"logp": rollout.sampler_logp, "reward": rollout.reward, "group": rollout.compared()}
         yield Batch(
             tokens=rollout.tokens[pick],
             mask=mask,

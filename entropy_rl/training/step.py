@@ -232,13 +232,15 @@ class Learner:
         if self._shape:
             advantage = np.asarray(self._shape(advantage, rollout.entropy))
         decisions = self._decisions and self._decisions(rollout.tokens, rollout.mask)  # None: not known by rule
-        # the law's H is that of own samples; refinements have an entry of their own
+        # the law's H is that of own samples; refinements have entries of their own
         refined = np.zeros_like(rollout.mask) if rollout.refined is None else rollout.mask & rollout.refined[:, None]
-        own = rollout.mask & ~refined
+        turns = rollout.mask & ~rollout.on_question()[:, None]
+        own = rollout.mask & ~refined & ~turns
         decisions = None if decisions is None else decisions & own
         row |= self._record(rollout.entropy, rollout.sampler_logp, advantage, own, decisions, rollout.group)
-        if refined.any():
-            row["policy/entropy_refined"] = masked_mean(rollout.entropy, refined)
+        for name, rows in (("refined", refined), ("joint", turns)):
+            if rows.any():
+                row[f"policy/entropy_{name}"] = masked_mean(rollout.entropy, rows)
         if "entropy_low" in self._controllers:
             advantage = self._within_band(advantage, row, rollout.mask)
         if self._importance:
@@ -336,7 +338,7 @@ class Learner:
         if not self._critic:
             reward = reward - penalty.sum(axis=1)
             check_binary(self._name, reward)
-            return np.asarray(self._advantage(reward, rollout.group, rollout.mask))
+            return np.asarray(self._advantage(reward, rollout.compared(), rollout.mask))
         reward = np.asarray(at_last_token(reward, rollout.mask)) - penalty
         advantage, target = self._gae(reward, fields["value"], rollout.mask)
         fields["target"] = np.asarray(target)
@@ -397,7 +399,8 @@ class Change:
         self, before: tuple[jax.Array, jax.Array], params: Any, rollout: Rollout, slopes: np.ndarray
     ) -> dict[str, jax.Array]:
         """What is logged of the change; `slopes` f32[B, T], the Learner's."""
-        arrays = [self._place(x[: self._count(rollout)]) for x in (rollout.tokens, rollout.mask, slopes)]
+        mask = rollout.mask & rollout.on_question()[:, None]
+        arrays = [self._place(x[: self._count(rollout)]) for x in (rollout.tokens, mask, slopes)]
         return self._measure(before, self._run(params, rollout), params, *arrays)
 
     def _count(self, rollout: Rollout) -> int:

@@ -308,17 +308,17 @@ def shared_prompts(
 ROWS = 8  # of a micro-batch, where nothing says how many
 
 
-def microbatches(mesh: jax.sharding.Mesh, rows: int, given: int, key: str = "microbatches") -> int:
+def microbatches(mesh: jax.sharding.Mesh, rows: int, given: int, key: str = "microbatches", whole: int = 1) -> int:
     """Into how many micro-batches `rows` rows are cut: `given`, or for 0 as many as leave each of them ROWS rows or
-    more, and every device as many as any other.
+    more, and every device as many as any other; `whole` rows next to each other stay on one device.
 
     Raises:
       InputError: a micro-batch of `given` has rows that the devices cannot share evenly.
     """
     if not given:
-        even = (n for n in range(1, rows + 1) if rows % (n * row_shards(mesh)) == 0)
+        even = (n for n in range(1, rows + 1) if rows % (n * row_shards(mesh) * whole) == 0)
         given = max((n for n in even if rows // n >= ROWS), default=1)
-    checks.microbatches(mesh, rows, given, key)
+    checks.microbatches(mesh, rows, given, key, whole)
     return given
 
 

@@ -55,11 +55,19 @@ def rows(mesh: Mesh, what: str, count: int) -> None:
         )
 
 
-def microbatches(mesh: Mesh, rows: int, count: int, key: str = "microbatches") -> None:
-    """InputError unless each of `count` parts of `rows` rows gives every device that cuts rows as many."""
+def microbatches(mesh: Mesh, rows: int, count: int, key: str = "microbatches", whole: int = 1) -> None:
+    """InputError unless each of `count` parts of `rows` rows gives every device that cuts rows as many, in pieces of
+    `whole` rows."""
     devices = row_shards(mesh)
+    good = [n for n in range(1, rows + 1) if rows % (n * devices * whole) == 0]
+    if whole > 1 and count not in good:
+        remedy = f"one of {', '.join(map(str, good[-4:]))}, or 0, which chooses" if good else "more rollout.prompts"
+        raise InputError(
+            f"config.{key}={count}: a micro-batch has {rows / whole / count:.4g} of {rows // whole} groups with their "
+            f"retries (critique.learn=joint), which must be a multiple of mesh.data * mesh.fsdp = {devices}: give "
+            f"{remedy}"
+        )
     if rows % count or rows // count % devices:
-        good = [n for n in range(1, rows + 1) if rows % (n * devices) == 0]
         raise InputError(
             f"config.{key}={count}: a micro-batch has {rows / count:.4g} of {rows} rows, which mesh.data * mesh.fsdp = "
             f"{devices} does not divide: give one of {', '.join(map(str, good[-4:]))}, or 0, which chooses"

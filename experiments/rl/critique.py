@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from entropy_rl.advantages import BINARY
 from entropy_rl.data.problem import Task
 from entropy_rl.data.prompts import Posed
 from entropy_rl.errors import InputError
@@ -32,6 +33,8 @@ from experiments.lib import build, checks
 from experiments.lib.policies import Policy, load_policy, trained
 
 WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
+LEARN = ("refined", "joint")
+MOST_TURNS = 3
 MAX_TOKENS = 256  # of a critique in natural language, where nothing says how many
 WRAPPING = 256  # tokens around question, attempt and critique in such a conversation
 
@@ -46,6 +49,7 @@ class CritiqueStep:
       answer: params, prompts, key -> (texts, completions): retries.
       language: of critiques and requests.
       fits: whether a prompt is short enough for `answer`.
+      width: tokens of the longest that is.
       ask: params of the policy, tried attempts, key -> what `refine.ask_critic` gives, of a source that is a model;
         None: it is none.
     """
@@ -54,6 +58,7 @@ class CritiqueStep:
     answer: Callable[..., tuple[list[str], list[Completion]]]
     language: Language
     fits: Callable[[str], bool]
+    width: int
     ask: Callable[..., tuple[list[Critique | None], list[refine.Reply]]] | None = None
 
 
@@ -107,7 +112,7 @@ def critique_step(
 
     ask_again = lambda t: language.ask_refinement(t, language.verdict(False))  # noqa: E731
     fits = fitting(language, task.tokenizer, width, task, ask_again, "the policy")
-    return CritiqueStep(criticise, answer, language, fits, ask)
+    return CritiqueStep(criticise, answer, language, fits, width, ask)
 
 
 def speak(config: ConfigDict, task: Task) -> Language:
@@ -147,21 +152,37 @@ def retry_width(config: ConfigDict, task: Task, language: Language) -> int:
     """Tokens of the longest prompt that the policy retries after.
 
     Raises:
-      InputError: the model's context is shorter than an attempt, a critique and a refinement.
+      InputError: the model's context, or critique.prompt_length, is shorter than the attempts with their critiques and
+        a refinement.
     """
     c, attempt, most = config.critique, task.response_length, max_tokens(config, language)
+    turns = c.get("turns", 1)
     if c.source == "fresh":
         return task.prompt_length
+    if turns > 1 and c.get("prompt_length") and c.prompt_length < task.prompt_length + turns * attempt:
+        raise InputError(
+            f"config.critique.prompt_length={c.prompt_length} is shorter than a question and critique.turns={turns} "
+            f"attempts before the last one, {task.prompt_length + turns * attempt} tokens: raise it, or lower turns"
+        )
     if language is CLOSED:
         level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
         # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
         words = max(WORDS[level] + attempt * (level == "answer"), most * (c.source in refine.MODELS))
-        return c.get("prompt_length") or task.prompt_length + attempt + words + 1
-    wanted = task.prompt_length + attempt + most + WRAPPING
-    return within(config, task.tokenizer.path, wanted, attempt, attempt + most, "the policy")
+        return c.get("prompt_length") or task.prompt_length + turns * (attempt + words + 1)
+    wanted = task.prompt_length + turns * (attempt + most + WRAPPING)
+    held = "an attempt, a critique" if turns == 1 else f"{turns} attempts, their critiques"
+    return within(config, task.tokenizer.path, wanted, attempt, turns * (attempt + most), "the policy", held)
 
 
-def within(config: ConfigDict, folder: Any, wanted: int, new: int, least: int, who: str) -> int:
+def within(
+    config: ConfigDict,
+    folder: Any,
+    wanted: int,
+    new: int,
+    least: int,
+    who: str,
+    held: str = "an attempt, a critique",
+) -> int:
     """Tokens of the longest prompt in a conversation: critique.prompt_length, or `wanted` as far as the context goes.
 
     Args:
@@ -171,6 +192,7 @@ def within(config: ConfigDict, folder: Any, wanted: int, new: int, least: int, w
       new: of the response.
       least: tokens of a prompt that must have room.
       who: is asked, for messages.
+      held: what these tokens are, for messages.
 
     Raises:
       InputError: the context is too short.
@@ -178,7 +200,7 @@ def within(config: ConfigDict, folder: Any, wanted: int, new: int, least: int, w
     context, given = families.context_length(folder), asked(config).get("prompt_length")
     if context is not None and context < least + new:
         raise InputError(
-            f"the context of {folder} has {context} tokens, and {who} needs {least + new} for an attempt, a critique "
+            f"the context of {folder} has {context} tokens, and {who} needs {least + new} for {held} "
             "and a response: lower prompt.response_length or critique.max_tokens"
         )
     if context is not None and given and given + new > context:
@@ -193,7 +215,8 @@ def fewest(config: ConfigDict, language: Language) -> int:
     """Prompts that are served together at least: 32, or as many as a step can have, whose prompts are long in words."""
     if language is CLOSED or "prompts" not in config.rollout:
         return 32
-    return min(32, 1 << (config.rollout.prompts * config.critique.attempts - 1).bit_length())
+    count = config.rollout.prompts * config.critique.attempts * config.critique.get("count", 1)
+    return min(32, 1 << (count - 1).bit_length())
 
 
 def fitting(
@@ -326,8 +349,7 @@ def refiner(
     c, r = SimpleNamespace(**config.critique), config.rollout
     if config.distillation.coef:  # critiques are the teacher's: distillation.py
         return None
-    checks.positive(config, "critique.refined", "critique.attempts")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
+    guard = refine.Guard(**c.guard)
     if c.source != "off" and c.refined >= r.samples:
         raise InputError(
             f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
@@ -352,7 +374,64 @@ def refiner(
         repeats=c.repeats,
         language=how.language,
         fits=how.fits,
+        critiques=c.count,
+        joint=c.learn == "joint",
+        turns=c.turns,
+        credit=c.credit,
+        guard=guard,
+        width=how.width,
     )
+
+
+def check_ways(config: ConfigDict) -> None:
+    """InputError for bad values of how often is criticised and retried, and of what is learnt from that."""
+    c, name = config.critique, config.advantage.name
+    joint, whole = c.learn == "joint", "a whole number"
+    distils = bool(config.distillation.coef)
+    least = 0 if joint or distils else 1
+    checks.require(config, f"{whole} of {least} or more", lambda x: x >= least and x == int(x), "critique.refined")
+    checks.require(config, f"{whole} above 0", lambda x: x > 0 and x == int(x), "critique.attempts", "critique.count")
+    checks.require(config, f"{whole} from 1 to {MOST_TURNS}", lambda x: x in range(1, MOST_TURNS + 1), "critique.turns")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until", "critique.guard.entropy")
+    shares = ("critique.guard.repetition", "critique.guard.copying")
+    checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, *shares)
+    checks.one_of(config, "critique.learn", LEARN)
+    checks.one_of(config, "critique.credit", refine.CREDITS)
+    if distils and (joint or c.turns > 1 or c.count > 1):
+        raise InputError(
+            "distillation.coef shows critiques to a teacher, and nothing is retried: give critique.learn=refined, "
+            "turns=1 and count=1, or distillation.coef=0"
+        )
+    if c.source == "off":
+        return
+    if c.source == "fresh" and (joint or c.turns > 1):
+        raise InputError(
+            "critique.source='fresh' asks the question again and has no context to learn under or to go on in: give "
+            "critique.source=none, or learn=refined and turns=1"
+        )
+    if c.credit == "last" and not joint:
+        raise InputError("critique.credit='last' is of attempts that are learnt in their context: give learn=joint")
+    if joint and "critic" in config:
+        raise InputError(
+            "critique.learn=joint compares retries with each other, and a critic does not: start from "
+            "configs/rl/critique_joint.py, or give learn=refined"
+        )
+    if joint and name == "pass_at_k":
+        raise InputError(
+            "advantage 'pass_at_k' needs k retries of a problem, and with critique.learn=joint there may be fewer: "
+            "give dr_grpo"
+        )
+    if name in BINARY and c.credit == "last" and c.count > 1:
+        raise InputError(
+            f"advantage {name!r} is for rewards of 0 or 1, and critique.credit='last' with critique.count={c.count} "
+            "gives means: give count=1, or dr_grpo"
+        )
+
+
+def more_rows(config: ConfigDict) -> int:
+    """Rows of a group besides its samples: the most retries that are learnt under their context."""
+    c = config.critique
+    return c.attempts * c.count * c.turns if c.learn == "joint" and c.source != "off" else 0
 
 
 def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
@@ -392,10 +471,12 @@ def critique_sampler(
 ) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
     """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily.
 
+    Where an attempt gets several critiques they are sampled, so that they differ.
+
     Raises:
       InputError: the critic's context is shorter than an attempt and a critique, or no conversation fits.
     """
-    most = max_tokens(config, language)
+    most, count = max_tokens(config, language), asked(config).get("count", 1)
     if language is CLOSED:
         tokenizer = task.tokenizer
         width = task.prompt_length + task.response_length * (2 if reference else 1) + 2
@@ -411,7 +492,8 @@ def critique_sampler(
                 *(model, params, tokenizer, prompts, key),
                 max_new=most,
                 prompt_length=width,
-                warp=refine.GREEDY,
+                # several critiques of one attempt are to differ
+                warp=refine.GREEDY if count == 1 else partial(warp.temperature, value=config.rollout.temperature),
                 slots=config.rollout.slots,
                 mesh=mesh,
                 fewest=fewest(config, language),

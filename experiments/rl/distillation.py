@@ -71,8 +71,6 @@ def distiller(
             "nothing; give critique.source=oracle, arithmetic or self, or distillation.siblings=True with "
             "rollout.samples of 2 or more"
         )
-    checks.positive(config, "critique.attempts")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until")
     if c.refined:
         raise InputError(
             f"config.critique.refined={c.refined} with distillation.coef={d.coef}: critiques go to the teacher and no "

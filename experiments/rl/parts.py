@@ -22,7 +22,7 @@ from entropy_rl.losses.importance import IMPORTANCE, token_cap
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import lora
-from entropy_rl.models.scoring import filtered_scores, token_scores, values
+from entropy_rl.models.scoring import by_place, filtered_scores, token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
 from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
@@ -78,7 +78,8 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     warming = config.critic.warmup if "critic" in config else 0  # steps in which the policy is not updated
     tx, schedule = build.optimizer(config, max(config.steps - warming, 1) * config.updates * config.epochs)
 
-    microbatches = build.microbatches(mesh, groups * r.samples, config.microbatches)
+    size = r.samples + (more := critique.more_rows(config))  # rows of a group
+    microbatches = build.microbatches(mesh, groups * size, config.microbatches, whole=size if more else 1)
     shared = build.shared_prompts(mesh, groups, r.samples, microbatches, task.prompt_length)
 
     # tried on: two responses, one of them empty
@@ -105,8 +106,13 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     nucleus, top = ((coef, frac), {"nucleus": top_p}) if coef else (None, {})
     filtered = filtered_scores(model, min_p=config.min_p, temperature=r.temperature)
     reference = config.kl.coef.name != "constant" or config.kl.coef.args.get("value", 0.0) != 0.0
+    refiner = critique.refiner(config, task, sampler, mesh, workdir)
+    length, scores = task.prompt_length + task.response_length, partial(token_scores, model, mesh=mesh, **top)
+    score = scores(temperature=r.temperature, **shared)
+    if more:  # rows with prompts of their own, and longer ones
+        score = by_place(score, scores(temperature=r.temperature), count=r.samples, size=size, length=length)
     learning = {
-        "score": adaptation.over(token_scores(model, temperature=r.temperature, mesh=mesh, **shared, **top)),
+        "score": adaptation.over(score),
         "tx": tx,
         "loss": loss,
         "weight": weight,
@@ -118,7 +124,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "updates": config.updates,
         "epochs": config.epochs,
         "microbatches": microbatches,
-        "group_size": shared["samples"],
+        "group_size": size if more else shared["samples"],
         "entropy_coef": build.controller(config.entropy_coef, "config.entropy_coef"),
         "kl_coef": build.controller(config.kl.coef, "config.kl.coef"),
         "kl_estimator": config.kl.estimator,
@@ -147,8 +153,9 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "mesh": mesh,
         "rounds": config.filter_rounds,
         "penalty": overlong_penalty(config, task.response_length),
-        "refiner": critique.refiner(config, task, sampler, mesh, workdir),
+        "refiner": refiner,
         "refine_until": config.critique.until,
+        "turns": (more, refiner.width + task.response_length) if more else (0, 0),
         "diversity": diversity.shaping(config, task),
         "distiller": distillation.distiller(config, task, sampler, mesh, workdir),
     }
@@ -269,6 +276,7 @@ def check(config: ConfigDict) -> None:
     checks.one_of(config, "kl.estimator", KL)
     checks.one_of(config, "kl.place", ("loss", "reward"))
     checks.one_of(config, "weight_policy", ("data", "current"))
+    critique.check_ways(config)
     prompts, samples = config.rollout.prompts, config.rollout.samples
     if prompts % config.updates:
         raise InputError(f"config.updates={config.updates} does not divide rollout.prompts={prompts}: choose a divisor")

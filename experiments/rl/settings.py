@@ -99,7 +99,7 @@ def odd(config: ConfigDict, response_length: int) -> list[str]:
       response_length: tokens of the longest response.
     """
     own = (*_of_start(config), *_of_loss(config, response_length), *_of_weights(config), *_of_coefs(config))
-    return [*own, *evaluation.greedy(config)]
+    return [*own, *_of_contexts(config), *evaluation.greedy(config)]
 
 
 def alarm(config: ConfigDict) -> LearningAlarm:
@@ -220,6 +220,22 @@ def _of_weights(config: ConfigDict) -> Iterator[str]:
             yield "weight 'top_entropy' with frac=1 selects every token: it is its base; lower frac"
         if name == "sign_scale" and args["positive"] == args["negative"] == 1:
             yield "weight 'sign_scale' with positive=1 and negative=1 is its base: lower one of them"
+
+
+def _of_contexts(config: ConfigDict) -> Iterator[str]:
+    c, samples = config.critique, config.rollout.samples
+    if c.learn != "joint" or c.source == "off":
+        return
+    if c.attempts * c.count == 1:
+        yield (
+            "critique.learn=joint with one retry of a group has nothing to compare it with and learns none: raise "
+            "critique.attempts or critique.count"
+        )
+    if c.credit == "last" and c.attempts < samples - c.refined:
+        yield (
+            f"critique.credit='last' with critique.attempts={c.attempts} of {samples - c.refined} own samples: wrong "
+            "ones that are not retried count as lost; raise critique.attempts"
+        )
 
 
 def _of_coefs(config: ConfigDict) -> Iterator[str]:

@@ -55,6 +55,11 @@ FEATURES = {
         "critique.until": 3,
         "task.args.talk": True,
     },
+    "contexts": {
+        **{"critique.source": "self", "critique.learn": "joint", "critique.turns": 2, "critique.credit": "last"},
+        **{"critique.count": 2, "critique.refined": 0, "critique.until": 4, "task.args.talk": True},
+        "loss": {"name": "shaped", "args": {}},
+    },
 }
 # Features that keep nothing from step to step but a place in the order of problems. The fast
 # suite resumes those that keep much, the slow one all.

@@ -32,11 +32,12 @@ Critique = Any  # sentences.Critique or chat.ChatCritique: both have `right` and
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """An attempt that is to be criticised."""
+    """An attempt that is to be criticised; `before` has earlier ones of the same context, each with what was said."""
 
     problem: Problem
     text: str
     right: bool
+    before: tuple[tuple[str, str], ...] = ()
 
 
 class Language(Protocol):
@@ -103,8 +104,11 @@ class Closed:
         return sentences.ask_critique(tried.problem.prompt, seen)
 
     def ask_refinement(self, tried: Attempt, said: str) -> str:
-        """Question, attempt, critique, "again"."""
-        return sentences.ask_refinement(tried.problem.prompt, tried.text, said)
+        """Question, attempt, critique, "again"; of several attempts each with its critique and "again"."""
+        prompt = tried.problem.prompt
+        for attempt, critique in (*tried.before, (tried.text, said)):
+            prompt = sentences.ask_refinement(prompt, attempt, critique)
+        return prompt
 
     def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
         """That of a refinement: the attempt and its critique, to which the sibling is the answer; or the sibling and
@@ -190,10 +194,13 @@ class Natural:
         return self._clean(chat.critique_messages(plain.prompt, numbered, **seen))
 
     def refinement_messages(self, tried: Attempt, said: str) -> list[dict[str, str]]:
-        """The conversation with the policy: question, attempt, critique and request."""
+        """The conversation with the policy: question, then of each attempt it, its critique and the request."""
         question = self.task.turn(tried.problem.plain)
         form = chat.BOXED_FORM if "\\boxed" in question else chat.FORM
-        messages = chat.refinement_messages(question, self.task.whole(tried.text), said, form)
+        messages: list[dict[str, str]] = []
+        for attempt, critique in (*tried.before, (tried.text, said)):
+            turn = chat.refinement_messages(question, self.task.whole(attempt), critique, form)
+            messages += turn[1:] if messages else turn
         system = [{"role": "system", "content": self.task.system}] if self.task.system else []
         return system + self._clean(messages)
 
@@ -209,8 +216,10 @@ class Natural:
         messages = self.refinement_messages(tried, said)
         if self.chat:
             return self.tokenizer.chat(messages)
-        question, attempt, request = (m["content"] for m in messages[-3:])
-        return self.tokenizer.begun(f"{question}\n{attempt}\n\n{request}\n\nNew solution:\n")
+        question, *turns = (m["content"] for m in messages if m["role"] != "system")
+        pairs = zip(turns[::2], turns[1::2], strict=True)
+        held = "".join(f"{attempt}\n\n{request}\n\nNew solution:\n" for attempt, request in pairs)
+        return self.tokenizer.begun(f"{question}\n{held}")
 
     def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
         """The question with what is shown behind it, posed as the policy is asked it. The attempt is not shown."""

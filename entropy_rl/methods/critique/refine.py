@@ -2,6 +2,12 @@
 
 Critique-GRPO (arXiv:2506.03106, section 4): n - k own samples and k refinements share one baseline; a refinement is
 learnt from the question alone, without critique and failed attempt (losses/policy.shaped).
+
+With `Refiner.joint` retries are learnt under their context as well, that is on question, attempt and critique, as
+on-policy rows: their ratio is to the log-probabilities with which they were sampled. Their baseline is that of the
+retries of the same problem and turn: in the two-turn problem of RLTF (arXiv:2602.02482) the second turn's state has its
+own value. (Learnt on the question alone, the same retry is compared with first attempts, there as in Critique-GRPO: a
+baseline of retries is gone once all of them are right.)
 """
 
 from __future__ import annotations
@@ -18,11 +24,12 @@ from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Task
 from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.methods.critique.language import CLOSED, Attempt, Critique, Language
+from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
-from entropy_rl.training.collect import Group, verify_completions
+from entropy_rl.training.collect import Group, Turn, verify_completions
 
 GREEDY = warp.greedy
 MOST = 1024  # prompts served together: bounds the memory
@@ -249,9 +256,72 @@ def retry(
     return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions), there)
 
 
+SUMS = ("critique/tokens", "critique/too_long", "critique/failed")
+
+
+def merged(logs: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:
+    """What is logged of criticism over several rounds: sums, and shares by the attempts of each round."""
+    weights = [n for _, n in logs]
+    over = lambda key: np.average([logged[key] for logged, _ in logs], weights=weights)  # noqa: E731
+    return {key: sum(r[key] for r, _ in logs) if key in SUMS else float(over(key)) for key in logs[0][0]}
+
+
 def leak(said: Sequence[str | None], language: Language = CLOSED) -> float:
     """How much critiques give away: 0 nothing, then 1 to 5 in the order of LEVELS, verdict to answer; their mean."""
     return float(np.mean([language.leak(sentence) for sentence in said]))
+
+
+CREDITS = ("each", "last")
+N = 4  # words of an n-gram that a guard looks at
+
+
+def looping(text: str, n: int = N) -> float:
+    """Share of a text's n-grams of words that it has said before: 0 where it never repeats itself, or is shorter."""
+    count = len(text.split()) - n + 1
+    return 1 - len(grams(text, n)) / count if count > 0 else 0.0
+
+
+def copying(text: str, said: str | None, known: str, n: int = N) -> float:
+    """Share of a text's different n-grams of words that are the critique's, and are not in what was `known` before it.
+
+    A critique repeats steps of the attempt, and a solution that keeps them copies nothing.
+    """
+    own = grams(text, n)
+    return len(own & (grams(said or "", n) - grams(known, n))) / max(len(own), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Guard:
+    """The most that a retry may have to be learnt from; 0: any. What is above joins no group and is no row.
+
+    Attributes:
+      repetition: share that it repeats itself (`looping`).
+      copying: share that it copies of its critique (`copying`).
+      entropy: mean entropy of its tokens, in those of the step's own samples.
+    """
+
+    repetition: float = 0.0
+    copying: float = 0.0
+    entropy: float = 0.0
+
+    def passes(self, marks: dict[str, float]) -> bool:
+        """Whether a retry with these numbers, by the names above, is let through."""
+        return all(not (most := getattr(self, name)) or value <= most for name, value in marks.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Retry:
+    """One of the retries of a step."""
+
+    group: int
+    place: int  # of the attempt in its group
+    chain: int  # retries after each other in one context have one number
+    number: int  # among them, from 1
+    asked: str
+    text: str
+    completion: Completion
+    reward: float
+    passes: bool  # the guards, and is no repetition of its attempt where that is not allowed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,13 +336,20 @@ class Refiner:
       score: params, tokens i32[R, T], mask -> {"logp", "entropy"} of the policy given the question alone.
       rows: R, the same at every step.
       length: T.
-      count: k, refinements a group at most.
+      count: k, refinements a group at most; with `joint` 0 too.
       attempts: failed attempts of a group that are criticised and retried at most.
       unsolved: only in groups without a right attempt (the paper's sixth version), not in all.
       repeats: whether a retry that says its failed attempt again, word for word, may be taken, as in the reference
         code; it teaches the group nothing but to weigh that attempt twice.
       language: of critiques and requests.
       fits: whether a prompt is short enough for `answer`; attempts whose conversation is not are counted and left.
+      critiques: of each attempt, and a retry after each of them.
+      joint: whether retries are learnt under their context too (`Group.turns`), so that refining is trained.
+      turns: most retries after each other in one context; one follows where the one before it is wrong.
+      credit: of what is learnt under its context "each" by its own reward, or by that of the "last" retry of its
+        context; that is the failed attempt's reward too then, the mean of several where it has several critiques.
+      guard: which retries are learnt from.
+      width: tokens of the longest prompt that `answer` takes; read by who lays out the rows of `joint`.
     """
 
     task: Task
@@ -287,6 +364,12 @@ class Refiner:
     repeats: bool = True
     language: Language = CLOSED
     fits: Callable[[str], bool] = lambda prompt: True
+    critiques: int = 1
+    joint: bool = False
+    turns: int = 1
+    credit: str = "each"
+    guard: Guard = Guard()
+    width: int = 0
 
     def __call__(
         self, params: Any, groups: Sequence[Group], rng: np.random.Generator, key: jax.Array
@@ -299,55 +382,125 @@ class Refiner:
         stay.
         """
         clock = time.perf_counter()
-        places: list[tuple[int, Attempt]] = []  # group, attempt
+        places: list[tuple[int, int]] = []  # group, attempt
         for g, group in enumerate(groups):
             own = len(group.texts) - self.count
             if self.unsolved and max(group.rewards) >= 1:
                 continue
             wrong = [i for i in range(own) if group.rewards[i] < 1]
-            places += [(g, Attempt(group.problem, group.texts[i], False)) for i in wrong[: self.attempts]]
-        row = {"critique/attempts": float(len(places)), "critique/tokens": 0.0, "refine/tokens": 0.0}
-        made: dict[int, list[tuple[float, str, Completion]]] = {}
-        dialogues: dict[int, list[dict[str, Any]]] = {}
-        if places:
-            tried = [t for _, t in places]
-            to_criticise, to_refine = jax.random.split(key)
-            said, logged, replies = self.criticise(params, tried, rng, to_criticise)
-            answer = lambda prompts: self.answer(params, prompts, to_refine)  # noqa: E731
-            again = retry(self.task, answer, tried, said, language=self.language, fits=self.fits)
-            for i, (g, t) in enumerate(places):
-                reward, text, c = again.rewards[i], again.texts[i], again.completions[i]
-                dialogues.setdefault(g, []).append(dialogue(t, said[i], replies[i], text, reward, again.fits[i]))
-                new = again.fits[i] and (self.repeats or text != t.text)
-                if new and len(groups[g].prompt) + len(c.tokens) <= self.length:
-                    made.setdefault(g, []).append((reward, text, c))
-            there = np.flatnonzero(again.fits)
-            share = lambda values: float(np.mean(np.array(values)[there])) if there.size else 0.0  # noqa: E731
-            row |= logged | {
-                "critique/leak": leak(said, self.language),
-                "critique/too_long": logged.get("critique/too_long", 0.0) + float(len(tried) - there.size),
-                "refine/tokens": float(sum(len(c.tokens) for c in again.completions)),
-                "refine/repaired": share(np.array(again.rewards) >= 1),
-                "refine/repeated": share([text == t.text for t, text in zip(tried, again.texts)]),
-                "refine/truncated": share([c.truncated for c in again.completions]),
-            }
-        out, taken = self._join(params, groups, made, rng, fresh=bool(places) and said[0] is None)
+            places += [(g, i) for i in wrong[: self.attempts] for _ in range(self.critiques)]
+        retries, dialogues, fresh, row = self._retry(params, groups, places, rng, key)
+        made: dict[int, list[Retry]] = {}
+        for r in retries:
+            if r.passes and len(groups[r.group].prompt) + len(r.completion.tokens) <= self.length:
+                made.setdefault(r.group, []).append(r)
+        out, taken = self._join(params, groups, made, rng, fresh=fresh)
         out = [dataclasses.replace(g, dialogues=tuple(dialogues.get(i, ()))) for i, g in enumerate(out)]
         solved = np.array([max(g.rewards) >= 1 for g in groups])
         now = np.array([max(g.rewards) >= 1 for g in out])
+        if self.joint:
+            out, learnt = self._under_context(out, retries)
+            row |= learnt
+        own_tokens = sum(len(c.tokens) for g in groups for c in g.completions)
         return out, row | {
             "refine/rows": float(taken),
             "refine/newly_solved": float(np.mean(now & ~solved)),
             "refine/zero_variance": float(np.mean([np.ptp(g.rewards) == 0 for g in out])),
+            "critique/overhead": (row["critique/tokens"] + row["refine/tokens"]) / max(own_tokens, 1),
             "time/refine": time.perf_counter() - clock,
         }
 
+    def _retry(self, params, groups, places, rng, key):
+        """(retries of attempts at `places`, dialogues by group, whether they are fresh samples, what is logged)."""
+        row = {"critique/attempts": 0.0, "critique/tokens": 0.0, "refine/tokens": 0.0}
+        if not places:
+            return [], {}, False, row
+        entropies = np.concatenate([c.entropy for g in groups for c in g.completions])
+        typical = float(entropies.mean()) if entropies.size else 0.0
+        retries: list[Retry] = []
+        dialogues: dict[int, list[dict[str, Any]]] = {}
+        logs: list[tuple[dict[str, float], int]] = []  # of criticism, and of how many attempts
+        told: list[str | None] = []
+        heard: list[tuple[dict[str, float], bool, bool, bool]] = []  # marks, right, repeated, truncated
+        asked = too_long = 0
+        live = [(chain, Attempt(groups[g].problem, groups[g].texts[i], False)) for chain, (g, i) in enumerate(places)]
+        for number in range(1, self.turns + 1):
+            if not live:
+                break
+            tried = [t for _, t in live]
+            to_criticise, to_refine = jax.random.split(key if number == 1 else jax.random.fold_in(key, number))
+            said, logged, replies = self.criticise(params, tried, rng, to_criticise)
+            answer = lambda prompts, to_refine=to_refine: self.answer(params, prompts, to_refine)  # noqa: E731
+            again = retry(self.task, answer, tried, said, language=self.language, fits=self.fits)
+            logs.append((logged, len(tried)))
+            told += said
+            left = []
+            for i, (chain, t) in enumerate(live):
+                (g, place), text, c = places[chain], again.texts[i], again.completions[i]
+                row_of = dialogue(t, said[i], replies[i], text, again.rewards[i], again.fits[i])
+                dialogues.setdefault(g, []).append(row_of)
+                if not again.fits[i]:
+                    too_long += 1
+                    continue
+                asked += len(self.task.tokenizer.encode(again.asked[i]))
+                known = " ".join((t.problem.prompt, *(a for a, _ in t.before), t.text))
+                marks = {"repetition": looping(text), "copying": copying(text, said[i], known)}
+                marks["entropy"] = float(c.entropy.mean()) / typical if typical and c.entropy.size else 0.0
+                heard.append((marks, again.rewards[i] >= 1, text == t.text, c.truncated))
+                passes = (self.repeats or text != t.text) and self.guard.passes(marks)
+                retries.append(Retry(g, place, chain, number, again.asked[i], text, c, again.rewards[i], passes))
+                if again.rewards[i] < 1 and said[i] is not None:
+                    left.append((chain, Attempt(t.problem, text, False, (*t.before, (t.text, said[i])))))
+            live = left
+        share = lambda values: float(np.mean(values)) if values else 0.0  # noqa: E731
+        marks, right, repeated, truncated = zip(*heard) if heard else ((), (), (), ())
+        row |= merged(logs)
+        row |= {
+            "critique/attempts": float(len(told)),
+            "critique/leak": leak(told, self.language),
+            "critique/too_long": row.get("critique/too_long", 0.0) + float(too_long),
+            "refine/tokens": float(sum(len(r.completion.tokens) for r in retries)),
+            "refine/prompt_tokens": float(asked),
+            "refine/repaired": share(right),
+            "refine/repeated": share(repeated),
+            "refine/truncated": share(truncated),
+            "refine/looping": share([m["repetition"] for m in marks]),
+            "refine/copying": share([m["copying"] for m in marks]),
+            "refine/entropy_ratio": share([m["entropy"] for m in marks]),
+            "refine/guarded": float(sum(not self.guard.passes(m) for m in marks)),
+        }
+        if self.turns > 1:
+            last = {r.chain: r.reward >= 1 for r in retries}
+            row["refine/repaired_last"] = share(list(last.values()))
+        return retries, dialogues, told[0] is None, row
+
+    def _under_context(self, groups: list[Group], retries: list[Retry]) -> tuple[list[Group], dict[str, float]]:
+        """Groups with `turns`, and what is logged: a retry is compared with those of its group that are as late in
+        their contexts, as the chance to be right is that of the context and not of the question."""
+        last = {r.chain: r.reward * r.passes for r in retries}  # what a guard keeps out is worth nothing
+        credited = lambda r: last[r.chain] if self.credit == "last" else r.reward  # noqa: E731
+        out, rows, equal = [], 0, 0
+        for i, group in enumerate(groups):
+            mine = [r for r in retries if r.group == i]
+            good = [r for r in mine if r.passes]
+            rewards = {n: {credited(r) for r in good if r.number == n} for n in range(1, self.turns + 1)}
+            learnt = [r for r in good if len(rewards[r.number]) > 1]
+            equal += len(good) - len(learnt)
+            rows += len(learnt)
+            encode = self.task.tokenizer.encode
+            turns = tuple(Turn(encode(r.asked), r.completion, credited(r), r.number) for r in learnt)
+            given = [*group.rewards]
+            if self.credit == "last":
+                for place in {r.place for r in mine}:
+                    given[place] = float(np.mean([last[c] for c in {r.chain for r in mine if r.place == place}]))
+            out.append(dataclasses.replace(group, rewards=given, turns=turns))
+        return out, {"refine/joint_rows": float(rows), "refine/joint_equal": float(equal)}
+
     def _join(self, params, groups, made, rng, *, fresh: bool) -> tuple[list[Group], int]:
-        chosen: dict[int, list[tuple[float, str, Completion]]] = {}
+        flat: list[tuple[int, float, str, Completion]] = []
         for g, retries in made.items():
-            order = sorted(rng.permutation(len(retries)), key=lambda i: retries[i][0] < 1)  # right ones first
-            chosen[g] = [retries[i] for i in order[: self.count]]
-        flat = [(g, *retry) for g, retries in chosen.items() for retry in retries]
+            order = sorted(rng.permutation(len(retries)), key=lambda i: retries[i].reward < 1)  # right ones first
+            flat += [(g, r.reward, r.text, r.completion) for r in (retries[i] for i in order[: self.count])]
         spare = [[]] * (self.rows - len(flat))
         prompts, responses = [groups[g].prompt for g, *_ in flat], [c.tokens for *_, c in flat]
         tokens, mask = pack_rows(prompts + spare, responses + spare, self.length, self.task.tokenizer.pad_id)

@@ -111,12 +111,40 @@ def test_critique_grpo_runs(said, tmp_path, source):
     assert (row["critique/tokens"] > 0) == (source in ("learned", "self"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["critique_joint", "critique_turns"])
+def test_contexts_are_learnt(said, tmp_path, monkeypatch, name):
+    """Rewards by length: rows under a context join updates, whatever the micro-batches. Mutations: the baseline by
+    rows of the rollout; micro-batches that part a group."""
+    monkeypatch.setattr(countdown.Countdown, "verify", lambda self, problem, text: float(len(text) % 2))
+    rows = []
+    for parts_of in (1, 2):
+        more = {"critique__count": 2, "microbatches": parts_of, "updates": 2, "steps": 1}
+        train_rl.run(config(f"rl/{name}", init=str(said / "start"), **more), tmp_path / str(parts_of))
+        rows += metrics.read(tmp_path / str(parts_of)).metrics
+    one, two = rows
+    assert one["refine/joint_rows"] > 0 and "policy/entropy_joint" in one and one["update/grad_norm"] > 0
+    for key in ("update/loss", "update/grad_norm", "policy/logp_gap", "policy/entropy_joint"):
+        np.testing.assert_allclose(one[key], two[key], rtol=1e-3, atol=1e-6, err_msg=key)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"critique__refined": 2}, "critique.refined=2: must be below rollout.samples=2"),
         ({"critique__source": "oracel"}, "did you mean 'oracle'"),
         ({"critique__level": "all"}, "critique.level='all'"),
+        ({"critique__learn": "jiont"}, "critique.learn='jiont'"),
+        ({"critique__credit": "all"}, "critique.credit='all': must be one of each, last"),
+        ({"critique__credit": "last"}, "attempts that are learnt in their context: give learn=joint"),
+        ({"critique__turns": 4}, "critique.turns=4: must be a whole number from 1 to 3"),
+        ({"critique__count": 0}, "critique.count=0: must be a whole number above 0"),
+        ({"critique__refined": 0}, "critique.refined=0: must be a whole number of 1 or more"),
+        ({"critique__guard__copying": 2.0}, "critique.guard.copying=2.0: must be a share from 0 to 1"),
+        ({"critique__learn": "joint", "critique__source": "fresh"}, "has no context to learn under"),
+        ({"critique__turns": 2, "critique__prompt_length": 40}, "shorter than a question and critique.turns=2"),
+        ({"critique__learn": "joint", "microbatches": 4, "updates": 2}, "a micro-batch has 0.5 of 2 groups with their"),
+        ({"critique__learn": "joint", "advantage": {"name": "pass_at_k", "args": {}}}, "needs k retries of a problem"),
         ({"critique__source": "learned"}, "give the workdir of a critique model"),
         (
             {"critique__source": "learned", "critique__model": "/nowhere"},
@@ -127,9 +155,10 @@ def test_critique_grpo_runs(said, tmp_path, source):
     ],
 )
 def test_bad_configs_stop_before_training(changes, message):
-    c = config("rl/critique_grpo", **{k: v for k, v in changes.items() if k != "loss"})
-    if "loss" in changes:
-        c.loss = changes["loss"]
+    whole = ("loss", "advantage")
+    c = config("rl/critique_grpo", **{k: v for k, v in changes.items() if k not in whole})
+    for key in whole & changes.keys():
+        c[key] = changes[key]
     with pytest.raises(InputError, match=message):
         parts.make(c)
 

@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 from entropy_rl import metrics
 from entropy_rl.data import records
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import api, chat, dataset
+from entropy_rl.methods.critique import api, chat, dataset, refine
 from entropy_rl.models import hf
+from entropy_rl.training import collect
 from entropy_rl.training.checkpoints import restore_params
 from experiments import critique_scores, make_critiques, quickstart, tiny_model, train_rl, train_sft
 from experiments.lib import launch
@@ -86,6 +87,21 @@ def test_a_policy_with_adapters_criticises_itself(place, tmp_path):
     assert row["critique/malformed"] == row["critique/reference"] == 1 and row["critique/tokens"] > 0
     assert "policy/entropy_refined" in row
     assert all(r["critique"] == chat.indicative(False) and r["reply"] for r in found)
+
+
+@pytest.mark.slow
+def test_attempts_in_one_context_in_words(place, tmp_path, monkeypatch):
+    """With adapters, two critiques an attempt and a second round; rewards by length. Mutation: later rounds that
+    forget the first; rows as narrow as the question's."""
+    odd = lambda task, problems, texts, completions: [float(len(text) % 2) for text in texts]  # noqa: E731
+    for module in (collect, refine):
+        monkeypatch.setattr(module, "verify_completions", odd)
+    more = {"critique__learn": "joint", "critique__turns": 2, "critique__count": 2, "critique__attempts": 2}
+    config = get(place, critique__source="self", critique__refined=0, rollout__prompts=4, lora__rank=2, **more)
+    train_rl.run(config, str(tmp_path))
+    (row,) = metrics.read(tmp_path).metrics
+    assert row["refine/joint_rows"] > 0 and row["update/grad_norm"] > 0 and "policy/entropy_joint" in row
+    assert row["critique/attempts"] > 2 and row["refine/rows"] == 0 and row["policy/logp_gap"] < 1e-4
 
 
 @pytest.mark.slow
@@ -267,7 +283,9 @@ def short(folder, context):
         ),
         ({"critique__source": "api"}, "critique.api.url='' is no URL"),
         ({"loss": {"name": "ppo", "args": {}}}, "'ppo' has no place for refinements"),
-        ({"short": 23, "prompt__prompt_length": 15}, "has 23 tokens, and the policy needs 24 for"),
+        ({"short": 23, "prompt__prompt_length": 15}, "has 23 tokens, and the policy needs 24 for an attempt"),
+        ({"short": 39, "prompt__prompt_length": 15, "critique__turns": 2}, "the policy needs 40 for 2 attempts, their"),
+        ({"critique__turns": 2, "critique__prompt_length": 55}, "raise it, or lower turns"),
         ({"critic": 15}, "has 15 tokens, and the critic needs 16"),
         ({"critic": 0}, "the model's vocabulary has"),
         ({"critic": None}, "tokenizer.json is missing: give the folder of a model"),

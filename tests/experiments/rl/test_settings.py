@@ -100,6 +100,8 @@ def controller(key, *of, **changes):
         (get("kl_cov", loss__args__coef=0.0), "'kl_cov' with coef=0 has no penalty"),
         (get(loss=choice("shaped")), "'shaped' is about refinements, and critique.source is off"),
         (weight(get(), "refined_forks"), "'refined_forks' is about refinements"),
+        (get("critique_joint", critique__attempts=1), "learn=joint with one retry of a group has nothing"),
+        (get("critique_turns", critique__attempts=2), "'last' with critique.attempts=2 of 6 own samples"),
         (weight(get(), "top_entropy", frac=1.0), "'top_entropy' with frac=1 selects every token"),
         (weight(get(), "sign_scale"), "'sign_scale' with positive=1 and negative=1 is its base"),
         (controller("entropy_coef", "adaptive", ("high", 0.0)), "entropy_coef: controller 'adaptive' is 0 at every"),

@@ -1,0 +1,20 @@
+"""Critique-GRPO that trains refining too: retries are learnt under their critique as well (after arXiv:2602.02482).
+
+python -m experiments.train_rl --config=configs/rl/critique_joint.py --config.init=runs/start --workdir=runs/rl
+
+As configs/rl/critique_grpo.py, where a retry is learnt on the question alone and nothing trains the policy to refine.
+Here every retry is a row under question, attempt and critique besides, compared with the others of its problem; four
+failed attempts of a group are retried, so that there are some. `--config.critique.learn=refined` is Critique-GRPO.
+Time: about two minutes on one core. Expect `refine/repaired` not to fall as it does there; five seeds of both:
+configs/sweeps/critique_learn.py.
+"""
+
+from configs.rl import critique_grpo
+
+
+def get_config(arg=""):
+    """`:smoke` takes two steps of a tiny model."""
+    c = critique_grpo.get_config(arg)
+    c.critique.update(learn="joint", attempts=4)
+    c.critique.guard.update(repetition=0.5, copying=0.5)
+    return c

@@ -1,0 +1,51 @@
+"""Does refining fade where nothing trains it? Ways to learn from the same critiques, of one start, five seeds each.
+
+    python -m experiments.sweep --config=configs/sweeps/critique_learn.py --workdir=runs/critique_learn --workers=2
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/critique_learn --workdir=runs/table
+
+The start is that of configs/sweeps/critique.py: made by the same parts, or its folder is given as
+`--config=configs/sweeps/critique_learn.py:START`. refined: a retry is learnt on the question alone (Critique-GRPO,
+arXiv:2506.03106); joint: under its critique too; joint_more: the same with two critiques an attempt, so eight retries
+a group; turns, turns_each: up to three attempts in one context with the verdict between them, by the reward of the last
+or each by its own; turns_critique: with the solver's critique between them. Retries of a group are at most four in
+refined and joint. What to look at: `refine/repaired` in the first and last quarter of a run, pass@1, pass@64, tokens.
+
+Time: about two minutes a run on a core of a shared 2-core CPU, 30 runs; the start 20 minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs.common import part
+from configs.sweeps import critique
+
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "refined": ("rl/critique_joint", {"critique.learn": "refined"}),
+    "joint": ("rl/critique_joint", {}),
+    "joint_more": ("rl/critique_joint", {"critique.count": 2}),
+    "turns": ("rl/critique_turns", {}),
+    "turns_each": ("rl/critique_turns", {"critique.credit": "each"}),
+    "turns_critique": ("rl/critique_turns", {"critique.source": "oracle"}),
+}
+START = ("sft", "said", "start")
+
+
+def get_runs(arg: str = "") -> list[dict[str, Any]]:
+    """The start, unless `arg` is the folder of one, and the arms with five seeds each, seed by seed."""
+    parts = [] if arg else [p for p in critique.get_runs() if p["name"] in START]
+    return [*parts, *(run(arm, seed, arg) for seed in range(5) for arm in ARMS)]
+
+
+def run(arm: str, seed: int, start: str = "") -> dict[str, Any]:
+    """Reinforcement learning in one arm."""
+    config, changes = ARMS[arm]
+    shared = {
+        "init": start or "{workdir}/start",
+        "steps": critique.STEPS,
+        "seed": seed,
+        "eval.every": 20,
+        "eval.last.problems": 510,
+        "eval.last.samples": 64,
+    }
+    return part(f"{arm},seed={seed}", "train_rl", config, shared | changes, *([] if start else ["start"]))
