@@ -5,8 +5,9 @@ python -m experiments.quickstart --config=configs/rl/smollm2.py --workdir=runs/s
 
 The task is Countdown in words: three numbers up to 20, answers as lines. All parameters are trained. The imitation is
 short, so that RL begins with entropy left to lose. Started again, the command goes on where it was.
-Time: 12 CPU-seconds a step of imitation; with RL about 100 CPU-minutes by estimate, 50 minutes on two idle cores; 9 GB
-of memory and 8 GB of disk. Expect entropy 3.6 -> 0.3 nats a token within 20 steps of imitation. Not yet run to its end.
+Time: 64 CPU-minutes, of which imitation 8; 11.5 GB of memory, 8 GB of disk. Expect entropy 0.28 -> 0.09 nats a token
+in the 60 steps of RL, held-out pass@1 .08 -> .25, pass@4 .25 -> .50, distinct right solutions .85 -> .51, and a ceiling
+of .31 (.27 to .34) by the law, which cannot be told from a line (one seed).
 """
 
 from ml_collections import ConfigDict
