@@ -68,7 +68,8 @@ def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
             print(f"WARNING ({one['name']}): {text}")
     for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
         print(line)
-    for text in (report.runs(law), report.table(law), report.law_line(law), law["verdict"], report.alarms(law)):
+    several = (report.runs(law), report.groups(law))
+    for text in (*several, report.table(law), report.law_line(law), law["verdict"], report.alarms(law)):
         if text:
             print(text)
     if law["forecast"]:
@@ -147,8 +148,10 @@ def _line(points: Points, law: dict[str, Any], raised: list[dict[str, Any]], nam
 
 
 def _read(config) -> logs.Logs:
-    named = ("entropy", "score", "step", "run", "weight", "compute", "join", "length_limit", "min_points")
-    return logs.read(config.logs, **{key: config[key] for key in named})
+    named = ("entropy", "score", "step", "weight", "compute", "join", "length_limit", "min_points")
+    # a group is told apart as runs are, before them
+    by = ",".join(dict.fromkeys(filter(None, (config.get("group"), config.run)))) or None
+    return logs.read(config.logs, run=by, **{key: config[key] for key in named})
 
 
 def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
@@ -191,6 +194,7 @@ def _fitted(config, workdir: str | os.PathLike, read: logs.Logs) -> dict[str, An
         "sources": [points.source for points in used],
         "skipped": skipped,
         "unit": counted[0].unit,
+        "groups": _groups(counted, runs, each, options) if config.get("group") else [],
         "runs": [_about(points) | (each[points.name] if len(used) > 1 else {}) for points in used],
         "alarms": [
             {"run": points.name, **dataclasses.asdict(alarm)}
@@ -204,6 +208,21 @@ def _fitted(config, workdir: str | os.PathLike, read: logs.Logs) -> dict[str, An
     law = analyse.plain(law)
     _write(law, counted, runs, Path(workdir), _html(law, counted) if config.html else None)
     return law
+
+
+def _groups(
+    counted: list[Points], runs: dict[str, Series], each: dict[str, Any], options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Of each group its runs, and the ceiling by exp: over runs, with whether they share a curve, or of its one run."""
+    found = []
+    for group in dict.fromkeys(points.group for points in counted):
+        names = [points.name for points in counted if points.group == group]
+        law = each[names[0]]
+        if len(names) > 1:
+            law = together({name: runs[name] for name in names}, {name: each[name] for name in names}, **options)
+        found.append({"name": group, "runs": names} | {k: law[k] for k in ("n", "ceiling", "interval")})
+        found[-1] |= {"a": law["curves"]["exp"]["a"], "share_p": law["agreement"]["p"] if "agreement" in law else None}
+    return found
 
 
 def _html(law: dict[str, Any], read: list[Points]) -> str:

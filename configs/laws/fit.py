@@ -26,6 +26,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     config.score = config_dict.placeholder(str)
     config.step = config_dict.placeholder(str)
     config.run = config_dict.placeholder(str)  # tells runs apart that share a file
+    config.group = config_dict.placeholder(str)  # a column: a law for each of its values, over the runs that have it
     config.weight = config_dict.placeholder(str)  # number of samples behind a score
     config.compute = config_dict.placeholder(str)  # for the curves in steps, in their place
     config.join = False  # all the logs are of one run: its entropy is in one, its score in another
@@ -52,6 +53,6 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
 def of_a_run(arg: str = "") -> config_dict.ConfigDict:
     """The law of a script that has trained the run itself: without what chooses and watches logs."""
     config = get_config(arg)
-    for key in ("logs", "show_columns", "follow", "follow_for", "poll", "fail_on"):
+    for key in ("logs", "group", "show_columns", "follow", "follow_for", "poll", "fail_on"):
         del config[key]
     return config

@@ -73,7 +73,7 @@ def page(law: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, score: st
         *(f"<h2>{title}</h2><div class='chart'>{places[key]}</div>" for key, title in TITLES.items()),
         "<h2>Curves</h2>",
         f"<pre>{_text(report.table(law))}</pre>",
-        f"<pre>{_text(report.runs(law))}</pre>" if report.runs(law) else "",
+        *(f"<pre>{_text(text)}</pre>" for text in (report.runs(law), report.groups(law)) if text),
         _rest(law),
         script,
         "</body></html>",

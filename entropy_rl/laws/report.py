@@ -46,6 +46,34 @@ def runs(law: Law) -> str:
     return tables.table(heads, rows, widths=[2 + max(map(len, column)) for column in zip(heads, *rows)])
 
 
+def groups(law: Law) -> str:
+    """Ceilings by group, and whether one law does for all; empty where no groups were asked for."""
+    if not law.get("groups"):
+        return ""
+    heads, rows = ["group", "runs", "a", "ceiling", "its runs share a curve"], []
+    for one in law["groups"]:
+        spans = one["interval"]
+        a, ceiling = (f"{one[key]:.3g} [{spans[key][0]:.3g}, {spans[key][1]:.3g}]" for key in ("a", "ceiling"))
+        shared = "-" if one["share_p"] is None else f"p {one['share_p']:.2g}"
+        rows.append([one["name"], str(len(one["runs"])), a, ceiling, shared])
+    table = tables.table(heads, rows, widths=[2 + max(map(len, column)) for column in zip(heads, *rows)])
+    return f"{table}\n{_one_law(law)}"
+
+
+def _one_law(law: Law) -> str:
+    """One law or several: what Cochran's Q says of the runs of each group and of all."""
+    if "agreement" not in law:
+        return "one run: one law"
+    within, p = [one["share_p"] for one in law["groups"] if one["share_p"] is not None], law["agreement"]["p"]
+    if p >= 0.01:
+        return f"one law may do for all groups (p {p:.2g})"
+    if within and min(within) < 0.01:
+        return f"runs differ within a group too (p {min(within):.1g}): that groups differ (p {p:.1g}) says little"
+    if not within:
+        return f"several laws: the runs, one a group, do not share one curve (p {p:.1g})"
+    return f"several laws: groups do not share one curve (p {p:.1g}), runs within them may (p {min(within):.2g})"
+
+
 def _several(law: Law) -> dict[str, Law]:
     """Each run's own law by name, where there are several."""
     return {one["name"]: one for one in law.get("runs", ()) if "curves" in one}
@@ -107,6 +135,8 @@ def page(law: Law, *, command: str = "") -> str:
         parts += [*figure, "For the record, and not as a law:", "", law_line(law), "", *fitted, *each]
     if "headroom" in law:
         parts += ["## What is left", "", _left(law), ""]
+    if law.get("groups"):
+        parts += ["## Groups", "", *_block(groups(law))]
     if law["scaling"]:
         parts += ["## Coefficients against model size", "", _scaling(law["scaling"]), ""]
     if law.get("ahead"):

@@ -137,7 +137,8 @@ def read_path(path: Path, run: str | None) -> list[Run]:
         raise InputError(f"{path}: no rows in it{but}: give {READERS[kind].about}")
     if run is not None and any(one.by is None for one in runs):
         columns = list(runs[0].names())
-        raise InputError(f"{path}: no column {run!r} for run{nearest(run, columns)}: there are {some(columns)}")
+        lost = next((name for name in run.split(",") if name not in columns), run)
+        raise InputError(f"{path}: no column {lost!r} for run{nearest(lost, columns)}: there are {some(columns)}")
     return runs
 
 

@@ -43,6 +43,7 @@ class Points:
       signals: role of `columns.SIGNALS` -> its column and record; "training" is the reward in training beside a
         score that is held out, "component NAME" that of a reward function.
       log: where the run was read from: the same for the tries of a run that was begun anew several times.
+      group: its text in the first of the columns that tell runs apart, where there are such.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Points:
     seen: dict[str, int] = dataclasses.field(default_factory=dict)
     signals: dict[str, tuple[str, Record]] = dataclasses.field(default_factory=dict)
     log: str = ""
+    group: str | None = None
 
 
 class Names(NamedTuple):
@@ -128,6 +130,7 @@ def of_run(
         warnings=tuple(warnings),
         seen=sheet.counts,
         signals=signals,
+        group=run.group,
         log=f"{run.path}\0{run.by}\0{run.name.partition(' (try ')[0]}",
     )
 

@@ -61,7 +61,7 @@ def read(
         if they were folders in it.
       entropy, score, step: columns; None chooses by the rules of `columns` (no step: line number).
         In a workdir the rows of evals.jsonl make columns called eval/<task>/<metric>.
-      run: column whose values tell runs apart.
+      run: column whose values tell runs apart, or several between commas.
       weight: column with the number of samples behind a score; None takes <score>/n, if there (a workdir has it).
       compute: column to have at the scores.
       min_points: fewest joined points of a run to accept.

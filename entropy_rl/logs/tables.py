@@ -30,11 +30,11 @@ class Table:
     Attributes:
       file: name of the file, as messages give it.
       step: the step column where the format has one, else None: it is guessed.
-      run: the column whose texts tell runs apart, if asked for.
+      run: the column whose texts tell runs apart, if asked for, or several between commas.
       unit: what the file counts in, "line", "row" or "record".
       lines: [rows] number of each row in the file, from 1.
       columns: cells by name. An empty cell (None or "") says that nothing was logged and is left out.
-      texts: row to text of column `run`.
+      texts: for each column of `run`, row to text.
       percent: columns some cell of which was written with a `%`.
       said: column to the first two of its texts that are no numbers.
       broken: what could not be used, as "file line n (why)".
@@ -47,15 +47,20 @@ class Table:
     unit: str = "line"
     lines: array = dataclasses.field(default_factory=lambda: array("q"))
     columns: dict[str, Column] = dataclasses.field(default_factory=dict)
-    texts: dict[int, str] = dataclasses.field(default_factory=dict)
+    texts: dict[str, dict[int, str]] = dataclasses.field(default_factory=dict)
     percent: set[str] = dataclasses.field(default_factory=set)
     said: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     broken: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The columns of `run`."""
+        return tuple(self.run.split(",")) if self.run else ()
+
     def add(self, line: int, cells: Iterable[tuple[str, Any]]) -> None:
         """One row of (name, value)."""
-        row, columns, texts = len(self.lines), self.columns, self.run
+        row, columns, by = len(self.lines), self.columns, self.by
         self.lines.append(line)
         for name, value in cells:
             if value is None or value == "":
@@ -68,8 +73,8 @@ class Table:
                 column.value.append(float(value) if type(value) in (str, float, int) else number(value))
             except (ValueError, OverflowError):
                 column.value.append(self._text(name, str(value)))
-            if name == texts:
-                self.texts[row] = str(value)
+            if name in by:
+                self.texts.setdefault(name, {})[row] = str(value)
 
     def _text(self, name: str, value: str) -> float:
         """A text that is no number: of a percentage the number, of a step the "3" of "3/40" (ms-swift)."""
@@ -109,7 +114,8 @@ class Run:
       format: a row of `readers.READERS`.
       path: as messages name it.
       tables: in order of time: the later one counts where two have a column at the same step.
-      by: the column that told it apart from the other runs in its file.
+      by: the columns that told it apart from the other runs in its file.
+      group: its text in the first of these.
     """
 
     name: str
@@ -117,6 +123,7 @@ class Run:
     path: str
     tables: list[Table]
     by: str | None = None
+    group: str | None = None
 
     def names(self) -> dict[str, int]:
         """Number of cells by column."""
@@ -168,13 +175,15 @@ def flatten(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}{name}", value
 
 
-def split(table: Table) -> dict[str, Table]:
-    """A table for each text of its column `run`, in order of appearance; rows without one are broken."""
+def split(table: Table) -> dict[tuple[str, ...], Table]:
+    """A table for each text of its columns `run`, in order of appearance; rows without one are broken."""
     rows = len(table.lines)
     owner = np.full(rows, -1)
-    codes: dict[str, int] = {}
-    for row, text in table.texts.items():
-        owner[row] = codes.setdefault(text, len(codes))
+    codes: dict[tuple[str, ...], int] = {}
+    first, *others = (table.texts.get(name, {}) for name in table.by)
+    for row, text in first.items():
+        if all(row in other for other in others):
+            owner[row] = codes.setdefault((text, *(other[row] for other in others)), len(codes))
     lines = np.asarray(table.lines)
     lost = [table.place(line) + " (no run)" for line in lines[owner < 0]]
     parts = {}
@@ -186,7 +195,7 @@ def split(table: Table) -> dict[str, Table]:
         )
         for name, column in table.columns.items():
             row, value = np.asarray(column.row), np.asarray(column.value)
-            if name != table.run and mine[row].any():
+            if name not in table.by and mine[row].any():
                 part.columns[name] = Column(new[row[mine[row]]], value[mine[row]])
         parts[text] = part
     return parts

@@ -300,8 +300,9 @@ def read_parquet(path: Path, run: str | None) -> list[Run]:
                 table.columns[leaf] = parquet_column(cells)
                 if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
                     table.said[leaf] = set(cells.drop_null().unique()[:2].to_pylist())
-                if leaf == run:
-                    table.texts = dict(zip(table.columns[leaf].row.tolist(), map(str, cells.drop_null().to_pylist())))
+                if leaf in table.by:
+                    said = map(str, cells.drop_null().to_pylist())
+                    table.texts[leaf] = dict(zip(table.columns[leaf].row.tolist(), said))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: no whole Parquet file ({reason}): write it again, or give a .csv") from None
@@ -332,9 +333,10 @@ def parquet_column(column: Any) -> Column:
 
 
 def one_or_more(path: Path, kind: str, table: Table, name: str | None = None) -> list[Run]:
-    """The run of a table, or if its column `run` was asked for and is there, the runs."""
-    if table.run in table.columns:
-        return [Run(text, kind, str(path), [part], table.run) for text, part in split(table).items()]
+    """The run of a table, or if its columns `run` were asked for and are there, the runs."""
+    if table.by and table.columns.keys() >= set(table.by):
+        parts = split(table).items()
+        return [Run(", ".join(said), kind, str(path), [part], table.run, said[0]) for said, part in parts]
     return [Run(name or path.stem, kind, str(path), [table])]
 
 

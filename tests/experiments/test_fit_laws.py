@@ -115,6 +115,30 @@ def test_several_runs(config, family, tmp_path, capsys):
     assert "\n3B " in printed and "allow no law" in printed
 
 
+def test_groups(config, family, tmp_path, capsys):
+    """Three seeds a model: a law for each model, over seeds. Mutation: groups of one run each."""
+    rng, lines = np.random.default_rng(1), ["model,seed,step,entropy,accuracy"]
+    H = np.geomspace(0.9, 0.03, 40)
+    for name, a in (("small", 0.1), ("large", 0.2)):
+        for seed in range(3):
+            R = 0.8 - a * np.exp(H) + 0.003 * rng.standard_normal(40)
+            lines += [f"{name},{seed},{i},{h:.6f},{r:.6f}" for i, (h, r) in enumerate(zip(H, R))]
+    family.write_text("\n".join(lines) + "\n")
+    config.logs, config.run, config.group, config.shares = str(family), "seed", "model", ()
+    law = fit_laws.run(config, tmp_path / "out")
+    assert [(one["name"], one["runs"]) for one in law["groups"]] == [
+        (name, [f"{name}, {seed}" for seed in range(3)]) for name in ("small", "large")
+    ]
+    for one, a in zip(law["groups"], (0.1, 0.2)):
+        assert one["ceiling"] == pytest.approx(0.8 - a, abs=3e-3) and one["interval"]["runs"] == 3
+        assert one["share_p"] > 0.01
+    for text in (capsys.readouterr().out, (tmp_path / "out/law.md").read_text()):
+        assert "several laws: groups do not share one curve" in text and "\nsmall  " in text
+    config.group = "nope"
+    with pytest.raises(InputError, match="no column 'nope' for run"):
+        fit_laws.fit(config, tmp_path / "out")
+
+
 def test_coefficients_against_size(config, family, tmp_path):
     family.write_text("".join(line for line in family.read_text().splitlines(True) if not line.startswith("odd")))
     config.logs, config.run, config.sizes, config.size_at = str(family), "model", "1B=1e9,3B=3e9,9B=9e9", 27e9
