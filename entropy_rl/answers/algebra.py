@@ -17,7 +17,7 @@ from typing import Any
 
 MAX_TERMS = 60  # of a sum
 MAX_BITS = 30_000  # of a coefficient: 2500! has 25,000
-MAX_WORK = 4000  # products of two monomials in one expression, long numbers counted more
+MAX_WORK = 1000  # products of two monomials in one answer or comparison, long numbers counted more
 MAX_POWER = 24  # of a sum; of a number it is MAX_BITS that counts
 MAX_ROOT = 10**12  # what is under a root is factored by trial
 
@@ -25,12 +25,25 @@ Monomial = tuple[tuple[Any, Fraction], ...]  # (prime or name, exponent), sorted
 Sum = dict[Monomial, Fraction]
 
 
-_work = threading.local()
+class _Work(threading.local):
+    left = MAX_WORK
+
+    def __init__(self):
+        self.read: dict[str, Expression | None] = {}
 
 
-def budget() -> None:
-    """A new expression begins: MAX_WORK is left for it, in this thread."""
-    _work.left = MAX_WORK
+_work = _Work()
+
+
+def budget() -> dict[str, Expression | None]:
+    """A new answer, or comparison, begins: MAX_WORK is left for it, in this thread, and nothing is read yet."""
+    _work.left, _work.read = MAX_WORK, {}
+    return _work.read
+
+
+def memory() -> dict[str, Expression | None]:
+    """What was read since `budget`, by text: an answer is often tried in several ways."""
+    return _work.read
 
 
 class Unread(Exception):
@@ -56,11 +69,9 @@ class Expression:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Expression):
             return NotImplemented
-        try:
-            budget()
-            return _times(self.top, other.bottom) == _times(other.top, self.bottom)
-        except Unread:
-            return False
+        if self.bottom == other.bottom:
+            return self.top == other.top
+        return _times(self.top, other.bottom) == _times(other.top, self.bottom)  # Unread, where that is too much
 
     def __hash__(self) -> int:
         return 0
@@ -124,7 +135,9 @@ def constant(value: int | Fraction) -> Expression:
     Raises:
       Unread: it has more than MAX_BITS.
     """
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
+    bits = max(value.numerator.bit_length(), value.denominator.bit_length())
+    _work.left -= bits // 500
+    if bits > MAX_BITS or _work.left < 0:
         raise Unread
     return Expression({(): Fraction(value)} if value else {}, {(): Fraction(1)})
 
@@ -144,7 +157,6 @@ def digits(value: int | Fraction) -> str:
 
 def difference(a: Expression, b: Expression) -> Expression | None:
     """a - b; None where it has too many terms."""
-    budget()
     try:
         return a - b
     except Unread:

@@ -7,12 +7,11 @@ side, words, what nobody can tell (1/2x, x2) and what is too large.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from fractions import Fraction
 
-from entropy_rl.answers.algebra import Expression, Unread, budget, constant, power, symbol
+from entropy_rl.answers.algebra import Expression, Unread, constant, memory, power, symbol
 
 MAX_CHARACTERS = 300
 _GREEK = "alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi varphi psi omega pi Delta Omega"
@@ -31,7 +30,7 @@ _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 
 def expression(text: str) -> Expression | None:
-    """The expression that clean text (`latex.clean`) writes, or None."""
+    """The expression that clean text (`latex.clean`) writes, or None; from the work that algebra.budget leaves."""
     if len(text) > MAX_CHARACTERS or not re.search(r"[0-9A-Za-z\u03c0]", text):
         return None
     # a word is no product: even, Evelyn; and an order of letters (ACB) is none either
@@ -45,13 +44,14 @@ def expression(text: str) -> Expression | None:
     return _read(text)
 
 
-@functools.lru_cache(maxsize=4096)
 def _read(text: str) -> Expression | None:
-    try:
-        budget()
-        return _Parser(text).whole()
-    except (Unread, RecursionError):
-        return None
+    read = memory()
+    if text not in read:
+        try:
+            read[text] = _Parser(text).whole()
+        except (Unread, RecursionError):
+            read[text] = None
+    return read[text]
 
 
 class _Parser:

@@ -9,6 +9,7 @@ does not depend on whether it can be read. A box that cannot be read is still th
 
 from __future__ import annotations
 
+import collections
 import re
 
 from entropy_rl.answers.last_number import HEDGES, changed, last_number, taken_back
@@ -67,9 +68,7 @@ _POWER = re.compile(
 _APPROXIMATE = re.compile(
     rf"(?:\b(?:{HEDGES})|[~\u2248\u2243\u2245]|\\(?:approx|simeq|sim|cong))\s*(?:\$|\\\(|\\\[)?\s*$", re.IGNORECASE
 )
-_JOINT = re.compile(  # the first of \boxed{1} and \boxed{2}
-    r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?\s*$"
-)
+_JOINT = re.compile(r"(\})(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?\s*$")  # between \boxed{1} and \boxed{2}
 _ANSWER_IS = re.compile(r"\b(?:answer|result|ans)(?: is\b:?|:)", re.IGNORECASE)
 _BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|(?!I [a-z])[A-Za-z](?![A-Za-z])")
 _WORD = re.compile(r"[^\W\d_]+\.*|(?i:option|choice) \(?[A-J]\)?\.?")
@@ -160,9 +159,17 @@ def _with_others(text: str, found: str, start: int) -> str:
     if _APPROXIMATE.search(before):
         return f"\\approx {_said(found)}"
     items = [_said(found)]
-    while len(items) < 20 and (other := _JOINT.search(before)):
-        items.insert(0, other[1].strip())
-        before = before[: other.start()]
+    while len(items) < 20 and (joint := _JOINT.search(before)):
+        end = at = joint.start(1)
+        depth = 1
+        while at > 0 and depth:
+            at -= 1
+            depth += (before[at] == "}") - (before[at] == "{")
+        box = re.search(r"\\(?:boxed|fbox)\s*$", before[:at])
+        if depth or not box:
+            break
+        items.insert(0, before[at + 1 : end].strip())
+        before = before[: box.start()]
     return ", ".join(items) if len(set(items)) > 1 else items[0]
 
 
@@ -229,14 +236,12 @@ def _hash(text: str) -> str:
 
 def _sentence(text: str) -> str | None:
     """What the last "the answer is" says; "" where there is none, None where it is taken back."""
-    last = others = None
-    for match in _SENTENCE.finditer(text):
-        if _OTHERS.search(text[max(match.start() - 20, 0) : match.start()]):
-            others = match
-        else:
-            last = match
-    if last is None:
-        return None if others else ""
+    found = collections.deque(_SENTENCE.finditer(text), maxlen=20)
+    if not found:
+        return ""
+    own = (m for m in reversed(found) if not _OTHERS.search(text[max(m.start() - 20, 0) : m.start()]))
+    if (last := next(own, None)) is None:
+        return None
     rest, _, below = text[last.end() :].lstrip().partition("\n")
     if "*" in last[0]:
         rest = rest.replace("**", "", 1)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from entropy_rl.answers import exact, latex, values
-from entropy_rl.answers.algebra import constant
+from entropy_rl.answers.algebra import budget, constant
 from entropy_rl.answers.extract import FORMS, final_answer
 from entropy_rl.answers.last_number import HEDGES, MONTH
 from entropy_rl.answers.latex import clean
@@ -24,7 +24,7 @@ _QUANTITY = re.compile(
     r"([^A-Za-z]*?(?:\\(?:frac|sqrt|pi)[^A-Za-z]*)*)(?:\s+|[-/](?=[a-z]{2}))"
     r"([A-Za-z(][A-Za-z ,'()/-]*(?:\bfor (?:the )?[0-9]+ [A-Za-z ]+)?|for (?:the )?[0-9]+ [A-Za-z ]+)"
 )
-_HEDGE = re.compile(  # "x \\approx 5", "about 5", "~5"
+_HEDGE = re.compile(
     r"[\s$(]*(?:[A-Za-z]\s*)?=?\s*(?:\\text ?\{\s*)?"
     rf"(?:\\(?:approx|simeq|sim|cong)(?![A-Za-z])|[~\u2248\u2243\u2245\u223c]|(?:{HEDGES})(?=[\s}}$]))",
     re.IGNORECASE,
@@ -140,14 +140,17 @@ def equal(gold: str, answer: str) -> bool | None:
     see `quantity`), and a choice or its value and both together ("B. 12", "(B) 12").
     """
     gold = reference(gold)
-    if hedge := _HEDGE.match(answer):
-        near = _HEDGE.match(gold)
-        return equal(_rest(gold, near), _rest(answer, hedge)) if near else False
-    if near := _HEDGE.match(gold):
-        return equal(_rest(gold, near), answer)
-    if rounded := _ROUNDED.fullmatch(answer):
+    near, said = _near(gold), _near(answer)
+    if said is not None:
+        return _equal(near, said) if near is not None else False
+    return _equal(gold if near is None else near, answer)
+
+
+def _equal(gold: str, answer: str) -> bool | None:
+    if len(answer) <= MAX_QUANTITY and (rounded := _ROUNDED.fullmatch(answer)):
         found = values.value(rounded[1])
         if found and found.kind in ("number", "expression") and not found.unit:
+            budget()
             side = found.data if found.kind == "expression" else constant(found.data)
             return exact.equal(gold, rounded[1]) if side.near(rounded[2]) else None
     decided = exact.equal(gold, answer)
@@ -170,8 +173,10 @@ def equal(gold: str, answer: str) -> bool | None:
     return decided
 
 
-def _rest(text: str, hedge: re.Match) -> str:
-    return text[hedge.end() :].strip(" $}")
+def _near(text: str) -> str | None:
+    """5 of "x \\approx 5", "about 5", "~5"; None of a text that does not begin like that."""
+    hedge = _HEDGE.match(text) if len(text) <= MAX_QUANTITY else None
+    return text[hedge.end() :].strip(" $}") if hedge else None
 
 
 def _choice(plain: str) -> tuple[str, str] | None:

@@ -31,7 +31,7 @@ import functools
 import re
 from typing import Any, NamedTuple
 
-from entropy_rl.answers.algebra import difference, digits
+from entropy_rl.answers.algebra import Unread, budget, difference, digits
 from entropy_rl.answers.expressions import expression
 from entropy_rl.answers.latex import BREAK, CLOSE, MAX_CHARACTERS, OPEN, clean
 from entropy_rl.answers.numbers import number
@@ -96,9 +96,13 @@ def _value(text: str) -> Value | None:
     plain = clean(text)
     if plain is None:
         return None
-    found = _answer(plain, MAX_DEPTH, top=True)
-    if found is None and plain[-1:] in ".,;":
-        found = _answer(plain[:-1].rstrip(), MAX_DEPTH, top=True)
+    budget()
+    try:
+        found = _answer(plain, MAX_DEPTH, top=True)
+        if found is None and plain[-1:] in ".,;":
+            found = _answer(plain[:-1].rstrip(), MAX_DEPTH, top=True)
+    except Unread:  # too much to compare
+        return None
     return found
 
 

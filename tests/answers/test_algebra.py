@@ -6,9 +6,17 @@ import time
 
 import pytest
 
-from entropy_rl.answers.algebra import same_equation
+from entropy_rl.answers import algebra, expressions
+from entropy_rl.answers.algebra import budget, same_equation
 from entropy_rl.answers.exact import equal
-from entropy_rl.answers.expressions import expression
+from entropy_rl.answers.grade import Grader
+
+
+def expression(text):
+    """An answer of its own."""
+    budget()
+    return expressions.expression(text)
+
 
 EQUAL = [
     *[("\\sqrt{117}", "3\\sqrt{13}"), ("\\frac{1}{1+\\sqrt2}", "\\sqrt{2}-1"), ("(x-2)(x+3)", "x^2+x-6")],
@@ -118,3 +126,15 @@ def test_bounded():
     for text in texts:
         expression(text)
     assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    "item", ["(x+{})^{{24}}", "25{}!", "\\frac{{(a+{})^{{9}}}}{{(b+{})^{{9}}}}", "(1+\\sqrt{{{}}}+\\pi)^{{9}}"]
+)
+def test_a_list_has_the_work_of_one_answer(item, monkeypatch):
+    """Milliseconds, not seconds: what is multiplied is counted over all of it. Mutation: budget() in expression."""
+    answer = ", ".join(item.format(10 + i, 10 + i) for i in range(85))[:990].rpartition(",")[0]
+    products, reduced = [], algebra._reduced
+    monkeypatch.setattr(algebra, "_reduced", lambda m, n: products.append(1) or reduced(m, n))
+    assert Grader().grade("5", f"\\boxed{{{answer}}}") == 0.0
+    assert len(products) < 3 * algebra.MAX_WORK
