@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -70,19 +69,17 @@ def serve(behave: Behave = criticises) -> Iterator[tuple[str, list[dict[str, Any
 
 @contextlib.contextmanager
 def llama(python: Path, gguf: Path) -> Iterator[str]:
-    """URL of llama-cpp-python's own server of a GGUF file; it runs in an environment of its own and ends with this."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [str(python), "-m", "llama_cpp.server", "--model", str(gguf), "--port", port, "--n_ctx", "2048"]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    """URL of llama.cpp's own server of a GGUF file, which runs in an environment of its own and ends with this."""
+    command = [str(python), str(Path(__file__).with_name("llama_server.py")), str(gguf), "0"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        opener, url = urllib.request.build_opener(urllib.request.ProxyHandler({})), f"http://127.0.0.1:{port}/v1"
+        url = child.stdout.readline().strip()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while True:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # 503 until the model is loaded
                 opener.open(f"{url}/models").read()
                 break
-            assert child.poll() is None, child.stderr.read().decode()
+            assert url and child.poll() is None, "the server has ended"
             time.sleep(0.2)
         yield url
     finally:

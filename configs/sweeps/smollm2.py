@@ -8,9 +8,10 @@
 the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
 held-out problems. Each arm is Critique-GRPO from that policy for 20 steps of 4 x 4 responses: enough to see that a
 source works and what is said, nothing about what it is worth. `folder` is criticised by the model as released,
-`learned` by the critique model. `:api` is one arm more, whose
-critic is an OpenAI-compatible server on port 8000: that of llama.cpp with runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf,
-which `make test-server` builds (module llama_cpp.server in .venv-llama).
+`learned` by the critique model. `:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here
+that of llama.cpp, which `make test-server` installs:
+
+    .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
 
 from __future__ import annotations
