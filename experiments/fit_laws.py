@@ -344,8 +344,9 @@ def _write(
 def draw(law: dict[str, Any], read: list[Points], runs: dict[str, Series]) -> Figure:
     """law.png."""
     score = _label(read[0])
-    figure = Figure(figsize=(16, 4.4), layout="constrained")
+    figure = Figure(figsize=(16, 4.4))  # a constrained layout draws it three times
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.2, 1))
+    figure.subplots_adjust(left=0.045, right=0.99, bottom=0.13, top=0.93, wspace=0.27)
     if len(read) == 1:
         points = read[0]
         figures.entropy_and_reward(left, points.entropy_step, points.entropy_H, points.step, points.R, score=score)
