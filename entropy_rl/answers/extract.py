@@ -13,7 +13,6 @@ import collections
 import re
 
 from entropy_rl.answers.last_number import HEDGES, changed, last_number, taken_back
-from entropy_rl.answers.latex import FULL_WIDTH
 from entropy_rl.errors import lookup
 
 MAX_CHARACTERS = 100_000
@@ -28,7 +27,6 @@ _THOUGHT = re.compile(
     r"<\|channel\|>(?:analysis|(final))",
     re.IGNORECASE,
 )
-_FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 _END = re.compile(r"(?:<\|[a-z_]+\|>|</s>|<eos>|<end_of_turn>)$")
 # A box opens, an escaped character, a brace. The second way steps over one backslash of `\\boxed`, as JSON writes it.
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?=\\(?:boxed|fbox))|\\.|[{}]", re.DOTALL)
@@ -108,8 +106,6 @@ def final_answer(response: str, form: str = "any") -> str:
     if not isinstance(response, str):
         return ""
     text = committed(response)
-    if not text.isascii() and _FULL_WIDTH.search(text):
-        text = text.translate(FULL_WIDTH)
     if ":" in text and "\n" in text and (answered := _MARK.search(text)):
         if following := _NEXT.search(text, answered.end()):
             text = text[: following.start()]

@@ -92,7 +92,8 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(
-    r"[0-9] ?\u066b ?$|[\u3001\u548c\u6216\u4e0e\u53ca\u5230\u81f3] ?$|\u4e0d(?:\u662f|\u7b49\u4e8e|\u8db3) ?$|"
+    r"[0-9] ?[\u066b\uff0c\uff1b] ?$|[\uff0b\uff0d\uff0f\uff1c\uff1e\u3001\u548c\u6216\u4e0e\u53ca\u5230\u81f3] ?$|"
+    r"\u4e0d(?:\u662f|\u7b49\u4e8e|\u8db3) ?$|"
     r"(?:\u7ea6|\u5927\u6982|\u53ef\u80fd|\u81f3[\u5c11\u591a]|\u8d85\u8fc7) ?$"  # about, perhaps, at least, more than
 )
 _TIMES = re.compile(r" ?[\u5341\u767e\u5343\u4e07\u4ebf\u5146\u842c\u5104\u534a\u591a](?![\u514b\u7c73])|\u5de6\u53f3")

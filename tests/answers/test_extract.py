@@ -140,10 +140,10 @@ def test_forms():
 )
 def test_linear(piece):
     """Mutation: look for the partner of each open box in turn."""
-    start = time.perf_counter()
+    start = time.process_time()
     for form in FORMS:
         final_answer(piece * 200_000, form)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 @settings(max_examples=1000, derandomize=True, deadline=None)
