@@ -242,7 +242,9 @@ def test_the_update_of_a_recipe_can_be_built(path, request):
         if key in config and config[key] is None:
             config[key] = str(given(request.getfixturevalue))
     p = parts.make(config)
-    rows, columns = config.rollout.samples * max(1, config.rollout.prompts // config.updates), p.task.prompt_length + 4
+    more, width = p.sampling["turns"]  # rows of a group that are learnt under their context
+    rows = (config.rollout.samples + more) * max(1, config.rollout.prompts // config.updates)
+    columns = width or p.task.prompt_length + 4
     place = np.arange(columns) >= p.task.prompt_length
     x, mask = np.zeros((rows, columns), np.float32), np.tile(place, (rows, 1))
     batch = Batch(tokens=x.astype(np.int32), mask=mask, weight=x, old_logp=x, advantage=x)
