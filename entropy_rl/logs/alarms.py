@@ -131,7 +131,7 @@ class _Change(NamedTuple):
 def _late(step: NDArray, value: NDArray, share: float) -> tuple[NDArray, NDArray] | None:
     """The last `share` of the steps, or the last LEAST points, if these are not too much of the run."""
     begin, span = step[0], step[-1] - step[0]
-    late = step >= begin + span * (1 - share)
+    late = step - begin >= span * (1 - share - 1e-9)
     if late.sum() < LEAST:
         late = np.arange(len(step)) >= len(step) - LEAST
     if late.sum() < LEAST or step[late][0] < begin + span * (1 - max(share, LONGEST)):
