@@ -152,11 +152,11 @@ def _changed(text: str, start: int, end: int) -> bool:
 def _with_others(text: str, found: str, start: int) -> str:
     """What the box in front of which text[:start] ends says, with the boxes that it is joined to."""
     before = text[max(start - 400, 0) : max(text.rfind("\\", 0, start), 0)]
-    if _APPROXIMATE.search(before):
+    if _APPROXIMATE.search(before[-30:]):
         return f"\\approx {_said(found)}"
     items = [_said(found)]
-    while len(items) < 20 and (joint := _JOINT.search(before)):
-        end = at = joint.start(1)
+    while len(items) < 20 and (joint := _JOINT.search(before[-30:])):
+        end = at = max(len(before) - 30, 0) + joint.start(1)
         depth = 1
         while at > 0 and depth:
             at -= 1
