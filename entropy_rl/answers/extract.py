@@ -66,7 +66,8 @@ _POWER = re.compile(
 _APPROXIMATE = re.compile(
     rf"(?:\b(?:{HEDGES})|[~\u2248\u2243\u2245]|\\(?:approx|simeq|sim|cong))\s*(?:\$|\\\(|\\\[)?\s*$", re.IGNORECASE
 )
-_JOINT = re.compile(r"(\})(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?\s*$")  # between \boxed{1} and \boxed{2}
+# Between \boxed{1} and \boxed{2}.
+_JOINT = re.compile(r"(\})(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?(?:[A-Za-z]\s?=)?\s*$")
 _ANSWER_IS = re.compile(r"\b(?:answer|result|ans)(?: is\b:?|:)", re.IGNORECASE)
 _BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|(?!I [a-z])[A-Za-z](?![A-Za-z])")
 _WORD = re.compile(r"[^\W\d_]+\.*|(?i:option|choice) \(?[A-J]\)?\.?")
