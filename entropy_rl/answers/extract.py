@@ -66,7 +66,8 @@ _POWER = re.compile(
 _APPROXIMATE = re.compile(
     rf"(?:\b(?:{HEDGES})|[~\u2248\u2243\u2245]|\\(?:approx|simeq|sim|cong))\s*(?:\$|\\\(|\\\[)?\s*$", re.IGNORECASE
 )
-_JOINT = re.compile(r"(\})(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?\s*$")  # between \boxed{1} and \boxed{2}
+# Between \boxed{1} and \boxed{2}.
+_JOINT = re.compile(r"(\})(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?(?:[A-Za-z]\s?=)?\s*$")
 _ANSWER_IS = re.compile(r"\b(?:answer|result|ans)(?: is\b:?|:)", re.IGNORECASE)
 _BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|(?!I [a-z])[A-Za-z](?![A-Za-z])")
 _WORD = re.compile(r"[^\W\d_]+\.*|(?i:option|choice) \(?[A-J]\)?\.?")
@@ -152,11 +153,11 @@ def _changed(text: str, start: int, end: int) -> bool:
 def _with_others(text: str, found: str, start: int) -> str:
     """What the box in front of which text[:start] ends says, with the boxes that it is joined to."""
     before = text[max(start - 400, 0) : max(text.rfind("\\", 0, start), 0)]
-    if _APPROXIMATE.search(before):
+    if _APPROXIMATE.search(before[-30:]):
         return f"\\approx {_said(found)}"
     items = [_said(found)]
-    while len(items) < 20 and (joint := _JOINT.search(before)):
-        end = at = joint.start(1)
+    while len(items) < 20 and (joint := _JOINT.search(before[-30:])):
+        end = at = max(len(before) - 30, 0) + joint.start(1)
         depth = 1
         while at > 0 and depth:
             at -= 1

@@ -147,7 +147,7 @@ def equal(gold: str, answer: str) -> bool | None:
 
 
 def _equal(gold: str, answer: str) -> bool | None:
-    if len(answer) <= MAX_QUANTITY and (rounded := _ROUNDED.fullmatch(answer)):
+    if len(answer) <= MAX_QUANTITY and not answer.isalnum() and (rounded := _ROUNDED.fullmatch(answer)):
         found = values.value(rounded[1])
         if found and found.kind in ("number", "expression") and not found.unit:
             budget()
@@ -175,7 +175,7 @@ def _equal(gold: str, answer: str) -> bool | None:
 
 def _near(text: str) -> str | None:
     """5 of "x \\approx 5", "about 5", "~5"; None of a text that does not begin like that."""
-    hedge = _HEDGE.match(text) if len(text) <= MAX_QUANTITY else None
+    hedge = None if text[:1].isdigit() or len(text) > MAX_QUANTITY else _HEDGE.match(text)
     return text[hedge.end() :].strip(" $}") if hedge else None
 
 

@@ -58,7 +58,8 @@ _BEFORE = re.compile(
     r"plus|times|sin|cos|tan|log|ln|"
     r"sqrt|twice|double|triple|(?:divided|multiplied) by|(?:out|root|half|third|quarter|percent) of|"
     r"up to|far from|maybe|perhaps|possibly|probably|hopefully|presumably|supposedly|"
-    r"(?:minimum|maximum|estimate|guess) (?:of|is)|(?:estimated|thought|said|believed|unlikely) (?:at|to)|"
+    r"(?:minimum|maximum|estimate|guess) of|(?:estimate|guess) is|"
+    r"(?:estimated|thought|said|believed|unlikely) (?:at|to)|"
     r"rounds? to|tends to|bounded by|exceeds|above|below|under|number but|except for|neither [0-9]+ nor|through|"
     r"(?:doubt|know|sure|say|think|guess)(?:,? (?:it|that|but)(?:['\u2019]s| is)?|,)?|no\.|"
     r"(?:could|might|may)(?= be\b)|or else|instead of|except|without|"
@@ -73,11 +74,12 @@ _BEHIND = re.compile(
     r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:hundred|thousand|million|"
     r"billion|trillion|dozen|half|third|quarter|"
     r"tenth|hundredth|thousandth|lakh|crore)s?\b|and (?:a|one|two|three|[0-9]+)\b|"
-    rf"(?:of )?(?i:{MONTH})\b|(?i:{HEDGES}|or so|or thereabouts|if|unless|below|at (?:most|least)|"
+    rf"(?:of )?(?i:{MONTH})\b|(?i:(?:{HEDGES})(?=\s*(?:[.,;)\n]|$))|"
+    r"or so|or thereabouts|if|unless|below|at (?:most|least)|"
     r"or (?:more|less|fewer))\b|"
     r"choose\b|over [0-9]|mod\b|squared|cubed|percent of|more than|less than|fewer than|"
     r"is (?:too|not|n['\u2019]t)\b)|-?ish\b|\s?\((?i:rounded|approximat|estimat|roughly)|,\s(?i:"
-    rf"{HEDGES})\b)"
+    rf"{HEDGES})\s*(?:[.;\n]|$))"
 )
 # A number of a list of formulas, "from (5)", and what begins a sentence that claims nothing: a question, an assumption.
 _REFERENCE = re.compile(
