@@ -5,9 +5,10 @@ python -m experiments.train_rl --config=configs/rl/sdpo.py --config.init=runs/st
 The teacher of a row is the policy after the critique of the row's failed attempt (--config.critique.source) and another
 right attempt of its group; what it gives each token of the response is what the policy on the question alone is pulled
 towards. Paper and code: alpha .5, top 100 and a tail, mean of parameters at rate .05, ratio held to 2, 8 responses to
-each of 32 questions, one update, rate 1e-5; here the rate of the other recipes. distillation.rate=0: the policy of the
-start teaches, 1: the policy itself (SDFT). distillation.outcome=1 adds the policy loss. critique.source=off: right
-siblings alone. The start must know the words of critiques: runs/critique/start of configs/sweeps/critique.py.
+each of 32 questions, one update, rate 1e-5; here 5e-5, as 7e-4 loses half of the reward in 40 steps.
+distillation.rate=0: the policy of the start teaches, 1: the policy itself (SDFT). distillation.outcome=1 adds the loss
+of the advantages. critique.source=off: right siblings alone. The start must know the words of critiques:
+runs/critique/start of configs/sweeps/critique.py.
 It narrows, and token entropy does not show it: look at pass@k and coverage (docs/critique.md).
 """
 
@@ -28,5 +29,6 @@ def get_config(arg=""):
         rollout__prompts=32,
         advantage=common.choice("grpo", eps=1e-4),
         critique__source="oracle",
+        optimizer=common.optimizer(5e-5),
         **SDPO,
     )
