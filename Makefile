@@ -126,67 +126,6 @@ $(VENV)-llama/installed:
 	@$(VENV)-llama/bin/python -m pip install --quiet --disable-pip-version-check 'xllamacpp == 2026.10.11549'
 	@touch $@
 
-$(VENV)-tunix/installed $(VENV)-trl/installed
-	$(BIN)/python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
-
-# The law inside runs of TRL and through verl's Tracking, each in an environment of its own.
-hooks: $(VENV)/installed-dev $(VENV)-trl/installed $(VENV)-verl/installed
-	$(BIN)/python -m pytest -m slow tests/logs/test_hooks.py
-
-bench: $(VENV)/installed
-	$(BIN)/python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
-
-lint: $(VENV)/installed-dev
-	$(BIN)/ruff check .
-
-clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-other $(VENV)-tpu $(VENV)-llama $(VENV)-tunix $(VENV)-trl $(VENV)-verl build \
-		docs/_build *.egg-info
-
-# --no-compile: compiling two thousand modules that are never imported takes as long as fetching them.
-$(VENV)/installed: setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: python {v[0]}.{v[1]} is too old, 3.11 or newer is needed: make PYTHON=/path/to/python3.12")'
-	@echo "installing into $(VENV): a minute or so the first time"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e .
-	@touch $@
-
-$(VENV)/installed-dev: $(VENV)/installed
-	@echo "installing what the tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
-	@touch $@
-
-$(VENV)/installed-gguf: $(VENV)/installed
-	@echo "installing what GGUF files need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[gguf]'
-	@touch $@
-
-$(VENV)/installed-docs: $(VENV)/installed
-	@echo "installing what the documents need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[docs]'
-	@touch $@
-
-# In a folder that is made anew when another Python has become the newest.
-$(VENV)-other/python3.%: setup.cfg pyproject.toml
-	@echo "installing into $(VENV)-other with $(OTHER)"
-	@$(OTHER) -m venv --clear $(VENV)-other
-	@$(VENV)-other/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[hf]' \
-		'pytest >= 8' 'hypothesis >= 6.100'
-	@touch $@
-
-# Apart, because where libtpu is installed jax looks for a TPU in every process.
-$(VENV)-tpu/installed: setup.cfg pyproject.toml
-	@echo "installing TPU's compiler into $(VENV)-tpu"
-	@$(PYTHON) -m venv $(VENV)-tpu
-	@$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[tpu]'
-	@touch $@
-
-$(VENV)-llama/installed:
-	@echo "compiling llama.cpp into $(VENV)-llama"
-	@$(PYTHON) -m venv $(VENV)-llama
-	@$(VENV)-llama/bin/python -m pip install --quiet --disable-pip-version-check 'llama-cpp-python[server] == 0.3.36'
-	@touch $@
-
 $(VENV)-tunix/installed $(VENV)-trl/installed $(VENV)-verl/installed: $(VENV)-%/installed: experiments/hardware/peers/%.txt
 	@echo "installing $* into $(VENV)-$*"
 	@$(PYTHON) -m venv $(VENV)-$*
