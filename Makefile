@@ -11,12 +11,12 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-# Those that keep one core busy run side by side; the others start processes of their own, or look at the clock.
-SIDE_BY_SIDE := $(addprefix tests/,test_configs.py test_notebooks.py logs losses models training/test_learner.py \
-	experiments/test_rl_features.py test_eight_devices.py)
+# Two at a time, but for those that start many processes of their own, or look at how long something takes.
+ALONE := $(addprefix tests/,answers test_two_processes.py $(addprefix experiments/,test_bench.py test_resume.py \
+	test_sweep_ray.py test_train_rl.py))
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
-	$(BIN)/python -m pytest -m slow -n 2 --dist load $(SIDE_BY_SIDE)
-	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE:%=--ignore=%)
+	$(BIN)/python -m pytest -m slow -n 2 --dist load $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -m slow $(ALONE)
 
 # A real OpenAI-compatible server as critic: llama.cpp's, with SmolLM2.
 test-server: $(VENV)/installed-dev $(VENV)-llama/installed smollm2

@@ -83,7 +83,7 @@ def weight(choice: ConfigDict, mask: np.ndarray, data: Mapping[str, Any]) -> Wei
     Raises:
       InputError: there is no such row, or it refuses a hyper-parameter.
     """
-    args = dict(choice.args)
+    args = dict(choice.get("args") or {})
     if isinstance(args.get("base"), ConfigDict):
         weight(args["base"], mask, data)  # names what is wrong with it
         args["base"] = args["base"].to_dict()
