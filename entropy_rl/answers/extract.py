@@ -39,6 +39,11 @@ _OTHERS = re.compile(
     r"possible|plausible|common|typical|intuitive|obvious|approximate|rough|[a-z]+['\u2019]s|his|her|their) $",
     re.IGNORECASE,
 )
+# "If x is 0, the answer is 5", of a case; and "the answer cannot be determined. 5".
+_CASE = re.compile(r"\bif \$?[a-z]\$? ?(?:is\b|[=<>\u2264\u2265\u2260]|\\[lgn]e)[^.;!?\n]*$", re.IGNORECASE)
+_UNDETERMINED = re.compile(
+    r"\b(?:cannot|can['\u2019]t|can not|could not|impossible to) (?:be )?(?:determined?|known?)\b"
+)
 _STOP = re.compile(r"[.!?]\s")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z{])[ \t]*(?![\s{])([^\n]{1,200})")
@@ -236,7 +241,7 @@ def _sentence(text: str) -> str | None:
     found = collections.deque(_SENTENCE.finditer(text), maxlen=20)
     if not found:
         return ""
-    own = (m for m in reversed(found) if not _OTHERS.search(text[max(m.start() - 20, 0) : m.start()]))
+    own = (m for m in reversed(found) if not _others(text[max(m.start() - 80, 0) : m.start()]))
     if (last := next(own, None)) is None:
         return None
     rest, _, below = text[last.end() :].lstrip().partition("\n")
@@ -246,6 +251,11 @@ def _sentence(text: str) -> str | None:
     end = _STOP.search(rest)
     found = rest[: end.end() if end and end[0][0] == "?" else end.start()] if end else rest
     return None if taken_back(rest[len(found) :] + "\n" + below[:1000]) else found.strip(" \t\r*.")
+
+
+def _others(before: str) -> bool:
+    """Whether "answer is" behind `before` is of somebody else, or of a case."""
+    return bool(_OTHERS.search(before[-20:]) or _CASE.search(before))
 
 
 def _any(text: str) -> str:
@@ -273,7 +283,7 @@ def _any(text: str) -> str:
     bare = text.strip()
     if len(bare) <= SHORT and "\n" not in bare and _is_bare(bare):
         return bare
-    return last_number(text)
+    return "" if _UNDETERMINED.search(text) else last_number(text)
 
 
 def _is_heading(text: str, found: str) -> bool:
