@@ -11,11 +11,13 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-# Two at a time, but for those that start many processes of their own, or look at how long something takes.
+# Two at a time and quickly compiled; but for those that start many processes of their own or look at how long something
+# takes: alone, and compiled as users' runs are.
 ALONE := $(addprefix tests/,answers test_two_processes.py $(addprefix experiments/,test_bench.py test_resume.py \
 	test_sweep_ray.py test_train_rl.py))
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
-	$(BIN)/python -m pytest -m slow -n 2 --dist load $(ALONE:%=--ignore=%)
+	XLA_FLAGS=--xla_backend_optimization_level=0 \
+		$(BIN)/python -m pytest -m slow -n 2 --dist load $(ALONE:%=--ignore=%)
 	$(BIN)/python -m pytest -m slow $(ALONE)
 
 # A real OpenAI-compatible server as critic: llama.cpp's, with SmolLM2.

@@ -21,8 +21,8 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 # Without LLVM's optimiser and XLA's own emitters of fused loops, programs compile three to four times as fast, and no
-# law is about the speed of the code. The slow suite is compiled as users' runs are, and so are all tests with
-# XLA_FLAGS=--xla_backend_optimization_level=3.
+# law is about the speed of the code. What `make test-slow` runs alone is compiled as users' runs are, and so are all
+# tests with XLA_FLAGS=--xla_backend_optimization_level=3.
 QUICK = {"--xla_backend_optimization_level": "0", "--xla_cpu_use_fusion_emitters": "false"}
 # A flag that XLA does not know ends the process, and since 0.11.1 jaxlib has the emitters alone.
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:3])) >= (0, 11, 1):

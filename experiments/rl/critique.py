@@ -110,7 +110,11 @@ def critique_step(
         sentences, logged = refine.by_model(said, replies, tried, c.level, language)
         return sentences, logged | {"critique/reference": float(c.reference)}, [r.text for r in replies]
 
-    ask_again = lambda t: language.ask_refinement(t, language.verdict(False))  # noqa: E731
+
+    def ask_again(tried: Attempt) -> str:
+        fresh = c.source == "fresh"  # the question once more
+        return tried.problem.prompt if fresh else language.ask_refinement(tried, language.verdict(False))
+
     fits = fitting(language, task.tokenizer, width, task, ask_again, "the policy")
     return CritiqueStep(criticise, answer, language, fits, width, ask)
 
