@@ -110,7 +110,6 @@ def critique_step(
         sentences, logged = refine.by_model(said, replies, tried, c.level, language)
         return sentences, logged | {"critique/reference": float(c.reference)}, [r.text for r in replies]
 
-
     def ask_again(tried: Attempt) -> str:
         fresh = c.source == "fresh"  # the question once more
         return tried.problem.prompt if fresh else language.ask_refinement(tried, language.verdict(False))
