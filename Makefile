@@ -13,7 +13,7 @@ test: $(VENV)/installed-dev
 
 # Two at a time and quickly compiled; but for those that start many processes of their own or look at how long something
 # takes: alone, and compiled as users' runs are.
-ALONE := $(addprefix tests/,answers test_two_processes.py $(addprefix experiments/,test_bench.py test_resume.py \
+ALONE := $(addprefix tests/,test_two_processes.py $(addprefix experiments/,test_bench.py test_resume.py \
 	test_sweep_ray.py test_train_rl.py))
 test-slow: $(VENV)/installed-dev $(VENV)-tpu/installed
 	XLA_FLAGS=--xla_backend_optimization_level=0 \
