@@ -350,9 +350,9 @@ def refiner(
       InputError: as of `critique_step`, k >= n, or a loss without a place for refinements.
     """
     c, r = SimpleNamespace(**config.critique), config.rollout
+    guard = refine.Guard(**c.guard)
     if config.distillation.coef:  # critiques are the teacher's: distillation.py
         return None
-    guard = refine.Guard(**c.guard)
     if c.source != "off" and c.refined >= r.samples:
         raise InputError(
             f"config.critique.refined={c.refined}: must be below rollout.samples={r.samples}, as own samples are needed"
