@@ -198,8 +198,8 @@ def opo(reward: jax.Array, group: jax.Array, *, mask: jax.Array) -> jax.Array:
     return jnp.where(size > 1, reward - baseline, reward)
 
 
-def gpg(reward: jax.Array, group: jax.Array, *, f_norm: float = 1.0) -> jax.Array:
-    """A_i = (B / m) (R_i - mean_g) / f_norm, B responses in all, m of them with a reward other than 0.
+def gpg(reward: jax.Array, group: jax.Array, *, mask: jax.Array, f_norm: float = 1.0) -> jax.Array:
+    """A_i = (B / m) (R_i - mean_g) / f_norm, B responses with a token, m of them with a reward other than 0.
 
     Group policy gradient (arXiv:2504.02546), as verl's `compute_gpg_outcome_advantage`: no standard deviation, and a
     batch with few rewards is scaled up. A group of one keeps its reward, times B / m. Goes with loss `reinforce`.
@@ -207,6 +207,7 @@ def gpg(reward: jax.Array, group: jax.Array, *, f_norm: float = 1.0) -> jax.Arra
     Args:
       reward: f32[B].
       group: i32[B].
+      mask: bool[B, T]; a row without a token is no response.
       f_norm: divisor, above 0.
 
     Returns:
@@ -217,7 +218,8 @@ def gpg(reward: jax.Array, group: jax.Array, *, f_norm: float = 1.0) -> jax.Arra
     """
     if not f_norm > 0:
         raise InputError(f"f_norm={f_norm}: must be above 0")
-    scale = reward.shape[0] / jnp.maximum(jnp.sum(reward != 0), 1)
+    there = jnp.any(mask, axis=1)
+    scale = jnp.sum(there) / jnp.maximum(jnp.sum(there & (reward != 0)), 1)
     return scale * dr_grpo(reward, group) / f_norm
 
 

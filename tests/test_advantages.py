@@ -2,6 +2,7 @@ import inspect
 import itertools
 import json
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -112,12 +113,14 @@ def test_opo_by_hand():
 
 
 def test_gpg_by_hand():
-    """Five responses, three with a reward: 5/3 (R - mean) / f_norm. Mutation: the groups that differ counted."""
-    reward, group = jnp.array([1.0, 0.0, 1.0, 0.0, 2.0]), jnp.array([0, 0, 0, 0, 1])
-    want = 5 / 3 * np.array([0.5, -0.5, 0.5, -0.5, 2.0])
-    np.testing.assert_allclose(ADVANTAGES["gpg"](reward, group), want, rtol=1e-6)
-    np.testing.assert_allclose(ADVANTAGES["gpg"](reward, group, f_norm=2.0), want / 2, rtol=1e-6)
-    assert not np.any(ADVANTAGES["gpg"](jnp.zeros(5), group))
+    """Five responses, three with a reward, and an empty row: 5/3 (R - mean) / f_norm. Mutations: the groups that differ
+    counted; the empty row counted."""
+    reward, group = jnp.array([1.0, 0.0, 1.0, 0.0, 2.0, 0.0]), jnp.array([0, 0, 0, 0, 1, 2])
+    gpg = partial(ADVANTAGES["gpg"], mask=jnp.arange(2)[None] < jnp.array([[1], [1], [2], [1], [2], [0]]))
+    want = 5 / 3 * np.array([0.5, -0.5, 0.5, -0.5, 2.0, 0.0])
+    np.testing.assert_allclose(gpg(reward, group), want, rtol=1e-6)
+    np.testing.assert_allclose(gpg(reward, group, f_norm=2.0), want / 2, rtol=1e-6)
+    assert not np.any(gpg(jnp.zeros(6), group))
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -131,7 +134,7 @@ def test_other_rewards_are_refused_where_they_are_known(name):
 )
 def test_bad_values_are_refused(name, hparams):
     with pytest.raises(InputError, match="=".join(map(str, next(iter(hparams.items()))))):
-        ADVANTAGES[name](jnp.array([1.0, 0.0]), jnp.zeros(2, jnp.int32), **hparams)
+        call(name, jnp.array([1.0, 0.0]), jnp.zeros(2, jnp.int32), jnp.ones((2, 1), bool), **hparams)
 
 
 @pytest.mark.parametrize("k", [0.0, 1.0, -0.1])
@@ -303,6 +306,13 @@ class TestLaws:
         got = call(name, self.reward, self.group, jnp.zeros_like(self.mask))
         assert np.isfinite(got).all()
         assert got.ndim == 1 or not np.any(got)
+
+    def test_empty_rows_of_a_group_of_their_own_change_nothing(self, name):
+        """As where a group has fewer retries in context than it could have. Mutation: `gpg` that counts them."""
+        reward, group = jnp.append(self.reward, jnp.zeros(2)), jnp.append(self.group, jnp.array([9, 9]))
+        got = call(name, reward, group, jnp.pad(self.mask, ((0, 2), (0, 0))))
+        np.testing.assert_allclose(got[:9], call(name, self.reward, self.group, self.mask), atol=1e-6)
+        assert not np.any(got[9:])
 
     def test_zero_outside_the_mask(self, name):
         got = call(name, self.reward, self.group, self.mask)

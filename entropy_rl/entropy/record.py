@@ -248,7 +248,7 @@ def measured_change(
 
 
 def changes_of(stats: dict[str, jax.Array], alpha: jax.Array) -> dict[str, jax.Array]:
-    """`changes` from the sums of models/tiled_head.change_stats, f32[B, T] each, where logits are never whole."""
+    """`changes` from the sums of models/tiled_change.change_stats, f32[B, T] each, where logits are never whole."""
     return {
         "measured": stats["new_entropy"] - stats["entropy"],
         "predicted": stats["first"],

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from entropy_rl.models.tiled_head import change_stats, head_stats
+from entropy_rl.models.tiled_change import change_stats
+from entropy_rl.models.tiled_head import head_stats
 
 
 @jax.custom_vjp
@@ -93,7 +94,7 @@ def token_stats(
         (Cui et al., arXiv:2505.22617, Eq 5 and its code).
       vocab_axis: see `head`.
       mesh: over which hidden states and head are cut, if they are.
-      cap: of logits, as in tiled_head.head_stats.
+      cap: of logits, as in tiles.cut.
 
     Returns:
       (logp, entropy): f32[B, T], nats; column 0 is 0.
@@ -115,7 +116,7 @@ def token_change(
     mesh: Mesh | None = None,
     cap: float | None = None,
 ) -> dict[str, jax.Array]:
-    """tiled_head.change_stats where each of the tokens i32[B, T] was chosen: f32[B, T] each; column 0 is 0."""
+    """tiled_change.change_stats where each of the tokens i32[B, T] was chosen: f32[B, T] each; column 0 is 0."""
     targets = jnp.roll(tokens, -1, axis=1)
     stats = change_stats(hidden, head, new_hidden, new_head, targets, vocab_axis=vocab_axis, mesh=mesh, cap=cap)
     return jax.tree.map(_right, stats)

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import steering, tiled_head
+from entropy_rl.models import steering, tiles
 from entropy_rl.models.attention import soft_cap
 from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
 from entropy_rl.models.products import head_product
-from entropy_rl.models.tiled_head import head_stats, logp_at, top_stats
+from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
 from entropy_rl.models.transformer import Transformer, head_matrix
 
 Score = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
@@ -35,9 +35,9 @@ def token_scores(
 ) -> Score:
     """Scores of a policy: `logp` and `entropy` of every token (logprobs.token_stats).
 
-    Logits are made where all of a device's are one tile of tiled_head or a nucleus is asked for, and are never whole
-    elsewhere. A steered model
-    (models/steering.py) is steered where the mask holds; with a threshold the mask must be `Completion.steered`.
+    Logits are made where a device's are one tile (models/tiles.py) or a nucleus is asked for, and are never whole
+    elsewhere. A steered model (models/steering.py) is steered where the mask holds; with a threshold the mask must be
+    `Completion.steered`.
 
     Args:
       model: with a language-model head.
@@ -59,7 +59,7 @@ def token_scores(
     devices = mesh.size if mesh else 1
 
     def small(targets):
-        return nucleus is not None or targets.size * model.config.vocab_size <= tiled_head.ELEMENTS * devices
+        return nucleus is not None or targets.size * model.config.vocab_size <= tiles.ELEMENTS * devices
 
     def more(logits, place):
         return {} if nucleus is None else {"nucleus": place(nucleus_entropy(logits, nucleus))}
@@ -151,16 +151,14 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
     return whole if samples == 1 else by_prompt
 
 
-def likeliest(
-    model: Transformer, *, count: int, length: int, temperature: float = 1.0, mesh: Mesh | None = None
-) -> Score:
+def likeliest(model: Transformer, *, count: int, length: int, mesh: Mesh | None = None) -> Score:
     """Scores of a policy: `ids` i32[B, R, k], its k likeliest tokens where the response's j-th token was chosen.
 
     Args:
       model: with a language-model head.
       count: k, at most the vocabulary.
       length: R, tokens of the longest response.
-      temperature, mesh: as of `token_scores`. Logits are never whole.
+      mesh: as of `token_scores`. Logits are never whole.
     """
 
     def score(params, tokens, mask):
@@ -168,7 +166,7 @@ def likeliest(
         _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
         states = of_responses(out["hidden"], tokens, mask, length)
         how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
-        return {"ids": top_stats(states, matrix, count, temperature, **how)[1]}
+        return {"ids": top_words(states, matrix, count, **how)}
 
     return score
 
@@ -187,7 +185,7 @@ def top_gaps(model: Transformer) -> Score:
         gap = p(x^1 | x_<t) - p(x^2 | x_<t), in [0, 1], where each token was chosen; column 0 is 0
 
     CoT-decoding's measure of confidence (Wang and Zhou, arXiv:2402.10200, section 2.2), at temperature 1. Logits are
-    made whole where they are one tile of tiled_head, and some tokens at a time elsewhere.
+    made whole where they are one tile (models/tiles.py), and some tokens at a time elsewhere.
     """
 
     def score(params, tokens, mask):
@@ -195,7 +193,7 @@ def top_gaps(model: Transformer) -> Score:
         matrix = matrix.T if axis == 0 else matrix
         _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
         hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
-        part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
+        part = max(tiles.ELEMENTS // matrix.shape[1], 1)
         gaps = lambda h: top_gap(soft_cap(head_product(h, matrix), model.config.logit_cap))  # noqa: E731
         gap = jax.lax.map(gaps, hidden, batch_size=min(part, len(hidden)))
         return {"gap": shifted(gap.reshape(tokens.shape))}
@@ -227,7 +225,7 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
         _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
         hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
         chosen = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
-        part = max(tiled_head.ELEMENTS // matrix.shape[1], 1)
+        part = max(tiles.ELEMENTS // matrix.shape[1], 1)
 
         def of(x):
             logits = soft_cap(head_product(x[0], matrix), model.config.logit_cap)

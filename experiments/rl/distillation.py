@@ -43,11 +43,10 @@ def teacher(
     vocab = model.config.vocab_size
     count = min(int(c.top), vocab)
     _memory(config, task, count, mesh)
-    how = {"temperature": temperature, "mesh": mesh}
     return SelfTeacher(
         Distillation(c.coef, c.outcome, c.alpha, c.clip, tail=count < vocab),
-        adaptation.over(likeliest(model, count=count, length=task.response_length, **how)),
-        adaptation.over(token_scores(model, **how)),
+        adaptation.over(likeliest(model, count=count, length=task.response_length, mesh=mesh)),
+        adaptation.over(token_scores(model, temperature=temperature, mesh=mesh)),
         c.rate,
     )
 

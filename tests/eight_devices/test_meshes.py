@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from entropy_rl.models import hf, lora, presets, tiled_head
+from entropy_rl.models import hf, lora, presets, tiles
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.models.tiled_head import head_stats, logp_at, top_stats
+from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
 from entropy_rl.models.transformer import RULES
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode, engine
@@ -68,7 +68,7 @@ def test_the_likeliest_words_over_a_mesh(name, vocab, words):
 
     def f(x, head, mesh=None, axis=0):
         how = {"vocab_axis": axis, "mesh": mesh, "words": words, "elements": 16}
-        _, ids = top_stats(x, head, 7, 0.7, **how)
+        ids = top_words(x, head, 7, **how)
         return jnp.sum(slopes * logp_at(x, head, ids, 0.7, **how)), ids
 
     gradient = jax.jit(jax.grad(f, (0, 1), has_aux=True), static_argnames=("mesh", "axis"))
@@ -85,7 +85,7 @@ def test_the_likeliest_words_over_a_mesh(name, vocab, words):
 def test_self_distillation_over_a_mesh(name, monkeypatch):
     how = {"data": taught(batch()), "distillation": objectives.Distillation(0.7, 0.3), "kv_heads": 4}
     want = updated("ppo", **how)
-    monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
+    monkeypatch.setattr(tiles, "ELEMENTS", 16)
     assert_close(updated("ppo", mesh=mesh(name), **how), want)
 
 
@@ -97,7 +97,7 @@ def test_ways_to_save_memory_on_a_mesh(name, how, monkeypatch):
     want = updated("ppo", kv_heads=4)
     if how.get("tiled"):
         how = {}
-        monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
+        monkeypatch.setattr(tiles, "ELEMENTS", 16)
     got = make_updated("ppo", mesh=mesh(name), kv_heads=4, **how)  # not the one that was made before
     assert_close(got, want)
 

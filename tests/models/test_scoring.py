@@ -8,7 +8,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import attention as attention_ways
-from entropy_rl.models import presets, tiled_head
+from entropy_rl.models import presets, tiles
 from entropy_rl.models.rope import Scaling
 from entropy_rl.models.scoring import (
     filtered_scores,
@@ -79,11 +79,11 @@ def test_log_probabilities_of_the_likeliest_tokens_of_responses(tiled, monkeypat
     """As from whole logits, where each token of a response was chosen, rows alone and with a shared prompt. Mutations:
     the state after the token; places counted from the row's beginning; temperature 1."""
     if tiled:
-        monkeypatch.setattr(tiled_head, "ELEMENTS", 16)
+        monkeypatch.setattr(tiles, "ELEMENTS", 16)
     model = presets.make("test", 24)
     params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
-    ids = jax.jit(likeliest(model, count=3, length=RESPONSE, temperature=0.7))(params, tokens, mask)["ids"]
+    ids = jax.jit(likeliest(model, count=3, length=RESPONSE))(params, tokens, mask)["ids"]
     logp = jax.nn.log_softmax(model.apply(params, tokens)[0] / 0.7)
     made = []
     for shared in ({}, {"samples": SAMPLES, "prompt_length": PROMPT}):
@@ -139,7 +139,7 @@ def test_scores_without_logits_are_those_with_them(monkeypatch, shared, tied):
     grads, scores = jax.jit(jax.grad(f, has_aux=True))(params)
     logits = f"f32[12,{RESPONSE if shared else PROMPT + RESPONSE},24]"
     assert logits in str(jax.make_jaxpr(f)(params))
-    monkeypatch.setattr(tiled_head, "ELEMENTS", 100)
+    monkeypatch.setattr(tiles, "ELEMENTS", 100)
     assert logits not in str(jax.make_jaxpr(lambda p: f(p))(params))  # another function, or jax has its program still
     grads_tiled, scores_tiled = jax.jit(jax.grad(lambda p: f(p), has_aux=True))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=2e-5), scores, scores_tiled)
@@ -168,7 +168,7 @@ def test_filtered_scores_are_those_of_a_min_p_filter(monkeypatch):
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 24, (3, 9)))
     params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), tokens))
     mask = jnp.ones(tokens.shape, bool)
-    monkeypatch.setattr(tiled_head, "ELEMENTS", 24 * 5)  # more than one part
+    monkeypatch.setattr(tiles, "ELEMENTS", 24 * 5)  # more than one part
     got = filtered_scores(model, min_p=0.4, temperature=0.5)(params, tokens, mask)["filtered_logp"]
     logits = np.asarray(model.apply(params, tokens)[0], np.float64)[:, :-1] / 0.5
     p = np.exp(logits - logits.max(-1, keepdims=True))

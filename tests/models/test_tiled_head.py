@@ -7,10 +7,11 @@ import pytest
 
 from entropy_rl.entropy.record import changes
 from entropy_rl.losses.distillation import lumped
-from entropy_rl.models import tiled_head
 from entropy_rl.models.logprobs import choice_stats, logit_stats, token_stats
 from entropy_rl.models.products import matmul
-from entropy_rl.models.tiled_head import ELEMENTS, change_stats, head_stats, logp_at, top_stats
+from entropy_rl.models.tiled_change import change_stats
+from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
+from entropy_rl.models.tiles import ELEMENTS, Layout, _Tiles
 
 ROWS, TIME, WIDTH, VOCAB = 3, 4, 5, 50
 
@@ -50,7 +51,7 @@ def ours(x, head, targets, temperature, g_logp, g_entropy, **how):
 
 def test_a_prime_number_of_tokens_is_cut_evenly():
     """8,209 tokens of 2,048 words in two tiles. Mutation: as many as divide the tokens, 8,209 of one token."""
-    tiles = tiled_head._Tiles(np.zeros((8209, 4)), np.zeros((2048, 4)), tiled_head.Layout())
+    tiles = _Tiles(np.zeros((8209, 4)), np.zeros((2048, 4)), Layout())
     assert (tiles._parts, tiles._tokens) == (2, 4105)
 
 
@@ -136,11 +137,11 @@ def test_memory_at_a_real_vocabulary():
     assert tiled <= 2 * 4 * ELEMENTS
 
 
-def distance(x, head, new_x, new_head, top, **how):
+def distance(x, head, new_x, new_head, top, temperature=1.0, **how):
     """SDPO's divergence of two heads over the likeliest words of the first."""
-    _, ids = top_stats(x, head, top, **how)
-    teacher = jax.lax.stop_gradient(logp_at(new_x, new_head, ids, **how))
-    return lumped(logp_at(x, head, ids, **how), teacher, 0.5, tail=True)
+    ids = top_words(x, head, top, **how)
+    teacher = jax.lax.stop_gradient(logp_at(new_x, new_head, ids, temperature, **how))
+    return lumped(logp_at(x, head, ids, temperature, **how), teacher, 0.5, tail=True)
 
 
 def whole_distance(x, head, new_x, new_head, top, temperature=1.0, cap=None, vocab_axis=0):
@@ -166,7 +167,7 @@ def test_a_divergence_over_the_likeliest_words_is_that_of_whole_logits(rng, tile
     for axis, flip in ((0, lambda a: a), (1, lambda a: a.T)):
         # neither form is to see through the other's constants
         z = x @ head.T if "cap" not in how else how["cap"] * np.tanh(x @ head.T / how["cap"])
-        _, ids = top_stats(x, flip(head), 6, vocab_axis=axis, **TILES[tiles], **how)
+        ids = top_words(x, flip(head), 6, vocab_axis=axis, **TILES[tiles], cap=how.get("cap"))
         np.testing.assert_array_equal(np.take_along_axis(z, np.asarray(ids), -1), jax.lax.top_k(z, 6)[0])
         has = lambda word: (ids == word).any(-1)  # noqa: B023, E731
         assert (has(3) | ~has(40)).all() and has(3).any()

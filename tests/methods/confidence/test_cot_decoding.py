@@ -11,7 +11,7 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
 from entropy_rl.methods.confidence import cot_decoding
 from entropy_rl.methods.confidence.cot_decoding import aggregate, answer_tokens, branch, most_confident, read
-from entropy_rl.models import presets, tiled_head
+from entropy_rl.models import presets, tiles
 from entropy_rl.models.scoring import top_gap, top_gaps
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks import countdown
@@ -71,7 +71,7 @@ def test_gaps_in_tiles_are_gaps(policy, monkeypatch):
     model, params = policy
     tokens = np.random.default_rng(0).integers(2, 40, (3, 7)).astype(np.int32)
     whole = top_gaps(model)(params, tokens, tokens > 0)["gap"]
-    monkeypatch.setattr(tiled_head, "ELEMENTS", 5 * TOKENS.vocab_size)
+    monkeypatch.setattr(tiles, "ELEMENTS", 5 * TOKENS.vocab_size)
     np.testing.assert_allclose(top_gaps(model)(params, tokens, tokens > 0)["gap"], whole, atol=1e-6)
     logits = model.apply(params, tokens)[0]
     np.testing.assert_allclose(whole[:, 1:], top_gap(logits)[:, :-1], atol=1e-6)
