@@ -23,7 +23,7 @@ from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
-from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique import critics, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span, table
@@ -94,7 +94,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     ways[f"random ({knows}'s of another attempt)"] = [true(i, "reason") for i in shift]
     if said:
         # in the loop the verdict of the verifier stands in for a critique that is of no use
-        good = [refine.usable(c, t) for c, t in zip(said, tried)]
+        good = [critics.usable(c, t) for c, t in zip(said, tried)]
         for level in ("step", "reason", "hint"):
             ways[f"learned, {level}"] = [told(said[i], level) if good[i] else language.verdict(False) for i in wrong]
     bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)

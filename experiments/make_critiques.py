@@ -32,7 +32,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import arithmetic, dataset, flaws, oracle, refine
+from entropy_rl.methods.critique import arithmetic, critics, dataset, flaws, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt
 from entropy_rl.methods.critique.sentences import LEVELS
 from entropy_rl.sampling import warp
@@ -200,7 +200,7 @@ class Maker:
             else:
                 said = ask(tried, self._next())[0]
             for i, ((p, text, stage), t, c) in enumerate(zip(found, tried, said)):
-                if not refine.usable(c, t):
+                if not critics.usable(c, t):
                     self.counts[f"{name}/unusable"] += 1
                     continue
                 known = text if t.right else truths[i].answer if language is CLOSED else p.plain.demonstration

@@ -38,7 +38,7 @@ from entropy_rl import files
 from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
-from entropy_rl.methods.critique import refine, test_time
+from entropy_rl.methods.critique import critics, refine, test_time
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span
 from entropy_rl.tables import table as tabulated
@@ -130,7 +130,7 @@ class Tester:
         if not tried or self.source == "none":
             return Judged([None] * len(tried), [""] * len(tried), free)
         if self.source in TRUE:
-            said = refine.SOURCES[self.source](tried, self._rng, level=level, language=language)
+            said = critics.SOURCES[self.source](tried, self._rng, level=level, language=language)
             return Judged([self._verdict(s) for s in said], said, free)
         found, replies = self._critique.ask(self._params, tried, self._next())
         sentences = ["" if c is None else language.write(language.limit(c, level)) for c in found]

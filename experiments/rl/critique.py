@@ -18,7 +18,7 @@ from entropy_rl.data.problem import Task
 from entropy_rl.data.prompts import Posed
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.methods.critique import api, dataset, lessons, oracle, refine
+from entropy_rl.methods.critique import api, critics, dataset, lessons, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, STYLES, Attempt, Language, Natural, natural
 from entropy_rl.methods.critique.sentences import LEVELS, Critique
 from entropy_rl.models import families
@@ -50,7 +50,7 @@ class CritiqueStep:
       language: of critiques and requests.
       fits: whether a prompt is short enough for `answer`.
       width: tokens of the longest that is.
-      ask: params of the policy, tried attempts, key -> what `refine.ask_critic` gives, of a source that is a model;
+      ask: params of the policy, tried attempts, key -> what `critics.ask_critic` gives, of a source that is a model;
         None: it is none.
     """
 
@@ -59,7 +59,7 @@ class CritiqueStep:
     language: Language
     fits: Callable[[str], bool]
     width: int
-    ask: Callable[..., tuple[list[Critique | None], list[refine.Reply]]] | None = None
+    ask: Callable[..., tuple[list[Critique | None], list[critics.Reply]]] | None = None
 
 
 def critique_step(
@@ -79,7 +79,7 @@ def critique_step(
     """
     c = SimpleNamespace(**config.critique)
     settings = dict(**c.api) if "api" in config.critique else {}
-    checks.one_of(config, "critique.source", ("off", *refine.SOURCES, *refine.MODELS))
+    checks.one_of(config, "critique.source", ("off", *critics.SOURCES, *critics.MODELS))
     if c.source == "off":
         return None
     check(config, task)
@@ -90,7 +90,7 @@ def critique_step(
     ask = None
     if c.source == "api":
         ask = server(config, task, language, settings, workdir)
-    elif c.source in refine.MODELS:
+    elif c.source in critics.MODELS:
         critic, of = critic_of(config, task, model, mesh, language)
         ask = lambda params, *rest: of(params if critic is None else critic, *rest)  # noqa: E731
 
@@ -104,10 +104,10 @@ def critique_step(
         )
 
     def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any], list[str]]:
-        if c.source in refine.SOURCES:
-            return refine.SOURCES[c.source](tried, rng, level=c.level, language=language), {}, [""] * len(tried)
+        if c.source in critics.SOURCES:
+            return critics.SOURCES[c.source](tried, rng, level=c.level, language=language), {}, [""] * len(tried)
         said, replies = ask(params, tried, key)
-        sentences, logged = refine.by_model(said, replies, tried, c.level, language)
+        sentences, logged = critics.by_model(said, replies, tried, c.level, language)
         return sentences, logged | {"critique/reference": float(c.reference)}, [r.text for r in replies]
 
     def ask_again(tried: Attempt) -> str:
@@ -148,7 +148,7 @@ def asked(config: ConfigDict) -> ConfigDict:
 def max_tokens(config: ConfigDict, language: Language) -> int:
     """Tokens of the longest critique by a model."""
     given = asked(config).get("max_tokens")
-    return given or (refine.MAX_CRITIQUE_TOKENS if language is CLOSED else MAX_TOKENS)
+    return given or (critics.MAX_CRITIQUE_TOKENS if language is CLOSED else MAX_TOKENS)
 
 
 def retry_width(config: ConfigDict, task: Task, language: Language) -> int:
@@ -170,7 +170,7 @@ def retry_width(config: ConfigDict, task: Task, language: Language) -> int:
     if language is CLOSED:
         level = {"indicative": "verdict", "inverted": "verdict", "indicative_answer": "answer"}.get(c.source, c.level)
         # the question, an attempt, a critique, "again"; a model's critique may be longer than it should
-        words = max(WORDS[level] + attempt * (level == "answer"), most * (c.source in refine.MODELS))
+        words = max(WORDS[level] + attempt * (level == "answer"), most * (c.source in critics.MODELS))
         return c.get("prompt_length") or task.prompt_length + turns * (attempt + words + 1)
     wanted = task.prompt_length + turns * (attempt + most + WRAPPING)
     held = "an attempt, a critique" if turns == 1 else f"{turns} attempts, their critiques"
@@ -269,7 +269,7 @@ def critic_of(
 
 def server(
     config: ConfigDict, task: Task, language: Language, settings: dict[str, Any], workdir: str | Path | None
-) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
+) -> Callable[..., tuple[list[Critique | None], list[critics.Reply]]]:
     """As `critique_sampler`, of the server that `settings` (critique.api) name; process 0 alone asks it.
 
     Raises:
@@ -297,9 +297,9 @@ def server(
         conversations = [language.critique_messages(t, c.reference) for t in tried]
         there = [fits(messages) for messages in conversations]
         rows = processes.from_primary(lambda: made[0].ask([m for m, ok in zip(conversations, there) if ok]))
-        replies = (refine.Reply(**row) for row in rows)
-        replies = [next(replies) if ok else refine.UNASKED for ok in there]
-        return refine.read(replies, language), replies
+        replies = (critics.Reply(**row) for row in rows)
+        replies = [next(replies) if ok else critics.UNASKED for ok in there]
+        return critics.read(replies, language), replies
 
     return ask
 
@@ -471,8 +471,8 @@ def critique_sampler(
     *,
     reference: bool = False,
     language: Language = CLOSED,
-) -> Callable[..., tuple[list[Critique | None], list[refine.Reply]]]:
-    """Parameters of a critique model, tried attempts, key -> what `refine.ask_critic` gives, decoded greedily.
+) -> Callable[..., tuple[list[Critique | None], list[critics.Reply]]]:
+    """Parameters of a critique model, tried attempts, key -> what `critics.ask_critic` gives, decoded greedily.
 
     Where an attempt gets several critiques they are sampled, so that they differ.
 
@@ -496,12 +496,12 @@ def critique_sampler(
                 max_new=most,
                 prompt_length=width,
                 # several critiques of one attempt are to differ
-                warp=refine.GREEDY if count == 1 else partial(warp.temperature, value=config.rollout.temperature),
+                warp=warp.greedy if count == 1 else partial(warp.temperature, value=config.rollout.temperature),
                 slots=config.rollout.slots,
                 mesh=mesh,
                 fewest=fewest(config, language),
             )
 
-        return refine.ask_critic(answer, tried, reference=reference, language=language, fits=fits)
+        return critics.ask_critic(answer, tried, reference=reference, language=language, fits=fits)
 
     return ask
