@@ -19,7 +19,7 @@ from entropy_rl.parallel.sharding import row_shards
 from entropy_rl.training.objectives import Distillation
 from entropy_rl.training.step import SelfTeacher
 from experiments.lib import build, checks
-from experiments.rl import critique
+from experiments.rl import conversation, critique
 
 SILENT = ("off", "none", "fresh")  # sources that say nothing
 
@@ -79,21 +79,21 @@ def distiller(
     step = critique.critique_step(config, task, model, mesh, config.rollout.temperature, workdir)
     if step is None:
         critique.check(config, task)
-    language = step.language if step else critique.speak(config, task)
+    language = step.language if step else conversation.speak(config, task)
     width = _width(config, task, language)
     return Distiller(task, width, step and step.criticise, c.attempts, siblings, language)
 
 
 def _width(config: ConfigDict, task: Task, language: Language) -> int:
     """Tokens of a teacher's longest prompt: question, critique and another attempt, in closed sentences its own too."""
-    response, most = task.response_length, critique.max_tokens(config, language)
+    response, most = task.response_length, conversation.max_tokens(config, language)
     if language is CLOSED:
         longest = task.prompt_length + 2 * response + max(critique.WORDS["answer"], most) + 1
-        return critique.asked(config).get("prompt_length") or longest
+        return conversation.asked(config).get("prompt_length") or longest
     folder = task.tokenizer.path
-    wanted = task.prompt_length + response + most + critique.WRAPPING
-    width = critique.within(config, folder, wanted, response, response + most, "the teacher")
-    critique.fitting(language, task.tokenizer, width, task, _least(language), "the teacher")
+    wanted = task.prompt_length + response + most + conversation.WRAPPING
+    width = conversation.within(config, folder, wanted, response, response + most, "the teacher")
+    conversation.fitting(language, task.tokenizer, width, task, _least(language), "the teacher")
     return width
 
 
