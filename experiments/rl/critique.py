@@ -217,10 +217,10 @@ def check_ways(config: ConfigDict) -> None:
     checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, *shares)
     checks.one_of(config, "critique.learn", LEARN)
     checks.one_of(config, "critique.credit", refine.CREDITS)
-    if distils and (joint or c.turns > 1 or c.count > 1):
+    if distils and (joint or c.turns > 1 or c.count > 1 or any(c.guard.values())):
         raise InputError(
             "distillation.coef shows critiques to a teacher, and nothing is retried: give critique.learn=refined, "
-            "turns=1 and count=1, or distillation.coef=0"
+            "turns=1, count=1 and 0 for all of critique.guard, or distillation.coef=0"
         )
     if c.source == "off":
         return

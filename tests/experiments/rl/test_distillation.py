@@ -59,6 +59,8 @@ def test_the_state_has_a_mean_where_one_is_kept(rate, mean):
         ({"distillation__coef": -1.0}, "config.distillation.coef=-1.0: must be a number of 0 or more"),
         ({"critique__refined": 1}, "config.critique.refined=1 with distillation.coef=1.0: .* give critique.refined=0"),
         ({"critique__source": "off", "task__args__talk": False}, "needs a task with the words of critiques"),
+        ({"critique__guard__copying": 0.5}, "nothing is retried: give .* 0 for all of critique.guard"),
+        ({"critique__count": 2}, "nothing is retried: give .* count=1"),
         ({"critique__source": "oracel"}, "did you mean 'oracle'"),
     ],
 )
