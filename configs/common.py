@@ -69,7 +69,7 @@ def of_folder(c: ConfigDict, given: dict[str, str], smoke: bool = False) -> bool
     any_policy(c)
     of = "path" in given or "task" in given
     c.model.path = given.pop("path", None)
-    if "task" in given or given:
+    if given:
         c.task = task(given.pop("task", "countdown"), given, boxed=True)
     if of and smoke:
         c.prompt = prompt("boxed", 192, 24)

@@ -79,8 +79,7 @@ def critique_step(
     check(config, task)
     language = conversation.speak(config, task)
     attempt, width = task.response_length, retry_width(config, task, language)
-    how = {"slots": config.rollout.slots, "mesh": mesh}
-    how["fewest"] = conversation.fewest(config, language)
+    how = {"slots": config.rollout.slots, "mesh": mesh, "fewest": conversation.fewest(config, language)}
     ask = None
     if c.source == "api":
         ask = conversation.server(config, task, language, settings, workdir)
