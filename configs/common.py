@@ -69,7 +69,7 @@ def of_folder(c: ConfigDict, given: dict[str, str], smoke: bool = False) -> bool
     any_policy(c)
     of = "path" in given or "task" in given
     c.model.path = given.pop("path", None)
-    if "task" in given or given:
+    if given:
         c.task = task(given.pop("task", "countdown"), given, boxed=True)
     if of and smoke:
         c.prompt = prompt("boxed", 192, 24)
@@ -169,7 +169,7 @@ def policy_gradient(c: ConfigDict) -> None:
     c.filter_rounds = 0  # dynamic sampling: rounds of rollout.prompts at most until enough groups differ in reward
     c.critique = ConfigDict(  # failed attempts are criticised and retried, and retries join their group
         {
-            "source": "off",  # any row of methods/critique/refine.SOURCES, or "self", "frozen", "learned", "api"
+            "source": "off",  # any row of methods/critique/critics.SOURCES, or "self", "frozen", "learned", "api"
             "level": "reason",  # what it says: verdict, step, reason, hint, answer, each with those before
             "model": placeholder(str),  # of "learned": workdir of the run that trained it, or a Hugging Face folder
             "reference": False,  # whether a model sees the reference solution

@@ -23,13 +23,13 @@ from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
-from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique import critics, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span, table
 from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import load_policy
-from experiments.rl import critique
+from experiments.rl import conversation
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
     task = build.task(config, split=config.eval.split, size=config.eval.problems)
-    language = spoken = critique.speak(config, task)
+    language = spoken = conversation.speak(config, task)
     if language is CLOSED and not getattr(task, "talks", False):
         raise InputError(
             f"critique_scores needs the truth of critiques from a solver, and task {config.task.name!r} has none: give "
@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if path is not None and language is CLOSED:
         judge = load_policy(config, path, mesh, vocab_size, key="critique.model")
     elif path is not None:
-        judge, spoken = critique.load_critic(config, task, mesh, path, language)
+        judge, spoken = conversation.load_critic(config, task, mesh, path, language)
     workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
     how = {"slots": config.rollout.slots, "mesh": mesh}
@@ -75,7 +75,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     said = None
     if judge is not None:
-        ask = critique.critique_sampler(config, task, judge[0], mesh, language=spoken)
+        ask = conversation.critique_sampler(config, task, judge[0], mesh, language=spoken)
         said, replies = ask(judge[1], tried, next(keys))
         out["critique"] = {k: bounds(v) for k, v in agreement(said, truth, tried, language).items()}
         out["critique"]["tokens"] = float(np.mean([r.tokens for r in replies]))
@@ -94,7 +94,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     ways[f"random ({knows}'s of another attempt)"] = [true(i, "reason") for i in shift]
     if said:
         # in the loop the verdict of the verifier stands in for a critique that is of no use
-        good = [refine.usable(c, t) for c, t in zip(said, tried)]
+        good = [critics.usable(c, t) for c, t in zip(said, tried)]
         for level in ("step", "reason", "hint"):
             ways[f"learned, {level}"] = [told(said[i], level) if good[i] else language.verdict(False) for i in wrong]
     bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)

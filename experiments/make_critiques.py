@@ -32,14 +32,14 @@ from ml_collections import ConfigDict
 
 from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import arithmetic, dataset, flaws, oracle, refine
+from entropy_rl.methods.critique import arithmetic, critics, dataset, flaws, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt
 from entropy_rl.methods.critique.sentences import LEVELS
 from entropy_rl.sampling import warp
 from entropy_rl.training.collect import Group, attempt, verify_all
 from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import Policy, load_policy
-from experiments.rl import critique
+from experiments.rl import conversation
 
 KNOWING = ("oracle", "arithmetic")  # annotators that are no models
 Flawed = tuple[Problem, str, str]  # problem, attempt, stage
@@ -75,7 +75,7 @@ class Maker:
             raise InputError("config.annotators is empty: name at least one, such as 'oracle'")
         self.counts: collections.Counter[str] = collections.Counter()
         self._config, self._task = config, build.task(config, split="train")
-        self._language = language = critique.speak(config, self._task)
+        self._language = language = conversation.speak(config, self._task)
         closed = language is CLOSED
         self._mark = " ;" if closed else "\n"  # between steps
         mesh = build.mesh(config)
@@ -93,9 +93,11 @@ class Maker:
             if name != "self" and closed:
                 judge, params = load(name, key="annotators")
             elif name != "self":
-                (judge, params), other = critique.load_critic(config, self._task, mesh, name, language, "annotators")
+                (judge, params), other = conversation.load_critic(
+                    config, self._task, mesh, name, language, "annotators"
+                )
                 spoken = {"language": other}
-            ask = critique.critique_sampler(config, self._task, judge, mesh, **spoken)
+            ask = conversation.critique_sampler(config, self._task, judge, mesh, **spoken)
             self._annotators[name] = partial(ask, params)
         self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
@@ -200,7 +202,7 @@ class Maker:
             else:
                 said = ask(tried, self._next())[0]
             for i, ((p, text, stage), t, c) in enumerate(zip(found, tried, said)):
-                if not refine.usable(c, t):
+                if not critics.usable(c, t):
                     self.counts[f"{name}/unusable"] += 1
                     continue
                 known = text if t.right else truths[i].answer if language is CLOSED else p.plain.demonstration

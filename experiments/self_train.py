@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from entropy_rl import files
 from entropy_rl.data.packing import pack_texts
 from entropy_rl.losses.weights import token_mean
-from entropy_rl.methods.critique import refine, self_train
+from entropy_rl.methods.critique import critics, refine, self_train
 from entropy_rl.metrics import Writer
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
@@ -155,7 +155,7 @@ class SelfTraining:
             kept, of_kept = self_train.refined_items(tried, again.asked[::n], retries, **how)
             items += kept
             tokens = float(sum(len(made.tokens) for made in again.completions))
-            row |= logged | of_kept | {"critique/leak": refine.leak(said, language), "refine/tokens": tokens}
+            row |= logged | of_kept | {"critique/leak": critics.leak(said, language), "refine/tokens": tokens}
             row["critique/too_long"] = logged.get("critique/too_long", 0.0) + again.fits.count(False) / n
         row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
         return items, row

@@ -38,7 +38,8 @@ from entropy_rl import files
 from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
-from entropy_rl.methods.critique import refine, test_time
+from entropy_rl.methods.critique import critics, refine, test_time
+from entropy_rl.methods.critique.language import Attempt
 from entropy_rl.sampling import warp
 from entropy_rl.tables import span
 from entropy_rl.tables import table as tabulated
@@ -125,12 +126,12 @@ class Tester:
 
     def judge(self, answers: Answers) -> Judged:
         """Critiques of answers."""
-        tried = [refine.Attempt(*of) for of in zip(answers.problems, answers.texts, answers.right.tolist())]
+        tried = [Attempt(*of) for of in zip(answers.problems, answers.texts, answers.right.tolist())]
         level, free, language = self.config.critique.level, np.zeros(len(tried)), self._critique.language
         if not tried or self.source == "none":
             return Judged([None] * len(tried), [""] * len(tried), free)
         if self.source in TRUE:
-            said = refine.SOURCES[self.source](tried, self._rng, level=level, language=language)
+            said = critics.SOURCES[self.source](tried, self._rng, level=level, language=language)
             return Judged([self._verdict(s) for s in said], said, free)
         found, replies = self._critique.ask(self._params, tried, self._next())
         sentences = ["" if c is None else language.write(language.limit(c, level)) for c in found]
@@ -155,7 +156,7 @@ class Tester:
         out = answers.spent(judged.tokens).at(np.arange(len(answers.texts)))
         places = np.flatnonzero(self.doubtful(judged))
         answer = partial(self._critique.answer, self._params, key=self._next())
-        tried = [refine.Attempt(out.problems[i], out.texts[i], bool(out.right[i])) for i in places]
+        tried = [Attempt(out.problems[i], out.texts[i], bool(out.right[i])) for i in places]
         how = {"language": self._critique.language, "fits": self._critique.fits}
         again = refine.retry(self.task, answer, tried, [judged.sentences[i] for i in places], **how)
         self.too_long += again.fits.count(False)

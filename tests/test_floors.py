@@ -41,8 +41,8 @@ ORDER = """
     training.checkpoints training.alarms trackers metrics training.collect training.step training.loop evaluate
     figures
     methods.diversity.predicates methods.diversity.darling
-    methods.critique.refine methods.critique.distil methods.critique.api methods.critique.self_train
-    methods.critique.test_time
+    methods.critique.critics methods.critique.refine methods.critique.distil methods.critique.api
+    methods.critique.self_train methods.critique.test_time
     methods.rlp.worked methods.rlp.documents methods.rlp.thoughts
     methods.confidence.cot_decoding methods.confidence.self_feedback methods.confidence.calibration
     methods.elicit.activations methods.elicit.sae

@@ -16,6 +16,9 @@ from configs import common
 from configs.rl import hf
 
 PATH = "runs/smollm2/model"
+TASK = {"task.args.levels": (3,), "task.args.largest": 20, "task.args.form": "lines", "prompt.style": "plain"}
+TASK |= {"prompt.prompt_length": 36, "prompt.response_length": 28}  # no shorter ones would do
+CONVERSATION = {"critique.max_tokens": 128, "critique.prompt_length": 256}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -29,8 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     c = hf.get_config(",".join([*variants, *(f"{key}={value}" for key, value in given.items())]))
     part = given.get("part", "")
     if given["task"] == "countdown_words":
-        c.task.args.update(levels=(3,), largest=20, form="lines")
-        c.prompt.update(style="plain", prompt_length=36, response_length=28)  # no shorter ones would do
+        c.update_from_flattened_dict(TASK)
     if smoke:
         c.prompt.update(prompt_length=128, response_length=48)
         return c
@@ -48,5 +50,5 @@ def get_config(arg: str = "") -> ConfigDict:
         rl.rollout.update(prompts=8, samples=8, slots=64)
         rl.checkpoint.every = 10
         rl.eval.update(every=5, problems=64, samples=4, ks=(1, 2, 4))
-        rl.critique.update(max_tokens=128, prompt_length=256)
+        rl.update_from_flattened_dict(CONVERSATION)
     return c

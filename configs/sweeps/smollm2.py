@@ -19,34 +19,27 @@ from __future__ import annotations
 from typing import Any
 
 from configs.common import part
+from configs.rl.smollm2 import CONVERSATION, PATH, TASK
 
-MODEL = "runs/smollm2/model"
 START = "runs/smollm2/countdown/sft"
-SOURCES: dict[str, dict[str, Any]] = {
-    **{name: {} for name in ("oracle", "arithmetic", "indicative", "inverted", "random", "none", "fresh")},
-    **{name: {} for name in ("self", "frozen")},
-    "folder": {"critique.source": "learned", "critique.model": MODEL},
-}
+SOURCES = ("oracle", "arithmetic", "indicative", "inverted", "random", "none", "fresh", "self", "frozen")
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
-# of Countdown in words, as configs/rl/smollm2.py has it
-TASK = {"task.args.levels": (3,), "task.args.largest": 20, "task.args.form": "lines", "prompt.style": "plain"}
-TASK |= {"prompt.prompt_length": 36, "prompt.response_length": 28, "rollout.slots": 64, "model.path": MODEL}
-CONVERSATION = {"critique.max_tokens": 128, "critique.prompt_length": 256}
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The critique model and its scores, and an arm for each source; `:api` has the server's alone."""
     if arg == "api":
         return [run("api", API)]
-    policy = TASK | CONVERSATION | {"init": START}
+    policy = TASK | CONVERSATION | {"rollout.slots": 64, "model.path": PATH, "init": START}
     make = policy | {"problems": 384, "samples": 2, "planted": 128}
     teach = {"lessons.path": "{workdir}/said", "lessons.solve": 0.0, "lessons.critique": 1.0, "lessons.refine": 0.0}
     teach |= {"steps": 80, "batch": 8, "optimizer.learning_rate": 2e-4, "checkpoint.every": 20, "eval.problems": 4}
     scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
     words = "task=countdown_words"
     return [
-        *(run(name, settings) for name, settings in SOURCES.items()),
+        *(run(name, {}) for name in SOURCES),
+        run("folder", {"critique.source": "learned", "critique.model": PATH}),
         part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
         part("critic", "train_sft", "rl/smollm2", teach, "said") | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
         run("learned", {"critique.model": "{workdir}/critic"}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,22 +11,28 @@ from ml_collections import ConfigDict
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique.distil import Distiller
-from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
+from entropy_rl.methods.critique.language import CLOSED, Language
 from entropy_rl.models.scoring import likeliest, token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel.sharding import row_shards
 from entropy_rl.training.objectives import Distillation
 from entropy_rl.training.step import SelfTeacher
 from experiments.lib import build, checks
-from experiments.rl import critique
+from experiments.rl import conversation, critique
 
+BUFFERS = 8  # arrays of so many places and tokens that are alive at once in an update
 SILENT = ("off", "none", "fresh")  # sources that say nothing
 
 
 def teacher(
-    config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, adaptation: build.Adaptation
+    config: ConfigDict,
+    task: Task,
+    model: Transformer,
+    mesh: jax.sharding.Mesh,
+    adaptation: build.Adaptation,
+    microbatches: int,
 ) -> SelfTeacher | None:
-    """How the policy learns from itself; None where distillation.coef is 0.
+    """How the policy learns from itself, in updates of `microbatches` parts; None where distillation.coef is 0.
 
     Raises:
       InputError: a value out of range, or arrays that this machine has no memory for.
@@ -42,7 +47,7 @@ def teacher(
         return None
     vocab = model.config.vocab_size
     count = min(int(c.top), vocab)
-    _memory(config, task, count, mesh)
+    _memory(config, task, count, mesh, microbatches)
     return SelfTeacher(
         Distillation(c.coef, c.outcome, c.alpha, c.clip, tail=count < vocab),
         adaptation.over(likeliest(model, count=count, length=task.response_length, mesh=mesh)),
@@ -78,53 +83,34 @@ def distiller(
     step = critique.critique_step(config, task, model, mesh, config.rollout.temperature, workdir)
     if step is None:
         critique.check(config, task)
-    language = step.language if step else critique.speak(config, task)
+    language = step.language if step else conversation.speak(config, task)
     width = _width(config, task, language)
     return Distiller(task, width, step and step.criticise, c.attempts, siblings, language)
 
 
 def _width(config: ConfigDict, task: Task, language: Language) -> int:
     """Tokens of a teacher's longest prompt: question, critique and another attempt, in closed sentences its own too."""
-    response, most = task.response_length, critique.max_tokens(config, language)
+    response, most = task.response_length, conversation.max_tokens(config, language)
     if language is CLOSED:
         longest = task.prompt_length + 2 * response + max(critique.WORDS["answer"], most) + 1
-        return critique.asked(config).get("prompt_length") or longest
+        return conversation.asked(config).get("prompt_length") or longest
     folder = task.tokenizer.path
-    wanted = task.prompt_length + response + most + critique.WRAPPING
-    width = critique.within(config, folder, wanted, response, response + most, "the teacher")
-    critique.fitting(language, task.tokenizer, width, task, _least(language), "the teacher")
+    wanted = task.prompt_length + response + most + conversation.WRAPPING
+    width = conversation.within(config, folder, wanted, response, response + most, "the teacher")
+    least = lambda tried: language.ask_informed(tried, language.verdict(False), "")  # noqa: E731
+    conversation.fitting(language, task.tokenizer, width, task, least, "the teacher")
     return width
 
 
-def _least(language: Language):
-    def prompt(tried: Attempt) -> str:
-        return language.ask_informed(tried, language.verdict(False), "")
-
-    return prompt
-
-
-def _memory(config: ConfigDict, task: Task, count: int, mesh: jax.sharding.Mesh) -> None:
+def _memory(config: ConfigDict, task: Task, count: int, mesh: jax.sharding.Mesh, microbatches: int) -> None:
     """InputError where the likeliest tokens of a rollout are more than this machine's memory, or those of a micro-batch
     with their gradient more than a device's."""
-    r = config.rollout
-    rows, gb = r.prompts * r.samples, 1e9
-    need = rows * task.response_length * count * 8
-    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    r, name = config.rollout, f"config.distillation.top={count}"
+    rows = r.prompts * r.samples
+    each = task.response_length * count  # of a response
     remedy = "lower it, rollout.prompts or the response's length"
-    if need > have:
-        raise InputError(
-            f"config.distillation.top={count}: numbers and log-probabilities of a rollout's {rows} x "
-            f"{task.response_length} places take {need / gb:.3g} GB, {(need - have) / gb:.3g} GB more than this "
-            f"machine has: {remedy}"
-        )
-    device = (mesh.local_devices[0].memory_stats() or {}).get("bytes_limit")
-    parts = config.updates * max(config.microbatches, 1)
-    need = rows // parts // row_shards(mesh) * task.response_length * count * 4 * BUFFERS
-    if device and need > device:
-        raise InputError(
-            f"config.distillation.top={count} takes {need / gb:.3g} GB of a device with {device / gb:.3g} GB, "
-            f"{(need - device) / gb:.3g} GB too many: {remedy}, or raise microbatches"
-        )
-
-
-BUFFERS = 8  # arrays of so many places and tokens that are alive at once in an update
+    what = f"{name} with numbers and log-probabilities for a rollout's {rows} x {task.response_length} places"
+    checks.fits(what, rows * each * 8, checks.host_memory(), remedy)
+    part = rows // config.updates // microbatches // row_shards(mesh)
+    what = f"{name} in an update of {part} responses on each device"
+    checks.fits(what, part * each * 4 * BUFFERS, checks.device_memory(mesh), f"{remedy}, or raise microbatches")

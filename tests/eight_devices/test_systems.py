@@ -7,9 +7,7 @@ from tests.experiments import systems
 MESH = {"data": 2, "fsdp": 2, "tensor": 2}
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return systems.things(tmp_path_factory.mktemp("given"))
+given = systems.given
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ mesh; docs/systems.md has the table.
 
 import importlib
 
+import pytest
+
 from entropy_rl.methods.critique import chat, dataset
 from experiments import tiny_model
 from experiments.lib import launch
@@ -38,8 +40,10 @@ SYSTEMS = {
 TRAINERS = ("lessons", "critique_model", "cft", "self_train", "rlsf", "reward_model", "rlp", "cpt")
 
 
-def things(root):
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
     """What systems are given: the folder of a tiny model, a critique dataset in natural language, a text file."""
+    root = tmp_path_factory.mktemp("given")
     config = launch.load_config(f"configs/tiny_model.py:smoke,task={TASK}")
     folder = str(tiny_model.run(config, str(root / "tiny")))
     steps = (chat.Step("12 + 34 = 47", False, "12 + 34 is 46."),)

@@ -50,9 +50,7 @@ def test_the_microscope_on_a_folder_and_on_a_run_with_adapters(folder, adapted, 
     assert same["record"] == base["record"] != run["record"]
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return systems.things(tmp_path_factory.mktemp("given"))
+given = systems.given
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique import critics
 from entropy_rl.methods.critique.sentences import Critique, write
 from experiments import test_time
 from experiments.lib import launch
@@ -23,7 +23,7 @@ def lucky(monkeypatch):
     """An untrained policy solves nothing; here an attempt of an even number of tokens counts as right, and knows it."""
     task = test_time.build.task(config(), split="test")
     monkeypatch.setattr(type(task), "verify", lambda self, problem, text: float(len(text.split()) % 2 == 0))
-    monkeypatch.setitem(refine.SOURCES, "oracle", lambda tried, rng, **_: [write(Critique(t.right)) for t in tried])
+    monkeypatch.setitem(critics.SOURCES, "oracle", lambda tried, rng, **_: [write(Critique(t.right)) for t in tried])
 
 
 @pytest.mark.parametrize("source", ["self", "oracle", "random", "none"])

@@ -17,7 +17,7 @@ import numpy as np
 
 from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Task
-from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique import critics
 from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.training.collect import Group
 from entropy_rl.training.rollouts import Rollout
@@ -108,7 +108,7 @@ class Distiller:
         tried = [Attempt(groups[g].problem, groups[g].texts[i], False) for g, i in places]
         said, logged, _ = self.criticise(params, tried, rng, key)
         counts = {"critique/attempts": float(len(tried)), "critique/tokens": 0.0}
-        leak = {"critique/leak": refine.leak(said, self.language)}
+        leak = {"critique/leak": critics.leak(said, self.language)}
         return {place: s for place, s in zip(places, said, strict=True) if s}, counts | logged | leak
 
     def _sibling(self, group: Group, i: int) -> str:

@@ -4,8 +4,9 @@
     Natural     messages of chat.py, by the chat template of a Hugging Face folder, or as plain text where it has none
 
 Both ask for a critique and for a refinement, write, read and cut critiques, and know what a solver or a calculator says
-of an attempt; refine.py is written once against them (`Language`). Natural shows attempts as numbered lines to the
-critic; for a refinement question and attempt are turns as the policy knows them, and the critique is the next turn.
+of an attempt; critics.py and refine.py are written once against them (`Language`). Natural shows attempts as numbered
+lines to the critic; for a refinement question and attempt are turns as the policy knows them, and the critique is the
+next turn.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Attempt:
 
 
 class Language(Protocol):
-    """What refine.py asks of a language."""
+    """What critics.py, refine.py and distil.py ask of a language."""
 
     def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
         """The prompt whose response is a critique; `reference`: the true answer is shown."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from entropy_rl.data.problem import Problem
-from entropy_rl.methods.critique.refine import Attempt
+from entropy_rl.methods.critique.language import Attempt
 from entropy_rl.training.collect import Group
 
 

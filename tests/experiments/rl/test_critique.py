@@ -66,7 +66,7 @@ def test_generators_and_annotators(said, tmp_path, monkeypatch):
 
         return ask
 
-    monkeypatch.setattr(make_critiques.critique, "critique_sampler", sampler)
+    monkeypatch.setattr(make_critiques.conversation, "critique_sampler", sampler)
     one = {"first": 3, "problems": 1, "samples": 8, "planted": 0, "filter__tries": 0}
     writers = {"annotators": ("oracle", str(said / "start"))}
     counts = make_critiques.run(config("critique/make", **one, **writers), tmp_path / "alone")

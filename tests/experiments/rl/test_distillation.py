@@ -1,6 +1,5 @@
 """Self-distillation end to end on tiny models: with adapters on a folder, the teachers, and what is refused."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -8,8 +7,8 @@ from entropy_rl import metrics
 from entropy_rl.errors import InputError
 from entropy_rl.models import lora
 from experiments import train_rl
-from experiments.lib import launch
-from experiments.rl import distillation, parts
+from experiments.lib import checks, launch
+from experiments.rl import parts
 from tests.experiments.rl.test_critique_words import SMALL, place  # noqa: F401  a fixture
 
 
@@ -60,6 +59,8 @@ def test_the_state_has_a_mean_where_one_is_kept(rate, mean):
         ({"distillation__coef": -1.0}, "config.distillation.coef=-1.0: must be a number of 0 or more"),
         ({"critique__refined": 1}, "config.critique.refined=1 with distillation.coef=1.0: .* give critique.refined=0"),
         ({"critique__source": "off", "task__args__talk": False}, "needs a task with the words of critiques"),
+        ({"critique__guard__copying": 0.5}, "nothing is retried: give .* 0 for all of critique.guard"),
+        ({"critique__count": 2}, "nothing is retried: give .* count=1"),
         ({"critique__source": "oracel"}, "did you mean 'oracle'"),
     ],
 )
@@ -70,16 +71,17 @@ def test_bad_input_is_one_line(changes, message):
 
 
 def test_what_does_not_fit_is_said_with_by_how_much(monkeypatch):
-    """Mutation: a check after the workdir is there, or none."""
-    with monkeypatch.context() as m:
-        m.setattr(distillation.os, "sysconf", lambda name: 100)
-        with pytest.raises(InputError, match="top=53: .* 8 x [0-9]+ places take .* GB more than this machine has"):
-            parts.make(config())
-    monkeypatch.setattr(type(jax.devices()[0]), "memory_stats", lambda self: {"bytes_limit": 1000}, raising=False)
-    with pytest.raises(InputError, match="top=53 takes .* GB of a device with 1e-06 GB, .* too many: lower it"):
+    """Mutation: a check after the workdir is there, or none; one of the rows that no micro-batch has."""
+    monkeypatch.setattr(checks, "device_memory", lambda mesh: 1000.0)
+    with pytest.raises(InputError, match="top=53 in an update of 8 responses .* there are 1e-06 GB, .* too few: lower"):
         parts.make(config())
+    with pytest.raises(InputError, match="in an update of 2 responses"):
+        parts.make(config(microbatches=4))
     off = {"distillation__coef": 0.0, "critique__source": "off", "critique__refined": 1}
     assert parts.make(config(**off)).learning["teacher"] is None
+    monkeypatch.setattr(checks, "host_memory", lambda: 1000.0)
+    with pytest.raises(InputError, match="top=53 with numbers and .* 8 x [0-9]+ places takes .* too few: lower it"):
+        parts.make(config())
 
 
 def test_two_ways_at_once_are_refused():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from entropy_rl.methods.critique import refine
+from entropy_rl.methods.critique import critics
 from entropy_rl.methods.critique.distil import Distiller
 from entropy_rl.methods.critique.language import CLOSED, Attempt
 from entropy_rl.training import collect
@@ -25,7 +25,7 @@ def made(*texts, rewards=None, source="oracle", width=WIDTH, **how):
     rollout = collect.to_rollout([own], length=LENGTH, pad_id=0)
 
     def criticise(params, tried, rng, key):
-        return refine.SOURCES[source](tried, rng, level="reason"), {"critique/tokens": 3.0}, [""] * len(tried)
+        return critics.SOURCES[source](tried, rng, level="reason"), {"critique/tokens": 3.0}, [""] * len(tried)
 
     distiller = Distiller(TASK, width, None if source == "off" else criticise, **how.pop("fields", {}))
     groups, rollout, row = distiller(None, [own], rollout, np.random.default_rng(0), jax.random.key(0), **how)

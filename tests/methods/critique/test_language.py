@@ -11,7 +11,7 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.data.prompts import BOXED, Posed
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import chat, dataset, lessons, oracle, refine
+from entropy_rl.methods.critique import chat, critics, dataset, lessons, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt, natural
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks import countdown
@@ -116,28 +116,28 @@ def test_replies(folder):
     assert language.read("步骤") is None and language.read("") is None
 
 
-@pytest.mark.parametrize("source", sorted(refine.SOURCES))
+@pytest.mark.parametrize("source", sorted(critics.SOURCES))
 def test_sources_in_words(folder, source):
     """Mutation: a source that knows Countdown's words alone."""
     task, language = spoken(folder)
     these = tried(task, BAD, SILENT, Sums()[2].demonstration)
     assert [t.right for t in these] == [False, False, True]
     how = {"level": "reason", "language": language}
-    said = refine.SOURCES[source](these, np.random.default_rng(0), **how)
+    said = critics.SOURCES[source](these, np.random.default_rng(0), **how)
     leaks = [language.leak(s) for s in said]
     want = {"none": [0] * 3, "fresh": [0] * 3, "indicative": [1] * 3, "inverted": [1] * 3}
     want |= {"indicative_answer": [5, 5, 1], "oracle": [3, 3, 1], "arithmetic": [3, 1, 1]}
     assert leaks == want.get(source, leaks)
     if source == "arithmetic":
         assert "Step sentence: 7 * 2 = 15\nCorrectness of the step: Wrong\nExplanation: 7 * 2 is 14." in said[0]
-        (slip,) = refine.SOURCES[source](tried(task, "3 + 4 = 7\n\\boxed{7}"), None, **how)
+        (slip,) = critics.SOURCES[source](tried(task, "3 + 4 = 7\n\\boxed{7}"), None, **how)
         assert "The steps are right, the answer is not" in slip and language.read(slip).step is None
     if source == "oracle":
         assert "of sums/1" in said[1] and "It is 15" not in said[1]
-        (full,) = refine.SOURCES[source](these[:1], None, level="answer", language=language)
+        (full,) = critics.SOURCES[source](these[:1], None, level="answer", language=language)
         assert "It is 14" in full and language.leak(full) == 5
     if source == "random":
-        truth = refine.SOURCES["oracle"](these, None, **how)
+        truth = critics.SOURCES["oracle"](these, None, **how)
         assert sorted(said) == sorted(truth) and all(a != b for a, b in zip(said, truth))
     if source == "indicative_answer":
         assert "The true answer is 14." in said[0] and "is right" in said[2]
@@ -185,8 +185,8 @@ def test_conversations_that_do_not_fit_are_counted_and_left(folder):
         return ["right"] * len(prompts), [completion(tokenizer, "right") for _ in prompts]
 
     def criticise(params, tried, rng, key):
-        said, replies = refine.ask_critic(ask, tried, language=language, fits=fits)
-        sentences, row = refine.by_model(said, replies, tried, "reason", language)
+        said, replies = critics.ask_critic(ask, tried, language=language, fits=fits)
+        sentences, row = critics.by_model(said, replies, tried, "reason", language)
         return sentences, row, [r.text for r in replies]
 
     def answer(params, prompts, key):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from entropy_rl.advantages import dr_grpo
-from entropy_rl.methods.critique import refine
-from entropy_rl.methods.critique.sentences import parse
+from entropy_rl.methods.critique import critics, refine
 from entropy_rl.models import presets
 from entropy_rl.models.scoring import by_place, token_scores
+from entropy_rl.sampling import warp
 from entropy_rl.sampling.decode import draw, noise
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.tasks import countdown
@@ -38,7 +38,7 @@ def refiner(retry, *, count=1, attempts=2, unsolved=False, source="oracle", **mo
     asked = []
 
     def criticise(params, tried, rng, key):
-        return refine.SOURCES[source](tried, rng, level="reason"), {}, [""] * len(tried)
+        return critics.SOURCES[source](tried, rng, level="reason"), {}, [""] * len(tried)
 
     def answer(params, prompts, key):
         asked.extend(prompts)
@@ -155,47 +155,6 @@ def test_fresh_samples_are_the_policys_own():
     assert asked == [PROBLEM.prompt] * 2 and out.rewards[-1] == 1 and out.refined == ()
 
 
-@pytest.mark.parametrize("source", sorted(refine.SOURCES))
-def test_sources(source):
-    tried = [refine.Attempt(PROBLEM, t, t == PROBLEM.answer) for t in (*BAD, PROBLEM.answer)]
-    said = refine.SOURCES[source](tried, np.random.default_rng(0), level="reason")
-    truth = refine.SOURCES["oracle"](tried, np.random.default_rng(0), level="reason")
-    assert len(said) == 4
-    if source == "random":
-        assert sorted(said) == sorted(truth) and all(a != b for a, b in zip(said, truth))
-    elif source == "fresh":
-        assert said == [None] * 4
-    elif source == "none":
-        assert said == [""] * 4
-    else:
-        assert [parse(s).right for s in said] == [(source == "inverted") != t.right for t in tried]
-        assert any("step" in s for s in said) == (source in ("oracle", "arithmetic"))
-        assert (PROBLEM.answer in said[0]) == (source == "indicative_answer")
-
-
-def test_what_critiques_give_away():
-    assert refine.leak([None, "", "right", "wrong"]) == 0.5
-    sentences = ["wrong step 1", "wrong because operand", "wrong hint 1 + 2 = 3", "wrong step 1 answer 1 + 2 = 3"]
-    assert [refine.leak([s]) for s in sentences] == [2, 3, 4, 5]
-
-
-def test_critiques_by_a_model():
-    tried = [refine.Attempt(PROBLEM, BAD[0], False)] * 4
-    texts = ["wrong step 1 because operand hint 3 + 5 = 8", "right", "gibberish", ""]
-    asked = []
-
-    def answer(prompts):
-        asked.extend(prompts)
-        return texts, [completion(t) for t in ("wrong", "right", "wrong wrong", "")]
-
-    said, row = refine.by_model(*refine.ask_critic(answer, tried), tried, "reason")
-    assert said == ["wrong step 1 because operand", "wrong", "wrong", "wrong"]
-    assert row["critique/malformed"] == 0.5 and row["critique/usable"] == 0.25 and row["critique/tokens"] == 8
-    assert asked[0] == f"{PROBLEM.prompt} {BAD[0]} critique"
-    refine.ask_critic(answer, tried, reference=True)
-    assert asked[4] == f"{PROBLEM.prompt} {BAD[0]} answer {PROBLEM.answer} critique"
-
-
 def test_the_number_of_prompts_does_not_change_what_is_said():
     model = presets.make("test", TASK.tokenizer.vocab_size)
     params = model.init(jax.random.key(0), np.zeros((1, 4), np.int32))
@@ -209,7 +168,7 @@ def test_the_number_of_prompts_does_not_change_what_is_said():
 def test_critics_decode_greedily():
     """The likelier of two whose logits differ by 1e-5. Mutation: a temperature of 1e-4, which draws either."""
     e = noise(jax.random.key(0), np.arange(200), np.zeros(200, np.int32), 2)
-    tokens = draw(refine.GREEDY(np.broadcast_to(np.float32([1.0, 1.00001]), (200, 2))), e)
+    tokens = draw(warp.greedy(np.broadcast_to(np.float32([1.0, 1.00001]), (200, 2))), e)
     assert (np.asarray(tokens) == 1).all()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from entropy_rl.data.problem import Problem
 from entropy_rl.methods.critique import self_train
-from entropy_rl.methods.critique.refine import Attempt
+from entropy_rl.methods.critique.language import Attempt
 from entropy_rl.methods.critique.self_train import Item
 from entropy_rl.training.collect import Group
 
