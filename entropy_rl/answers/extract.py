@@ -24,7 +24,7 @@ _MARK = re.compile(r"####|\\boxed|</answer>|[Aa]nswer is")
 # Thoughts of R1, QwQ and Qwen, of Magistral, of gpt-oss (its channels) and of prompts that ask for one; a group closes.
 _THOUGHT = re.compile(
     r"< ?(/)? ?(?:think|thinking|thought|reasoning|scratchpad) ?>|\[(/)?think\]|<\|(?:begin|(end))_of_thought\|>|"
-    r"<\|channel\|>(?:analysis|(final))",
+    r"<\|channel\|>(?:analysis|(final)(?:<\|message\|>)?)",
     re.IGNORECASE,
 )
 _END = re.compile(r"(?:<\|[a-z_]+\|>|</s>|<eos>|<end_of_turn>)$")

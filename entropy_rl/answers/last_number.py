@@ -64,7 +64,8 @@ _BEFORE = re.compile(
     rf"(?:{NOT}|\b(?:{HEDGES}|{UNSURE}|{MONTH}|"
     r"step|base|choose|mod|over|than|at (?:most|least)|"
     r"plus|minus|negative|times|sin|cos|tan|log|ln|"
-    r"sqrt|twice|double|triple|(?:divided|dividing|multiplied|multiplying) by|(?:out|as) of|"
+    r"sqrt|twice|double|triple|(?:divided|dividing|multiplied|multiplying) by|(?:out|as) of|out of (?:every|the|all)|"
+    r"(?:one|two|three|four|five) (?:in|of)|max|min|"
     r"(?:root|half|third|quarter|percent|square|cube|reciprocal|inverse|negative|opposite|factor|fraction|power) of|"
     r"up to|far from|"
     r"(?:minimum|maximum|estimate|guess) of|(?:estimate|guess) is|"
@@ -81,7 +82,7 @@ _BEFORE = re.compile(
 )
 _BEHIND = re.compile(
     r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:"
-    rf"{MULTIPLES})s?\b|and (?:a|one|two|three|[0-9]+)\b|"
+    rf"{MULTIPLES})s?\b|(?:[a-z]+ )?and (?:a|one|two|three|[0-9]+)\b|"
     rf"(?:of )?(?i:{MONTH})\b|(?i:(?:{HEDGES})(?=\s*(?:[.,;)\n]|$))|"
     r"or so|or thereabouts|if|unless|below|at (?:most|least)|"
     r"or (?:more|less|fewer))\b|"
