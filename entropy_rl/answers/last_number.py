@@ -105,7 +105,8 @@ _ASKED = re.compile(
 )
 # A sentence that has no answer in it: "There is no solution when x = 0".
 _NONE = re.compile(
-    r"\bno (?:real |integer |such )?(?:solutions?|answer|number|value)\b|\bundefined\b|\b(?:not|n['\u2019]t) exist\b"
+    r"(?:\bno (?:real |integer |such )?(?:solutions?|answer|number|value)\b|\bundefined\b|\b(?:not|n['\u2019]t) exist\b)"
+    r"(?!.*\b(?:but|so|then|hence|thus|therefore)\b)"
 )
 _FOREIGN = re.compile(
     r"[0-9] ?[\u066b\uff0c\uff1b] ?$|[\uff0b\uff0d\uff0f\uff1c\uff1e\u3001\u548c\u6216\u4e0e\u53ca\u5230\u81f3] ?$|"
