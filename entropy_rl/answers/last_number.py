@@ -105,7 +105,7 @@ _ASKED = re.compile(
 )
 # A sentence that has no answer in it: "There is no solution when x = 0".
 _NONE = re.compile(
-    r"(?:\bno (?:real |integer |such )?(?:solutions?|answer|number|value)\b|\bundefined\b|\b(?:not|n['\u2019]t) exist\b)"
+    r"(?:\bno (?:real |integer |such )?(?:solutions?|answer|number|value)|\bundefined|(?:\bnot|n['\u2019]t) exist)\b"
     r"(?!.*\b(?:but|so|then|hence|thus|therefore)\b)"
 )
 _FOREIGN = re.compile(
