@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 import re
 
-from entropy_rl.answers.last_number import HEDGES, changed, last_number, taken_back
+from entropy_rl.answers.last_number import HEDGES, NOT, UNSURE, changed, last_number, taken_back
 from entropy_rl.errors import lookup
 
 MAX_CHARACTERS = 100_000
@@ -24,7 +24,7 @@ _MARK = re.compile(r"####|\\boxed|</answer>|[Aa]nswer is")
 # Thoughts of R1, QwQ and Qwen, of Magistral, of gpt-oss (its channels) and of prompts that ask for one; a group closes.
 _THOUGHT = re.compile(
     r"< ?(/)? ?(?:think|thinking|thought|reasoning|scratchpad) ?>|\[(/)?think\]|<\|(?:begin|(end))_of_thought\|>|"
-    r"<\|channel\|>(?:analysis|(final))",
+    r"<\|channel\|>(?:analysis|(final)(?:<\|message\|>)?)",
     re.IGNORECASE,
 )
 _END = re.compile(r"(?:<\|[a-z_]+\|>|</s>|<eos>|<end_of_turn>)$")
@@ -39,6 +39,15 @@ _OTHERS = re.compile(
     r"possible|plausible|common|typical|intuitive|obvious|approximate|rough|[a-z]+['\u2019]s|his|her|their) $",
     re.IGNORECASE,
 )
+# "I doubt that the answer is 5", "whether the answer is 5", "Tom says the answer is 5".
+_CLAIMED = re.compile(
+    r"(?:\b(?:doubt|not (?:think|believe|say|know|mean|sure|certain)|unlikely|unclear|whether|if)|"
+    r"n['\u2019]t (?:think|believe|say|know|mean)|"
+    r"\b(?!I )[A-Za-z]+ (?:says?|said|claims?|claimed|thinks|thought|believes|believed|guesse[sd]|argue[sd])|"
+    r"\b(?:false|untrue|impossible|wrong))(?: (?:that|if|whether))?"
+    r"(?: the| its?| my| our)?(?: final| correct| right)? $",
+    re.IGNORECASE,
+)
 # "If x is 0, the answer is 5", of a case; and "the answer cannot be determined. 5".
 _CASE = re.compile(r"\bif \$?[a-z]\$? ?(?:is\b|[=<>\u2264\u2265\u2260]|\\[lgn]e)[^.;!?\n]*$", re.IGNORECASE)
 _UNDETERMINED = re.compile(
@@ -47,10 +56,10 @@ _UNDETERMINED = re.compile(
 _STOP = re.compile(r"[.!?]\s")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z{])[ \t]*(?![\s{])([^\n]{1,200})")
-# What makes another value of a box, in front of it and behind it: -\boxed{5}, 2\boxed{5}, not \boxed{5}; \boxed{3}{4},
-# \boxed{3}^2, \boxed{3} \times 10^4, \boxed{3} million. A blank that is filled in, 3 + \boxed{5} = 8, is none.
+# What makes another value of a box, in front of it and behind it: -\boxed{5}, 2\boxed{5}, not \boxed{5}, or maybe
+# \boxed{5}; \boxed{3}{4}, \boxed{3}^2, \boxed{3} million. A blank that is filled in, 3 + \boxed{5} = 8, is none.
 _DENIED = re.compile(
-    r"(?:\bnot|n['\u2019]t|\bcannot|\bnever)(?: be| equal(?: to)?| think (?:that )?(?:it|this|that|the answer) is)?"
+    rf"(?:{NOT}|\bor (?:{UNSURE}))(?: be| equal(?: to)?| think (?:that )?(?:it|this|that|the answer) is)?"
     r"[\s*]*(?:\$|\\\(|\\\[)?\s*$",
     re.IGNORECASE,
 )
@@ -71,7 +80,7 @@ _POWER = re.compile(
 _APPROXIMATE = re.compile(
     rf"(?:\b(?:{HEDGES})|[~\u2248\u2243\u2245]|\\(?:approx|simeq|sim|cong))\s*(?:\$|\\\(|\\\[)?\s*$", re.IGNORECASE
 )
-# Between \boxed{1} and \boxed{2}.
+# Between \boxed{1} and \boxed{2}. Of \boxed{1} or \boxed{2} it is the last one, as models correct themselves.
 _JOINT = re.compile(r"(\})(?:\$|\\\))?(?:,?\s+and\s+|,\s*)(?:\$|\\\()?(?:[A-Za-z]\s?=)?\s*$")
 _ANSWER_IS = re.compile(r"\b(?:answer|result|ans)(?: is\b:?|:)", re.IGNORECASE)
 _BARE = re.compile(r"[-+\u2212$\\(\[{0-9.]|(?!I [a-z])[A-Za-z](?![A-Za-z])")
@@ -231,9 +240,15 @@ def _tag(text: str) -> str:
 
 
 def _hash(text: str) -> str:
+    found, below = _last_hash(text)
+    return "" if taken_back(below) else _said(found)
+
+
+def _last_hash(text: str) -> tuple[str, str]:
+    """What stands behind the last `####` in its line, and what below it."""
     start = text.rfind("####")
     found, _, below = text[start + 4 :].lstrip().partition("\n") if start >= 0 else ("", "", "")
-    return "" if taken_back(below) else _said(found.strip())
+    return found.strip(), below
 
 
 def _sentence(text: str) -> str | None:
@@ -254,8 +269,8 @@ def _sentence(text: str) -> str | None:
 
 
 def _others(before: str) -> bool:
-    """Whether "answer is" behind `before` is of somebody else, or of a case."""
-    return bool(_OTHERS.search(before[-20:]) or _CASE.search(before))
+    """Whether "answer is" behind `before` is of somebody else, doubted, or of a case."""
+    return bool(_OTHERS.search(before[-20:]) or _CLAIMED.search(before) or _CASE.search(before))
 
 
 def _any(text: str) -> str:
@@ -273,8 +288,9 @@ def _any(text: str) -> str:
         found = _tag(text)
         if found or "<answer>" in text[text.rfind("</answer>") :]:
             return found
-    if "####" in text and (found := _hash(text)) and not _is_heading(text, found):
-        return found
+    found, below = _last_hash(text)
+    if found and not (below.strip() and found[0].isalpha()):  # else a heading of Markdown
+        return (_sentence(below) or "") if taken_back(below) else _said(found)
     found = _sentence(text)
     if found or found is None:
         return found or ""
@@ -284,11 +300,6 @@ def _any(text: str) -> str:
     if len(bare) <= SHORT and "\n" not in bare and _is_bare(bare):
         return bare
     return "" if _UNDETERMINED.search(text) else last_number(text)
-
-
-def _is_heading(text: str, found: str) -> bool:
-    below = text[text.rfind("####") + 4 :].strip()[len(found) :]
-    return bool(below.strip()) and found[:1].isalpha()
 
 
 def _is_bare(line: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from entropy_rl.answers import exact, latex, values
 from entropy_rl.answers.algebra import budget, constant
 from entropy_rl.answers.extract import FORMS, final_answer
-from entropy_rl.answers.last_number import HEDGES, MONTH
+from entropy_rl.answers.last_number import HEDGES, MONTH, MULTIPLES, UNSURE
 from entropy_rl.answers.latex import clean
 from entropy_rl.answers.symbolic import Symbolic
 from entropy_rl.answers.units import UNITS
@@ -32,23 +32,23 @@ _HEDGE = re.compile(
 _ROUNDED = re.compile(r"([^\u2248]*[\\/][^\u2248]*?)\s*(?:\\(?:approx|simeq)|\u2248)\s*(-?[0-9]{1,9}\.[0-9]{1,9})")
 _SPEED = re.compile(r"\b(?:m|km|cm|ft|mi)/(?:s|h|sec|hr)\b")
 _NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred hundreds "
-    "thousand thousands million millions billion billions trillion dozen dozens half halves third thirds quarter "
-    "quarters percent percentage pi k fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth "
-    "ninths tenth tenths hundredth hundredths thousandth thousandths tens score gross lakh crore mil bn mn th"
+    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty halves "
+    "percent percentage pi k fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth "
+    "ninths tens score gross mil bn mn th"
 )
 _CHANGES = (
     "or nor not no plus minus times over than squared cubed factorial divided multiplied mod modulo "
     "remainder to but wait if is was isn wrong incorrect unless except between because since then hence power root "
-    "too under above below negative positive double doubled triple tripled halved am pm maybe perhaps about "
-    "approximately approx roughly nearly almost rounded estimate estimated estimation guess guessing probably possibly "
-    "likely presumably hopefully supposedly unsure uncertain assuming think thereabouts ish circa bound bounds minimum "
+    "too under above below negative positive double doubled triple tripled halved am pm about "
+    "approximately approx roughly nearly almost rounded estimate estimated estimation guess "
+    "guessing unsure uncertain assuming think thereabouts ish circa bound bounds minimum "
     "maximum max never neither cannot fails fail failed false excluded excluding rejected invalid impossible mistake "
     "error alternatively otherwise versus vs then until"
 )
 # A second quantity, another number, or a word that takes the first one back; a letter alone is a variable.
 _NO_NOUN = re.compile(
-    rf"\b(?:{'|'.join((_NUMBERS + ' ' + _CHANGES).split())})\b|\b[B-Zb-z]\b|\bout of\b|\band a\b|\bat (?:least|most)\b|"
+    rf"\b(?:{'|'.join((_NUMBERS + ' ' + _CHANGES).split())}|{UNSURE}|(?:{MULTIPLES})s?)\b|"
+    r"\b[B-Zb-z]\b|\bout of\b|\band a\b|\bat (?:least|most)\b|"
     rf"\baround$|\bper (?:mille|thousand|million)\b|\b{MONTH}(?!\w)",
     re.IGNORECASE,
 )

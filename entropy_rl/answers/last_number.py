@@ -10,22 +10,31 @@ from __future__ import annotations
 import re
 import unicodedata
 
+HEDGES = r"approximately|approx\.?|nearly|almost|around|about|roughly|close to|circa|ca\.|more or less"
+UNSURE = "maybe|perhaps|possibly|probably|hopefully|presumably|supposedly|likely"
+NOT = r"\bnot|n['\u2019]t|\bcannot|\bnever"
+# Also in the plural.
+MULTIPLES = "hundred|thousand|million|billion|trillion|dozen|half|third|quarter|tenth|hundredth|thousandth|lakh|crore"
 # What follows an answer and takes it back, and what confirms it again.
 _DOUBT = re.compile(
-    r"\b(?:wait|hmm+|hold on|actually(?=,)|or (?:maybe|perhaps)|(?:is|was) (?:wrong|incorrect)|"
-    r"(?:(?:is|was) not|(?:is|was)n['\u2019]t) (?:right|correct|the (?:right |correct |final )?answer)|"
+    rf"\b(?:wait|hmm+|hold on|actually(?=,)|or (?:{UNSURE})|(?:is|was) (?:wrong|incorrect)|"
+    r"(?:(?:is|was) not|(?:is|was)n['\u2019]t|['\u2019]s not) (?:quite |exactly |really )?"
+    r"(?:right|correct|the (?:right |correct |final )?answer)|"
     r"let me (?:re-?|double[- ]?)?(?:check|verify|think|consider|examine|calculate|compute)|sorry|oops|or is it|"
     r"correction(?=:)|(?:but|however),? the (?:correct|right|real|true) (?:answer|value|one) is)\b|"
     r"\A\W*no[,.!]|\A\W*\((?:wrong|incorrect|not (?:right|correct|the answer))\)|"
     r"\b(?:but |though |although )?I(?: a|['\u2019])m (?:not|un)(?: (?:so|very|quite|really))? ?(?:sure|certain)\b|"
+    r"\bI(?: have|['\u2019]ve)? (?:made|did) (?:an?|some) (?:error|mistake)|\bcontradicts\b|"
     r"\bactually,? no\b|\bnot the answer\b|\bscratch that\b|\bjust kidding\b|"
-    r"\A\W*(?:that|this|it|which) (?:does ?n['\u2019]t|does not|can['\u2019]t|cannot) (?:work|be right|be correct)\b|"
+    r"\A\W*(?:but |however,? )?(?:that|this|it|which) "
+    r"(?:does ?n['\u2019]t|does not|can['\u2019]t|cannot) (?:work|be right|be correct)\b|"
     r"\A\W*(?:but |however,? )?(?:that|this|it|which)(?: is|['\u2019]s) (?:wrong|incorrect|impossible|not possible|"
     r"absurd|a mistake|an error|a contradiction)\b",
     re.IGNORECASE,
 )
 _CONFIRMED = re.compile(
-    r"(?<!not )(?<!n't )\b(?:yes|correct|right|confirm(?:s|ed)?|holds|indeed|match(?:es)?|consistent|verified)\b",
+    r"(?<!not )(?<!n't )(?<!be )(?<!quite )(?<!exactly )(?<!really )(?<!seem )(?<!look )(?<!sound )"
+    r"\b(?:yes|correct|right|confirm(?:s|ed)?|holds|indeed|match(?:es)?|consistent|verified)\b(?!\?)",
     re.IGNORECASE,
 )
 _MATH = re.compile(
@@ -46,18 +55,19 @@ _OPERATOR = re.compile(
 _WORDY = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|^[aAI]$")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NUMBER = re.compile(r"(?<![0-9A-Za-z_.])[-+\u2212]?\$?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?%?")
-HEDGES = r"approximately|approx\.?|nearly|almost|around|about|roughly|close to|circa|ca\.|more or less"
 MONTH = (
     r"(?:jan(?:uary|\.)?|feb(?:ruary|\.)?|mar(?:ch|\.)|apr(?:il|\.)?|may|june?\.?|july?\.?|aug(?:ust|\.)?|"
     r"sept?(?:ember|\.)?|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?|(?:mon|tues|wednes|thurs|fri|satur|sun)day)"
 )
 # What stands before a number that is no answer, and what behind it makes another number of it.
 _BEFORE = re.compile(
-    rf"(?:\bnot|n['\u2019]t|\bcannot|\bnever|\b(?:{HEDGES}|{MONTH}|"
+    rf"(?:{NOT}|\b(?:{HEDGES}|{UNSURE}|{MONTH}|"
     r"step|base|choose|mod|over|than|at (?:most|least)|"
-    r"plus|times|sin|cos|tan|log|ln|"
-    r"sqrt|twice|double|triple|(?:divided|multiplied) by|(?:out|root|half|third|quarter|percent) of|"
-    r"up to|far from|maybe|perhaps|possibly|probably|hopefully|presumably|supposedly|"
+    r"plus|minus|negative|times|sin|cos|tan|log|ln|"
+    r"sqrt|twice|double|triple|(?:divided|dividing|multiplied|multiplying) by|(?:out|as) of|out of (?:every|the|all)|"
+    r"(?:one|two|three|four|five) (?:in|of)|max|min|"
+    r"(?:root|half|third|quarter|percent|square|cube|reciprocal|inverse|negative|opposite|factor|fraction|power) of|"
+    r"up to|far from|"
     r"(?:minimum|maximum|estimate|guess) of|(?:estimate|guess) is|"
     r"(?:estimated|thought|said|believed|unlikely) (?:at|to)|"
     r"rounds? to|tends to|bounded by|exceeds|above|below|under|number but|except for|neither [0-9]+ nor|through|"
@@ -66,18 +76,18 @@ _BEFORE = re.compile(
     r"(?:divisible|divide|multiply) by|multiples? of|(?:in|de)creased by|power of|to the power|"
     r"lemma|theorem|proposition|corollary|section|definition|remark|appendix|version|round|"
     r"case|option|page|line|equation|part|chapter|problem|question|fig\.|figure|table|example|exercise)|"
-    r"!=|%\)? of|[0-9] in)"
-    r"(?: be| equal to)?\s+\$?$|[0-9] ?: ?$|(?<!#)#$|~ ?$",
+    r"!=|%\)? of|[0-9] in|[0-9] (?:of|to) (?:the|these|those))"
+    r"(?: be| equal(?: to)?)?\s+\$?$|[0-9] ?: ?$|(?<!#)#$|~ ?$",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
-    r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:hundred|thousand|million|"
-    r"billion|trillion|dozen|half|third|quarter|"
-    r"tenth|hundredth|thousandth|lakh|crore)s?\b|and (?:a|one|two|three|[0-9]+)\b|"
+    r"\*{0,2}\$?(?:\?|!\s[a-z]|\s[nxyz]\b(?!')|\s(?:(?:and (?:a|one|two|three) )?(?:"
+    rf"{MULTIPLES})s?\b|(?:[a-z]+ )?and (?:a|one|two|three|[0-9]+)\b|"
     rf"(?:of )?(?i:{MONTH})\b|(?i:(?:{HEDGES})(?=\s*(?:[.,;)\n]|$))|"
     r"or so|or thereabouts|if|unless|below|at (?:most|least)|"
     r"or (?:more|less|fewer))\b|"
-    r"choose\b|over [0-9]|mod\b|squared|cubed|percent of|more than|less than|fewer than|"
+    r"choose\b|over [0-9]|mod\b|times (?:as|more|the|that|what|its|their|his|her)\b|squared|cubed|percent of|"
+    r"more than|less than|fewer than|"
     r"is (?:too|not|n['\u2019]t)\b)|-?ish\b|\s?\((?i:rounded|approximat|estimat|roughly)|,\s(?i:"
     rf"{HEDGES})\s*(?:[.;\n]|$))"
 )
@@ -92,6 +102,11 @@ _ASKED = re.compile(
     r"\W*(?:if|suppose|assum(?:e|ing)|let|try|unless|is|are|was|were|does|did|could|would|should|what if)\b"
     r"(?!['\u2019]|.*(?:[,:;]|\bthen\b|\bso\b))",
     re.IGNORECASE,
+)
+# A sentence that has no answer in it: "There is no solution when x = 0".
+_NONE = re.compile(
+    r"(?:\bno (?:real |integer |such )?(?:solutions?|answer|number|value)|\bundefined|(?:\bnot|n['\u2019]t) exist)\b"
+    r"(?!.*\b(?:but|so|then|hence|thus|therefore)\b)"
 )
 _FOREIGN = re.compile(
     r"[0-9] ?[\u066b\uff0c\uff1b] ?$|[\uff0b\uff0d\uff0f\uff1c\uff1e\u3001\u548c\u6216\u4e0e\u53ca\u5230\u81f3] ?$|"
@@ -174,6 +189,7 @@ def _whole(text: str, start: int, end: int) -> str:
         or _BEFORE.search(before[-60:])
         or changed(behind)
         or _ASKED.match(sentence)
+        or _NONE.search(sentence)
         or re.fullmatch(r"\([0-9]+\)", found)
         and _REFERENCE.search(before[-60:])
         or not before.strip()

@@ -19,7 +19,7 @@ _MINUS = re.compile(r"(?:minus|negative) (?=[0-9.$\\(])", re.IGNORECASE)
 FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if not 0xFF10 <= code <= 0xFF19}  # but digits
 _SIZE = re.compile(r"\\(?:left|right|bf|rm|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])")
 _BLANK = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|(?<!\\)~|\s+")
-_THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\text\{,\}|,\\!|\\,|\\ )(?=[0-9]{3}(?![0-9]))")
+_THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\text\{,\}|,\\! ?|\\,|\\ )(?=[0-9]{3}(?![0-9]))")
 _CIRCLE = re.compile(r"\s?\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\\degree(?![A-Za-z])")
 # \sqrt2 and \sqrt 2, x_{1} and x^{2}: one digit or letter needs no braces, and \sqrt gets them.
 _ROOT = re.compile(r"\\sqrt(?:\s(?=[A-Za-z])|\s?(?=[0-9]))([0-9A-Za-z])")

@@ -17,6 +17,7 @@ from entropy_rl.answers.workers import Failure, Workers
 from entropy_rl.errors import InputError
 
 DIGITS = 1e-6  # relative, of two numbers that are called equal
+EXACT = 1e-30  # the same where neither has a decimal: sin(10^-10) is not 10^-10
 MAX_CHARACTERS = 1000  # of an answer; sympy's time grows fast, and nobody's answer is longer
 # What sympy reads as something else: digits of a base, primes, dots, relations, ratios, signs in a row, nested boxes.
 _OTHER = re.compile(
@@ -80,8 +81,9 @@ def load() -> Callable[[Sequence[str]], bool]:
         # 1/3000! and 1/3001! are the same to 6 decimals
         if not all(isinstance(x, sympy.Expr) and x.is_number for x in (gold, answer)):
             return True
-        a, b = (sympy.N(x, 30) for x in (gold, answer))
-        return bool(abs(a - b) <= DIGITS * max(abs(a), abs(b)))
+        digits = DIGITS if gold.has(sympy.Float) or answer.has(sympy.Float) else EXACT
+        a, b = (sympy.N(x, 40) for x in (gold, answer))
+        return bool(abs(a - b) <= digits * max(abs(a), abs(b)))
 
     check(("\\sqrt{2}", "2^{1/2}"))  # what sympy imports late
     return check
@@ -107,7 +109,7 @@ class Symbolic:
         """For each (gold, answer): what `exact.equal` says, and where that is None what math-verify says.
 
         Its rules are math-verify's: x = 1 is 1, and numbers agree to 6 decimals; here to 6 digits, too, so that small
-        numbers are told apart. Equal pairs are asked about once.
+        numbers are told apart, and to 30 where neither has a decimal. Equal pairs are asked about once.
         A Failure, false in a condition, is a pair that took too long, too much memory or ended the process.
         """
         pairs = list(pairs)

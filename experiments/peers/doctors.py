@@ -2,7 +2,8 @@
 
     python3 -m venv .venv-doctors
     .venv-doctors/bin/pip install -r experiments/peers/doctors.txt
-    TOOLKIT=CHECKOUT .venv/bin/python -m experiments.peers.doctors OUT 5
+    TOOLKIT=CHECKOUT .venv/bin/python -m experiments.peers.doctors OUT 5     # seeds 0 to 4
+    TOOLKIT=CHECKOUT .venv/bin/python -m experiments.peers.doctors OUT 5 5   # 5 to 9
 
 The runs are of rldoctor's own simulator, twelve scenarios of 400 steps with an evaluation every 25; CHECKOUT is one of
 github.com/microsoft/post-training-toolkit, whose name on PyPI holds an empty package. Prints what is in
@@ -76,18 +77,18 @@ def counts(said: Mapping[str, Mapping[str, Sequence[str]]]) -> list[list[str]]:
     return rows
 
 
-def main(folder: str, seeds: str = "1") -> None:
-    """Writes the runs into the folder and prints two tables."""
+def main(folder: str, seeds: str = "1", first: str = "0") -> None:
+    """Writes the runs of some seeds, from the first on, into the folder and prints two tables."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     script = Path(__file__).parent / "their_side.py"
-    subprocess.run([str(PYTHON), str(script), folder, seeds], check=True)
+    subprocess.run([str(PYTHON), str(script), folder, seeds, first], check=True)
     said = json.loads((Path(folder) / "said.json").read_text())
     rows = []
     for name, one in said.items():
         one["ours"], law = ours(Path(folder) / f"{name}.jsonl")
-        if name.endswith("-0"):
+        if name.endswith(f"-{first}"):
             cells = [", ".join(one[who]) or "nothing" for who in WHO]
-            rows.append([name.removesuffix("-0"), *cells, law])
+            rows.append([name.removesuffix(f"-{first}"), *cells, law])
     print(tables.table(["planted", *WHO, "ceiling"], rows, "l"))
     print(tables.table(["", "found", "something else said", "of healthy runs"], counts(said), "lrrr"))
 

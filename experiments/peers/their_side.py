@@ -1,4 +1,4 @@
-"""What rldoctor and post-training-toolkit say of logs: `python their_side.py FOLDER SEEDS`, in their environment.
+"""What rldoctor and post-training-toolkit say of logs: `python their_side.py FOLDER SEEDS FIRST`, in their environment.
 
 Writes the runs of rldoctor's own simulator to FOLDER, one a scenario and seed, and their findings to FOLDER/said.json.
 """
@@ -39,11 +39,11 @@ def toolkit(rows: list[dict[str, Any]]) -> list[str]:
     return [one.type for one in found if one.severity in ("high", "medium")]
 
 
-def main(folder: Path, seeds: int) -> None:
+def main(folder: Path, seeds: int, first: int) -> None:
     """See the module."""
     said = {}
     for name in simulate.SCENARIOS:
-        for seed in range(seeds):
+        for seed in range(first, first + seeds):
             rows, _ = simulate.simulate(name, seed=seed)
             log = folder / f"{name}-{seed}.jsonl"
             log.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -54,4 +54,4 @@ def main(folder: Path, seeds: int) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, os.environ.get("TOOLKIT", ""))
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

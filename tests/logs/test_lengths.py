@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from entropy_rl.logs import lengths
+from entropy_rl.logs import lengths, live
 from tests.logs.writing import one, write_csv
 
 N = 60
@@ -66,3 +66,11 @@ def test_a_score_that_rises_with_length_undoes_nothing(tmp_path):
     points = one(write(tmp_path / "log.csv", held, **more))
     np.testing.assert_allclose(points.H, held)
     assert "MAY BE SCALED BY LENGTH" in points.warnings[-1]
+
+
+def test_what_it_does_to_a_ceiling(tmp_path):
+    """The figures of docs/your_log.md and of trainers.ERRATA: the planted ceiling is .9 - .3."""
+    path = write(tmp_path / "log.csv", H * LENGTH / 1000)
+    wrong, right = (live.law_of(one(path, length_limit=limit), draws=200) for limit in (0, 1000))
+    assert right["ceiling"] == pytest.approx(0.6) and wrong["ceiling"] == pytest.approx(0.679, abs=5e-4)
+    assert wrong["interval"]["ceiling"] == pytest.approx((0.64, 0.72), abs=0.01)

@@ -193,5 +193,3 @@ def test_verl_has_them_in_all_its_backends(monkeypatch, of):
     assert one.rows[0][1] == {"actor/entropy": H[0], "critic/score/mean": R[0]}
     assert getattr(one, verl_hook.NAME).law["ahead"]["at"] == 60
     assert hasattr(other, verl_hook.NAME) == (of == "class")
-
-
