@@ -1,4 +1,4 @@
-"""Critiques in natural language on a real pretrained model: every source in the loop, and a critique model.
+"""Critiques in natural language on a real pretrained model: a critique model, every source, every way of learning.
 
     make smollm2
     python -m experiments.quickstart --config=configs/rl/smollm2.py --workdir=runs/smollm2/countdown
@@ -6,10 +6,11 @@
 
 `said` and `critic` make a critique model from SmolLM2-135M-Instruct as released: the oracle's critiques of attempts by
 the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
-held-out problems. Each arm is Critique-GRPO from that policy for 20 steps of 4 x 4 responses: enough to see that a
-source works and what is said, nothing about what it is worth. `folder` is criticised by the model as released,
-`learned` by the critique model. `:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here
-that of llama.cpp, which `make test-server` installs:
+held-out problems. Each arm takes 20 steps of 4 x 4 responses from that policy: enough to see that a source works and
+what is said, nothing about what it is worth. `folder` is criticised by the model as released, `learned` by the critique
+model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the other ways.
+`:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp, which
+`make test-server` installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
@@ -23,6 +24,12 @@ from configs.rl.smollm2 import CONVERSATION, PATH, TASK
 
 START = "runs/smollm2/countdown/sft"
 SOURCES = ("oracle", "arithmetic", "indicative", "inverted", "random", "none", "fresh", "self", "frozen")
+# what is learnt from the solver's critiques, as configs/rl/critique_joint.py, critique_turns.py and sdpo.py have it
+WAYS: dict[str, dict[str, Any]] = {
+    "joint": {"critique.learn": "joint", "critique.attempts": 4},
+    "turns": {"critique.learn": "joint", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0},
+}
+WAYS["turns"] |= {"critique.attempts": 4, "critique.prompt_length": 512}
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
 
@@ -38,21 +45,23 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
     words = "task=countdown_words"
     return [
-        *(run(name, {}) for name in SOURCES),
-        run("folder", {"critique.source": "learned", "critique.model": PATH}),
         part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
         part("critic", "train_sft", "rl/smollm2", teach, "said") | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
         run("learned", {"critique.model": "{workdir}/critic"}),
         part("scores", "critique_scores", "critique/scores", scores, "critic")
         | {"config": f"configs/critique/scores.py:{words}"},
+        *(run(name, {}) for name in SOURCES),
+        run("folder", {"critique.source": "learned", "critique.model": PATH}),
+        *(run(name, {"critique.source": "oracle"} | settings) for name, settings in WAYS.items()),
+        run("sdpo", {"critique.source": "oracle"}, "sdpo"),
     ]
 
 
-def run(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Critique-GRPO with one source."""
+def run(name: str, settings: dict[str, Any], variant: str = "critique") -> dict[str, Any]:
+    """Critique-GRPO with the source of that name, or what `settings` make of it; or another variant of the recipe."""
     shared = {"init": START, "steps": 20, "rollout.prompts": 4, "rollout.samples": 4, "rollout.slots": 16}
     shared |= {"critique.source": name, "eval.every": 20, "eval.problems": 16, "samples": 16, "checkpoint.every": 10}
     after = ["critic"] if name == "learned" else []
     return part(name, "train_rl", "rl/smollm2", shared | settings, *after) | {
-        "config": "configs/rl/smollm2.py:critique,part=rl"
+        "config": f"configs/rl/smollm2.py:{variant},part=rl"
     }
