@@ -1,4 +1,4 @@
-"""Does refining fade where nothing trains it? Ways to learn from the same critiques, of one start, five seeds each.
+"""Does refining fade where nothing trains it? Ways to learn from the same critiques, of one start.
 
     python -m experiments.sweep --config=configs/sweeps/critique_learn.py --workdir=runs/critique_learn --workers=2
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/critique_learn --workdir=runs/table
@@ -8,9 +8,11 @@ The start is that of configs/sweeps/critique.py: made by the same parts, or its 
 arXiv:2506.03106); joint: under its critique too; joint_more: the same with two critiques an attempt, so eight retries
 a group; turns, turns_each: up to three attempts in one context with the verdict between them, by the reward of the last
 or each by its own; turns_critique: with the solver's critique between them. Retries of a group are at most four in
-refined and joint. What to look at: `refine/repaired` in the first and last quarter of a run, pass@1, pass@64, tokens.
+refined and joint. sdpo: self-distillation from critiques and right siblings (configs/rl/sdpo.py); sdpo_outcome: with
+the loss of the advantages beside it. refined and joint have five seeds, the others three.
+What to look at: `refine/repaired` in the first and last quarter of a run, pass@1, pass@64, tokens.
 
-Time: about two minutes a run on a core of a shared 2-core CPU, 30 runs; the start 20 minutes.
+Time: two to four minutes a run on a core of a shared 2-core CPU, 28 runs; the start 20 minutes.
 """
 
 from __future__ import annotations
@@ -27,14 +29,17 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "turns": ("rl/critique_turns", {}),
     "turns_each": ("rl/critique_turns", {"critique.credit": "each"}),
     "turns_critique": ("rl/critique_turns", {"critique.source": "oracle"}),
+    "sdpo": ("rl/sdpo", {}),
+    "sdpo_outcome": ("rl/sdpo", {"distillation.outcome": 1.0}),
 }
+SEEDS = {"refined": 5, "joint": 5}
 START = ("sft", "said", "start")
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
-    """The start, unless `arg` is the folder of one, and the arms with five seeds each, seed by seed."""
+    """The start, unless `arg` is the folder of one, and the arms, seed by seed."""
     parts = [] if arg else [p for p in critique.get_runs() if p["name"] in START]
-    return [*parts, *(run(arm, seed, arg) for seed in range(5) for arm in ARMS)]
+    return [*parts, *(run(arm, seed, arg) for seed in range(5) for arm in ARMS if seed < SEEDS.get(arm, 3))]
 
 
 def run(arm: str, seed: int, start: str = "") -> dict[str, Any]:
