@@ -6,11 +6,12 @@
 
 `said` and `critic` make a critique model from SmolLM2-135M-Instruct as released: the oracle's critiques of attempts by
 the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
-held-out problems. Each arm takes 20 steps of 4 x 4 responses from that policy: enough to see that a source works and
-what is said, nothing about what it is worth. `folder` is criticised by the model as released, `learned` by the critique
-model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the other ways.
-`:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp, which
-`make test-server` installs:
+held-out problems, `at_test` what its verdicts and critiques are worth at test time, `calibrated` how sure the policy
+is of what it gets right. Each arm takes 20 steps of 4 x 4 responses from that policy: enough to see that a source
+works and what is said, nothing about what it is worth. `folder` is criticised by the model as released, `learned` by
+the critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the
+other ways. `:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp,
+which `make test-server` installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
@@ -38,11 +39,14 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The critique model and its scores, and an arm for each source; `:api` has the server's alone."""
     if arg == "api":
         return [run("api", API)]
-    policy = TASK | CONVERSATION | {"rollout.slots": 64, "model.path": PATH, "init": START}
+    alone = TASK | {"rollout.slots": 64, "model.path": PATH, "init": START}
+    policy = alone | CONVERSATION
     make = policy | {"problems": 384, "samples": 2, "planted": 128}
     teach = {"lessons.path": "{workdir}/said", "lessons.solve": 0.0, "lessons.critique": 1.0, "lessons.refine": 0.0}
     teach |= {"steps": 80, "batch": 8, "optimizer.learning_rate": 2e-4, "checkpoint.every": 20, "eval.problems": 4}
     scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
+    test = policy | {"critique.source": "learned", "critique.model": "{workdir}/critic", "chains": 4, "rounds": 1}
+    test |= {"eval.problems": 96, "eval.samples": 4}
     words = "task=countdown_words"
     return [
         part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
@@ -50,6 +54,10 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         run("learned", {"critique.model": "{workdir}/critic"}),
         part("scores", "critique_scores", "critique/scores", scores, "critic")
         | {"config": f"configs/critique/scores.py:{words}"},
+        part("at_test", "test_time", "critique/test_time", test, "critic")
+        | {"config": f"configs/critique/test_time.py:{words}"},
+        part("calibrated", "calibrate", "calibrate", alone | {"eval.problems": 96, "eval.samples": 4})
+        | {"config": f"configs/calibrate.py:{words}"},
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
         *(run(name, {"critique.source": "oracle"} | settings) for name, settings in WAYS.items()),
