@@ -3,13 +3,13 @@
     python -m experiments.sweep --config=configs/sweeps/critique_learn.py --workdir=runs/critique_learn --workers=2
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/critique_learn --workdir=runs/table
 
-The start is that of configs/sweeps/critique.py: made by the same parts, or its folder is given as
-`--config=configs/sweeps/critique_learn.py:START`. refined: a retry is learnt on the question alone (Critique-GRPO,
+The start is made as that of configs/sweeps/critique.py, with fewer steps of lessons, so that refining can still get
+better; or its folder is given as `--config=configs/sweeps/critique_learn.py:START`. refined: a retry is learnt on the question alone (Critique-GRPO,
 arXiv:2506.03106); joint: under its critique too; joint_more: the same with two critiques an attempt, so eight retries
 a group; turns, turns_each: up to three attempts in one context with the verdict between them, by the reward of the last
 or each by its own; turns_critique: with the solver's critique between them. Retries of a group are at most four in
 refined and joint. sdpo: self-distillation from critiques and right siblings (configs/rl/sdpo.py); sdpo_outcome: with
-the loss of the advantages beside it. refined and joint have five seeds, the others three.
+the loss of the advantages beside it. refined and joint have five seeds, the others three, MAIN's first.
 What to look at: `refine/repaired` in the first and last quarter of a run, pass@1, pass@64, tokens.
 
 Time: two to four minutes a run on a core of a shared 2-core CPU, 28 runs; the start 20 minutes.
@@ -32,6 +32,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sdpo": ("rl/sdpo", {}),
     "sdpo_outcome": ("rl/sdpo", {"distillation.outcome": 1.0}),
 }
+MAIN = ("refined", "joint", "turns", "sdpo")
 SEEDS = {"refined": 5, "joint": 5}
 START = ("sft", "said", "start")
 
@@ -39,7 +40,11 @@ START = ("sft", "said", "start")
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The start, unless `arg` is the folder of one, and the arms, seed by seed."""
     parts = [] if arg else [p for p in critique.get_runs() if p["name"] in START]
-    return [*parts, *(run(arm, seed, arg) for seed in range(5) for arm in ARMS if seed < SEEDS.get(arm, 3))]
+    for made in parts:
+        if made["name"] == "start":
+            made["overrides"] |= {"steps": 4000, "eval.every": 4000}
+    order = [(arm, seed) for main in (True, False) for seed in range(5) for arm in ARMS if (arm in MAIN) == main]
+    return [*parts, *(run(arm, seed, arg) for arm, seed in order if seed < SEEDS.get(arm, 3))]
 
 
 def run(arm: str, seed: int, start: str = "") -> dict[str, Any]:
