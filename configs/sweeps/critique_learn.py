@@ -4,12 +4,13 @@
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/critique_learn --workdir=runs/table
 
 The start is made as that of configs/sweeps/critique.py, with fewer steps of lessons, so that refining can still get
-better; or its folder is given as `--config=configs/sweeps/critique_learn.py:START`. refined: a retry is learnt on the question alone (Critique-GRPO,
-arXiv:2506.03106); joint: under its critique too; joint_more: the same with two critiques an attempt, so eight retries
-a group; turns, turns_each: up to three attempts in one context with the verdict between them, by the reward of the last
-or each by its own; turns_critique: with the solver's critique between them. Retries of a group are at most four in
-refined and joint. sdpo: self-distillation from critiques and right siblings (configs/rl/sdpo.py); sdpo_outcome: with
-the loss of the advantages beside it. refined and joint have five seeds, the others three, MAIN's first.
+better; or its folder is given as `--config=configs/sweeps/critique_learn.py:START`. refined: a retry is learnt on the
+question alone (Critique-GRPO, arXiv:2506.03106); joint: under its critique too; joint_more: the same with two
+critiques an attempt, so eight retries a group; turns, turns_each: up to three attempts in one context with the
+verdict between them, by the reward of the last or each by its own; turns_critique: with the solver's critique between
+them. Retries of a group are at most four in refined and joint. sdpo: self-distillation from critiques and right
+siblings (configs/rl/sdpo.py); sdpo_outcome: with the loss of the advantages beside it. refined and joint have five
+seeds, the others three, MAIN's first.
 What to look at: `refine/repaired` in the first and last quarter of a run, pass@1, pass@64, tokens.
 
 Time: two to four minutes a run on a core of a shared 2-core CPU, 28 runs; the start 20 minutes.
