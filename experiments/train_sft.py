@@ -22,7 +22,7 @@ from entropy_rl.losses.weights import token_mean
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.loop import FINITE, loop
+from entropy_rl.training.loop import loop
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch, policies, workdirs
 from experiments.lib.evaluation import Evaluator, greedy
@@ -59,16 +59,18 @@ def run(config: ConfigDict, workdir: str) -> None:
 
     clock = None
 
-    def learn(writer, step, state, _):
+    def collect(writer, step, state):
         nonlocal clock
         clock = clock or time.perf_counter()
         tokens, mask = lessons.demonstrations(config.seed, step, config.batch)
-        batch = jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
+        return jax.tree.map(place, Batch(tokens=tokens, mask=mask, weight=weight(mask)))
+
+    def learn(writer, step, state, batch):
+        nonlocal clock
         state, row = update(state, batch, key, {})
         if (step + 1) % config.log_every and step + 1 < config.steps:
-            return state, None
-        # an update that is not finite is not applied, nor counted
-        row = processes.fetch(row) | {FINITE: float(int(state.step) == step + 1)}
+            return state, row  # only dispatched: the next batch is made meanwhile
+        row = jax.block_until_ready(row)
         seconds, clock = time.perf_counter() - clock, time.perf_counter()
         row |= build.left_out(lessons, taught=True)
         return state, row | {"update/learning_rate": float(schedule(step)), "time/log_interval": seconds}
@@ -82,6 +84,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     loop(
         workdir,
         learn,
+        collect=collect,
         evaluate=evaluate,
         **policies.lean(base, abstract),
         first=lambda: first_policy(config, model, tx, mesh),
@@ -90,6 +93,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         track=workdirs.tracking(config, workdir),
         checkpoint_every=config.checkpoint.every,
         eval_every=config.eval.every,
+        log_every=config.log_every,
         progress=partial(progress, desc="imitation"),
         shown={"nll": "sft/nll", "entropy": "policy/entropy"},
     )

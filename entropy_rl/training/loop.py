@@ -34,7 +34,7 @@ UNSEEN = SimpleNamespace(update=lambda: None, note=lambda values: None)  # a pro
 
 def loop(
     workdir: Path,
-    learn: Callable[[Writer, int, Any, Any], tuple[Any, Mapping[str, Any] | None]],
+    learn: Callable[[Writer, int, Any, Any], tuple[Any, Mapping[str, Any]]],
     *,
     steps: int,
     abstract: Any,
@@ -61,7 +61,9 @@ def loop(
     Args:
       workdir: of the run.
       learn: (writer, step, state, what `collect` gave) -> (state, row). A value of the row is a scalar, or a list of
-        scalars, one an update, whose mean is logged; on a device or not. None: nothing is checked or logged.
+        scalars, one an update, whose mean is logged; on a device or not. Every row is fetched before the next `learn`:
+        no more than one step is under way, whatever `log_every` is, devices hold what it needs, and `progress` counts
+        steps that are done.
       steps: in all.
       abstract: shapes of the tree that a checkpoint holds.
       first: gives the state of a run without a checkpoint.
@@ -97,7 +99,6 @@ def loop(
             return
         state = unpack(*restored[1:]) if restored else first()
         del restored
-        checked = start
 
         def save(step, **about):
             writer.flush()
@@ -115,18 +116,12 @@ def loop(
 
         def finish(step, row):
             """Checks a row once its numbers are there, and writes it."""
-            nonlocal checked
-            if row is None:
-                bar.update()
-                return
             row = {k: float(np.mean(v)) for k, v in processes.fetch(dict(row)).items()}
             if row.get(FINITE, 1.0) < 1:
                 if single_update:
                     save(step)
-                since = " or since the row before" if checked < step else ""
-                raise not_finite(f"at step {step}{since} (loss {row['update/loss']})", remedy)
-            checked = step + 1
-            if checked % log_every == 0 or checked == steps:
+                raise not_finite(f"at step {step} (loss {row['update/loss']})", remedy)
+            if (step + 1) % log_every == 0 or step + 1 == steps:
                 writer.scalars(step, row)
                 bar.note({name: row[key] for name, key in (shown or {}).items()})
             bar.update()
@@ -194,6 +189,7 @@ def taught(
     """
     before, rows = int(state.step), []
     for batch in batches:
+        jax.block_until_ready(rows[-1:])  # the batch was made meanwhile; no more than one update is under way
         state, row = update(state, batch, key, {})
         rows.append(row)
     applied = int(state.step) - before

@@ -12,6 +12,7 @@ from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import Checkpoints
 from experiments import train_sft
 from experiments.lib import launch
+from tests.training.learning import UnderWay
 
 
 def get(**changes):
@@ -53,6 +54,24 @@ def test_what_it_writes(thirty):
     assert {"pass@1", "pass@2", "entropy", "time/eval"} <= {row["metric"] for row in out.evals if row["step"] == 30}
     step, state, meta = final(folder, get(**THIRTY))
     assert (step, int(state.step), meta) == (30, 30, {})
+
+
+def test_at_most_one_update_is_under_way(tmp_path, monkeypatch):
+    """However rare the rows. Mutation: `learn` without `collect` that fetches only the rows that are written."""
+    under_way, real = UnderWay(), learner.make_update
+
+    def make_update(*args, **how):
+        update = real(*args, **how)
+
+        def counted(*args):
+            state, row = update(*args)
+            return state, row | {"sft/nll": under_way.begun(row["sft/nll"])}
+
+        return counted
+
+    monkeypatch.setattr(learner, "make_update", make_update)
+    run(tmp_path, steps=7, log_every=6)
+    assert under_way.most == 1 and not under_way.now
 
 
 def test_it_learns(thirty):

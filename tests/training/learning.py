@@ -102,3 +102,30 @@ _made_once = cache(make_updated)
 def assert_close(a, b, atol=1e-5):
     """Both parameters and metrics, leaf by leaf."""
     jax.tree.map(partial(np.testing.assert_allclose, atol=atol, rtol=1e-4), a, b)
+
+
+class UnderWay:
+    """Counts updates that were begun and that nobody has waited for, without a clock."""
+
+    def __init__(self):
+        self.now, self.most = set(), 0
+
+    def begun(self, value=0.0):
+        """A number of an update's row; the update is done when somebody fetches it or waits for it."""
+        number = _Number(self.now, value)
+        self.now.add(number)
+        self.most = max(self.most, len(self.now))
+        return number
+
+
+class _Number:
+    def __init__(self, now, value):
+        self._now, self._value = now, value
+
+    def __array__(self, dtype=None, copy=None):
+        self._now.discard(self)
+        return np.asarray(self._value, dtype)
+
+    def block_until_ready(self):
+        self._now.discard(self)
+        return self

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from entropy_rl import metrics
 from entropy_rl.errors import InputError, Preempted
 from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.loop import averaged, loop, passes, taught
+from tests.training.learning import UnderWay
 
 START = {"count": jnp.zeros((), jnp.int32)}
 
@@ -115,6 +117,28 @@ def test_rows_are_written_now_and_then_and_checked_always(tmp_path):
     assert [step for step, _ in rows(tmp_path / "a")] == [1, 3, 4] and seen == [(i, i) for i in range(5)]
     with pytest.raises(InputError, match="at step 2"):
         Run(tmp_path / "b", bad=2, log_every=5).go()
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_at_most_one_update_is_under_way(tmp_path, two):
+    """Whatever `log_every` is. Mutations: rows fetched where they are written only; `taught` without its wait."""
+    under_way, run = UnderWay(), Run(tmp_path, two=two, steps=9, log_every=5)
+    learn = run.learn
+
+    def counted(writer, step, state, data):
+        state, row = learn(writer, step, state, data)
+        return state, row | {"count": under_way.begun()}
+
+    run.learn = counted
+    run.go()
+    assert under_way.most == 1 and not under_way.now
+    state = SimpleNamespace(step=0)
+
+    def update(state, batch, key, coefs):
+        return SimpleNamespace(step=state.step + 1), {"x": under_way.begun()}
+
+    taught(update, state, range(5), None, where="")
+    assert under_way.most == 1
 
 
 def test_passes_have_each_row_once():
