@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from entropy_rl.data import packing
 from entropy_rl.errors import InputError
 from entropy_rl.models import rope
 from entropy_rl.models.scoring import token_scores
@@ -69,7 +70,9 @@ def generate(
       eos: token id or ids that end a response.
       warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6). A program is compiled for each,
         where equal partials are one.
-      prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
+      prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest. Where
+        that is dear, and positions do not follow from it, only to the first of a few widths that the longest of this
+        call fits (data/packing.widths), which decoding attends to as well: the same tokens are drawn.
       chunk: most decode steps between two looks at which slots are free to be refilled; fewer where an eighth of them
         is, and somebody waits.
       mesh: over which the parameters lie; slots, cache and prompts are cut over the same devices (decode.RULES), and
@@ -92,6 +95,9 @@ def generate(
     for i, n in enumerate(lengths):
         if not 0 < n <= width:
             raise InputError(f"prompt {i} has {n} tokens: it must have 1 to {width} (prompt_length)")
+    context = width + max_new if rope.by_length(model.config.rope_scaling) else None
+    if context is None and prompts:
+        width = packing.room(int(max(lengths)), width, packing.widths(prefill_work(params, len(prompts) * width)))
     padded = np.zeros((len(prompts), width), np.int32)
     for i, p in enumerate(prompts):
         padded[i, : len(p)] = p
@@ -102,7 +108,6 @@ def generate(
     each = -(-min(slots or requests, requests) // shards)  # slots of a device
     streams = min(streams or _streams(mesh), each)
     parts = shares(requests, samples, shards)
-    context = width + max_new if rope.by_length(model.config.rope_scaling) else None
     prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh, context=context)
     serve = partial(
         _serve,
@@ -130,6 +135,11 @@ def generate(
         for part, pieces in zip(served, (pool.map if pool else map)(serve, served, slot_parts), strict=True):
             done.update({r: _completion(p, eos) for r, p in zip(part.tolist(), pieces, strict=True)})
     return [[done[i + j] for j in range(samples)] for i in range(0, requests, samples)]
+
+
+def prefill_work(params, tokens: int) -> float:
+    """Floating-point operations of so many tokens of prompts: 2 for each parameter and token."""
+    return 2.0 * sum(x.size for x in jax.tree.leaves(params)) * tokens
 
 
 @dataclasses.dataclass(frozen=True)
