@@ -8,6 +8,7 @@ import pytest
 
 from entropy_rl import metrics
 from entropy_rl.data import packing
+from entropy_rl.methods.critique import refine
 from entropy_rl.models import presets
 from entropy_rl.models.rope import Scaling
 from entropy_rl.training import collect, step
@@ -34,6 +35,7 @@ def run(monkeypatch, folder, config):
 
     with monkeypatch.context() as m:
         m.setattr(collect, "generate", short)
+        m.setattr(refine, "generate", short)
         m.setattr(step.Learner, "__call__", watched)
         train_rl.run(config, str(folder))
     return metrics.read(folder).metrics, seen
@@ -44,18 +46,20 @@ def run(monkeypatch, folder, config):
 def test_a_run_has_the_same_rows(tmp_path, monkeypatch, name):
     """Of two steps, the change of entropy included. Mutations: likeliest tokens of all columns; a cut below the longest
     response."""
-    more = {"change.every": 1, "loss": {"name": "shaped", "args": {}}} if name == "critique" else {"change.every": 1}
-    config = get(name, steps=2, **more, **{"eval.every": 9, "checkpoint.every": 9, "samples": 0})
+    # at .02 the filter drops no token, and all that it would pull back is rounding
+    more = {"filtered": {"min_p": 0.95}, "critique": {"loss": {"name": "shaped", "args": {}}}}
+    more = (more | {"critic": {"critic.warmup": 1}}).get(name, {})
+    config = get(name, steps=2, **more, **{"change.every": 1, "eval.every": 9, "checkpoint.every": 9, "samples": 0})
     want, (whole, _) = run(monkeypatch, tmp_path / "whole", config)
     monkeypatch.setattr(packing, "PAYS", 1)
     got, widths = run(monkeypatch, tmp_path / "cut", config)
-    assert max(widths) < whole and len(want) == 2 and any(row["update/grad_norm"] > 0 for row in want)
+    assert max(widths) < whole and len(want) == 2 and any(row.get("update/grad_norm", 0) > 0 for row in want)
     for a, b in zip(want, got, strict=True):
         assert a.keys() == b.keys()
-        for key in a:
-            # ranks of numbers that are equal but for their rounding change places
-            if not key.startswith("time/") and not key.endswith("rank_correlation"):
-                np.testing.assert_allclose(b[key], a[key], rtol=2e-4, atol=2e-5, err_msg=key)
+        # ranks of numbers that are equal but for their rounding change places
+        keys = [key for key in a if not key.startswith("time/") and not key.endswith("rank_correlation")]
+        differ = {key: (a[key], b[key]) for key in keys if not np.allclose(b[key], a[key], rtol=2e-4, atol=2e-5)}
+        assert not differ
 
 
 def test_how_many_numbers_of_columns(monkeypatch):
