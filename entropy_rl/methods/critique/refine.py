@@ -29,7 +29,7 @@ from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
-from entropy_rl.sampling.engine import Completion, generate, prefill_work
+from entropy_rl.sampling.engine import Completion, generate, token_work
 from entropy_rl.training.collect import Group, Turn, verify_completions
 
 MOST = 1024  # prompts served together: bounds the memory
@@ -54,7 +54,7 @@ def respond(
     """
     ids = [tokenizer.encode(p) for p in prompts]
     width = max(map(len, ids), default=1) if prompt_length is None else prompt_length
-    if prefill_work(params, fewest * width) > packing.PAYS:
+    if token_work(params, fewest * width) > packing.PAYS:
         fewest = 1
     done: list[Completion] = []
     for start in range(0, len(ids), MOST):
