@@ -67,7 +67,7 @@ $(SMOLLM2)/model/config.json: | $(VENV)/installed-gguf
 		--config.gguf=$(SMOLLM2)/$(SMOLLM2_GGUF) --workdir=$(SMOLLM2)
 
 # Against tunix and TRL, each in an environment of its own.
-bench-peers: $(VENV)/installed-dev $(VENV)-tunix/installed $(VENV)-trl/installed
+bench-peers: $(VENV)/installed-dev $(VENV)-tunix/installed $(VENV)-trl/installed smollm2
 	$(BIN)/python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs/bench_peers
 
 # The law inside runs of TRL and through verl's Tracking, each in an environment of its own.

@@ -157,6 +157,9 @@ def policy_gradient(c: ConfigDict) -> None:
     c.importance = choice("auto")
     c.importance_cap = placeholder(float)  # as it was called before: a number is token_cap with this cap, 0 is off
     c.rollout.lag = 0  # steps by which the policy that samples is behind
+    # most numbers of columns that updates run responses in, the fewest that the longest of a step fits; fewer where
+    # a program more would not pay (data/packing.widths): 1 at small models
+    c.rollout.widths = 8
     c.rollout.dtype = placeholder(str)  # what the sampler computes in; None: as the learner
     c.rollout.param_dtype = placeholder(str)  # what the sampler's weights are rounded to; None: as they are
     c.entropy_band = ConfigDict(  # outside of it rows of one sign teach nothing; bounds are rows of CONTROLLERS

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from entropy_rl.data import packing
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
+from entropy_rl.sampling.engine import token_work
 from entropy_rl.training.collect import Group, answer_entropy, attempt
 
 
@@ -131,17 +134,39 @@ def per_problem(task: Task, groups: Sequence[Group]) -> list[dict[str, Any]]:
     return rows
 
 
-def attempt_all(model: Transformer, params, task: Task, key: jax.Array, *, batch: int = 64, **sampling) -> list[Group]:
+JOINED = 4  # batches of an evaluation that share slots, so that none waits for its slowest response
+
+
+def attempt_all(
+    model: Transformer,
+    params,
+    task: Task,
+    key: jax.Array,
+    *,
+    samples: int,
+    max_new: int,
+    batch: int = 64,
+    slots: int | None = None,
+    **sampling,
+) -> list[Group]:
     """Attempts every problem of `task`, `batch` of them at a time: a group a problem, in order.
 
-    A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. The rest
-    of the arguments are collect.attempt's.
+    A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. Where a
+    batch is dear (data/packing.PAYS) JOINED of them share its slots: what is sampled is the same, and only the last of
+    them ends with slots that are free. The rest of the arguments are collect.attempt's.
     """
     problems = [task[i] for i in range(len(task))]
+    how = {"samples": samples, "max_new": max_new, **sampling}
+    joined = JOINED if token_work(params, batch * samples * max_new) > packing.PAYS else 1
     groups = []
-    for start in range(0, len(problems), batch):
-        part = problems[start : start + batch]
-        groups += attempt(model, params, task, part, jax.random.fold_in(key, start), **sampling)
+    for start in range(0, len(problems), batch * joined):
+        some = problems[start : start + batch * joined]
+        keys = [jax.random.fold_in(key, first) for first in range(start, start + len(some), batch)]
+        if len(keys) == 1:
+            groups += attempt(model, params, task, some, keys[0], slots=slots, **how)
+        else:
+            few = min(slots or batch * samples, batch * samples)
+            groups += attempt(model, params, task, some, jnp.stack(keys), slots=few, part=batch, **how)
     return groups
 
 

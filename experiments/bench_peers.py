@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,9 @@ def run(config: ConfigDict, workdir: str) -> dict:
         if not python.exists():
             raise InputError(f"{python} is not there: make bench-peers makes it")
         commands[name] = [str(python), str(PEERS / f"{name}_worker.py")]
+    for c in config.sizes.values():
+        if "folder" in c and not (launch.ROOT / c.folder / "config.json").exists():
+            raise InputError(f"{c.folder} is not there: make smollm2 makes it, or give another size")
     result: dict[str, Any] = {
         "machine": machine(),
         "commit": workdirs.git_commit(),
@@ -93,7 +97,8 @@ def run(config: ConfigDict, workdir: str) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             spec = write_spec(c, config, Path(folder))
             full = {name: [*command, str(spec)] for name, command in commands.items()}
-            result["sizes"][size] = compare(full, config.repeats, Path(folder))
+            repeats = c.get("repeats", config.repeats)
+            result["sizes"][size] = compare(full, repeats, Path(folder)) | {"repeats": repeats}
     workdir = workdirs.open_workdir(config, workdir)
     files.write(Path(workdir) / "bench_peers.json", json.dumps(result, indent=2) + "\n")
     print(table(result))
@@ -164,7 +169,8 @@ def table(result: dict[str, Any]) -> str:
     """The result as lines of text."""
     lines = [f"{result['machine']}, median of {result['repeats']}, commit {(result['commit'] or 'unknown')[:7]}"]
     for size, made in result["sizes"].items():
-        lines.append(f"{size}:")
+        fewer = made.get("repeats", result["repeats"])
+        lines.append(f"{size}:" if fewer == result["repeats"] else f"{size}, median of {fewer}:")
         if "gflop" in made:
             lines.append(
                 f"  {made['gflop']:.1f} GFLOP are {made['bound_cpu_s']:.3f} CPU-s at the matrix-product peak, "
@@ -184,12 +190,17 @@ def table(result: dict[str, Any]) -> str:
 
 
 def write_spec(c: ConfigDict, config: ConfigDict, folder: Path) -> Path:
-    """A model folder with random weights and words t0, t1, ..., and what is to be done with it."""
+    """A model folder with words t0, t1, ..., and what is to be done with it; its weights are random, or c.folder's."""
     from entropy_rl.models import hf
     from experiments.hardware import bench_work
 
-    model, params, _ = bench_work.policy(c, config.seed)
-    hf.save(folder / "model", model, params)
+    if "folder" in c:
+        (folder / "model").mkdir()
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(launch.ROOT / c.folder / name, folder / "model" / name)
+    else:
+        model, params, _ = bench_work.policy(c, config.seed)
+        hf.save(folder / "model", model, params)
     # the last word ends a text, and is asked for by nobody
     words = {f"t{i}": i for i in range(c.vocab)}
     end = f"t{c.vocab - 1}"

@@ -1,4 +1,7 @@
-"""Rows of token ids: prompt ++ response ++ pad, and the mask of the response; nothing else lays them out."""
+"""Rows of token ids: prompt ++ response ++ pad, and the mask of the response; nothing else lays them out.
+
+The columns of a batch are as many as its longest text needs, in a few widths, where another program pays.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,26 @@ import numpy as np
 
 from entropy_rl.data.tokenizers import Tokenizer
 from entropy_rl.errors import InputError
+
+# floating-point operations, a CPU-second or so, that a call must spare for another width: another program to compile
+PAYS = 1e11
+
+
+def widths(work: float, most: int = 8) -> int:
+    """How many widths rows may have whose columns, all of them, take `work` floating-point operations a call: `most`,
+    or fewer, so many that those between two of them take PAYS. Half a minute of compiling then pays within some fifty
+    calls, and small models have one width."""
+    return int(max(1, min(most, work // PAYS)))
+
+
+def room(longest: int, most: int, widths: int) -> int:
+    """Columns for texts of which the longest has `longest` tokens: the fewest of ceil(most / widths), twice as many and
+    so on up to `most` that it fits.
+
+    A function of the texts alone, so that a resumed run and every process of a run have the same.
+    """
+    unit = -(-most // widths)
+    return min(-(-longest // unit) * unit, most)
 
 
 def pack_rows(

@@ -29,6 +29,7 @@ from entropy_rl.losses.trust_region import aspo, bapo, dppo_kl, dppo_tv, gmpo, l
 from entropy_rl.masking import mask_out, masked_mean
 
 DATA = ("entropy", "old_entropy", "filtered_logp", "refined")  # keywords that are arrays
+DRAWS = ("clip_cov", "shaped_clip_cov", "random_clip")  # a number for each place of [B, T], so of a T that stays
 
 
 def sees_whole(loss: Callable) -> bool:

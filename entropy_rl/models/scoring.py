@@ -151,20 +151,20 @@ def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = 
     return whole if samples == 1 else by_prompt
 
 
-def likeliest(model: Transformer, *, count: int, length: int, mesh: Mesh | None = None) -> Score:
+def likeliest(model: Transformer, *, count: int, prompt_length: int, mesh: Mesh | None = None) -> Score:
     """Scores of a policy: `ids` i32[B, R, k], its k likeliest tokens where the response's j-th token was chosen.
 
     Args:
       model: with a language-model head.
       count: k, at most the vocabulary.
-      length: R, tokens of the longest response.
+      prompt_length: R is T - prompt_length.
       mesh: as of `token_scores`. Logits are never whole.
     """
 
     def score(params, tokens, mask):
         matrix, axis = head_matrix(model.config, params)
         _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
-        states = of_responses(out["hidden"], tokens, mask, length)
+        states = of_responses(out["hidden"], tokens, mask, tokens.shape[1] - prompt_length)
         how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
         return {"ids": top_words(states, matrix, count, **how)}
 

@@ -176,7 +176,9 @@ def insert(
     return _shared(mesh, new)
 
 
-def noise(key: jax.Array, request: jax.Array, position: jax.Array, vocab: int) -> jax.Array:
+def noise(
+    key: jax.Array, request: jax.Array, position: jax.Array, vocab: int, each: int | None = None
+) -> jax.Array:
     """What `draw` needs for each (request, position): Exp(1) variables, i32[S], i32[S] -> f32[S, n].
 
     E = -log(1 - v) with v uniform of two words of 32 bits: v has the 24 bits of a float32 however small it is, down to
@@ -184,14 +186,15 @@ def noise(key: jax.Array, request: jax.Array, position: jax.Array, vocab: int) -
     all below 2^-23 are one.
 
     Args:
-      key: of this call of the sampler.
+      key: of this call of the sampler; with `each` keys [K], of so many requests each, numbered from 0 in it.
       request, position: whose noise it is.
       vocab: V, of which n follows.
     """
     count = sum(_blocks(vocab))
 
     def one(r, p):
-        own = jax.random.fold_in(jax.random.fold_in(key, r), p)
+        first, number = (key, r) if each is None else (key[r // each], r % each)
+        own = jax.random.fold_in(jax.random.fold_in(first, number), p)
         high, low = jax.random.bits(own, (2, count), jnp.uint32).astype(jnp.float32)
         v = high * 2.0**-32 + low * 2.0**-64
         return -jnp.log1p(-jnp.clip(v, 2.0**-65, 1 - 2.0**-24))  # neither 0 nor infinite
@@ -231,7 +234,7 @@ def compact(state: State, kept: jax.Array, *, mesh: Mesh | None = None) -> State
     return _apart(some, mesh, {"state": state, "kept": kept}, state)
 
 
-@partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width", "mesh"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width", "mesh", "each"), donate_argnames="state")
 def decode(
     model: Transformer,
     params,
@@ -245,13 +248,14 @@ def decode(
     until: jax.Array | int = 0,
     most: jax.Array | int | None = None,
     mesh: Mesh | None = None,
+    each: int | None = None,
 ) -> tuple[State, Emitted]:
     """Up to `ticks` steps of all slots, fewer if only `until` are active any more.
 
     Args:
       model, params: the policy, steered or not. A request whose `left` is R chooses its first token.
       state: donated.
-      key: of this call of the sampler.
+      key, each: of `noise`.
       ticks: at most R = columns - width.
       eos: tokens that end a response; the response includes it.
       warp: f32[S, V] -> f32[S, V], the behaviour distribution's logits.
@@ -298,7 +302,7 @@ def decode(
         logits, out = run(gate=gate[:, None]) if steered else run()
         logits = logits[:, 0]
         warped = warp(logits)
-        token = draw(warped, noise(key, state.request, state.position + 1, warped.shape[-1]))
+        token = draw(warped, noise(key, state.request, state.position + 1, warped.shape[-1], each))
         logp, entropy = categorical_stats(logits, token)
         if warped is not logits:
             logp, _ = categorical_stats(warped, token)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from entropy_rl.data import packing
 from entropy_rl.errors import InputError
 from entropy_rl.models import rope
 from entropy_rl.models.scoring import token_scores
@@ -53,6 +54,7 @@ def generate(
     mesh: Mesh | None = None,
     streams: int | None = None,
     fewest: int = 32,
+    part: int | None = None,
 ) -> list[list[Completion]]:
     """Samples responses.
 
@@ -62,14 +64,16 @@ def generate(
     Args:
       model, params: the policy.
       prompts: token ids of N prompts, none empty.
-      key: random key of this call.
+      key: random key of this call; with `part` keys [K].
       samples: responses a prompt.
       slots: requests served at once; None: all. Fewer take less memory.
       max_new: the longest response, in tokens.
       eos: token id or ids that end a response.
       warp: logits -> logits before drawing, e.g. partial(warp.temperature, value=0.6). A program is compiled for each,
         where equal partials are one.
-      prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest.
+      prompt_length: pad prompts to this many tokens, so that calls share one compiled program; None: the longest. Where
+        that is dear, and positions do not follow from it, only to the first of a few widths that the longest of this
+        call fits (data/packing.widths), which decoding attends to as well: the same tokens are drawn.
       chunk: most decode steps between two looks at which slots are free to be refilled; fewer where an eighth of them
         is, and somebody waits.
       mesh: over which the parameters lie; slots, cache and prompts are cut over the same devices (decode.RULES), and
@@ -80,6 +84,9 @@ def generate(
         the machine.
       fewest: slots that stay. Once nobody waits, half of the slots are left out whenever so many are free, down to
         this number, where max_new is LONG or more; each size is a program that is compiled once.
+
+      part: None, or so many prompts, one after the other, have a key of their own and are sampled as in a call of their
+        own, but in slots that do not wait for the slowest of them.
 
     Returns:
       N lists of `samples` Completions.
@@ -92,6 +99,9 @@ def generate(
     for i, n in enumerate(lengths):
         if not 0 < n <= width:
             raise InputError(f"prompt {i} has {n} tokens: it must have 1 to {width} (prompt_length)")
+    context = width + max_new if rope.by_length(model.config.rope_scaling) else None
+    if context is None and prompts:
+        width = packing.room(int(max(lengths)), width, packing.widths(token_work(params, len(prompts) * width)))
     padded = np.zeros((len(prompts), width), np.int32)
     for i, p in enumerate(prompts):
         padded[i, : len(p)] = p
@@ -102,7 +112,6 @@ def generate(
     each = -(-min(slots or requests, requests) // shards)  # slots of a device
     streams = min(streams or _streams(mesh), each)
     parts = shares(requests, samples, shards)
-    context = width + max_new if rope.by_length(model.config.rope_scaling) else None
     prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh, context=context)
     serve = partial(
         _serve,
@@ -120,6 +129,7 @@ def generate(
         chunk=chunk,
         mesh=mesh,
         fewest=max(fewest // streams, 1),
+        each=part and part * samples,
     )
     # each stream has its share of every device's slots and requests; the noise does not know which
     slot_parts = [shards * len(part) for part in np.array_split(np.arange(each), streams)]
@@ -130,6 +140,11 @@ def generate(
         for part, pieces in zip(served, (pool.map if pool else map)(serve, served, slot_parts), strict=True):
             done.update({r: _completion(p, eos) for r, p in zip(part.tolist(), pieces, strict=True)})
     return [[done[i + j] for j in range(samples)] for i in range(0, requests, samples)]
+
+
+def token_work(params, tokens: int) -> float:
+    """Floating-point operations of a forward pass over so many tokens: 2 for each parameter and token."""
+    return 2.0 * sum(x.size for x in jax.tree.leaves(params)) * tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +216,7 @@ def _serve(
     chunk,
     mesh,
     fewest,
+    each,
 ) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered)."""
     width = padded.shape[1]
@@ -232,7 +248,7 @@ def _serve(
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         most = len(serving) if any(waiting) else fewer // shards
         until = len(serving) - max(len(serving) // 8, 1) if any(waiting) else fewer
-        how = {"ticks": min(chunk, max_new), "eos": eos, "warp": warp, "width": width, "mesh": mesh}
+        how = {"ticks": min(chunk, max_new), "eos": eos, "warp": warp, "width": width, "mesh": mesh, "each": each}
         state, out = decode.decode(model, params, state, key, until=until, most=most, **how)
         token, logp, entropy, live, left, steered = processes.fetch(
             (out.token, out.logp, out.entropy, out.live, state.left, out.steered)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl.data import packing
 from entropy_rl.data.order import problem_at
 from entropy_rl.data.problem import Problem, Task
 from entropy_rl.errors import InputError
@@ -76,6 +77,9 @@ class Collector:
         is logged): methods/critique/distil.Distiller; from step `refine_until` on critiques are withdrawn there too.
       turns: (most `turns` of a group, tokens of a row with the longest of them); these rows are there at every step,
         empty where there is no turn.
+      widths: numbers of columns that a rollout may have (data/packing.room): the learner then runs the longest response
+        that was sampled and not the longest that there could be, and compiles its programs for each number that comes
+        up. 1, or with `turns`: always the same.
       diversity: groups -> (rewards, what is logged), in place of the verifier's: methods/diversity/darling.Diversity.
     """
 
@@ -98,12 +102,13 @@ class Collector:
         turns: tuple[int, int] = (0, 0),
         diversity: Callable[[list[Group]], tuple[list[list[float]], dict[str, float]]] | None = None,
         distiller: Callable[..., tuple[list[Group], Rollout, dict[str, float]]] | None = None,
+        widths: int = 1,
     ):
         self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
         self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
         self.places: dict[int, int] = {}
         self._refiner, self._refine_until, self._turns = refiner, refine_until, turns
-        self._distiller = distiller
+        self._distiller, self._widths = distiller, 1 if turns[0] else widths
         self._sampling = {
             "samples": samples,
             "slots": slots,
@@ -145,9 +150,11 @@ class Collector:
         if self._diversity:
             rewards, measured = self._diversity(groups)
             row |= measured
+        longest = max(len(c.tokens) for g in groups for c in g.completions)
+        responses = packing.room(longest, task.response_length, self._widths)
         rollout = to_rollout(
             groups,
-            length=max(task.prompt_length + task.response_length, self._turns[1]),
+            length=max(task.prompt_length + responses, self._turns[1]),
             pad_id=task.tokenizer.pad_id,
             penalty=self._penalty,
             rewards=rewards,

@@ -85,7 +85,7 @@ def pack(
     Args:
       prompts: token ids of N prompts.
       completions, rewards: for each prompt its group.
-      length: T, the same at every step so that programs are compiled once.
+      length: T; programs are compiled for each.
       pad_id: fills up on the right.
 
     Returns:

@@ -50,7 +50,7 @@ def teacher(
     _memory(config, task, count, mesh, microbatches)
     return SelfTeacher(
         Distillation(c.coef, c.outcome, c.alpha, c.clip, tail=count < vocab),
-        adaptation.over(likeliest(model, count=count, length=task.response_length, mesh=mesh)),
+        adaptation.over(likeliest(model, count=count, prompt_length=task.prompt_length, mesh=mesh)),
         adaptation.over(token_scores(model, temperature=temperature, mesh=mesh)),
         c.rate,
     )

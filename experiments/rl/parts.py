@@ -16,12 +16,13 @@ import optax
 from ml_collections import ConfigDict
 
 from entropy_rl.advantages import ADVANTAGES, gae, overlong
+from entropy_rl.data import packing
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.losses.importance import IMPORTANCE, token_cap
 from entropy_rl.losses.kl import KL
-from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.models import lora
+from entropy_rl.losses.policy import DRAWS, POLICY_LOSSES
+from entropy_rl.models import lora, rope
 from entropy_rl.models.scoring import by_place, filtered_scores, token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
@@ -158,6 +159,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "turns": (more, refiner.width + task.response_length) if more else (0, 0),
         "diversity": diversity.shaping(config, task),
         "distiller": distillation.distiller(config, task, sampler, mesh, workdir),
+        "widths": widths(config, task, model),
     }
     evaluator = Evaluator(config, model, mesh)
     return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, seen, learning, sampling)
@@ -243,6 +245,21 @@ def importance(
     return build.bind(IMPORTANCE, config.importance, "importance", x, x, mask, data=data)
 
 
+def widths(config: ConfigDict, task: Task, model: Transformer) -> int:
+    """How many numbers of columns a rollout may have (training/collect.Collector): `rollout.widths`, or fewer, by the
+    work of a step's updates, 6 for each of the model's parameters and each token (data/packing.widths).
+
+    1 where a loss draws a number for each place, or positions follow from the length of rows: another width would be
+    another result.
+    """
+    if config.loss.name in DRAWS or rope.by_length(model.config.rope_scaling):
+        return 1
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    size = sum(x.size for x in jax.tree.leaves(shapes))
+    tokens = config.rollout.prompts * config.rollout.samples * task.response_length * config.epochs
+    return packing.widths(6 * size * tokens, config.rollout.widths)
+
+
 def overlong_penalty(config: ConfigDict, response_length: int) -> Callable | None:
     """The soft penalty of `config.overlong`, or None."""
     cache = config.overlong_cache
@@ -269,6 +286,7 @@ def check(config: ConfigDict) -> None:
         *("smoothing.right", "smoothing.wrong", "nucleus.coef"),
     )
     checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "rollout.lag")
+    checks.require(config, "a whole number of 1 or more", lambda x: x >= 1 and x == int(x), "rollout.widths")
     checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, "min_p", "nucleus.top_p", "nucleus.frac")
     checks.require(config, "a number above 1", lambda x: x > 1, "entropy_advantage.kappa")
     checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")

@@ -4,10 +4,14 @@ import json
 import sys
 import textwrap
 
+import jax
+import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
+from entropy_rl.models import hf
 from experiments import bench_peers
+from experiments.hardware import bench_work
 from experiments.hardware.peers import pace
 from experiments.lib import launch
 
@@ -78,6 +82,20 @@ def test_this_project_in_a_process_of_its_own(tmp_path, capsys):
     row = result["sizes"]["tiny"]["rows"]["entropy_rl"]
     assert row["ratio"] == 1 and row["cpu_s"] > 0 and row["parameters"] > 1000
     assert "entropy_rl" in capsys.readouterr().out
+
+
+def test_the_weights_of_a_folder(tmp_path):
+    """They are those of the folder, under words of the benchmark. Mutation: random ones."""
+    config = launch.load_config("configs/bench_peers.py:smoke")
+    model, params, _ = bench_work.policy(config.sizes.tiny, 7)
+    hf.save(tmp_path / "own", model, params)
+    config.sizes.tiny.folder = str(tmp_path / "own")
+    spec = json.loads(bench_peers.write_spec(config.sizes.tiny, config, tmp_path).read_text())
+    jax.tree.map(np.testing.assert_array_equal, hf.load(spec["folder"])[1], params)
+    assert "t63" in (tmp_path / "model" / "tokenizer.json").read_text()
+    config.sizes.tiny.folder = "nowhere"
+    with pytest.raises(InputError, match="nowhere is not there: make smollm2 makes it"):
+        bench_peers.run(config, tmp_path / "x")
 
 
 def test_an_environment_that_is_not_there(tmp_path):

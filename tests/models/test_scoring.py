@@ -83,7 +83,7 @@ def test_log_probabilities_of_the_likeliest_tokens_of_responses(tiled, monkeypat
     model = presets.make("test", 24)
     params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     tokens, mask = rollout()
-    ids = jax.jit(likeliest(model, count=3, length=RESPONSE))(params, tokens, mask)["ids"]
+    ids = jax.jit(likeliest(model, count=3, prompt_length=PROMPT))(params, tokens, mask)["ids"]
     logp = jax.nn.log_softmax(model.apply(params, tokens)[0] / 0.7)
     made = []
     for shared in ({}, {"samples": SAMPLES, "prompt_length": PROMPT}):
@@ -95,6 +95,29 @@ def test_log_probabilities_of_the_likeliest_tokens_of_responses(tiled, monkeypat
             np.testing.assert_array_equal(ids[row, j], numbers)
             for at in made:
                 np.testing.assert_allclose(at[row, j], want, atol=2e-5)
+
+
+def test_columns_without_a_response_change_nothing():
+    """Rows of a shared prompt, cut to their longest response, with the likeliest tokens. Mutations: likeliest tokens of
+    more columns than there are; a response that begins at the row's end less its room."""
+    model = presets.make("test", 24)
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    tokens, mask = rollout()
+    mask &= np.cumsum(mask, axis=1) <= 3
+    score = token_scores(model, samples=SAMPLES, prompt_length=PROMPT)
+    likely = likeliest(model, count=2, prompt_length=PROMPT)
+
+    @jax.jit
+    def both(tokens, mask):
+        ids = likely(params, tokens, mask)["ids"]
+        out = score(params, tokens, mask, ids)
+        return ids, out.pop("at"), {k: jnp.where(mask, x, 0.0) for k, x in out.items()}
+
+    (ids, at, whole), (few, near, cut) = both(tokens, mask), both(tokens[:, : PROMPT + 3], mask[:, : PROMPT + 3])
+    np.testing.assert_array_equal(few, ids[:, :3])
+    np.testing.assert_allclose(near, at[:, :3], atol=2e-5)
+    for name in whole:
+        np.testing.assert_allclose(cut[name], whole[name][:, : PROMPT + 3], atol=2e-5, err_msg=name)
 
 
 def test_values_are_of_the_state_before_the_token():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from entropy_rl.data import packing
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
 from entropy_rl.models.rope import Scaling
@@ -59,6 +60,17 @@ def test_neither_do_slots_that_are_left_out(policy, monkeypatch, slots, streams)
     assert sizes[0] == (slots or len(want)) // streams // 2
 
 
+@pytest.mark.parametrize("streams", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_parts_with_keys_of_their_own_are_calls_of_their_own(policy, streams):
+    """In shared slots. Mutations: one key for all; requests numbered through."""
+    model, params, prompts = policy
+    keys = [jax.random.key(n) for n in (5, 6, 7)]
+    how = {"samples": 4, "max_new": 11, "eos": EOS}
+    want = [generate(model, params, prompts[2 * i : 2 * i + 2], k, **how) for i, k in enumerate(keys)]
+    got = generate(model, params, prompts, jnp.stack(keys), slots=6, part=2, streams=streams, **how)
+    assert tokens(got) == tokens(sum(want, []))
+
+
 def test_the_host_looks_when_an_eighth_of_the_slots_is_free(policy, monkeypatch):
     """And only then, while there is who waits: chunks may be long. Mutation: `until` not given to decode."""
     calls = []
@@ -77,6 +89,24 @@ def test_neither_do_the_other_requests(policy):
 
 def test_prompt_padding_does_not_change_what_is_sampled(policy):
     assert tokens(sample(policy, prompt_length=9)) == tokens(sample(policy))
+
+
+def test_neither_do_columns_that_no_prompt_has(policy, monkeypatch):
+    """The same tokens, as likely, of prompts that are run in the first width that the longest of them fits. Mutations:
+    a width below it; the prompt's own length as its position."""
+    want, widths, run = sample(policy, prompt_length=32), [], decode.prefill
+    monkeypatch.setattr(decode, "prefill", lambda *args, **kw: widths.append(args[2].shape[1]) or run(*args, **kw))
+    model, params, prompts = policy
+    dear = engine.token_work(params, len(prompts) * 32) / 8.5
+    for pays, width in ((9 * dear, 32), (dear, 8)):
+        monkeypatch.setattr(packing, "PAYS", pays)
+        got = sample(policy, prompt_length=32)
+        assert widths.pop() == width and tokens(got) == tokens(want)
+        for a, b in zip(sum(got, []), sum(want, []), strict=True):
+            np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
+    longer = presets.make("test", 23, rope_scaling=Scaling("dynamic", 2.0, 8))
+    sample((longer, params, prompts), prompt_length=32)
+    assert widths == [32], "positions that follow from the length of rows stay as they are"
 
 
 @pytest.mark.parametrize("temperature", [pytest.param(1.0, marks=pytest.mark.slow), 0.7])

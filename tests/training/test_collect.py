@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from entropy_rl.data.packing import room
 from entropy_rl.data.problem import Problem
 from entropy_rl.data.tokenizers import WordTokenizer
 from entropy_rl.sampling.engine import Completion
@@ -151,3 +152,24 @@ def test_an_epoch_has_all_problems_once(monkeypatch, rounds):
     for step in range(2, 6 - bool(rounds)):
         again(None, step)
     assert len(seen) == 6 and sorted(sum(seen, [])) == sorted(str(i) for i in range(24))
+
+
+@pytest.mark.parametrize(
+    "longest, widths, want", [(4, 1, 40), (4, 8, 5), (5, 8, 5), (6, 8, 10), (23, 4, 30), (40, 8, 40), (41, 8, 40)]
+)
+def test_room_by_hand(longest, widths, want):
+    assert room(longest, 40, widths) == want
+
+
+@pytest.mark.parametrize("turns, widths, columns", [((0, 0), 1, 7), ((0, 0), 2, 5), ((0, 0), 5, 5), ((1, 9), 5, 9)])
+def test_rollouts_have_columns_for_their_longest_response(monkeypatch, turns, widths, columns):
+    """A prompt of 2, responses of 3 of 5. Mutations: the longest of the first group alone; rows of turns cut too."""
+
+    def attempt(model, params, task, problems, noise, **how):
+        said = ["<eos>", *["= 3 <eos>"] * (len(problems) - 1)]
+        return [collect.Group(p, [1, 2], [completion(t)], [t], [1.0]) for p, t in zip(problems, said, strict=True)]
+
+    monkeypatch.setattr(collect, "attempt", attempt)
+    how = {"prompts": 2, "samples": 1, "key": jax.random.key(0)}
+    rollout, *_ = collect.Collector(None, Numbered(), **how, turns=turns, widths=widths)(None, 0)
+    assert rollout.tokens.shape[1] == columns and rollout.mask.sum() == 4

@@ -15,7 +15,9 @@ import pytest
 from entropy_rl import training
 from entropy_rl.advantages import grpo
 from entropy_rl.entropy import record
+from entropy_rl.entropy.controllers import constant
 from entropy_rl.errors import InputError
+from entropy_rl.losses.importance import token_cap
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import compose
 from entropy_rl.models.logprobs import categorical_stats
@@ -186,6 +188,46 @@ def test_a_step_of_self_distillation_by_hand(table):
     np.testing.assert_allclose(row["distillation/gap"], np.mean((logp - rollout.sampler_logp)[own]), atol=1e-5)
     np.testing.assert_allclose(row["distillation/teacher_entropy"], np.mean(np.asarray(entropy)[own]), atol=1e-5)
     np.testing.assert_allclose(update["distillation/ratio"], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_columns_that_no_response_has_change_nothing(table, updates):
+    """Loss, gradient and everything logged, with old log-probabilities, a reference and a constant length. Mutations:
+    a weight or a mean that counts columns; a score that is not of the cut rows."""
+    logits, rollout = table
+    rows = slice(0, 4)  # of at most 11 tokens in 40 columns
+    whole = jax.tree.map(lambda x: x[rows], rollout)
+    cut = jax.tree.map(lambda x: x[:, :12] if x.ndim > 1 else x, whole)
+    tx = optax.sgd(0.5)
+
+    def score(params, tokens, mask):
+        return dict(
+            zip(("logp", "entropy"), categorical_stats(params["logits"][tokens[:, 0], : tokens.shape[1]], tokens))
+        )
+
+    def made(rollout):
+        learner = Learner(
+            score,
+            tx,
+            loss=partial(POLICY_LOSSES["ppo"], clip_low=0.2, clip_high=0.2),
+            weight=compose("fixed_length", length=40),
+            advantage=partial(grpo, eps=1e-4),
+            key=jax.random.key(0),
+            importance=partial(token_cap, cap=2.0),
+            reference=True,
+            kl_coef=constant(value=0.1),
+            entropy_coef=constant(value=0.01),
+            updates=updates,
+        )
+        params = jax.tree.map(jnp.copy, {"logits": logits})
+        policy = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+        state, metrics, row, advantage = learner(State(policy, reference={"logits": 0.9 * logits}), rollout, 0)
+        return jax.device_get((state.policy.params, metrics, row)), advantage
+
+    (a, advantage), (b, narrow) = made(whole), made(cut)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-7), b, a)
+    np.testing.assert_allclose(narrow, advantage[:, :12], rtol=1e-6)
+    assert a[1][0]["update/grad_norm"] > 1e-3 and not advantage[:, 12:].any()
 
 
 def explained(table, alpha, logits, new):

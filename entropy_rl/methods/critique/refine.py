@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from entropy_rl.data import packing
 from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Task
 from entropy_rl.data.tokenizers import Tokenizer
@@ -28,7 +29,7 @@ from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
-from entropy_rl.sampling.engine import Completion, generate
+from entropy_rl.sampling.engine import Completion, generate, token_work
 from entropy_rl.training.collect import Group, Turn, verify_completions
 
 MOST = 1024  # prompts served together: bounds the memory
@@ -48,11 +49,13 @@ def respond(
 ) -> tuple[list[str], list[Completion]]:
     """One response to each prompt, as text and as tokens; arguments as of sampling/engine.generate.
 
-    Prompts are filled up to a power of two, `fewest` at least, so that a count that changes from step to step compiles
-    few programs. What is sampled does not depend on it.
+    Prompts are filled up to a power of two, `fewest` at least unless so many are dear (data/packing.PAYS), so that a
+    count that changes from step to step compiles few programs. What is sampled does not depend on it.
     """
     ids = [tokenizer.encode(p) for p in prompts]
     width = max(map(len, ids), default=1) if prompt_length is None else prompt_length
+    if token_work(params, fewest * width) > packing.PAYS:
+        fewest = 1
     done: list[Completion] = []
     for start in range(0, len(ids), MOST):
         part = ids[start : start + MOST]

@@ -1,11 +1,14 @@
 """experiments/lib/evaluation.py: the evaluation after the last update, in runs of train_rl."""
 
+import jax
 import numpy as np
 import pytest
 
 from entropy_rl import metrics
+from entropy_rl.data import packing
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import countdown
+from entropy_rl.training import collect
 from entropy_rl.training.checkpoints import Checkpoints
 from experiments import train_rl, train_sft
 from experiments.lib import evaluation, launch
@@ -42,6 +45,25 @@ def straight(tmp_path_factory):
 def run(folder, **changes):
     train_rl.run(get(**changes), str(folder))
     return metrics.read(folder)
+
+
+def test_batches_that_are_dear_share_their_slots(monkeypatch):
+    """Six calls become two, and the responses stay. Mutations: a key of the call for all; slots of all batches."""
+    p, calls, generate = parts.make(get()), [], collect.generate
+    policy = parts.first(get(), p).policy.params
+    monkeypatch.setattr(collect, "generate", lambda *args, **how: calls.append(how) or generate(*args, **how))
+    task = countdown.make(split="test", size=11)
+    how = {"samples": 2, "batch": 2, "max_new": task.response_length, "prompt_length": task.prompt_length}
+
+    def sampled():
+        groups = evaluation.attempt_all(p.model, policy, task, jax.random.key(3), **how)
+        return [c.tokens.tolist() for g in groups for c in g.completions]
+
+    want = sampled()
+    assert len(calls) == 6
+    monkeypatch.setattr(packing, "PAYS", 1)
+    assert sampled() == want
+    assert [(c.get("slots"), c.get("part")) for c in calls[6:]] == [(4, 2), (4, 2)]
 
 
 def stripped(out):

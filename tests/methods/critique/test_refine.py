@@ -155,7 +155,8 @@ def test_fresh_samples_are_the_policys_own():
     assert asked == [PROBLEM.prompt] * 2 and out.rewards[-1] == 1 and out.refined == ()
 
 
-def test_the_number_of_prompts_does_not_change_what_is_said():
+def test_the_number_of_prompts_does_not_change_what_is_said(monkeypatch):
+    """Nor are few filled up to many where prompts are dear. Mutation: filled up all the same."""
     model = presets.make("test", TASK.tokenizer.vocab_size)
     params = model.init(jax.random.key(0), np.zeros((1, 4), np.int32))
     how = {"max_new": 5, "prompt_length": None}
@@ -163,6 +164,11 @@ def test_the_number_of_prompts_does_not_change_what_is_said():
     many, completions = refine.respond(model, params, TASK.tokenizer, prompts, jax.random.key(1), **how)
     few, _ = refine.respond(model, params, TASK.tokenizer, prompts[:3], jax.random.key(1), **how)
     assert len(many) == len(completions) == 40 and many[:3] == few and len(set(many)) > 3
+    served, generate = [], refine.generate
+    monkeypatch.setattr(refine, "generate", lambda *args, **how: served.append(len(args[2])) or generate(*args, **how))
+    monkeypatch.setattr(refine.packing, "PAYS", 1)
+    dear, _ = refine.respond(model, params, TASK.tokenizer, prompts[:3], jax.random.key(1), **how)
+    assert dear == few and served == [4]
 
 
 def test_critics_decode_greedily():
