@@ -332,7 +332,7 @@ def _write(
 ) -> None:
     """The files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
     with files.replacing(workdir / "law.png") as new:
-        draw(law, read, runs).savefig(new, format="png", dpi=150)
+        draw(law, read, runs).savefig(new, format="png", dpi=150, pil_kwargs={"compress_level": 2})
     script = Path(sys.argv[0]).stem  # the main job fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
     files.write(workdir / "law.md", report.page(law, command=command))
