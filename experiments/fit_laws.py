@@ -69,7 +69,8 @@ def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
     for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
         print(line)
     several = (report.runs(law), report.groups(law))
-    for text in (*several, report.table(law), report.law_line(law), law["verdict"], report.alarms(law)):
+    raised = (report.alarms(law), report.alarm_counts(law))
+    for text in (*several, report.table(law), report.law_line(law), law["verdict"], *raised):
         if text:
             print(text)
     if law["forecast"]:

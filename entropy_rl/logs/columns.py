@@ -201,7 +201,8 @@ def signals(counts: dict[str, int]) -> dict[str, str]:
             fits = set.__eq__ if exact else set.issuperset
             names = [n for n, text in said.items() if fits(text, need) and not text & set(never.split())]
             if names:
-                found[role] = min(names, key=lambda n: (len(segments(n)), -counts[n], n))
+                # the policy's own responses, not second attempts at what failed (refine/truncated)
+                found[role] = min(names, key=lambda n: (len(segments(n)), "rollout" not in said[n], -counts[n], n))
                 break
     return found
 
