@@ -60,6 +60,7 @@ def test_runs_that_share_no_curve_come_before_the_fit_to_all(offset, first):
 
 def test_alarms_are_counted_over_runs():
     raised = [{"name": "plateau"}, {"name": "collapse"}, {"name": "plateau"}]
-    assert report.alarm_counts({"runs": [{}, {}, {}], "alarms": raised}) == "alarms in 3 runs: plateau in 2, collapse in 1"
+    law = {"runs": [{}, {}, {}], "alarms": raised}
+    assert report.alarm_counts(law) == "alarms in 3 runs: plateau in 2, collapse in 1"
     assert report.alarm_counts({"runs": [{}, {}], "alarms": []}) == "alarms in 2 runs: none"
     assert report.alarm_counts({"runs": [{}], "alarms": raised}) == ""
