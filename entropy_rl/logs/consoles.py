@@ -3,12 +3,16 @@
 Objects are python's or JSON's, `{'loss': 0.1, 'reward': np.float64(0.5)}`, anywhere in a line: behind ray's
 `(TaskRunner pid=7)`, slurm's `0:`, a clock, a progress bar, colours. Their step is in them, before them
 (`rollout 3: {...}`, `step 3: {...}`), or that of the progress bar of training, the one they most often follow.
+
+What prints neither prints names and numbers: `step: 3, loss: 0.1` (MaxText, torchtitan), `step=3 entropy=0.2`, behind a
+progress bar (OpenRLHF), in a frame, a line a name (Tinker cookbook, AReaL), or as a list (NeMo RL).
 """
 
 from __future__ import annotations
 
 import ast
 import collections
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -34,6 +38,12 @@ BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
 COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
 AXES = {"rollout": "rollout/step", "eval": "eval/step", "train": "train/step"}
+# `name: 0.5`, `name=0.5` and `| name | 0.5 |` in a frame; names are of up to four words, and begin at a word
+PAIR = re.compile(
+    rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
+)
+STEP = re.compile(r"\b(?:global[ _])?step\s*[:=#]?\s*(\d+)(?![\d.])", re.I)
+LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
 TOTALS = 8  # progress bars that are remembered at a time
 
 
@@ -159,3 +169,45 @@ def is_objects(path: Path, head: bytes) -> bool:
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json") or not path.is_file() or b"<" in head.lstrip()[:1]:
         return False
     return any(row for _, _, row in objects(path))
+
+
+def read_pairs(path: Path, run: str | None) -> list[Run]:
+    """Consoles that print names and numbers: a row ends where a step is said or a name comes again.
+
+    The last pair of a line that was cut off is left out and counted as broken.
+    """
+    table, row, last = Table(path.name, run=run), {}, 1
+
+    def close() -> None:
+        if row.keys() - {"step"}:
+            table.add(last, row.items())
+        row.clear()
+
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+        for line, text in enumerate(f, 1):
+            text = ANSI.sub("", text)
+            found = [(pair[1], pair[2]) for pair in PAIR.finditer(text)]
+            if not text.endswith("\n") and found:
+                table.spoil(line, "torn")
+                found.pop()
+            if steps := STEP.findall(text):  # the last: `Epoch 1/9 Step 3/40 Train step 43/360`
+                close()
+                row["step"] = steps[-1]
+            for name, value in found:
+                if STEP.search(f"{name}: {value}"):
+                    continue
+                if name in row:
+                    close()
+                row[name], last = value, line
+    close()
+    return text_formats.one_or_more(path, "console of pairs", table)
+
+
+def is_pairs(path: Path, head: bytes) -> bool:
+    """Some lines say a score or an entropy by name."""
+    if b"\0" in head or path.suffix in (".csv", ".tsv", ".json", ".jsonl") or not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+        said = (PAIR.findall(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
+        found = (line for line in said if any(columns.is_entropy(n) or columns.kind(n) is not None for n, _ in line))
+        return len(list(itertools.islice(found, LEAST))) == LEAST
