@@ -42,7 +42,8 @@ AXES = {"rollout": "rollout/step", "eval": "eval/step", "train": "train/step"}
 PAIR = re.compile(
     rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
 )
-STEP = re.compile(r"\b(?:global[ _])?step\s*[:=#]?\s*(\d+)(?![\d.])", re.I)
+# `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
+STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
 LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
 TOTALS = 8  # progress bars that are remembered at a time
 
@@ -174,7 +175,8 @@ def is_objects(path: Path, head: bytes) -> bool:
 def read_pairs(path: Path, run: str | None) -> list[Run]:
     """Consoles that print names and numbers: a row ends where a step is said or a name comes again.
 
-    The last pair of a line that was cut off is left out and counted as broken.
+    The last pair of a line that was cut off is left out and counted as broken. What a progress bar writes over is a
+    line of its own.
     """
     table, row, last = Table(path.name, run=run), {}, 1
 
@@ -183,7 +185,7 @@ def read_pairs(path: Path, run: str | None) -> list[Run]:
             table.add(last, row.items())
         row.clear()
 
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+    with open(path, encoding="utf-8", errors="replace") as f:
         for line, text in enumerate(f, 1):
             text = ANSI.sub("", text)
             found = [(pair[1], pair[2]) for pair in PAIR.finditer(text)]
@@ -207,7 +209,7 @@ def is_pairs(path: Path, head: bytes) -> bool:
     """Some lines say a score or an entropy by name."""
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json", ".jsonl") or not path.is_file():
         return False
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
+    with open(path, encoding="utf-8", errors="replace") as f:
         said = (PAIR.findall(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
         found = (line for line in said if any(columns.is_entropy(n) or columns.kind(n) is not None for n, _ in line))
         return len(list(itertools.islice(found, LEAST))) == LEAST

@@ -183,12 +183,14 @@ def _unknown(path: Path) -> str:
     """What is wrong with a path of no known format, and for a folder of runs that these can be given.
 
     Raises:
-      InputError: a file that was packed.
+      InputError: a file that is packed or in UTF-16.
     """
     if not path.is_dir():
         packed = next((name for magic, name in PACKED.items() if _head(path).startswith(magic)), None)
         if packed:
             raise InputError(f"{path}: packed by {packed}: unpack it, and give what was in it")
+        if _head(path)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise InputError(f"{path}: in UTF-16, as PowerShell's > writes: convert it (iconv -f UTF-16 -t UTF-8)")
         return "a file of no known format" if path.stat().st_size else "an empty file"
     inner = [p for p in path.iterdir() if p.is_dir() and any(reader.matches(p, b"") for reader in READERS.values())]
     hint = f" (but {len(inner)} of its folders are runs, '{path}/*' would give them)" if inner else ""

@@ -26,7 +26,7 @@ TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a c
 DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
 TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
-TAG = re.compile(r"(?:run[-_])?(.*?)-tag-(.+)")
+TAG = re.compile(r"(?:run[-_])?(.*?)[-_]tag-(.+)")
 NAMES, VALUES = ("metric", "name", "key", "tag", "variable", "series"), ("value", "val")  # of a long table
 
 
@@ -176,9 +176,12 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     table, header, shape, sides = Table(path.name, run=run), None, "wide", []
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
-            delimiter = delimiter_of(next((line for line in f if line.strip()), ""))
+            above = list(itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), f))
             f.seek(0)
-            reader = csv.reader(text_lines(f, delimiter), delimiter=delimiter)
+            rest = itertools.islice(f, len(above), None)
+            delimiter = delimiter_of(next(rest, "") or "".join(above))
+            f.seek(0)
+            reader = csv.reader(text_lines(f, delimiter, len(above)), delimiter=delimiter)
             for cells in reader:
                 if delimiter == ";" and header:  # 0,5 is a number where columns have another mark between them
                     cells = [DECIMAL.sub(r"\1.\2", cell) for cell in cells]
@@ -267,9 +270,16 @@ def delimiter_of(first: str) -> str:
     return max(DELIMITERS, key=first.count) if any(mark in first for mark in DELIMITERS) else " "
 
 
-def text_lines(f: Iterator[str], delimiter: str) -> Iterator[str]:
-    """Lines of a file that is text: csv itself lets zero bytes pass. One mark between cells, and none outside."""
-    for line in f:
+def text_lines(f: Iterator[str], delimiter: str, above: int) -> Iterator[str]:
+    """Lines of a file that is text: csv itself lets zero bytes pass. One mark between cells, and none outside.
+
+    Of the first `above` lines, which are comments, the last may be the header; the others are empty.
+    """
+    comment = list(itertools.islice(f, above))
+    first = next(f, "")
+    cells = [line.lstrip("# ").split(None if delimiter == " " else delimiter) for line in (*comment[-1:], first)]
+    header = comment[-1:] if len(cells) == 2 and 1 < len(cells[0]) == len(cells[1]) else ["\n"] * min(above, 1)
+    for line in itertools.chain(["\n"] * (above - 1), header, [first], f):
         if "\0" in line:
             raise csv.Error("zero bytes")
         if delimiter == " ":

@@ -120,7 +120,7 @@ TRAINERS: dict[str, Trainer] = {
         elsewhere="what its logger wrote (logger.wandb_enabled, tensorboard_enabled, mlflow_enabled)",
     ),
     "prime-rl": Trainer(
-        ("entropy/all/*", "mismatch_kl/*", "train/agg/*", "*/effective/*", "Mismatch KL"),
+        ("entropy/all/*", "mismatch_kl/*", "train/agg/*", "*/effective/*", "Mismatch KL", "Async Level"),
         {"entropy/all/mean": FULL, "entropy/mean": FULL},
         elsewhere="RUN/metrics.jsonl, which is on by default",
     ),

@@ -38,6 +38,8 @@ PAIRS = {  # trainer: how it prints a step, its entropy, its score, and what it 
                None),
     "torchtitan": ("[rank0]:[titan] 2026-08-01 10:00:00,1 - root - INFO - \x1b[31mstep:  {i}  \x1b[32mloss:  0.1  "
                    "entropy: {h}  reward: {r}\x1b[39m", "entropy", "reward", None),
+    "clu": ("I0101 00:00:00.1 1 logging_writer.py:48] [{i}] entropy={h}, eval_accuracy={r}, grad_norm=0.1", "entropy",
+            "eval_accuracy", None),
     "OpenRLHF": ("Train epoch [1/1]: 100%|##| 8/8 [00:10<00:00,  1.2s/it, policy_loss=-0.01, actor_lr=1e-6, "
                  "reward={r}, entropy_loss={h}]", "entropy_loss", "reward", "OpenRLHF"),
     "Tinker": ("ml_log:170 [INFO]      Step {i}   \n\u2503 Metric \u2503 Value \u2503\n\u2502 env/all/reward/total "
@@ -63,6 +65,14 @@ def test_names_and_numbers_on_lines(tmp_path, name):
     np.testing.assert_allclose(points.R, R)
 
 
+def test_a_bar_that_writes_over_itself(tmp_path):
+    """Mutation: lines end at newlines only."""
+    bars = [f"\rRL: 1%|# | {i}/9 [00:10<01:00,  1.2it/s, entropy={H[i]:.6f}, acc={R[i]:.6f}]" for i in range(N)]
+    points = one(write(tmp_path / "log.log", ["".join(bars)]))
+    assert points.format == "console of pairs" and len(points.R) == N
+    np.testing.assert_allclose(points.R, R, atol=1e-6)
+
+
 def test_a_last_pair_that_was_cut_off_is_no_number(tmp_path):
     lines = [f"step={i} entropy={H[i]:.6f} eval_acc={R[i]:.6f}" for i in range(N)]
     (tmp_path / "log.log").write_text("\n".join(lines)[:-3])
@@ -70,10 +80,18 @@ def test_a_last_pair_that_was_cut_off_is_no_number(tmp_path):
     assert len(points.R) == N - 1 and f"log.log line {N} (torn)" in points.source
 
 
-def test_nemos_console_has_no_entropy_and_says_where_it_is(tmp_path):
-    lines = [f"=== Step {i}/9 ===\n \u2022 Generation KL Error: 0.1\n \u2022 Avg Reward: {R[i]}" for i in range(N)]
-    message = refused(write(tmp_path / "log.log", lines))
-    assert "there are step, Generation KL Error, Avg Reward" in message and "logger.wandb_enabled" in message
+@pytest.mark.parametrize(
+    ("line", "there", "where"),
+    [
+        ("=== Step {i}/9 ===\n \u2022 Generation KL Error: 0.1\n \u2022 Avg Reward: {r}",
+         "step, Generation KL Error, Avg Reward", "logger.wandb_enabled"),  # NeMo RL
+        ("SUCCESS Step {i} | Time: 3.2s | Reward: {r} | Async Level: 1", "step, Time, Reward, Async Level",
+         "RUN/metrics.jsonl"),  # prime-rl's orchestrator
+    ],
+)  # fmt: skip
+def test_a_console_without_entropy_says_where_it_is(tmp_path, line, there, where):
+    message = refused(write(tmp_path / "log.log", [line.format(i=i, r=R[i]) for i in range(N)]))
+    assert f"there are {there}" in message and where in message
 
 
 def test_the_bar_of_training_counts_and_not_that_of_evaluation(tmp_path):

@@ -176,6 +176,8 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
 TABLES = {  # how people keep tables: header and row
     "spaces": ("step   entropy     reward", "{i:4d}   {h:.6f}  {r:.6f}"),
     "numpy.savetxt": ("# step entropy reward", "{i} {h:.6e} {r:.6e}"),
+    "comments": ("# written 2026-01-01\n# grpo\nstep,entropy,reward", "{i},{h:.6f},{r:.6f}"),
+    "comments and savetxt": ("# grpo\n# step,entropy,reward", "{i},{h:.6f},{r:.6f}"),
     "Markdown": ("| step | entropy | reward |\n|---|:-:|--:|", "| {i} | {h:.6f} | {r:.6f} |"),
     "thousands": ("step,entropy,reward", '"{i:,}",{h:.6f},{r:.6f}'),
     "commas in numbers": ("step;entropy;reward", "{i};{h:.6f};{r:.6f}"),
@@ -187,8 +189,9 @@ def test_tables_that_are_no_plain_csv(tmp_path, name):
     header, row = TABLES[name]
     rows = [row.format(i=500 * i, h=H[i], r=R[i]) for i in range(N)]
     rows = [line.replace(".", ",") for line in rows] if name == "commas in numbers" else rows
-    (tmp_path / "log.txt").write_text("\n".join([header, *rows]) + "\n")
-    points = one(tmp_path / "log.txt")
+    path = tmp_path / ("log.csv" if "comments" in name else "log.txt")
+    path.write_text("\n".join([header, *rows]) + "\n")
+    points = one(path)
     assert (points.format, points.entropy, points.score) == ("csv", "entropy", "reward") and not points.broken
     np.testing.assert_array_equal(points.step, 500 * np.arange(N))
     np.testing.assert_allclose(points.H, H, atol=1e-6)
@@ -290,6 +293,7 @@ def test_mixed_formats(tmp_path):
         ("log.md", "# A title\n\nNo log\n", "no known format"),
         ("log.txt", "some words here\nand three more\n", "no known format"),
         ("log.jsonl.gz", b"\x1f\x8b\x08\x00", "packed by gzip: unpack it"),
+        ("log.txt", "step: 1, entropy: 0.5".encode("utf-16"), "in UTF-16"),
         ("runs.csv", "Name,State,Runtime,entropy,accuracy\na,finished,3,0.5,0.5\n", "W&B's table of runs"),
         ("log.csv", "step,entropy,accuracy\n1,0.5,0.5\n", "1 point(s)"),
     ],
