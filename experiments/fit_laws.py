@@ -23,6 +23,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: at these sizes a second thread waits, at full cost
+
 import numpy as np
 from matplotlib.figure import Figure
 
