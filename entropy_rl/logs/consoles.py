@@ -15,7 +15,7 @@ import collections
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]
 WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
 PIPED = re.compile(r"\bStep (\d+) \| (\w.*:.*)")  # prime-rl: `Step 3 | Reward: 0.5 | Entropy: 0.2`
-BEGUN = re.compile(r"""\{(['"])[^'"]+\1: """)
+BEGUN = re.compile(r"""\{\s*(['"])[^'"]+\1: """)
 BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
 COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
@@ -45,6 +45,7 @@ PAIR = re.compile(
 # `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
 STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
 LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
+LONGEST = 1 << 16  # characters of an object over several lines
 TOTALS = 8  # progress bars that are remembered at a time
 
 
@@ -116,7 +117,7 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
 def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
     """(line, text before it, object): None for text without one, an empty one for one that its line does not end."""
     with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
-        for line, text in enumerate(f, 1):
+        for line, text in joined(f):
             if "{" not in text:
                 if found := PIPED.search(ANSI.sub("", text)) if " | " in text else None:
                     pairs = (piece.partition(":") for piece in found[2].split(" | "))
@@ -135,6 +136,29 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
                 else:
                     yield line, text[at:start], {} if end < 0 and BEGUN.match(text, start) else None
                     at = start + 1
+
+
+def joined(f: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """(line, text): lines, those of an object that is printed over several as one, by the number of the last.
+
+    Such a line ends in `{` or `,` with a brace open, and those below begin with a quote or close it; else it was torn.
+    """
+    held, begun = "", 0
+    for line, text in enumerate(f, 1):
+        if held and (text.lstrip()[:1] not in ("'", '"', "}", "]") or len(held) > LONGEST):
+            yield begun, held
+            held = ""
+        if held:
+            held += text
+            if held.count("{") <= held.count("}"):
+                yield line, held
+                held = ""
+        elif text.rstrip().endswith(("{", ",")) and text.count("{") > text.count("}"):
+            held, begun = text, line
+        else:
+            yield line, text
+    if held:
+        yield begun, held
 
 
 def one_object(text: str, start: int) -> tuple[dict[str, Any] | None, int]:

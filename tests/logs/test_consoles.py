@@ -31,6 +31,21 @@ def test_objects_behind_what_others_print(tmp_path, before, number):
     np.testing.assert_allclose(points.R, R)
 
 
+@pytest.mark.parametrize("kind", ["json", "python"])
+def test_objects_over_several_lines(tmp_path, kind):
+    """One of them torn: it is counted, and takes no other with it. Mutation: `held` goes on over whatever comes."""
+    lines = ["starting {"]
+    for i in range(N):
+        row = {"step": i, "critic": {"entropy/mean": float(H[i])}, "val_correct/all/mean": float(R[i])}
+        text = "metrics: " + json.dumps(row, indent=2) if kind == "json" else f"INFO {row}".replace(", '", ",\n '")
+        lines += [text, f"{{'loss': 0.1, 'x': {i}}}"]
+    lines[2 * N - 3] = lines[2 * N - 3].rpartition(",")[0] + ","
+    points = one(write(tmp_path / "log.log", lines))
+    assert (points.format, points.entropy, points.score) == ("console", "critic/entropy/mean", "val_correct/all/mean")
+    assert len(points.R) == N - 1 and points.broken
+    np.testing.assert_allclose(points.R, np.delete(R, N - 2))
+
+
 PAIRS = {  # trainer: how it prints a step, its entropy, its score, and what it is recognised as
     "MaxText": ("I0922 12:00:00.1 7 metric_logger.py:187] completed step: {i}, seconds: 0.2, TFLOP/s/device: 3.1, "
                 "entropy: {h}, eval_reward: {r}", "entropy", "eval_reward", None),
