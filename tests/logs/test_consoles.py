@@ -38,8 +38,9 @@ def test_objects_over_several_lines(tmp_path, kind):
     for i in range(N):
         row = {"step": i, "critic": {"entropy/mean": float(H[i])}, "val_correct/all/mean": float(R[i])}
         text = "metrics: " + json.dumps(row, indent=2) if kind == "json" else f"INFO {row}".replace(", '", ",\n '")
-        lines += [text, f"{{'loss': 0.1, 'x': {i}}}"]
-    lines[2 * N - 3] = lines[2 * N - 3].rpartition(",")[0] + ","
+        lines += [text, *[f"{{'loss': 0.1, 'x': {i}}}"] * 5]
+    torn = 6 * (N - 2) + 1
+    lines[torn] = lines[torn].rpartition(",")[0] + ","
     points = one(write(tmp_path / "log.log", lines))
     assert (points.format, points.entropy, points.score) == ("console", "critic/entropy/mean", "val_correct/all/mean")
     assert len(points.R) == N - 1 and points.broken
