@@ -99,7 +99,7 @@ def test_shapes_are_found(name):
 @pytest.mark.parametrize("start", [(0.5, 0.2), (40.0, 8.0), (3.0, 1.0)])
 @pytest.mark.parametrize("high", [(50.0, 8.0), (2.5, 8.0), (2.5, 0.9)])
 def test_the_descent_finds_what_scipys_does_within_the_box(start, high):
-    """The least inside, on one bound and in a corner. Mutation: do not clip the step, or keep lambda as it is."""
+    """The least inside, on one bound and in a corner. Mutation: do not clip the step."""
     x = np.linspace(0.1, 10, 40)
     R = 1 / (1 + (x / 3.1) ** 1.3) + 0.01 * np.random.default_rng(0).standard_normal(40)
     start, low = np.minimum(start, high), (0.1, 0.1)
