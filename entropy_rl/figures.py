@@ -46,7 +46,7 @@ def law(
     grid = np.linspace(0, H.max() * 1.03, 200)
     for name, (colour, style) in zip(curves, _CURVE_STYLES):
         c = analysis["curves"][name]
-        label = f"{name}: a = {c['a']:.3g}, b = {c['b']:.3g}, $R^2$ = {c['r2']:.3f}"
+        label = f"{name}: a = {c['a']:.3g}, b = {c['b']:.3g}, R² = {c['r2']:.3f}"
         with np.errstate(divide="ignore"):  # a curve without a ceiling begins at the next place
             y = CURVES[name].predict(grid, c["a"], c["b"], *c["shape"].values())
         ax.plot(grid, y, style, color=colour, lw=1.8, label=label)

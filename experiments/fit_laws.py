@@ -23,6 +23,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: at these sizes a second thread waits, at full cost
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -69,7 +71,8 @@ def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
     for line in (*law["sources"], *(f"left out: {line}" for line in law["skipped"])):
         print(line)
     several = (report.runs(law), report.groups(law))
-    for text in (*several, report.table(law), report.law_line(law), law["verdict"], report.alarms(law)):
+    raised = (report.alarms(law), report.alarm_counts(law))
+    for text in (*several, report.table(law), report.law_line(law), law["verdict"], *raised):
         if text:
             print(text)
     if law["forecast"]:
@@ -332,7 +335,7 @@ def _write(
 ) -> None:
     """The files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
     with files.replacing(workdir / "law.png") as new:
-        draw(law, read, runs).savefig(new, format="png", dpi=150)
+        draw(law, read, runs).savefig(new, format="png", dpi=150, pil_kwargs={"compress_level": 2})
     script = Path(sys.argv[0]).stem  # the main job fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
     files.write(workdir / "law.md", report.page(law, command=command))

@@ -44,11 +44,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from statistics import NormalDist
 
 import numpy as np
+from numpy import fft
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
-from scipy.special import ndtri
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws.curves import Curve
@@ -201,7 +201,7 @@ def resample(
     for rows in _chunks(draws, n):
         starts = rng.integers(0, n, (rows, -(-n // block)))
         moves.append(blocks[starts].reshape(rows, -1)[:, :n] @ C.T)
-    stretch = np.quantile(np.concatenate(pivots), level, axis=0) / ndtri((1 + level) / 2)
+    stretch = np.quantile(np.concatenate(pivots), level, axis=0) / NormalDist().inv_cdf((1 + level) / 2)
     return Resampled(C @ y, stretch * np.concatenate(moves), rho, block, level)
 
 

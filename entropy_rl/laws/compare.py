@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
-from scipy.special import ndtri
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws import bootstrap
@@ -177,7 +176,7 @@ def identifiability(
     # a curve through every point stands: without noise the other coefficient is rounding
     exp_rejected &= fits["exp"].rmse > 1e-9 * np.abs(R).max()
     linear_rejected &= fits["linear"].rmse > 1e-9 * np.abs(R).max()
-    standard_error = float(high[0] - low[0]) / 2 / ndtri((1 + level) / 2)
+    standard_error = float(high[0] - low[0]) / 2 / NormalDist().inv_cdf((1 + level) / 2)
     separation = float(abs(fits["exp"].a) / standard_error) if standard_error > 0 else None
     needed = _needed(H, root, separation, level) if separation else None
 
@@ -213,8 +212,8 @@ def _needed(H: NDArray, root: NDArray, separation: float, level: float) -> float
     """The start from which exp would show: points stretched away from min H, number, noise and a as they are.
 
     The standard error of a_e goes as 1 / |part of exp(H) that no line follows|, so the separation at a stretch s
-    follows from the one that was measured. A test at `level` sees what lies ndtri((1 + level) / 2) + ndtri(0.9)
-    standard errors away with a probability of 90 %.
+    follows from the one that was measured. A test at `level` sees what lies ppf((1 + level) / 2) + ppf(0.9) standard
+    errors away with a probability of 90 %, ppf being the normal distribution's.
     """
 
     def bend(stretch: float) -> float:
@@ -223,12 +222,15 @@ def _needed(H: NDArray, root: NDArray, separation: float, level: float) -> float
         X = X * root[:, None]
         return float(np.linalg.norm(phi - X @ np.linalg.lstsq(X, phi)[0]))
 
-    wanted = (ndtri((1 + level) / 2) + ndtri(0.9)) / separation * bend(1.0)
+    ppf = NormalDist().inv_cdf
+    wanted = (ppf((1 + level) / 2) + ppf(0.9)) / separation * bend(1.0)
     most = (_H_MOST - H.min()) / np.ptp(H)
     if most <= 1 or bend(most) < wanted:
         return None
     least = 1e-2
     if bend(least) > wanted:
         return float(H.min() + least * np.ptp(H))
-    stretch = optimize.brentq(lambda s: bend(s) - wanted, least, most, xtol=1e-3)
-    return float(H.min() + stretch * np.ptp(H))
+    while most - least > 1e-3:  # bend grows with the stretch
+        middle = (least + most) / 2
+        least, most = (least, middle) if bend(middle) > wanted else (middle, most)
+    return float(H.min() + (least + most) / 2 * np.ptp(H))

@@ -31,7 +31,8 @@ def signs(
 
     - "rising entropy": H ends above where it started, and goes up with the steps (rank correlation above 0.3). Forbids.
     - "held entropy": over the second half of the steps H moves by less than a tenth of what it fell in all and stays
-      above a fifth of where it started, while R goes on rising. Forbids: something else moves reward.
+      above a fifth of where it started, while R goes on rising; or it never fell by a tenth, and R rises over all of
+      the run. Forbids: something else moves reward.
     - "summit": R rises over one stretch of H and falls over another (`_changes`). Forbids.
     - "falling reward", "flat reward": R is lower at the least entropy than at the most, or may be equal. Forbids.
     - "drift": R moves with time at equal entropy, by more than a tenth of its range. To be kept in mind.
@@ -50,9 +51,11 @@ def signs(
     late = step > (step[0] + step[-1]) / 2
     if late.sum() >= bootstrap.MIN_POINTS:
         start, end = ends(H[late])
+        never = np.ptp([H_first, start, H_last]) < 0.1 * H_first
         still = abs(start - end) < 0.1 * (H_first - H_last) and end > 0.2 * H_first
-        if still and slope(step[late], R[late])[0] > 0:
-            rise = float(np.subtract(*ends(R[late])[::-1]))
+        part = np.full(len(H), True) if never else late
+        if (never or still) and slope(step[part], R[part])[0] > 0:
+            rise = float(np.subtract(*ends(R[part])[::-1]))
             text = f"entropy is held at {end:.3g} nats while reward goes on rising, by {rise:.2g}"
             return [Sign("held entropy", text, True)]
 
@@ -98,7 +101,9 @@ def _changes(H: NDArray, R: NDArray, rng: np.random.Generator, level: float, dra
 
 
 def _rank_correlation(x: NDArray, y: NDArray) -> float:
-    """Spearman's; scipy.stats is imported for the few runs that need it, as its import takes a second."""
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(x, y).statistic)
+    """Spearman's: the correlation of ranks, equal values sharing the mean of theirs."""
+    ranks = []
+    for values in (x, y):
+        _, of, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[of])
+    return float(np.corrcoef(*ranks)[0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +87,14 @@ def alarms(law: Law) -> str:
         lines.append(f"ALARM {alarm['name']} in {alarm['run']} at step {alarm['step']:g}: {alarm['evidence']}")
         lines.append(f"  knobs: {alarm['knobs']}")
     return "\n".join(lines)
+
+
+def alarm_counts(law: Law) -> str:
+    """Of several runs how many have which alarm; empty for one."""
+    if len(law["runs"]) < 2:
+        return ""
+    seen = Counter(alarm["name"] for alarm in law["alarms"])
+    return f"alarms in {len(law['runs'])} runs: " + (", ".join(f"{k} in {n}" for k, n in seen.most_common()) or "none")
 
 
 def forecasts(law: Law) -> str:

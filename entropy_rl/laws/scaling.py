@@ -11,9 +11,15 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit  # Student's ppf without scipy.stats, whose import takes a second
 
 from entropy_rl.errors import InputError
+
+
+def _student(freedom: int, level: float) -> float:
+    """Half the width, in standard errors, of an interval by Student's t."""
+    from scipy.special import stdtrit  # no other part of a fit needs scipy, whose import takes longer than the fit
+
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Scaling:
         """Value, low and high for a new model of N parameters: an interval for its coefficient, not for the line."""
         x = math.log(N)
         width = self._sigma * math.sqrt(1 + 1 / self.n + (x - self._mean) ** 2 / self._square)
-        width *= float(stdtrit(self.n - 2, (1 + self.level) / 2))
+        width *= _student(self.n - 2, self.level)
         value = self.intercept + self.slope * x
         return value, value - width, value + width
 
@@ -70,7 +76,7 @@ def scaling(N: ArrayLike, values: ArrayLike, *, level: float = 0.9) -> Scaling:
     residual = values - intercept - slope * x
     square = float(np.sum((x - x.mean()) ** 2))
     sigma = math.sqrt(float(residual @ residual) / (len(x) - 2))
-    half = float(stdtrit(len(x) - 2, (1 + level) / 2)) * sigma / math.sqrt(square)
+    half = _student(len(x) - 2, level) * sigma / math.sqrt(square)
     total = float(np.sum((values - values.mean()) ** 2))
     left_out = None
     if len(x) > 3:

@@ -233,11 +233,17 @@ def _recent(points: Points, role: str) -> float:
 
 
 def _share(points: Points, role: str, most: float, what: str) -> str | None:
+    """The mean of the last tenth, where it is above by two standard errors (from neighbours' differences)."""
     if role not in points.signals or (share := _recent(points, role)) <= most:
         return None
     if role == "clip fraction" and share > 1:
         return None
-    return f"{points.signals[role][0]}: {share:.0%} {what}, above {most:.0%}"
+    name, record = points.signals[role]
+    late = np.diff(record.value[-max(LEAST, len(record.value) // 3) :])
+    error = float(np.sqrt(np.mean(late**2) / 2 / max(3, len(record.value) // 10))) if len(late) else 0.0
+    if share - 2 * error <= most:
+        return None
+    return f"{name}: {share:.0%} (standard error {100 * error:.1g}) {what}, above {most:.0%}"
 
 
 def _length(points: Points, unearned: str | None, rng: np.random.Generator) -> str | None:

@@ -36,8 +36,9 @@ ENTROPY = frozenset(_ENTROPY.split())
 SAMPLED = {"approx", "sampled", "mc", "rollout"}
 STEPS = [
     "step",  # this project, TRL, verl
+    "training_step",  # open-instruct, whose global_step counts episodes
     *("training/global_step", "train/global_step", "trainer/global_step", "global_step"),  # verl; TRL, OpenRLHF; SkyRL
-    *("training_step", "train_step", "inference.train_step", "train/step", "rollout/step", "eval/step"),
+    *("train_step", "inference.train_step", "train/step", "rollout/step", "eval/step"),
     *("global_step/max_steps", "progress/batch", "iteration", "iter", "update", "updates", "batch", "n_iter"),
     *("episode", "episodes", "samples", "num_samples", "_step"),  # W&B's own counts calls of its log
 ]
@@ -182,7 +183,9 @@ def choose_step(counts: dict[str, int]) -> str | None:
     lower = {name.lower(): name for name in counts}
     inner = [name for name in counts if segments(name)[-1:] in ([("step",)], [("global", "step")])]  # system/step
     known = [lower[name] for name in STEPS if name in lower]
-    steps = {name: counts[name] for name in sorted([*known, *inner], key=lambda name: name == "_step")}
+    # W&B's exports call its count of calls Step, beside the trainer's own
+    last = {"_step"} | ({"Step"} if any("global_step" in name for name in known) else set())
+    steps = {name: counts[name] for name in sorted([*known, *inner], key=last.__contains__)}
     return next((name for name, n in steps.items() if n >= 0.9 * max(steps.values())), None)
 
 
@@ -201,7 +204,8 @@ def signals(counts: dict[str, int]) -> dict[str, str]:
             fits = set.__eq__ if exact else set.issuperset
             names = [n for n, text in said.items() if fits(text, need) and not text & set(never.split())]
             if names:
-                found[role] = min(names, key=lambda n: (len(segments(n)), -counts[n], n))
+                # the policy's own responses, not second attempts at what failed (refine/truncated)
+                found[role] = min(names, key=lambda n: (len(segments(n)), "rollout" not in said[n], -counts[n], n))
                 break
     return found
 

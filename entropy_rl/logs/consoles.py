@@ -3,15 +3,19 @@
 Objects are python's or JSON's, `{'loss': 0.1, 'reward': np.float64(0.5)}`, anywhere in a line: behind ray's
 `(TaskRunner pid=7)`, slurm's `0:`, a clock, a progress bar, colours. Their step is in them, before them
 (`rollout 3: {...}`, `step 3: {...}`), or that of the progress bar of training, the one they most often follow.
+
+What prints neither prints names and numbers: `step: 3, loss: 0.1` (MaxText, torchtitan), `step=3 entropy=0.2`, behind a
+progress bar (OpenRLHF), in a frame, a line a name (Tinker cookbook, AReaL), or as a list (NeMo RL).
 """
 
 from __future__ import annotations
 
 import ast
 import collections
+import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,19 @@ VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]
 WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
 PIPED = re.compile(r"\bStep (\d+) \| (\w.*:.*)")  # prime-rl: `Step 3 | Reward: 0.5 | Entropy: 0.2`
-BEGUN = re.compile(r"""\{(['"])[^'"]+\1: """)
+BEGUN = re.compile(r"""\{\s*(['"])[^'"]+\1: """)
 BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
 COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
 AXES = {"rollout": "rollout/step", "eval": "eval/step", "train": "train/step"}
+# `name: 0.5`, `name=0.5` and `| name | 0.5 |` in a frame; names are of up to four words, and begin at a word
+PAIR = re.compile(
+    rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
+)
+# `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
+STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
+LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
+LONGEST = 1 << 16  # characters of an object over several lines
 TOTALS = 8  # progress bars that are remembered at a time
 
 
@@ -105,7 +117,7 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
 def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
     """(line, text before it, object): None for text without one, an empty one for one that its line does not end."""
     with open(path, encoding="utf-8", errors="replace", newline="\n") as f:
-        for line, text in enumerate(f, 1):
+        for line, text in joined(f):
             if "{" not in text:
                 if found := PIPED.search(ANSI.sub("", text)) if " | " in text else None:
                     pairs = (piece.partition(":") for piece in found[2].split(" | "))
@@ -124,6 +136,29 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
                 else:
                     yield line, text[at:start], {} if end < 0 and BEGUN.match(text, start) else None
                     at = start + 1
+
+
+def joined(f: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """(line, text): lines, those of an object that is printed over several as one, by the number of the last.
+
+    Such a line ends in `{` or `,` with a brace open, and those below begin with a quote or close it; else it was torn.
+    """
+    held, begun = "", 0
+    for line, text in enumerate(f, 1):
+        if held and (text.lstrip()[:1] not in ("'", '"', "}", "]") or len(held) > LONGEST):
+            yield begun, held
+            held = ""
+        if held:
+            held += text
+            if held.count("{") <= held.count("}"):
+                yield line, held
+                held = ""
+        elif text.rstrip().endswith(("{", ",")) and text.count("{") > text.count("}"):
+            held, begun = text, line
+        else:
+            yield line, text
+    if held:
+        yield begun, held
 
 
 def one_object(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
@@ -159,3 +194,46 @@ def is_objects(path: Path, head: bytes) -> bool:
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json") or not path.is_file() or b"<" in head.lstrip()[:1]:
         return False
     return any(row for _, _, row in objects(path))
+
+
+def read_pairs(path: Path, run: str | None) -> list[Run]:
+    """Consoles that print names and numbers: a row ends where a step is said or a name comes again.
+
+    The last pair of a line that was cut off is left out and counted as broken. What a progress bar writes over is a
+    line of its own.
+    """
+    table, row, last = Table(path.name, run=run), {}, 1
+
+    def close() -> None:
+        if row.keys() - {"step"}:
+            table.add(last, row.items())
+        row.clear()
+
+    with open(path, encoding="utf-8", errors="replace") as f:
+        for line, text in enumerate(f, 1):
+            text = ANSI.sub("", text)
+            found = [(pair[1], pair[2]) for pair in PAIR.finditer(text)]
+            if not text.endswith("\n") and found:
+                table.spoil(line, "torn")
+                found.pop()
+            if steps := STEP.findall(text):  # the last: `Epoch 1/9 Step 3/40 Train step 43/360`
+                close()
+                row["step"] = steps[-1]
+            for name, value in found:
+                if STEP.search(f"{name}: {value}"):
+                    continue
+                if name in row:
+                    close()
+                row[name], last = value, line
+    close()
+    return text_formats.one_or_more(path, "console of pairs", table)
+
+
+def is_pairs(path: Path, head: bytes) -> bool:
+    """Some lines say a score or an entropy by name."""
+    if b"\0" in head or path.suffix in (".csv", ".tsv", ".json", ".jsonl") or not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as f:
+        said = (PAIR.findall(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
+        found = (line for line in said if any(columns.is_entropy(n) or columns.kind(n) is not None for n, _ in line))
+        return len(list(itertools.islice(found, LEAST))) == LEAST

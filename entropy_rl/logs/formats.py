@@ -7,6 +7,7 @@ apart, for formats that can have one. The functions are in `texts` and `trackers
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import NamedTuple
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.logs import archive, consoles, text_formats, tracker_formats, wire
 from entropy_rl.logs.columns import some
-from entropy_rl.logs.tables import Run
+from entropy_rl.logs.tables import Run, number
 
 Logs = str | os.PathLike | Sequence[str | os.PathLike]
 CURVES = ("W&B export", "TensorBoard CSV")  # a chart or a curve a file
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".log", ".out", ".txt", ".parquet", ".db", ".sqlite")
 MOST_FILES = 200  # of a folder that are looked into
+PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 HEAD = 1 << 16  # bytes of a file that are looked at to know its format
 
 
@@ -178,8 +180,17 @@ def _folder(folder: Path, files: dict[Path, str], run: str | None) -> list[Run]:
 
 
 def _unknown(path: Path) -> str:
-    """What is wrong with a path of no known format, and for a folder of runs that these can be given."""
+    """What is wrong with a path of no known format, and for a folder of runs that these can be given.
+
+    Raises:
+      InputError: a file that is packed or in UTF-16.
+    """
     if not path.is_dir():
+        packed = next((name for magic, name in PACKED.items() if _head(path).startswith(magic)), None)
+        if packed:
+            raise InputError(f"{path}: packed by {packed}: unpack it, and give what was in it")
+        if _head(path)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise InputError(f"{path}: in UTF-16, as PowerShell's > writes: convert it (iconv -f UTF-16 -t UTF-8)")
         return "a file of no known format" if path.stat().st_size else "an empty file"
     inner = [p for p in path.iterdir() if p.is_dir() and any(reader.matches(p, b"") for reader in READERS.values())]
     hint = f" (but {len(inner)} of its folders are runs, '{path}/*' would give them)" if inner else ""
@@ -223,8 +234,18 @@ def _has_header(head: bytes) -> bool:
         first = head.lstrip(b"\r\n").partition(b"\n")[0].decode("utf-8").strip()
     except UnicodeDecodeError:
         return False
-    delimited = any(d in first for d in text_formats.DELIMITERS) and first[0] not in "{["
-    return delimited and first.replace("\t", "").isprintable()
+    if not first or first[0] in "{[" or not first.replace("\t", "").isprintable():
+        return False
+    if any(d in first for d in text_formats.DELIMITERS) or first[0] == text_formats.MARKDOWN:
+        return True
+    lines = [*head.strip().lstrip(b"#").split(b"\n"), b""][:2]
+    names, cells = (line.decode("utf-8", "replace").split() for line in lines)
+    # names between spaces, and below them as many cells that are numbers
+    return 1 < len(names) == len(cells) and not any(map(_is_number, names)) and any(map(_is_number, cells))
+
+
+def _is_number(text: str) -> bool:
+    return math.isfinite(number(text))
 
 
 # The first row whose `matches` accepts a path reads it: folders first, then what is known by its first bytes.
@@ -267,6 +288,9 @@ READERS: dict[str, Reader] = {
         "a console that prints its metrics as objects (TRL, ms-swift, slime, ROLL)",
         consoles.is_objects,
         consoles.read_objects,
+    ),
+    "console of pairs": Reader(
+        "a console that prints names and numbers, `step: 3, entropy: 0.5`", consoles.is_pairs, consoles.read_pairs
     ),
     "csv": Reader(
         "a .csv or .tsv with a header, as W&B exports",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
 class Column(NamedTuple):
@@ -83,6 +86,8 @@ class Table:
             return number(value[:-1])
         if "/" in value and "step" in name:
             return number(value.partition("/")[0])
+        if THOUSANDS.fullmatch(value):
+            return number(value.replace(",", ""))
         said = self.said.setdefault(name, set())
         if len(said) < 2:
             said.add(value)

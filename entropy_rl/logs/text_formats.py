@@ -20,11 +20,13 @@ import numpy as np
 from entropy_rl.errors import InputError
 from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, number, split
 
-DELIMITERS = ",;\t"
+DELIMITERS, MARKDOWN = ",;\t", "|"
 WRAPPERS = ("data", "metrics")
 TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
 DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
-TAG = re.compile(r"(?:run[-_])?(.*?)-tag-(.+)")
+RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
+TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
+TAG = re.compile(r"(?:run[-_])?(.*?)[-_]tag-(.+)")
 NAMES, VALUES = ("metric", "name", "key", "tag", "variable", "series"), ("value", "val")  # of a long table
 
 
@@ -167,13 +169,19 @@ def rows_table(path: Path, rows: list[Any], run: str | None) -> Table:
 
 
 def read_csv(path: Path, run: str | None) -> list[Run]:
-    """CSV with a header; `,` `;` or tab. A W&B export has its runs in the header and is taken apart by them."""
+    """CSV with a header; `,` `;` tab, spaces, or Markdown's `|`.
+
+    A W&B export has its runs in the header and is taken apart by them.
+    """
     table, header, shape, sides = Table(path.name, run=run), None, "wide", []
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
-            delimiter = max(DELIMITERS, key=next((line for line in f if line.strip()), "").count)
+            above = list(itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), f))
             f.seek(0)
-            reader = csv.reader(text_lines(f), delimiter=delimiter)
+            rest = itertools.islice(f, len(above), None)
+            delimiter = delimiter_of(next(rest, "") or "".join(above))
+            f.seek(0)
+            reader = csv.reader(text_lines(f, delimiter, len(above)), delimiter=delimiter)
             for cells in reader:
                 if delimiter == ";" and header:  # 0,5 is a number where columns have another mark between them
                     cells = [DECIMAL.sub(r"\1.\2", cell) for cell in cells]
@@ -202,6 +210,11 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
         table.unit = "column"
     elif shape == "long":
         table.notes.append("a long table, a cell a row: each name is a column")
+    if TABLE_OF_RUNS <= set(header):
+        raise InputError(
+            f"{path}: W&B's table of runs, which has the last values of each and no curve: export a chart of the "
+            "entropy and one of the score, or write run.history().to_csv()"
+        )
     if header and all(math.isfinite(number(name)) for name in header):
         raise InputError(f"{path}: its first line holds numbers: put the names of the columns above it")
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
@@ -250,11 +263,29 @@ def tensorboard_curve(path: Path, table: Table) -> Run:
     return Run(name.strip("._-") or "run", "TensorBoard CSV", str(path), [table])
 
 
-def text_lines(f: Iterator[str]) -> Iterator[str]:
-    """Lines of a file that is text: csv itself lets zero bytes pass."""
-    for line in f:
+def delimiter_of(first: str) -> str:
+    """What stands most often between the names of a header; a space where none of the usual marks does."""
+    if first.lstrip().startswith(MARKDOWN):
+        return MARKDOWN
+    return max(DELIMITERS, key=first.count) if any(mark in first for mark in DELIMITERS) else " "
+
+
+def text_lines(f: Iterator[str], delimiter: str, above: int) -> Iterator[str]:
+    """Lines of a file that is text: csv itself lets zero bytes pass. One mark between cells, and none outside.
+
+    Of the first `above` lines, which are comments, the last may be the header; the others are empty.
+    """
+    comment = list(itertools.islice(f, above))
+    first = next(f, "")
+    cells = [line.lstrip("# ").split(None if delimiter == " " else delimiter) for line in (*comment[-1:], first)]
+    header = comment[-1:] if len(cells) == 2 and 1 < len(cells[0]) == len(cells[1]) else ["\n"] * min(above, 1)
+    for line in itertools.chain(["\n"] * (above - 1), header, [first], f):
         if "\0" in line:
             raise csv.Error("zero bytes")
+        if delimiter == " ":
+            line = " ".join(line.lstrip("#").split()) + "\n"
+        elif delimiter == MARKDOWN:
+            line = "\n" if RULE.fullmatch(line) else line.strip().strip(MARKDOWN) + "\n"
         yield line
 
 

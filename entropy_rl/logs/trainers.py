@@ -95,7 +95,10 @@ TRAINERS: dict[str, Trainer] = {
         switch="in miles --observe-training-entropy; slime's train/entropy_loss is always there",
     ),
     "OpenRLHF": Trainer(
-        ("eval/eval_*_pass*", "train/policy_loss", "train/ppo_kl", "train/vllm_kl", "train/response_length"),
+        (
+            *("eval/eval_*_pass*", "train/policy_loss", "train/ppo_kl", "train/vllm_kl", "train/response_length"),
+            "actor_lr",
+        ),
         {"train/entropy_loss": FULL, "entropy_loss": FULL},
         switch="an entropy coefficient, entropy_coef=0 (--entropy_loss_coef 0 in older versions): with none it is not "
         "computed",
@@ -112,11 +115,12 @@ TRAINERS: dict[str, Trainer] = {
         episodes=("global_step", "train/global_step", "_step", "Step"),
     ),
     "NeMo RL": Trainer(
-        ("train/approx_entropy", "approx_entropy", "train/token_mult_prob_error", "train/probs_ratio*"),
+        ("train/approx_entropy", "approx_entropy", "train/token_mult_prob_error", "train/probs_ratio*", "*KL Error"),
         {"train/approx_entropy": WEIGHTED, "approx_entropy": WEIGHTED},
+        elsewhere="what its logger wrote (logger.wandb_enabled, tensorboard_enabled, mlflow_enabled)",
     ),
     "prime-rl": Trainer(
-        ("entropy/all/*", "mismatch_kl/*", "train/agg/*", "*/effective/*"),
+        ("entropy/all/*", "mismatch_kl/*", "train/agg/*", "*/effective/*", "Mismatch KL", "Async Level"),
         {"entropy/all/mean": FULL, "entropy/mean": FULL},
         elsewhere="RUN/metrics.jsonl, which is on by default",
     ),

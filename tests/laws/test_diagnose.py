@@ -44,6 +44,9 @@ def test_entropy_that_is_held_while_reward_rises():
     H = np.where(STEP < 20, 0.5 - 0.015 * STEP, 0.2) + 0.001 * np.sin(STEP)
     (sign,) = found(H, 0.2 + 0.005 * STEP + noise())
     assert sign.name == "held entropy" and sign.forbids and "held at 0.2" in sign.text
+    # from the first step on: was called a flat reward. Mutation: without `never`
+    (sign,) = found(0.6 + noise(1), 0.2 + 0.4 / (1 + np.exp(4 - STEP / 10)) + noise())
+    assert sign.name == "held entropy" and "by 0.3" in sign.text
     # the same entropy, but reward saturates with it
     assert all(sign.name != "held entropy" for sign in found(H, 0.7 - 0.8 * H + noise()))
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from scipy.optimize import curve_fit
+from scipy.optimize import curve_fit, least_squares
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws.curves import CURVES
-from entropy_rl.laws.fit import Fit, fit, jacobian
+from entropy_rl.laws.fit import Fit, descend, fit, jacobian
 
 H = np.geomspace(1.2, 0.02, 50)
 
@@ -94,6 +94,23 @@ def test_shapes_are_found(name):
     best = fit(curve, x, noisy)
     nearby = [fit(CURVES["linear"], -curve.phi(x, *np.multiply(shape, s)), noisy).rmse for s in (0.95, 1.0, 1.05)]
     assert best.rmse <= min(nearby) + 1e-9  # no shape on either side does better
+
+
+@pytest.mark.parametrize("start", [(0.5, 0.2), (40.0, 8.0), (3.0, 1.0)])
+@pytest.mark.parametrize("high", [(50.0, 8.0), (2.5, 8.0), (2.5, 0.9)])
+def test_the_descent_finds_what_scipys_does_within_the_box(start, high):
+    """The least inside, on one bound and in a corner. Mutation: do not clip the step."""
+    x = np.linspace(0.1, 10, 40)
+    R = 1 / (1 + (x / 3.1) ** 1.3) + 0.01 * np.random.default_rng(0).standard_normal(40)
+    start, low = np.minimum(start, high), (0.1, 0.1)
+
+    def residual(shape):
+        return 1 / (1 + (x / shape[0]) ** shape[1]) - R
+
+    cost, found = descend(residual, start, low, high, (1.0, 1.0))
+    theirs = least_squares(residual, (1.0, 0.5), bounds=(low, high), method="dogbox", ftol=1e-14)
+    assert cost == pytest.approx(2 * theirs.cost, rel=1e-9)
+    np.testing.assert_allclose(found, theirs.x, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", CURVES)

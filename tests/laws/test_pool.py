@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import chdtrc
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws import pool
@@ -63,7 +64,7 @@ def test_agreement_of_equal_runs_is_uniform_and_of_others_small():
 
 def test_degrees_of_freedom_of_agreement(monkeypatch):
     """2 coefficients of 3 runs, less those of their mean."""
-    monkeypatch.setattr(pool, "chdtrc", lambda freedom, Q: freedom)
+    monkeypatch.setattr(pool, "_chi2_above", lambda freedom, Q: freedom)
     assert agreement(EXP, runs_of(np.random.default_rng(5), 3), np.random.default_rng(6), draws=100).p == 4
 
 
@@ -77,3 +78,10 @@ def test_refusals():
         agreement(EXP, runs_of(rng, 1), rng)
     with pytest.raises(InputError, match="without shape"):
         agreement(CURVES["exp_rate"], runs_of(rng, 2), rng)
+
+
+@pytest.mark.parametrize("freedom", [2, 4, 20, 400])
+def test_the_tail_of_chi2_is_scipys(freedom):
+    Q = freedom * np.array([0.0, 1e-9, 0.3, 1.0, 1.7, 20.0, 1e4])
+    found = [pool._chi2_above(freedom, value) for value in Q]
+    np.testing.assert_allclose(found, chdtrc(freedom, Q), rtol=1e-10, atol=1e-290)

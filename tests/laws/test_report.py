@@ -56,3 +56,11 @@ def test_runs_that_share_no_curve_come_before_the_fit_to_all(offset, first):
     assert heads[0] == first and "## Run by run" in heads
     assert ("## One fit to all, which is a mean over runs that differ" in heads) == (offset > 0)
     assert page.count("\nrun1 ") == 1 and "- run2: exp is identified" in page
+
+
+def test_alarms_are_counted_over_runs():
+    raised = [{"name": "plateau"}, {"name": "collapse"}, {"name": "plateau"}]
+    law = {"runs": [{}, {}, {}], "alarms": raised}
+    assert report.alarm_counts(law) == "alarms in 3 runs: plateau in 2, collapse in 1"
+    assert report.alarm_counts({"runs": [{}, {}], "alarms": []}) == "alarms in 2 runs: none"
+    assert report.alarm_counts({"runs": [{}], "alarms": raised}) == ""

@@ -65,6 +65,24 @@ def test_shares(tmp_path, name, column, below, above):
     assert column in found[name].evidence and found[name].knobs
 
 
+def test_a_share_that_may_be_below_is_none(tmp_path):
+    """Three late values of which the mean happens to be above. Mutation: error = 0."""
+    noisy = 0.6 + 0.1 * np.where(np.arange(N // 3) % 2, 1, -1)
+    noisy[-3:] = 0.7
+    for shift, names in ((0, set()), (0.2, {"zero_variance"})):
+        shares = {"frac_reward_zero_std": [*(shift + noisy)] + [""] * (N - N // 3)}
+        assert set(raised(tmp_path, HELD, RISING, **shares)) == names
+
+
+def test_second_attempts_are_not_the_policys(tmp_path):
+    """Alphabetically first, and cut off as they are of problems that failed. Mutation: without "rollout" in the key."""
+    truncated = {"refine/truncated": 0.45 + NOISE, "rollout/truncated": 0.1 + NOISE}
+    assert raised(tmp_path, HELD, RISING, **truncated) == {}
+    assert "rollout/truncated" in raised(tmp_path, HELD, RISING, **(truncated | {"rollout/truncated": 0.5 + NOISE}))[
+        "length"
+    ].evidence
+
+
 def test_length_against_the_limit(tmp_path):
     for mean, names in ((950, {"length"}), (500, set())):
         lengths = {"response_length/max": [1000] * N, "response_length/mean": [mean + i % 9 for i in range(N)]}

@@ -31,6 +31,85 @@ def test_objects_behind_what_others_print(tmp_path, before, number):
     np.testing.assert_allclose(points.R, R)
 
 
+@pytest.mark.parametrize("kind", ["json", "python"])
+def test_objects_over_several_lines(tmp_path, kind):
+    """One of them torn: it is counted, and takes no other with it. Mutation: `held` goes on over whatever comes."""
+    lines = ["starting {"]
+    for i in range(N):
+        row = {"step": i, "critic": {"entropy/mean": float(H[i])}, "val_correct/all/mean": float(R[i])}
+        text = "metrics: " + json.dumps(row, indent=2) if kind == "json" else f"INFO {row}".replace(", '", ",\n '")
+        lines += [text, *[f"{{'loss': 0.1, 'x': {i}}}"] * 5]
+    torn = 6 * (N - 2) + 1
+    lines[torn] = lines[torn].rpartition(",")[0] + ","
+    points = one(write(tmp_path / "log.log", lines))
+    assert (points.format, points.entropy, points.score) == ("console", "critic/entropy/mean", "val_correct/all/mean")
+    assert len(points.R) == N - 1 and points.broken
+    np.testing.assert_allclose(points.R, np.delete(R, N - 2))
+
+
+PAIRS = {  # trainer: how it prints a step, its entropy, its score, and what it is recognised as
+    "MaxText": ("I0922 12:00:00.1 7 metric_logger.py:187] completed step: {i}, seconds: 0.2, TFLOP/s/device: 3.1, "
+                "entropy: {h}, eval_reward: {r}", "entropy", "eval_reward", None),
+    "logfmt": ("2026-01-01T00:00:00Z level=info msg=train step={i} entropy={h} eval_acc={r}", "entropy", "eval_acc",
+               None),
+    "torchtitan": ("[rank0]:[titan] 2026-08-01 10:00:00,1 - root - INFO - \x1b[31mstep:  {i}  \x1b[32mloss:  0.1  "
+                   "entropy: {h}  reward: {r}\x1b[39m", "entropy", "reward", None),
+    "clu": ("I0101 00:00:00.1 1 logging_writer.py:48] [{i}] entropy={h}, eval_accuracy={r}, grad_norm=0.1", "entropy",
+            "eval_accuracy", None),
+    "OpenRLHF": ("Train epoch [1/1]: 100%|##| 8/8 [00:10<00:00,  1.2s/it, policy_loss=-0.01, actor_lr=1e-6, "
+                 "reward={r}, entropy_loss={h}]", "entropy_loss", "reward", "OpenRLHF"),
+    "Tinker": ("ml_log:170 [INFO]      Step {i}   \n\u2503 Metric \u2503 Value \u2503\n\u2502 env/all/reward/total "
+               "\u2502 0.9 \u2502\n\u2502 optim/entropy  \u2502 {h} \u2502\n\u2502 test/env/all/correct \u2502 {r} "
+               "\u2502", "optim/entropy", "test/env/all/correct", "Tinker cookbook"),
+    "AReaL": ("INFO: Epoch 1/10 Step 5/140 Train step {i}/1400 done.\n\u2502 ppo_actor/update/entropy/avg "
+              "\u2502 {h} \u2502\n\u2502 eval-rollout/reward \u2502 {r} \u2502", "ppo_actor/update/entropy/avg",
+              "eval-rollout/reward", "AReaL"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_names_and_numbers_on_lines(tmp_path, name):
+    """Mutations: take the first step of a line; do not close a row where a name comes again."""
+    line, entropy, score, trainer = PAIRS[name]
+    lines = ["starting, with seed: 3", *(line.format(i=10 * i, h=H[i], r=R[i]) for i in range(N))]
+    points = one(write(tmp_path / "log.log", lines))
+    assert (points.format, points.entropy, points.score) == ("console of pairs", entropy, score)
+    assert points.trainer == trainer
+    steps = 10 * np.arange(N) if "{i}" in line else 2 + np.arange(N)
+    np.testing.assert_array_equal(points.step, steps)
+    np.testing.assert_allclose(points.H, H)
+    np.testing.assert_allclose(points.R, R)
+
+
+def test_a_bar_that_writes_over_itself(tmp_path):
+    """Mutation: lines end at newlines only."""
+    bars = [f"\rRL: 1%|# | {i}/9 [00:10<01:00,  1.2it/s, entropy={H[i]:.6f}, acc={R[i]:.6f}]" for i in range(N)]
+    points = one(write(tmp_path / "log.log", ["".join(bars)]))
+    assert points.format == "console of pairs" and len(points.R) == N
+    np.testing.assert_allclose(points.R, R, atol=1e-6)
+
+
+def test_a_last_pair_that_was_cut_off_is_no_number(tmp_path):
+    lines = [f"step={i} entropy={H[i]:.6f} eval_acc={R[i]:.6f}" for i in range(N)]
+    (tmp_path / "log.log").write_text("\n".join(lines)[:-3])
+    points = one(tmp_path / "log.log")
+    assert len(points.R) == N - 1 and f"log.log line {N} (torn)" in points.source
+
+
+@pytest.mark.parametrize(
+    ("line", "there", "where"),
+    [
+        ("=== Step {i}/9 ===\n \u2022 Generation KL Error: 0.1\n \u2022 Avg Reward: {r}",
+         "step, Generation KL Error, Avg Reward", "logger.wandb_enabled"),  # NeMo RL
+        ("SUCCESS Step {i} | Time: 3.2s | Reward: {r} | Async Level: 1", "step, Time, Reward, Async Level",
+         "RUN/metrics.jsonl"),  # prime-rl's orchestrator
+    ],
+)  # fmt: skip
+def test_a_console_without_entropy_says_where_it_is(tmp_path, line, there, where):
+    message = refused(write(tmp_path / "log.log", [line.format(i=i, r=R[i]) for i in range(N)]))
+    assert f"there are {there}" in message and where in message
+
+
 def test_the_bar_of_training_counts_and_not_that_of_evaluation(tmp_path):
     lines = ["Map: 100%|##| 99/99 [00:01<00:00, 99.0 examples/s]"]
     for i in range(N):

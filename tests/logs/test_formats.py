@@ -173,6 +173,31 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     assert "pip install pyarrow" in refused(tmp_path / "log.parquet")
 
 
+TABLES = {  # how people keep tables: header and row
+    "spaces": ("step   entropy     reward", "{i:4d}   {h:.6f}  {r:.6f}"),
+    "numpy.savetxt": ("# step entropy reward", "{i} {h:.6e} {r:.6e}"),
+    "comments": ("# written 2026-01-01\n# grpo\nstep,entropy,reward", "{i},{h:.6f},{r:.6f}"),
+    "comments and savetxt": ("# grpo\n# step,entropy,reward", "{i},{h:.6f},{r:.6f}"),
+    "Markdown": ("| step | entropy | reward |\n|---|:-:|--:|", "| {i} | {h:.6f} | {r:.6f} |"),
+    "thousands": ("step,entropy,reward", '"{i:,}",{h:.6f},{r:.6f}'),
+    "commas in numbers": ("step;entropy;reward", "{i};{h:.6f};{r:.6f}"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_that_are_no_plain_csv(tmp_path, name):
+    header, row = TABLES[name]
+    rows = [row.format(i=500 * i, h=H[i], r=R[i]) for i in range(N)]
+    rows = [line.replace(".", ",") for line in rows] if name == "commas in numbers" else rows
+    path = tmp_path / ("log.csv" if "comments" in name else "log.txt")
+    path.write_text("\n".join([header, *rows]) + "\n")
+    points = one(path)
+    assert (points.format, points.entropy, points.score) == ("csv", "entropy", "reward") and not points.broken
+    np.testing.assert_array_equal(points.step, 500 * np.arange(N))
+    np.testing.assert_allclose(points.H, H, atol=1e-6)
+    np.testing.assert_allclose(points.R, R, atol=1e-6)
+
+
 @pytest.mark.parametrize("suffix", ["", ".txt", ".csv", ".jsonl", ".json"])
 def test_the_content_counts_and_not_the_suffix(tmp_path, suffix):
     path = tmp_path / f"log{suffix}"
@@ -205,6 +230,18 @@ NOISE = ["loss", "kl", "entropy_coef", "train/reward_std", "objective/entropy", 
 def test_names_of_trainers(tmp_path, trainer, step, entropy, score):
     rows = [{name: 77.0 for name in NOISE} | {step: i, entropy: H[i], score: R[i]} for i in range(N)]
     check(one(write_jsonl(tmp_path / "log.jsonl", rows)), "jsonl", entropy, score)
+
+
+COUNTED = [  # the axis of steps, and another that the log has beside it
+    ("training_step", "global_step"),  # open-instruct, which counts episodes there
+    ("train/global_step", "Step"),  # W&B's own count
+]
+
+
+@pytest.mark.parametrize(("step", "other"), COUNTED)
+def test_of_two_axes_that_of_steps(tmp_path, step, other):
+    rows = [{other: 64 * i + 64, "entropy": H[i], "eval/reward": R[i], step: i} for i in range(N)]
+    check(one(write_jsonl(tmp_path / "log.jsonl", rows)), "jsonl", "entropy", "eval/reward")
 
 
 def test_tunix_without_entropy_names_its_columns(tmp_path):
@@ -254,6 +291,10 @@ def test_mixed_formats(tmp_path):
         ("log.json", "", "no whole JSON (line 1"),
         ("log.jsonl", '{"a":' * 100_000 + "\n", "no rows in it but 1 broken row(s)"),
         ("log.md", "# A title\n\nNo log\n", "no known format"),
+        ("log.txt", "some words here\nand three more\n", "no known format"),
+        ("log.jsonl.gz", b"\x1f\x8b\x08\x00", "packed by gzip: unpack it"),
+        ("log.txt", "step: 1, entropy: 0.5".encode("utf-16"), "in UTF-16"),
+        ("runs.csv", "Name,State,Runtime,entropy,accuracy\na,finished,3,0.5,0.5\n", "W&B's table of runs"),
         ("log.csv", "step,entropy,accuracy\n1,0.5,0.5\n", "1 point(s)"),
     ],
 )

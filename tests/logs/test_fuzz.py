@@ -58,6 +58,11 @@ FILES = {  # name of the file: its bytes
     ),
     "slime.log": _lines(SLIME),
     "trl.log": _lines(_bars(i, row) for i, row in enumerate(ROWS)),
+    "pairs.log": _lines(f"step: {s}, loss: 0.1, entropy: {h}, eval_reward: {r}" for s, h, r in ZIP),
+    "frame.log": _lines(
+        f"Step {s}/90\n\u2502 entropy \u2502 {h} \u2502\n\u2502 reward \u2502 {r} \u2502" for s, h, r in ZIP
+    ),
+    "spaces.txt": _lines(line.replace(",", "  ") for line in CSV),
     "rows.json": json.dumps(ROWS).encode(),
     "columns.json": json.dumps({"step": STEP, "entropy": H, "eval_reward": R}).encode(),
     "trainer_state.json": json.dumps({"log_history": ROWS, "global_step": 30}).encode(),

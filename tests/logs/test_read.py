@@ -365,7 +365,22 @@ def test_weight_and_compute_can_be_named(tmp_path):
     assert "weight 'samples' is missing or not positive at step 7: mend it" in refused(path, weight="samples")
 
 
-def test_laws_and_figures_need_no_jax():
+def test_a_small_table_loads_nothing_heavy(tmp_path):
+    """Nine tenths of the time of a small fit are imports. Mutation: `from scipy import optimize` in laws/fit.py."""
+    path = write_csv(tmp_path / "log.csv", ["step", "entropy", "accuracy"], [[i, H[i], R[i]] for i in range(N)])
+    heavy = ("jax", "scipy", "pandas", "pyarrow", "matplotlib.pyplot", "bokeh", "tensorboard", "wandb", "IPython")
+    code = (
+        "import sys; from configs.laws.fit import get_config; from experiments import fit_laws;"
+        f"config = get_config('smoke'); config.logs = {str(path)!r}; fit_laws.run(config, {str(tmp_path)!r});"
+        f"print('loaded', [m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["loaded []"], done.stdout + done.stderr
+    assert (tmp_path / "law.png").stat().st_size > 10_000
+
+
+def test_laws_and_figures_need_no_flags():
+    """Beside a trainer, where neither absl nor jax need be there."""
     code = (
         "import sys, entropy_rl.figures, entropy_rl.laws.compare, entropy_rl.logs.read;"
         "sys.exit(any(m in sys.modules for m in ('jax', 'ml_collections', 'absl', 'matplotlib.pyplot')))"

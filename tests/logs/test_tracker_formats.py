@@ -376,15 +376,15 @@ def test_mlflows_folders(tmp_path):
 
 def test_curves_from_tensorboards_web_page(tmp_path):
     """One file a curve; the tag is in its name, with `_` for `/`."""
-    for tag, values in (("train_entropy", H), ("eval_accuracy", R)):
+    for tag, values in (("-tag-train_entropy", H), ("_tag-eval_accuracy", R)):
         rows = "".join(f"17000{i:02d}.5,{i},{value}\n" for i, value in enumerate(values))
-        (tmp_path / f"run-grpo-tag-{tag}.csv").write_text(f"Wall time,Step,Value\n{rows}")
+        (tmp_path / f"run-grpo{tag}.csv").write_text(f"Wall time,Step,Value\n{rows}")
     for path in (tmp_path, f"{tmp_path}/*.csv"):
         points = writing.one(path)
         assert (points.name, points.entropy, points.score) == ("grpo", "train_entropy", "eval_accuracy")
         np.testing.assert_allclose(points.R, R)
-    for old, new in (("train_entropy", "entropy.csv"), ("eval_accuracy", "eval_accuracy (1).csv")):
-        (tmp_path / f"run-grpo-tag-{old}.csv").rename(tmp_path / new)
+    for old, new in (("-tag-train_entropy", "entropy.csv"), ("_tag-eval_accuracy", "eval_accuracy (1).csv")):
+        (tmp_path / f"run-grpo{old}.csv").rename(tmp_path / new)
     assert writing.one(tmp_path).score == "eval_accuracy"
 
 

@@ -1,6 +1,7 @@
-"""What rldoctor and post-training-toolkit say of logs: `python their_side.py FOLDER SEEDS FIRST`, in their environment.
+"""What rldoctor and post-training-toolkit say of logs: `python their_side.py FOLDER [SEEDS FIRST]`, where they are.
 
-Writes the runs of rldoctor's own simulator to FOLDER, one a scenario and seed, and their findings to FOLDER/said.json.
+Of each log in FOLDER/planted.json, to FOLDER/said.json. With SEEDS and FIRST it writes the logs before, by rldoctor's
+own simulator, one a scenario and seed.
 """
 
 from __future__ import annotations
@@ -39,19 +40,29 @@ def toolkit(rows: list[dict[str, Any]]) -> list[str]:
     return [one.type for one in found if one.severity in ("high", "medium")]
 
 
-def main(folder: Path, seeds: int, first: int) -> None:
-    """See the module."""
-    said = {}
+def write(folder: Path, seeds: int, first: int) -> None:
+    """The runs of rldoctor's simulator, and what is planted in them."""
+    planted = {}
     for name in simulate.SCENARIOS:
         for seed in range(first, first + seeds):
-            rows, _ = simulate.simulate(name, seed=seed)
-            log = folder / f"{name}-{seed}.jsonl"
-            log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            planted = list(simulate.EXPECTED_DETECTIONS[name])
-            said[log.stem] = {"planted": planted, "rldoctor": rldoctor(log), "toolkit": toolkit(rows)}
+            planted[f"{name}-{seed}"] = list(simulate.EXPECTED_DETECTIONS[name])
+            lines = (json.dumps(row) + "\n" for row in simulate.simulate(name, seed=seed)[0])
+            (folder / f"{name}-{seed}.jsonl").write_text("".join(lines))
+    (folder / "planted.json").write_text(json.dumps(planted))
+
+
+def main(folder: Path) -> None:
+    """See the module."""
+    said = {}
+    for name, planted in json.loads((folder / "planted.json").read_text()).items():
+        log = folder / f"{name}.jsonl"
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        said[name] = {"planted": planted, "rldoctor": rldoctor(log), "toolkit": toolkit(rows)}
     (folder / "said.json").write_text(json.dumps(said))
 
 
 if __name__ == "__main__":
     sys.path.insert(0, os.environ.get("TOOLKIT", ""))
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    if sys.argv[2:]:
+        write(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]))
