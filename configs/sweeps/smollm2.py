@@ -54,14 +54,14 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         run("learned", {"critique.model": "{workdir}/critic"}),
         part("scores", "critique_scores", "critique/scores", scores, "critic")
         | {"config": f"configs/critique/scores.py:{words}"},
-        part("at_test", "test_time", "critique/test_time", test, "critic")
-        | {"config": f"configs/critique/test_time.py:{words}"},
-        part("calibrated", "calibrate", "calibrate", alone | {"eval.problems": 96, "eval.samples": 4})
-        | {"config": f"configs/calibrate.py:{words}"},
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
         *(run(name, {"critique.source": "oracle"} | settings) for name, settings in WAYS.items()),
         run("sdpo", {"critique.source": "oracle"}, "sdpo"),
+        part("at_test", "test_time", "critique/test_time", test, "critic")
+        | {"config": f"configs/critique/test_time.py:{words}"},
+        part("calibrated", "calibrate", "calibrate", alone | {"eval.problems": 96, "eval.samples": 4})
+        | {"config": f"configs/calibrate.py:{words}"},
     ]
 
 
