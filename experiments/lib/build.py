@@ -24,6 +24,7 @@ from entropy_rl.errors import InputError, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, peft, presets
 from entropy_rl.models.attention import ATTENTION
+from entropy_rl.models.experts import GROUPED
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import make_mesh, row_shards
@@ -222,9 +223,9 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
     for key in config.model.args:
         if key not in known:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
-    for key, words in (("remat", REMAT), ("attention", ATTENTION)):
+    for key, words in (("remat", REMAT), ("attention", ATTENTION), ("grouped", GROUPED)):
         if key in config.model.args:
-            checks.one_of(config, f"model.args.{key}", words, OLD_NAMES[key])
+            checks.one_of(config, f"model.args.{key}", words, OLD_NAMES.get(key, {}))
     if not from_folder(config):
         return presets.make(config.model.name, vocab_size, **config.model.args)
     path = folder(config)

@@ -1,0 +1,187 @@
+"""Mixtures of experts as in Qwen3-MoE: a router picks k of E small MLPs for each token.
+
+    p = softmax(x W_r)  in float32;  S = the k largest of p;  y = sum_{e in S} w_e down_e(act(x gate_e) * (x up_e))
+
+with w = p, or p / sum_S p (`norm_topk`): transformers' modeling_qwen3_moe.py, which differs in that it multiplies by
+W_r in the type of activations. An expert takes all tokens that chose it: there is no capacity and none is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from entropy_rl.errors import InputError
+
+# How products with the experts' kernels are made of rows that are sorted by expert: jax.lax.ragged_dot, which TPUs and
+# GPUs have kernels for, and which multiplies every row with every expert on CPU (jax 0.10: masked, E times the work);
+# or blocks of rows that have one expert each, batched, the last of each expert filled up with zeros.
+GROUPED = ("blocks", "ragged")
+BLOCK = 64  # rows, at most
+
+
+def check(m: Any) -> None:
+    """InputError that names what a transformer.Config says of experts and cannot be."""
+    if m.grouped not in GROUPED:
+        raise InputError(f"grouped={m.grouped!r}: must be one of {', '.join(GROUPED)}")
+    if not m.experts:
+        for field in ("experts_per_token", "d_expert", "sparse"):
+            if getattr(m, field):
+                raise InputError(f"{field}={getattr(m, field)} of a model without experts: give experts")
+        return
+    if not 0 < m.experts_per_token <= m.experts:
+        raise InputError(f"experts_per_token={m.experts_per_token}: must be 1 to {m.experts}, the experts of a layer")
+    if m.d_expert < 1:
+        raise InputError(f"d_expert={m.d_expert}: give the width of an expert, 1 or more")
+    if m.sparse and not any(m.sparse):
+        raise InputError(f"sparse={m.sparse}: no layer has experts: give experts=0")
+    if m.mlp_bias:
+        raise InputError("mlp_bias with experts is not supported: give mlp_bias=False")
+
+
+class Route(NamedTuple):
+    """Where the tokens of a layer went."""
+
+    prob: jax.Array  # f32[B, T, E], the router's
+    chosen: jax.Array  # i32[B, T, k], the likeliest first
+
+
+class Layout(NamedTuple):
+    """N = tokens x k choices in the S >= N rows of a grouped product.
+
+    Attributes:
+      source: i32[S], the choice that lies in a row; N: none.
+      place: i32[N], the row of a choice.
+      sizes: i32[E], choices of each expert.
+      owner: i32[S / block], expert of each block of rows.
+    """
+
+    source: jax.Array
+    place: jax.Array
+    sizes: jax.Array
+    owner: jax.Array
+
+
+def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
+    """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`; choices of E and above lie last,
+    in no expert's rows."""
+    count = len(chosen)
+    blocks = -(-count // block) + (experts if block > 1 else 0)
+    sizes = jnp.zeros(experts, jnp.int32).at[chosen].add(1, mode="drop")
+    ends = jnp.cumsum(-(-sizes // block))  # in blocks
+    order = jnp.argsort(chosen)  # stable
+    before = jnp.cumsum(sizes) - sizes
+    first = (ends - -(-sizes // block)) * block
+    of = jnp.minimum(chosen[order], experts - 1)
+    rows = jnp.arange(count) + (first - before)[of]
+    place = jnp.zeros(count, jnp.int32).at[order].set(rows)
+    source = jnp.full(blocks * block, count, jnp.int32).at[rows].set(order)
+    owner = jnp.minimum(jnp.searchsorted(ends, jnp.arange(blocks), side="right"), experts - 1)
+    return Layout(source, place, sizes, owner)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def spread(x: jax.Array, source: jax.Array, place: jax.Array, each: int) -> jax.Array:
+    """Rows of a layout, of tokens [T, d] with `each` choices: [S, d], 0 where there is none. The gradient is made of
+    gathers, where that of an index would be a scatter, slow on CPU and in no fixed order on GPUs."""
+    return jnp.where((source < len(place))[:, None], x[jnp.minimum(source, len(place) - 1) // each], 0)
+
+
+def _spread_backward(each, places, g):
+    return g[places[1]].reshape(-1, each, g.shape[1]).sum(axis=1), None, None
+
+
+spread.defvjp(lambda x, source, place, each: (spread(x, source, place, each), (source, place)), _spread_backward)
+
+
+@jax.custom_vjp
+def gathered(y: jax.Array, source: jax.Array, place: jax.Array) -> jax.Array:
+    """Each choice's row of a layout: [S, d] -> [N, d]."""
+    return y[place]
+
+
+gathered.defvjp(
+    lambda y, source, place: (y[place], (source, place)), lambda places, g: (spread(g, *places, 1), None, None)
+)
+
+
+def grouped_product(x: jax.Array, kernel: jax.Array, rows: Layout, how: str) -> jax.Array:
+    """Each row with its expert's kernel: [S, n], [E, n, m] -> [S, m]."""
+    if how == "ragged":
+        return jax.lax.ragged_dot(x, kernel, rows.sizes)
+    of_block = x.reshape(len(rows.owner), -1, x.shape[1])
+    return jnp.einsum("bsn,bnm->bsm", of_block, kernel[rows.owner]).reshape(len(x), -1)
+
+
+def block_size(choices: int, experts: int, how: str) -> int:
+    """Rows of a block: the largest power of 2 with which filling up, of E blocks, at most doubles the work; 1 for what
+    needs no blocks."""
+    if how == "ragged":
+        return 1
+    size = 1
+    while size < BLOCK and 2 * size * experts <= choices:
+        size *= 2
+    return size
+
+
+def mixture(
+    x: jax.Array, chosen: jax.Array, kernels: tuple[jax.Array, ...], activation: Callable, how: str
+) -> jax.Array:
+    """What each chosen expert makes of its token: [T, d], i32[T, k], (gate, up [E, d, f], down [E, f, d]) ->
+    [T, k, d]."""
+    gate, up, down = kernels
+    each = chosen.shape[1]
+    rows = layout(chosen.reshape(-1), len(gate), block_size(chosen.size, len(gate), how))
+    product = lambda x, kernel: checkpoint_name(grouped_product(x, kernel, rows, how), "linear")  # noqa: E731
+    y = spread(x, rows.source, rows.place, each)
+    y = product(activation(product(y, gate)) * product(y, up), down)
+    return gathered(y, rows.source, rows.place).reshape(*chosen.shape, -1)
+
+
+class Kernel(nn.Module):
+    """The parameter `kernel` alone; variance 1 / n over the last axis but one, n long."""
+
+    shape: tuple[int, ...]
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self):
+        axes = tuple(range(len(self.shape) - 2))
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=axes)
+        return self.param("kernel", init, self.shape, self.param_dtype)
+
+
+class Experts(nn.Module):
+    """The sparse MLP of a block: [B, T, d] -> [B, T, d], and its Route.
+
+    Given choices i32[B, T, k] take the place of the router's own; their weights are of its probabilities all the same.
+    """
+
+    config: Any  # transformer.Config
+    activation: Callable
+
+    @nn.compact
+    def __call__(self, x, chosen=None):
+        m = self.config
+        kernel = lambda name, *shape: Kernel(shape, m.param_dtype, name=name)()  # noqa: E731
+        router = kernel("router", m.d_model, m.experts)
+        wide = (m.experts, m.d_model, m.d_expert)
+        kernels = kernel("gate", *wide), kernel("up", *wide), kernel("down", m.experts, m.d_expert, m.d_model)
+        prob = jax.nn.softmax(x.astype(jnp.float32) @ router.astype(jnp.float32), axis=-1)
+        if chosen is None:
+            _, chosen = jax.lax.top_k(jax.lax.stop_gradient(prob), m.experts_per_token)
+        share = jnp.take_along_axis(prob, chosen, axis=-1)
+        if m.norm_topk:
+            share = share / jnp.sum(share, axis=-1, keepdims=True)
+        kernels = tuple(k.astype(m.dtype) for k in kernels)
+        y = mixture(
+            x.reshape(-1, m.d_model), chosen.reshape(-1, m.experts_per_token), kernels, self.activation, m.grouped
+        )
+        y = y.reshape(*chosen.shape, -1).astype(jnp.float32)
+        return jnp.sum(share[..., None] * y, axis=-2).astype(x.dtype), Route(prob, chosen)

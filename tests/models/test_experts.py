@@ -1,0 +1,115 @@
+"""Mixtures of experts: by hand, through the cache, in blocks and ragged; what is given as a bad shape is named."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from entropy_rl.errors import InputError
+from entropy_rl.models import experts, lora, presets
+from entropy_rl.models.transformer import Transformer
+from tests.models.test_transformer import make
+
+MIXED = {"experts": 5, "experts_per_token": 2, "d_expert": 12, "sparse": (True, False)}
+
+
+def by_hand(x, p, k, norm):
+    """Token by token, expert by expert: [T, d] -> [T, d]."""
+    out = np.zeros_like(x)
+    for t, row in enumerate(x):
+        z = row @ p["router"]["kernel"]
+        prob = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        best = np.argsort(-prob)[:k]
+        for e in best:
+            g, u = row @ p["gate"]["kernel"][e], row @ p["up"]["kernel"][e]
+            y = (g / (1 + np.exp(-g)) * u) @ p["down"]["kernel"][e]
+            out[t] += y * prob[e] / (prob[best].sum() if norm else 1.0)
+    return out
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_mixture_by_hand(norm):
+    """Both ways, on rows that fill no block. Mutations: weights normalised before top-k, gate and up exchanged, blocks
+    of the wrong expert."""
+    config = dataclasses.replace(presets.PRESETS["test"], vocab_size=9, **MIXED, norm_topk=norm)
+    x = jax.random.normal(jax.random.key(0), (3, 7, config.d_model))
+    for how in experts.GROUPED:
+        layer = experts.Experts(dataclasses.replace(config, grouped=how), jax.nn.silu)
+        params = jax.jit(layer.init)(jax.random.key(1), x)
+        y, route = jax.jit(layer.apply)(params, x)
+        want = by_hand(np.asarray(x, np.float64).reshape(21, -1), jax.tree.map(np.asarray, params["params"]), 2, norm)
+        np.testing.assert_allclose(y.reshape(21, -1), want, atol=2e-5, rtol=1e-5)
+        np.testing.assert_allclose(np.sum(route.prob, axis=-1), 1.0, rtol=1e-6)
+
+
+def test_gradients_of_blocks_are_those_of_ragged_products():
+    """And of all parameters, of the router's too. Mutation: `place` and `source` exchanged in a gradient."""
+    model, params, tokens = make(**MIXED)
+    grads = []
+    for how in experts.GROUPED:
+        own = Transformer(dataclasses.replace(model.config, grouped=how))
+        loss = lambda p, own=own: jnp.sum(jnp.sin(own.apply(p, tokens)[0]))  # noqa: E731
+        grads.append(jax.jit(jax.grad(loss))(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-4), *grads)
+    assert all(np.abs(x).sum() > 0 for x in jax.tree.leaves(grads[0]["params"]["layer_0"]["experts"]))
+
+
+def test_a_layout_has_every_choice_once_in_a_block_of_its_expert():
+    """Whatever the sizes, 0 and all of them too. Mutation: blocks one short."""
+    for seed, block in ((0, 4), (1, 1), (2, 8)):
+        rng = np.random.default_rng(seed)
+        for chosen in (rng.integers(0, 6, 40), np.full(40, 5), rng.integers(2, 4, 40)):
+            rows = jax.jit(experts.layout, static_argnums=(1, 2))(jnp.asarray(chosen, jnp.int32), 6, block)
+            assert len(set(rows.place.tolist())) == len(chosen)
+            rows = jax.device_get(rows)
+            np.testing.assert_array_equal(rows.source[rows.place], np.arange(len(chosen)))
+            np.testing.assert_array_equal(rows.sizes, np.bincount(chosen, minlength=6))
+            if block > 1:
+                np.testing.assert_array_equal(rows.owner[rows.place // block], chosen)
+            assert np.sum(rows.source < len(chosen)) == len(chosen)
+
+
+def test_choices_that_are_given_are_used():
+    """The router's own change nothing, others do, and its gradient is there all the same. Mutation: `chosen` unread."""
+    model, params, tokens = make(**MIXED)
+    apply = jax.jit(lambda p, c: model.apply(p, tokens, chosen=c))
+    logits, out = jax.jit(model.apply)(params, tokens)
+    assert len(out["routes"]) == 1 and out["routes"][0].chosen.shape == (3, 10, 2)
+    own = jnp.stack([r.chosen for r in out["routes"]], axis=2)
+    again, _ = apply(params, own)
+    np.testing.assert_allclose(again, logits, atol=1e-6)
+    other, said = apply(params, (own + 1) % 5)
+    np.testing.assert_array_equal(said["routes"][0].chosen, (own[:, :, 0] + 1) % 5)
+    assert np.abs(other - logits).max() > 0.01
+    grad = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(apply(p, (own + 1) % 5)[0]))))(params)
+    assert np.abs(grad["params"]["layer_0"]["experts"]["router"]["kernel"]).max() > 0
+
+
+def test_adapters_of_experts_are_refused():
+    """Mutation: no such check: the adapter of a kernel of three axes."""
+    model, params, _ = make(**MIXED)
+    with pytest.raises(InputError, match="is found in layer_0/experts/down/kernel: experts and routers take no adapt"):
+        lora.add(params, jax.random.key(0), rank=2, targets="attention|down")
+    adapted = lora.add(params, jax.random.key(0), rank=2, targets="attention")
+    assert jax.tree.leaves(adapted["lora"]["layer_0"]) and "experts" not in adapted["lora"]["layer_0"]
+
+
+BAD = {
+    "many": ({"experts": 4, "experts_per_token": 5, "d_expert": 8}, "experts_per_token=5: must be 1 to 4, the experts"),
+    "none": ({"experts": 4, "d_expert": 8}, "experts_per_token=0: must be 1 to 4"),
+    "width": ({"experts": 4, "experts_per_token": 2}, "d_expert=0: give the width"),
+    "dense": ({"d_expert": 8}, "d_expert=8 of a model without experts: give experts"),
+    "layers": ({**MIXED, "sparse": (True,)}, "says something of 1 layers: there are 2"),
+    "no_layer": ({**MIXED, "sparse": (False, False)}, "no layer has experts: give experts=0"),
+    "way": ({**MIXED, "grouped": "dense"}, "grouped='dense': must be one of blocks, ragged"),
+    "bias": ({**MIXED, "mlp_bias": True}, "mlp_bias with experts is not supported"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_shape_is_named(what):
+    fields, message = BAD[what]
+    with pytest.raises(InputError, match=message):
+        presets.make("test", 9, **fields)
