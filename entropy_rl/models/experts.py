@@ -69,20 +69,21 @@ class Layout(NamedTuple):
 
 
 def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
-    """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`; choices of E and above lie last,
-    in no expert's rows."""
+    """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`. Of sorts and gathers, as a scatter
+    is a loop over its numbers on CPU."""
     count = len(chosen)
     blocks = -(-count // block) + (experts if block > 1 else 0)
-    sizes = jnp.zeros(experts, jnp.int32).at[chosen].add(1, mode="drop")
-    ends = jnp.cumsum(-(-sizes // block))  # in blocks
+    sizes = jnp.sum(chosen[:, None] == jnp.arange(experts)[None], axis=0, dtype=jnp.int32)
+    filled = -(-sizes // block)  # in blocks
+    ends = jnp.cumsum(filled)
+    owner = jnp.minimum(jnp.sum(ends[None] <= jnp.arange(blocks)[:, None], axis=1), experts - 1)
+    shift = (ends - filled) * block - (jnp.cumsum(sizes) - sizes)  # of an expert's rows, against sorted choices
     order = jnp.argsort(chosen)  # stable
-    before = jnp.cumsum(sizes) - sizes
-    first = (ends - -(-sizes // block)) * block
-    of = jnp.minimum(chosen[order], experts - 1)
-    rows = jnp.arange(count) + (first - before)[of]
-    place = jnp.zeros(count, jnp.int32).at[order].set(rows)
-    source = jnp.full(blocks * block, count, jnp.int32).at[rows].set(order)
-    owner = jnp.minimum(jnp.searchsorted(ends, jnp.arange(blocks), side="right"), experts - 1)
+    place = (jnp.arange(count) + shift[chosen[order]])[jnp.argsort(order)]
+    rows = jnp.arange(blocks * block)
+    of = jnp.repeat(owner, block)
+    used = rows - (ends - filled)[of] * block < sizes[of]
+    source = jnp.where(used, order[jnp.clip(rows - shift[of], 0, count - 1)], count)
     return Layout(source, place, sizes, owner)
 
 
@@ -151,7 +152,7 @@ class Kernel(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self):
+    def __call__(self) -> jax.Array:  # noqa: D102
         axes = tuple(range(len(self.shape) - 2))
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=axes)
         return self.param("kernel", init, self.shape, self.param_dtype)
@@ -167,7 +168,7 @@ class Experts(nn.Module):
     activation: Callable
 
     @nn.compact
-    def __call__(self, x, chosen=None):
+    def __call__(self, x: jax.Array, chosen: jax.Array | None = None) -> tuple[jax.Array, Route]:  # noqa: D102
         m = self.config
         kernel = lambda name, *shape: Kernel(shape, m.param_dtype, name=name)()  # noqa: E731
         router = kernel("router", m.d_model, m.experts)
