@@ -16,14 +16,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh, PartitionSpec
 
 from entropy_rl.errors import InputError
+from entropy_rl.parallel.sharding import ROWS, row_shards
 
 # How products with the experts' kernels are made of rows that are sorted by expert: jax.lax.ragged_dot, which TPUs and
 # GPUs have kernels for, and which multiplies every row with every expert on CPU (jax 0.10: masked, E times the work);
 # or blocks of rows that have one expert each, batched, the last of each expert filled up with zeros.
 GROUPED = ("blocks", "ragged")
 BLOCK = 64  # rows, at most
+AXIS = "tensor"  # of a mesh, which cuts experts
 
 
 def check(m: Any) -> None:
@@ -69,8 +72,11 @@ class Layout(NamedTuple):
 
 
 def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
-    """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`. Of sorts and gathers, as a scatter
-    is a loop over its numbers on CPU."""
+    """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`.
+
+    A choice of expert E is none, and has a row behind all others that nothing lies in. Of sorts and gathers, as a scatter
+    is a loop over its numbers on CPU.
+    """
     count = len(chosen)
     blocks = -(-count // block) + (experts if block > 1 else 0)
     sizes = jnp.sum(chosen[:, None] == jnp.arange(experts)[None], axis=0, dtype=jnp.int32)
@@ -78,8 +84,9 @@ def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
     ends = jnp.cumsum(filled)
     owner = jnp.minimum(jnp.sum(ends[None] <= jnp.arange(blocks)[:, None], axis=1), experts - 1)
     shift = (ends - filled) * block - (jnp.cumsum(sizes) - sizes)  # of an expert's rows, against sorted choices
+    behind = (ends[-1:] * block) - jnp.sum(sizes, keepdims=True)
     order = jnp.argsort(chosen)  # stable
-    place = (jnp.arange(count) + shift[chosen[order]])[jnp.argsort(order)]
+    place = (jnp.arange(count) + jnp.concatenate([shift, behind])[chosen[order]])[jnp.argsort(order)]
     rows = jnp.arange(blocks * block)
     of = jnp.repeat(owner, block)
     used = rows - (ends - filled)[of] * block < sizes[of]
@@ -115,7 +122,8 @@ gathered.defvjp(
 def grouped_product(x: jax.Array, kernel: jax.Array, rows: Layout, how: str) -> jax.Array:
     """Each row with its expert's kernel: [S, n], [E, n, m] -> [S, m]."""
     if how == "ragged":
-        return jax.lax.ragged_dot(x, kernel, rows.sizes)
+        filled = (jnp.arange(len(x)) < jnp.sum(rows.sizes))[:, None]  # what lies behind may be given any value
+        return jnp.where(filled, jax.lax.ragged_dot(jnp.where(filled, x, 0), kernel, rows.sizes), 0)
     of_block = x.reshape(len(rows.owner), -1, x.shape[1])
     return jnp.einsum("bsn,bnm->bsm", of_block, kernel[rows.owner]).reshape(len(x), -1)
 
@@ -132,17 +140,49 @@ def block_size(choices: int, experts: int, how: str) -> int:
 
 
 def mixture(
-    x: jax.Array, chosen: jax.Array, kernels: tuple[jax.Array, ...], activation: Callable, how: str
+    x: jax.Array,
+    chosen: jax.Array,
+    share: jax.Array,
+    kernels: tuple[jax.Array, ...],
+    activation: Callable,
+    how: str,
 ) -> jax.Array:
-    """What each chosen expert makes of its token: [T, d], i32[T, k], (gate, up [E, d, f], down [E, f, d]) ->
-    [T, k, d]."""
+    """sum_j share_j times what the j-th chosen expert makes of a token: [B, T, d], i32[B, T, k], f32[B, T, k],
+    (gate, up [E, d, f], down [E, f, d]) -> f32[B, T, d]. A choice of expert E adds nothing."""
     gate, up, down = kernels
-    each = chosen.shape[1]
+    each = chosen.shape[-1]
     rows = layout(chosen.reshape(-1), len(gate), block_size(chosen.size, len(gate), how))
     product = lambda x, kernel: checkpoint_name(grouped_product(x, kernel, rows, how), "linear")  # noqa: E731
-    y = spread(x, rows.source, rows.place, each)
+    y = spread(x.reshape(-1, x.shape[-1]), rows.source, rows.place, each)
     y = product(activation(product(y, gate)) * product(y, up), down)
-    return gathered(y, rows.source, rows.place).reshape(*chosen.shape, -1)
+    y = gathered(y, rows.source, rows.place).reshape(*chosen.shape, -1)
+    return jnp.sum(share[..., None] * y.astype(jnp.float32), axis=-2)
+
+
+def over(mesh: Mesh, run: Callable) -> Callable:
+    """`mixture` with experts cut over the axis tensor and rows over data and fsdp, its other arguments bound.
+
+    A device has the rows of its neighbours on the axis too and does what of them is its own experts'; the sum over
+    the axis is all that is sent. Nothing says how many choices will be its own, so that it has room for all.
+    """
+
+    def own(x, chosen, share, kernels):
+        count = len(kernels[0])
+        chosen = chosen - jax.lax.axis_index(AXIS) * count
+        chosen = jnp.where((chosen >= 0) & (chosen < count), chosen, count)
+        return jax.lax.psum(run(x, chosen, share, kernels), AXIS)
+
+    rows = PartitionSpec(ROWS)
+    specs = (rows, rows, rows, PartitionSpec(AXIS))
+    return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False)
+
+
+def check_mesh(m: Any, mesh: Mesh) -> None:
+    """InputError where the mesh does not divide the experts of a transformer.Config."""
+    if m.experts % mesh.shape[AXIS]:
+        raise InputError(
+            f"mesh.tensor={mesh.shape[AXIS]} does not divide the {m.experts} experts of a layer: give a divisor of both"
+        )
 
 
 class Kernel(nn.Module):
@@ -166,6 +206,7 @@ class Experts(nn.Module):
 
     config: Any  # transformer.Config
     activation: Callable
+    mesh: Mesh | None = None  # over which experts and rows are cut, where that is known
 
     @nn.compact
     def __call__(self, x: jax.Array, chosen: jax.Array | None = None) -> tuple[jax.Array, Route]:  # noqa: D102
@@ -181,8 +222,7 @@ class Experts(nn.Module):
         if m.norm_topk:
             share = share / jnp.sum(share, axis=-1, keepdims=True)
         kernels = tuple(k.astype(m.dtype) for k in kernels)
-        y = mixture(
-            x.reshape(-1, m.d_model), chosen.reshape(-1, m.experts_per_token), kernels, self.activation, m.grouped
-        )
-        y = y.reshape(*chosen.shape, -1).astype(jnp.float32)
-        return jnp.sum(share[..., None] * y, axis=-2).astype(x.dtype), Route(prob, chosen)
+        run = partial(mixture, activation=self.activation, how=m.grouped)
+        if self.mesh is not None and len(x) % row_shards(self.mesh) == 0:
+            run = over(self.mesh, run)
+        return run(x, chosen, share, kernels).astype(x.dtype), Route(prob, chosen)

@@ -57,6 +57,7 @@ def token_scores(
       ids[b, j] where the response's j-th token was chosen; with `samples` above 1 R is T - prompt_length.
     """
     devices = mesh.size if mesh else 1
+    model = model.over(mesh)
 
     def small(targets):
         return nucleus is not None or targets.size * model.config.vocab_size <= tiles.ELEMENTS * devices
@@ -160,6 +161,8 @@ def likeliest(model: Transformer, *, count: int, length: int, mesh: Mesh | None 
       length: R, tokens of the longest response.
       mesh: as of `token_scores`. Logits are never whole.
     """
+
+    model = model.over(mesh)
 
     def score(params, tokens, mask):
         matrix, axis = head_matrix(model.config, params)

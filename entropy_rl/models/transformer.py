@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.models import attention, experts, rope
@@ -258,6 +259,7 @@ class Block(nn.Module):
     config: Config
     window: int = 0
     sparse: bool = False
+    mesh: Mesh | None = None
 
     @nn.compact
     def __call__(self, x, angle, cache, column, valid, places, chosen=None):
@@ -274,7 +276,7 @@ class Block(nn.Module):
         x = x + after(y, "attention")
         y = before(x, "mlp")
         if self.sparse:
-            y, route = experts.Experts(m, ACTIVATIONS[m.activation], name="experts")(y, chosen)
+            y, route = experts.Experts(m, ACTIVATIONS[m.activation], self.mesh, name="experts")(y, chosen)
             return x + after(y, "mlp"), kv, route
         wide = partial(Dense, m, m.d_ff, use_bias=m.mlp_bias)
         y = ACTIVATIONS[m.activation](wide(name="gate")(y)) * wide(name="up")(y)
@@ -285,6 +287,17 @@ class Transformer(nn.Module):
     """Decoder-only language model (`head="lm"`) or critic (`head="value"`). Presets are in models/presets.py."""
 
     config: Config
+    mesh: Mesh | None = None  # see `over`
+
+    def over(self, mesh: Mesh | None) -> Transformer:
+        """The same model, whose experts are known to be cut over a mesh; InputError where it does not divide them.
+
+        Without it programs on a mesh are right too, and gather the rows of all devices on each.
+        """
+        if mesh is None or mesh.size == 1 or not self.config.experts:
+            return self
+        experts.check_mesh(self.config, mesh)
+        return self.clone(mesh=mesh)
 
     @nn.compact
     def __call__(
@@ -366,7 +379,7 @@ class Transformer(nn.Module):
             if m.rotated and not m.rotated[i]:
                 turn = None
             own = chosen[:, :, len(routes)] if chosen is not None and m.has_experts(i) else None
-            block_i = block(m, window, m.has_experts(i), name=f"layer_{i}")
+            block_i = block(m, window, m.has_experts(i), self.mesh, name=f"layer_{i}")
             x, (k, v), route = block_i(x, turn, layer, column, valid, places, own)
             routes += [] if route is None else [route]
             if steer is not None:

@@ -73,7 +73,7 @@ def prefill(
     positions depend on it (Transformer.__call__); a program is compiled for each.
     """
     tokens = _shared(mesh, {"prompt": prompts}, ((r"", (ROWS, None)),))["prompt"]
-    _, out = model.apply(steering.plain(params), tokens, context=context)
+    _, out = model.over(mesh).apply(steering.plain(params), tokens, context=context)
     return _shared(mesh, out["cache"])
 
 
@@ -286,7 +286,7 @@ def decode(
         # a free slot marks the column too: it computes something harmless instead of a softmax over nothing
         valid = jax.lax.dynamic_update_slice_in_dim(state.valid, jnp.ones((slots, 1), bool), column, axis=1)
         run = partial(
-            *(model.apply, params, state.token[:, None], state.position[:, None]),
+            *(model.over(mesh).apply, params, state.token[:, None], state.position[:, None]),
             **{"cache": state.cache, "column": column, "valid": valid},
         )
 
