@@ -55,6 +55,49 @@ class Route(NamedTuple):
     chosen: jax.Array  # i32[B, T, k], the likeliest first
 
 
+# What `loads` gives: [B, E], and router_entropy [B, T].
+LOADS = ("expert_count", "expert_prob")
+
+
+def loads(routes: tuple[Route, ...], mask: jax.Array) -> dict[str, jax.Array]:
+    """Where tokens went, row by row, summed over the layers with experts; nothing of a model without them.
+
+    Args:
+      routes: of L layers, [B, T, ...].
+      mask: bool[B, T], the tokens that count.
+
+    Returns:
+      expert_count f32[B, E]: choices of each expert; expert_prob f32[B, E]: sums of the router's probabilities;
+      router_entropy f32[B, T]: that of its distribution, a mean over layers, nats.
+    """
+    if not routes:
+        return {}
+    prob = jnp.stack([r.prob for r in routes])  # [L, B, T, E]
+    inside = mask[None, :, :, None]
+    hit = jnp.stack([jax.nn.one_hot(r.chosen, prob.shape[-1]).sum(axis=-2) for r in routes])
+    entropy = -jnp.sum(prob * jnp.log(jnp.maximum(prob, 1e-30)), axis=-1)
+    return {
+        "expert_count": jnp.sum(jnp.where(inside, hit, 0.0), axis=(0, 2)),
+        "expert_prob": jnp.sum(jnp.where(inside, prob, 0.0), axis=(0, 2)),
+        "router_entropy": jnp.mean(entropy, axis=0),
+    }
+
+
+def load_loss(scores: dict[str, jax.Array], each: int) -> jax.Array:
+    """E sum_e f_e P_e over all rows and layers: transformers' load_balancing_loss_func (modeling_qwen3_moe.py; Switch
+    Transformer, arXiv:2101.03961, Eqs 4 to 6), which Qwen3-MoE adds with router_aux_loss_coef.
+
+    f_e is the number of choices of expert e per token, P_e the mean of its probability; k where the load is even.
+
+    Args:
+      scores: of `loads`.
+      each: k, experts a token.
+    """
+    count, prob = (jnp.sum(scores[name], axis=0) for name in LOADS)
+    rows = jnp.maximum(jnp.sum(count) / each, 1.0)
+    return len(count) * jnp.sum(count / rows * prob / rows)
+
+
 class Layout(NamedTuple):
     """N = tokens x k choices in the S >= N rows of a grouped product.
 
@@ -74,8 +117,8 @@ class Layout(NamedTuple):
 def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
     """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`.
 
-    A choice of expert E is none, and has a row behind all others that nothing lies in. Of sorts and gathers, as a scatter
-    is a loop over its numbers on CPU.
+    A choice of expert E is none, and has a row behind all others that nothing lies in. Of sorts and gathers, as a
+    scatter is a loop over its numbers on CPU.
     """
     count = len(chosen)
     blocks = -(-count // block) + (experts if block > 1 else 0)

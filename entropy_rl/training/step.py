@@ -98,6 +98,7 @@ class Learner:
         nucleus: tuple[float, float] | None = None,
         decisions: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
         teacher: SelfTeacher | None = None,
+        load: objectives.Load | None = None,
     ):
         """Binds the algorithm; nothing is compiled before the first step.
 
@@ -133,6 +134,7 @@ class Learner:
           nucleus: coefficient and share of objectives.policy's `nucleus`, anchored at the first rollout; None: none.
           decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
           teacher: for rollouts with teacher_tokens (self-distillation); None: none.
+          load: of the policy's experts (objectives.Load); None: nothing is done about their load.
 
         Raises:
           InputError: there is no such estimator or place; neither or both of advantage and critic are given; a
@@ -173,6 +175,7 @@ class Learner:
             weight=weight if current_weight else None,
             nucleus=self._nucleus,
             distillation=teacher and teacher.loss,
+            load=load,
         )
         self._teacher = teacher
         if teacher:

@@ -31,6 +31,7 @@ from entropy_rl.parallel.sharding import make_mesh, row_shards
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import restore_params
+from entropy_rl.training.objectives import Load
 from entropy_rl.training.optimizer import make_optimizer, make_schedule
 from entropy_rl.training.rollouts import Weight
 from experiments.lib import checks
@@ -236,6 +237,22 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
             "folder whose tokenizer.json belongs to its weights"
         )
     return Transformer(shape)
+
+
+def load(config: ConfigDict, made: Transformer) -> Load | None:
+    """The loss of `config.load_coef` over a model's experts; None where it has none.
+
+    Raises:
+      InputError: a coefficient that is negative, or of a model without experts.
+    """
+    coef = config.get("load_coef", 0.0)
+    if not made.config.experts:
+        if coef:
+            raise InputError(f"config.load_coef={coef} is of the load of experts, and the model has none: give 0")
+        return None
+    if not (math.isfinite(coef) and coef >= 0):
+        raise InputError(f"config.load_coef={coef}: give a number of 0 or more")
+    return Load(coef, made.config.experts_per_token)
 
 
 def trained_model(config: ConfigDict, vocab_size: int) -> Transformer:

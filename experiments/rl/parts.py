@@ -140,6 +140,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "entropy_alpha": config.entropy_advantage.alpha,
         "entropy_kappa": config.entropy_advantage.kappa,
         "decisions": task.decisions,
+        "load": build.load(config, model),
         "teacher": distillation.teacher(config, task, model, mesh, adaptation, microbatches),
     }
     sampling = {

@@ -37,11 +37,12 @@ def test_the_update_is_that_of_one_device(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_experts_over_a_mesh(name):
-    """Update, choices and samples are those of one device; kernels are cut by the rules. Mutations: the sum over the
-    axis left out; experts numbered from 0 on every device."""
+    """Update, load loss, choices and samples are those of one device; kernels are cut by the rules. Mutations: the sum
+    over the axis left out; experts numbered from 0 on every device."""
     how = {"kv_heads": 4, "experts": 8, "experts_per_token": 2, "d_expert": 16, "sparse": (True, False)}
     m = mesh(name)
-    assert_close(updated("ppo", mesh=m, **how), updated("ppo", **how))
+    load = objectives.Load(0.3, 2)
+    assert_close(updated("ppo", mesh=m, load=load, **how), updated("ppo", load=load, **how))
     model = presets.make("test", 24, **how)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     placed = jax.device_put(params, sharding.infer_sharding(params, RULES, m))
@@ -52,7 +53,8 @@ def test_experts_over_a_mesh(name):
     want, got = run(model)(params, tokens), run(model.over(m))(placed, tokens)
     np.testing.assert_array_equal(got.chosen, want.chosen)
     np.testing.assert_allclose(got.prob, want.prob, atol=1e-6)
-    sample = lambda p, mesh: generate(model, p, [[1, 2, 3]], jax.random.key(0), max_new=5, eos=-1, samples=8, mesh=mesh)  # noqa: E731
+    how = {"max_new": 5, "eos": -1, "samples": 8}
+    sample = lambda p, mesh: generate(model, p, [[1, 2, 3]], jax.random.key(0), mesh=mesh, **how)  # noqa: E731
     for a, b in zip(sample(params, None)[0], sample(placed, m)[0]):
         np.testing.assert_array_equal(a.tokens, b.tokens)
         np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)

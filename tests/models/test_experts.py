@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import experts, lora, presets
+from entropy_rl.models import experts, lora, presets, scoring
+from entropy_rl.training import objectives
 from tests.models.test_transformer import make
+from tests.training.learning import assert_close, batch, updated
 
 MIXED = {"experts": 5, "experts_per_token": 2, "d_expert": 12, "sparse": (True, False)}
 
@@ -85,6 +87,42 @@ def test_choices_that_are_given_are_used():
     other, said = apply(params, (own + 1) % 5)
     np.testing.assert_array_equal(said["routes"][0].chosen, (own[:, :, 0] + 1) % 5)
     assert np.abs(other - logits).max() > 0.01
+
+
+def test_the_load_loss_by_hand():
+    """transformers' formula, layers one after the other, of the tokens in the mask. Mutations: a mean over layers of
+    the layers' own losses, tokens outside of the mask."""
+    rng = np.random.default_rng(0)
+    logits, mask = rng.normal(size=(2, 3, 4, 5)).astype("f4"), rng.random((3, 4)) < 0.6
+    prob = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    chosen = np.argsort(-prob, axis=-1)[..., :2]
+    flat, picked = (x[:, mask].reshape(-1, x.shape[-1]) for x in (prob, chosen))
+    often = np.stack([(picked == e).sum(axis=1) for e in range(5)], axis=1).mean(axis=0)
+    want = 5 * np.sum(often * flat.mean(axis=0))
+    scores = experts.loads(tuple(experts.Route(jnp.asarray(p), jnp.asarray(c)) for p, c in zip(prob, chosen)), mask)
+    np.testing.assert_allclose(experts.load_loss(scores, 2), want, rtol=1e-5)
+    np.testing.assert_allclose(scores["router_entropy"], -(prob * np.log(prob)).sum(-1).mean(0), rtol=1e-5)
+
+
+def test_the_load_is_of_the_whole_mini_batch():
+    """Whatever the micro-batches, and with prompts that are run once. Mutations: needs_full_batch without the load; the
+    mask not moved to the states in which tokens were chosen."""
+    how = {"experts": 4, "experts_per_token": 2, "d_expert": 8, "load": objectives.Load(0.5, 2)}
+    one = updated("ppo", **how)
+    assert_close(updated("ppo", microbatches=4, **how), one)
+    plain = updated("ppo", **how | {"load": None})
+    a, b = one[1], plain[1]
+    np.testing.assert_allclose(a["update/loss"] - b["update/loss"], 0.5 * 2 * a["moe/load_loss"], rtol=1e-4)
+    assert a["moe/load_max"] > 1 and a["moe/dropped"] == 0 and 0 < a["moe/router_entropy"] < np.log(4)
+    model, data = presets.make("test", 24, **{k: v for k, v in how.items() if k != "load"}), batch()
+    tokens = np.where(np.arange(12) < 2, data.tokens[:1], data.tokens)
+    both = [
+        jax.jit(scoring.token_scores(model, **k))(plain[0], tokens, data.mask)
+        for k in ({}, {"samples": 4, "prompt_length": 2})
+    ]
+    for name in (*experts.LOADS, "router_entropy"):
+        inside = data.mask if name == "router_entropy" else True
+        np.testing.assert_allclose(*(np.where(inside, x[name], 0) for x in both), atol=1e-4)
 
 
 def test_adapters_of_experts_are_refused():
