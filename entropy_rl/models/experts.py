@@ -55,6 +55,11 @@ class Route(NamedTuple):
     chosen: jax.Array  # i32[B, T, k], the likeliest first
 
 
+def chosen_of(routes: tuple[Route, ...]) -> jax.Array:
+    """What Transformer takes as `chosen`: i32[B, T, L, k] of L routes."""
+    return jnp.stack([r.chosen for r in routes], axis=2)
+
+
 # What `loads` gives: [B, E], and router_entropy [B, T].
 LOADS = ("expert_count", "expert_prob")
 

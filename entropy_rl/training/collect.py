@@ -76,6 +76,7 @@ class Collector:
         is logged): methods/critique/distil.Distiller; from step `refine_until` on critiques are withdrawn there too.
       turns: (most `turns` of a group, tokens of a row with the longest of them); these rows are there at every step,
         empty where there is no turn.
+      routes: whether the rollout has the experts that its tokens went to.
       diversity: groups -> (rewards, what is logged), in place of the verifier's: methods/diversity/darling.Diversity.
     """
 
@@ -98,6 +99,7 @@ class Collector:
         turns: tuple[int, int] = (0, 0),
         diversity: Callable[[list[Group]], tuple[list[list[float]], dict[str, float]]] | None = None,
         distiller: Callable[..., tuple[list[Group], Rollout, dict[str, float]]] | None = None,
+        routes: bool = False,
     ):
         self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
         self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
@@ -111,6 +113,7 @@ class Collector:
             "prompt_length": task.prompt_length,
             "warp": partial(warp.temperature, value=temperature),
             "mesh": mesh,
+            "routes": routes,
         }
 
     def __call__(self, params: Any, step: int) -> tuple[Rollout, list[Group], dict[str, float]]:
@@ -172,7 +175,7 @@ def attempt(
       problems: to be attempted.
       key: random key of this call.
       max_new: longest response, in tokens.
-      **sampling: samples, slots, warp, prompt_length, mesh of sampling/engine.generate.
+      **sampling: samples, slots, warp, prompt_length, mesh, routes of sampling/engine.generate.
     """
     tokenizer = task.tokenizer
     prompts = [tokenizer.encode(p.prompt) for p in problems]

@@ -96,7 +96,9 @@ def routing_record(batch: Batch, out: dict[str, Any]) -> dict[str, jax.Array]:
 
 def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
     def of_batch(params, batch):
-        more = () if batch.teacher_ids is None else (batch.teacher_ids,)
+        more = (batch.teacher_ids, batch.experts)
+        while more and more[-1] is None:
+            more = more[:-1]
         return score(params, batch.tokens, batch.mask, *more)
 
     return of_batch

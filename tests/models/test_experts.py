@@ -9,7 +9,8 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import experts, lora, presets, scoring
-from entropy_rl.training import objectives
+from entropy_rl.sampling.engine import generate
+from entropy_rl.training import objectives, rollouts
 from tests.models.test_transformer import make
 from tests.training.learning import assert_close, batch, updated
 
@@ -151,3 +152,31 @@ def test_a_bad_shape_is_named(what):
     fields, message = BAD[what]
     with pytest.raises(InputError, match=message):
         presets.make("test", 9, **fields)
+
+
+def test_the_samplers_choices_are_replayed():
+    """By a learner of other weights, in rows that share a prompt or not. Mutations: choices a column late; the prompt's
+    of another row; the router's own in the place of those given."""
+    how = {"experts": 6, "experts_per_token": 2, "d_expert": 8}
+    model, params, _ = make(**how)
+    prompts = [[1, 2, 3], [4, 5, 6, 7]]
+    how = {"samples": 2, "max_new": 6, "eos": 0, "prompt_length": 5, "chunk": 2, "routes": True}
+    done = generate(model, params, prompts, jax.random.key(0), **how)
+    rollout = rollouts.pack(prompts, done, [[0.0, 1.0]] * 2, length=11, pad_id=0)
+    assert rollout.experts.shape == (4, 11, 2, 2)
+    routes = jax.jit(lambda p, x: model.apply(p, x)[1]["routes"])(params, rollout.tokens)
+    fed = np.roll(rollout.mask, -1, axis=1) | (np.cumsum(rollout.mask, axis=1) == 0)
+    np.testing.assert_array_equal(rollout.experts[fed], np.asarray(experts.chosen_of(routes))[fed])
+    own = jax.jit(scoring.chosen_experts(model))(params, rollout.tokens, rollout.mask)["experts"]
+    np.testing.assert_array_equal(own, experts.chosen_of(routes))
+    other = jax.tree.map(lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), params)
+    score = jax.jit(scoring.token_scores(model))
+    args = (other, rollout.tokens, rollout.mask, None)
+    replayed = score(*args, rollout.experts)
+    hit = [jax.nn.one_hot(rollout.experts[i][np.roll(m, -1)], 6).sum((0, 1, 2)) for i, m in enumerate(rollout.mask)]
+    np.testing.assert_allclose(replayed["expert_count"], hit)
+    assert np.abs(replayed["logp"] - score(*args)["logp"]).max() > 0.01
+    shared = jax.jit(scoring.token_scores(model, samples=2, prompt_length=5))(*args, rollout.experts)
+    for name in ("logp", "entropy"):
+        x, y = (np.where(rollout.mask, s[name], 0) for s in (shared, replayed))
+        np.testing.assert_allclose(x, y, atol=1e-5)
