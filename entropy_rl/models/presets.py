@@ -68,6 +68,20 @@ PRESETS = {
             ("qwen2.5-32b", 152_064, 5120, 64, 40, 8, 27_648, False),
         )
     },
+    "qwen3-30b-a3b": Config(  # Qwen/Qwen3-30B-A3B
+        vocab_size=151_936,
+        d_model=2048,
+        layers=48,
+        heads=32,
+        kv_heads=4,
+        head_dim=128,
+        d_ff=6144,
+        tied=False,
+        experts=128,
+        experts_per_token=8,
+        d_expert=768,
+        grouped="ragged",
+    ),
     # Two layers of almost nothing: for tests and `:smoke` configs.
     "test": Config(vocab_size=0, d_model=32, layers=2, heads=4, kv_heads=2, head_dim=8, d_ff=64, rope_theta=1e4),
 }
