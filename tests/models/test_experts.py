@@ -47,7 +47,10 @@ def test_a_mixture_by_hand(norm):
 
 
 def test_gradients_of_blocks_are_those_of_ragged_products():
-    """Of the input and of all parameters, the router's too. Mutation: `place` and `source` exchanged in a gradient."""
+    """And those of all experts on all tokens: of the input, all parameters, the router's too.
+
+    Mutation: twice the gradient of `spread`.
+    """
     config = dataclasses.replace(presets.PRESETS["test"], vocab_size=9, **MIXED)
     x = jax.random.normal(jax.random.key(0), (3, 7, config.d_model))
     params = jax.jit(experts.Experts(config, jax.nn.silu).init)(jax.random.key(1), x)
@@ -56,7 +59,18 @@ def test_gradients_of_blocks_are_those_of_ragged_products():
         layer = experts.Experts(dataclasses.replace(config, grouped=how), jax.nn.silu)
         loss = lambda p, x, layer=layer: jnp.sum(jnp.sin(layer.apply(p, x)[0]))  # noqa: E731
         grads.append(jax.jit(jax.grad(loss, argnums=(0, 1)))(params, x))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), *grads)
+
+    def every(p, x):  # all experts on all tokens
+        p = {name: part["kernel"] for name, part in p["params"].items()}
+        prob = jax.nn.softmax(x @ p["router"])
+        prob = jnp.where(prob >= jax.lax.top_k(prob, 2)[0][..., 1:], prob, 0.0)
+        wide = jax.nn.silu(jnp.einsum("btd,edf->btef", x, p["gate"])) * jnp.einsum("btd,edf->btef", x, p["up"])
+        y = jnp.einsum("btef,efd->bted", wide, p["down"])
+        return jnp.sum(jnp.sin(jnp.einsum("bte,bted->btd", prob / prob.sum(axis=-1, keepdims=True), y)))
+
+    want = jax.jit(jax.grad(every, argnums=(0, 1)))(params, x)
+    for got in grads:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), got, want)
     assert all(np.abs(x).sum() > 0 for x in jax.tree.leaves(grads[0]))
 
 
