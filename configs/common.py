@@ -165,6 +165,10 @@ def policy_gradient(c: ConfigDict) -> None:
     c.entropy_band = ConfigDict(  # outside of it rows of one sign teach nothing; bounds are rows of CONTROLLERS
         {"low": choice("constant", value=0.0), "high": choice("constant", value=0.0)}  # nats; 0: none
     )
+    c.load_coef = 0.0  # of the loss that evens out the load of a model's experts; Qwen3-MoE's: 0.001
+    # whose choices of experts a step's updates use: of the router at the time (off), of the policy before the updates
+    # ("learner", R2), or of the policy that sampled ("sampler", R3)
+    c.replay = "off"
     c.smoothing = ConfigDict({"right": 0.0, "wrong": 0.0})  # reward less (right) or plus (wrong) so many ln pi
     # SIREN: coef (H_n - H_0)^2, H_n the entropy over the top_p nucleus at the `frac` of tokens where it is highest
     c.nucleus = ConfigDict({"coef": 0.0, "top_p": 0.8, "frac": 0.2})

@@ -89,6 +89,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
         work, microbatches=build.microbatches(mesh, work.rows, work.microbatches, "work.microbatches")
     )
     checks.rows(mesh, "the slots", work.slots)
+    model.over(mesh)  # names experts that it does not divide
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-6), state_dtype=config.state_dtype)
     state = learner.abstract_state(model, tx, mesh)
     parts = {"parameters": share(state.params), "optimiser": share(state.opt_state)}
@@ -349,9 +350,10 @@ def compiled(lowered) -> dict[str, Any]:
 def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     """FLOPs and bytes of an update on one device, by arithmetic.
 
-    6 P FLOPs a token and 12 L T H D / 2 for causal attention, of a layer with a window w < T 12 (w - w^2 / 2 T) H D, a
-    third more with all blocks made again; the head's products a third more, as its tiles are made again. Each micro-
-    batch reads the parameters in each pass, and the optimiser reads and writes its state.
+    6 P FLOPs a token, P the parameters but for those of experts that a token does not go to, and 12 L T H D / 2 for
+    causal attention, of a layer with a window w < T 12 (w - w^2 / 2 T) H D, a third more with all blocks made again;
+    the head's products a third more, as its tiles are made again. Each micro-batch reads the parameters in each pass,
+    and the optimiser reads and writes its state.
     """
     tokens = work.rows * work.length
     head = m.vocab_size * m.d_model
@@ -359,7 +361,7 @@ def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     attention = 12 * m.heads * m.head_dim * sum(w - w * w / (2 * work.length) for w in spans)
     again = 4 / 3 if m.remat == "block" else 1.0
     # an embedding that is not the head's is looked up, and costs nothing
-    matrices = size - head - (0 if m.tied else head)
+    matrices = active(m, size) - head - (0 if m.tied else head)
     flops = tokens * ((6 * matrices + attention) * again + 8 * head)
     width = jnp.dtype(m.dtype).itemsize
     passes = 3 if m.remat == "block" else 2
@@ -371,16 +373,25 @@ def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
 
 
 def sampling_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
-    """FLOPs and bytes of a decode step of all slots on one device: it reads its part of the model and of the cache."""
+    """FLOPs and bytes of a decode step of all slots on one device: it reads its part of the model and of the cache.
+
+    All experts are read: with many slots some token goes to each.
+    """
     head = 0 if m.tied else m.vocab_size * m.d_model
     cut = mesh.shape["data"] * mesh.shape["fsdp"]
     width = jnp.dtype(m.dtype).itemsize
     columns = 2 * m.layers * m.kv_heads * m.head_dim * work.length
-    flops = work.slots * (2 * (size - head) + 4 * m.layers * m.heads * m.head_dim * work.length)
+    flops = work.slots * (2 * (active(m, size) - head) + 4 * m.layers * m.heads * m.head_dim * work.length)
     cached = (
         work.slots / cut * columns * width / (mesh.shape["tensor"] if m.kv_heads % mesh.shape["tensor"] == 0 else 1)
     )
     return {"flops": flops / mesh.size, "bytes": (size - head) * width / mesh.shape["tensor"] + cached}
+
+
+def active(m: Config, size: int) -> int:
+    """Parameters that a token is multiplied with, of `size`: of the experts those that it goes to."""
+    layers = sum(map(m.has_experts, range(m.layers)))
+    return size - layers * 3 * m.d_model * m.d_expert * (m.experts - m.experts_per_token)
 
 
 def largest(compiles: int, chip, model, tx, state, mesh, work: Work) -> dict[str, int]:

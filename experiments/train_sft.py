@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         processes.log(line)
 
     update = learner.make_update(
-        objectives.nll(adaptation.over(token_scores(model, mesh=mesh))),
+        objectives.nll(adaptation.over(token_scores(model, mesh=mesh)), load=build.load(config, model)),
         tx,
         microbatches=build.microbatches(mesh, config.batch, config.microbatches),
         record=objectives.nll_record,
@@ -118,6 +118,7 @@ def parts(config: ConfigDict) -> tuple:
     if "lessons" in config:
         task = critique.make_lessons(config, task)
     build.say_untaught(task)
+    build.load(config, model)
     return task, model, mesh, tx, schedule, Evaluator(config, model, mesh)
 
 

@@ -177,7 +177,7 @@ def test_recipes_are_those_of_the_configs():
 
 
 FAMILIES = "branches critic critique data distillation diversity entropy held_out pairs policy preference refine"
-FAMILIES += " rollout sft text time update"
+FAMILIES += " moe rollout sft text time update"
 
 
 def logged() -> set[str]:

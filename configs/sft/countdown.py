@@ -19,6 +19,7 @@ def get_config(arg=""):
     c.batch = 64  # demonstrations a step
     c.optimizer = common.optimizer(4e-3, warmup=100, decay_to=0.05, b2=0.98, weight_decay=0.01)
     c.microbatches = 1
+    c.load_coef = 0.0  # of the loss that evens out the load of a model's experts
     c.log_every = 50  # steps
     c.eval.every = 2500
     c.rollout = common.rollout()

@@ -65,6 +65,19 @@ def _gemma(c):
     return {"embed_scale": True, "query_scalar": c["query_pre_attn_scalar"], **norms, **caps, **_attention_bias(c)}
 
 
+def _qwen3_moe(c):
+    """Experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`; transformers 5 writes num_experts
+    as num_local_experts. router_aux_loss_coef is the trainer's and not read."""
+    count = c.get("num_local_experts", c.get("num_experts", 128)) or 0
+    every, dense = c["decoder_sparse_step"], c.get("mlp_only_layers") or ()
+    sparse = tuple(i not in dense and (i + 1) % every == 0 for i in range(c["num_hidden_layers"]))
+    flags = {"qk_norm": True, **_attention_bias(c)}
+    if not count or not any(sparse):
+        return flags
+    shape = {"experts": count, "experts_per_token": c["num_experts_per_tok"], "d_expert": c["moe_intermediate_size"]}
+    return {**flags, **shape, "sparse": sparse, "norm_topk": bool(c["norm_topk_prob"])}
+
+
 def _no_windows(c, where):
     return _by_layer(c, where, None, lambda i: False)
 
@@ -80,6 +93,11 @@ def _last_windows(c, where):
     """Qwen2 and Qwen3."""
     window = c["sliding_window"] if c.get("use_sliding_window") else None
     return _by_layer(c, where, window, lambda i: window is not None and i >= c["max_window_layers"])
+
+
+def _same_windows(c, where):
+    """Qwen3-MoE, which reads no layer_types either: all layers or none."""
+    return _all_windows(c if c.get("use_sliding_window") else {**c, "sliding_window": None}, where)
 
 
 def _unrotated_windows(c, where):
@@ -119,6 +137,15 @@ FAMILIES = {
     "Qwen2ForCausalLM": Family("qwen2", lambda c: {"qkv_bias": True, "qk_norm": False}, _last_windows, _QWEN),
     "Qwen3ForCausalLM": Family(
         "qwen3", lambda c: {"qk_norm": True, **_attention_bias(c)}, _last_windows, {"head_dim": 128, **_QWEN}
+    ),
+    "Qwen3MoeForCausalLM": Family(
+        "qwen3_moe",
+        _qwen3_moe,
+        _same_windows,
+        {
+            **{"num_key_value_heads": 4, "sliding_window": 4096, "num_experts_per_tok": 8, "decoder_sparse_step": 1},
+            **{"moe_intermediate_size": 768, "norm_topk_prob": False},
+        },
     ),
     "LlamaForCausalLM": Family("llama", _llama, _no_windows),
     "MistralForCausalLM": Family(
@@ -281,7 +308,7 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
         out = dict(raw)
         out.pop("torch_dtype", None)
         return out | {"dtype": dtype}
-    plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", remat="none", attention="naive")
+    plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", remat="none", attention="naive", grouped="blocks")
     if m.rope_scaling:
         read = {_SCALING[key] for key in _WRITTEN[m.rope_scaling.kind]} | {"original_context"}
         given = {key: getattr(m.rope_scaling, key) for key in read}
@@ -317,8 +344,9 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         more["attention_bias"] = m.qkv_bias
     if family.flags in (_llama, _smollm3):
         more["mlp_bias"] = m.mlp_bias
-    if family.windows is _all_windows:
+    if family.windows in (_all_windows, _same_windows):
         more["sliding_window"] = max(m.windows, default=None)
+        more |= {"use_sliding_window": bool(m.windows)} if family.windows is _same_windows else {}
     elif m.windows:
         kinds = [f"{'sliding' if window else 'full'}_attention" for window in m.windows]
         more |= {"sliding_window": max(m.windows), "layer_types": kinds, "use_sliding_window": True}
@@ -326,6 +354,10 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         more["layer_types"] = ["full_attention"] * m.layers
     if architecture == "Phi3ForCausalLM" and scaling and scaling.kind == "longrope":
         more["original_max_position_embeddings"] = scaling.original_context  # it reads no other
+    if family.flags is _qwen3_moe:
+        more |= {"num_experts": m.experts, "num_experts_per_tok": m.experts_per_token, "norm_topk_prob": m.norm_topk}
+        more["mlp_only_layers"] = [i for i in range(m.layers) if not m.has_experts(i)]
+        more["moe_intermediate_size"] = m.d_expert
     if family.flags is _smollm3:
         more["no_rope_layers"] = [int(x) for x in m.rotated or (True,) * m.layers]
     if family.windows is _local_windows:
@@ -358,13 +390,26 @@ class Place(NamedTuple):
     A linear layer of torch holds [out, in] where our kernel is [in, out].
     """
 
-    name: str  # of the tensor
-    transposed: bool
+    name: str  # of the tensor; of kernels [experts, in, out] that are a tensor each, with {} for the expert's number
+    transposed: bool  # the last two axes
     first: int | None = None  # row of the tensor where the parameter begins; None: it is all of it
 
+    def tensors(self, experts: int) -> list[str]:
+        """Names of all tensors that the parameter lies in."""
+        return [self.name.format(e) for e in range(experts)] if self.each else [self.name]
 
-def tensor_names(m: Config, architecture: str | None = None) -> dict[str, Place]:
-    """Path of each of our parameters -> where it lies in a folder of this architecture (None: one that fuses none)."""
+    @property
+    def each(self) -> bool:
+        """Whether an expert's kernel is a tensor of its own."""
+        return "{}" in self.name
+
+
+def tensor_names(m: Config, architecture: str | None = None, *, stacked: bool = False) -> dict[str, Place]:
+    """Path of each of our parameters -> where it lies in a folder of this architecture (None: one that fuses none).
+
+    With `stacked` the experts of a layer are two tensors, gate_up_proj [experts, 2 f, d] and down_proj [experts, d, f],
+    as transformers 5 holds them; else three an expert, as it and transformers 4 write them.
+    """
     names = {"embed/embedding": Place("model.embed_tokens.weight", False)}
     names["final_norm/scale"] = Place("model.norm.weight", False)
     fused = architecture is not None and FAMILIES[architecture].fused
@@ -383,12 +428,23 @@ def tensor_names(m: Config, architecture: str | None = None) -> dict[str, Place]
         ours, theirs = f"layer_{i}", f"model.layers.{i}"
         for mine, name in norms.items():
             names[f"{ours}/{mine}/scale"] = Place(f"{theirs}.{name}.weight", False)
+        if m.has_experts(i):
+            at = f"{theirs}.mlp.experts"
+            names[f"{ours}/experts/router/kernel"] = Place(f"{theirs}.mlp.gate.weight", True)
+            for x in ("gate", "up", "down"):
+                names[f"{ours}/experts/{x}/kernel"] = Place(f"{at}.{{}}.{x}_proj.weight", True)
+            if stacked:
+                names[f"{ours}/experts/gate/kernel"] = Place(f"{at}.gate_up_proj", True, 0)
+                names[f"{ours}/experts/up/kernel"] = Place(f"{at}.gate_up_proj", True, m.d_expert)
+                names[f"{ours}/experts/down/kernel"] = Place(f"{at}.down_proj", True)
         for part, folder, biases in (
             ("q k v", "self_attn", m.qkv_bias),
             ("o", "self_attn", m.o_bias),
             ("gate up", "mlp", m.mlp_bias),
             ("down", "mlp", m.mlp_bias),
         ):
+            if folder == "mlp" and m.has_experts(i):
+                continue
             first = 0
             for x in part.split():
                 path = f"{ours}/attention/{x}" if folder == "self_attn" else f"{ours}/{x}"

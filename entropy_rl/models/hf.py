@@ -14,6 +14,7 @@ import json
 import math
 import mmap
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -114,16 +115,18 @@ def load_params(path: str | os.PathLike, abstract: Any) -> Any:
     raw, where = read_config(path), str(Path(path) / "config.json")
     config = to_config(raw, where)
     wanted = _flat(abstract)
-    names = tensor_names(config, architecture_of(raw, where))
+    with _Reader(Path(path)) as reader:
+        stacked = reader.stacks_experts()
+    names = tensor_names(config, architecture_of(raw, where), stacked=stacked)
     names = {k: v for k, v in names.items() if k in wanted or not k.startswith("lm_head")}
     if odd := sorted(wanted.keys() ^ names.keys()):
         raise InputError(f"{path}: the model has other parameters than its config.json says, such as {odd[0]}")
     with _Reader(Path(path)) as reader:
-        reader.check({place.name for place in names.values()}, tied=config.tied)
+        reader.check({x for place in names.values() for x in place.tensors(config.experts)}, tied=config.tied)
         rows: dict[str, int] = {}  # of a tensor of the file that several parameters are parts of
         for k, place in names.items():
             if place.first is not None:
-                rows[place.name] = rows.get(place.name, 0) + wanted[k].shape[1]
+                rows[place.name] = rows.get(place.name, 0) + wanted[k].shape[-1]
         out = {k: _place(reader, names[k], x, rows.get(names[k].name)) for k, x in wanted.items()}
     return _tree(out)
 
@@ -160,11 +163,15 @@ def save(
     kind = kinds.pop() if len(kinds) == 1 else str(jnp.dtype(model.config.param_dtype))
     raw = from_config(dataclasses.replace(model.config, param_dtype=DTYPES[kind]), like and read_config(like))
     names = tensor_names(model.config, architecture_of(raw, "config.json"))
-    tensors_of: dict[str, list[str]] = {}  # tensor of the file -> the parameters that it is made of
+    # tensor of the file -> the parameters that it is made of, and which expert's part of each
+    tensors_of: dict[str, list[tuple[str, int | None]]] = {}
+    experts = model.config.experts
     for k in sorted(leaves, key=lambda k: names[k].first or 0):
-        tensors_of.setdefault(names[k].name, []).append(k)
-    units = {names[k].name: tensors_of[names[k].name] for k in leaves}
-    parts = _parts({theirs: sum(leaves[k].nbytes for k in ours) for theirs, ours in units.items()}, shard_bytes)
+        for e, name in enumerate(names[k].tensors(experts)):
+            tensors_of.setdefault(name, []).append((k, e if names[k].each else None))
+    units = {name: tensors_of[name] for k in leaves for name in names[k].tensors(experts)}
+    size = lambda k, e: leaves[k].nbytes // (1 if e is None else experts)  # noqa: E731
+    parts = _parts({theirs: sum(size(*x) for x in ours) for theirs, ours in units.items()}, shard_bytes)
     writes = jax.process_index() == 0
     # under another name until all is there, so that a kill leaves nothing that looks like a model
     new = path.with_name(path.name + ".unfinished")
@@ -176,7 +183,7 @@ def save(
         file = SINGLE if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         tensors = {}
         for theirs in part:
-            pieces = [(_whole(leaves[k]), names[k].transposed) for k in units[theirs]]
+            pieces = [(_whole(leaves[k] if e is None else leaves[k][e]), names[k].transposed) for k, e in units[theirs]]
             if writes:
                 rows = [x.T if transposed else x for x, transposed in pieces]
                 tensors[theirs] = np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
@@ -264,6 +271,12 @@ class _Reader:
     def check(self, wanted: set[str], *, tied: bool) -> None:
         """InputError that names a tensor that is missing, or that is there and nothing asked for."""
         there = {name for name in self._file if not name.endswith(_BUFFERS)}
+        known = re.compile(r"\.mlp\.experts\.(\d+\.(gate|up|down)_proj\.weight|gate_up_proj|down_proj)$")
+        if odd := sorted(x for x in there - wanted if ".experts." in x and not known.search(x)):
+            raise InputError(
+                f"{self._path} has tensor {odd[0]}{_more(odd)}, experts of a kind that is not known: mlp.experts.0."
+                "gate_proj.weight and so on, or mlp.experts.gate_up_proj and down_proj, unquantised, are read"
+            )
         if missing := sorted(wanted - there):
             raise InputError(f"{self._path} lacks tensor {missing[0]}{_more(missing)}: config.json asks for it")
         extra = sorted(there - wanted - ({"lm_head.weight"} if tied else set()))
@@ -283,6 +296,10 @@ class _Reader:
     def names(self) -> set[str]:
         """Of all tensors."""
         return set(self._file)
+
+    def stacks_experts(self) -> bool:
+        """Whether the experts of a layer are one tensor (families.tensor_names)."""
+        return any(name.endswith(".mlp.experts.gate_up_proj") for name in self._file)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor as it lies in the file; InputError for a type that is no float."""
@@ -314,13 +331,17 @@ class _Reader:
 def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | None) -> jax.Array:
     """A tensor of the file on the shards of `x`, each of which is read by itself, and once; or a part of one that has
     `rows`."""
-    name, transposed, first = place
-    there, here = reader.shape(name), tuple(x.shape)
-    asked = here[::-1] if transposed else here
+    _, transposed, first = place
+    here = tuple(x.shape)
+    inner = here[-2:]  # of an expert's kernel, and of all else
+    asked = inner[::-1] if transposed else inner
     if rows is not None:
         asked = (rows, *asked[1:])
-    if there != asked:
-        raise InputError(f"tensor {name} has shape {there} in the file, and config.json asks for {asked}")
+    if here[:-2] and not place.each:
+        asked = (*here[:-2], *asked)
+    for name in place.tensors(here[0]):
+        if (there := reader.shape(name)) != asked:
+            raise InputError(f"tensor {name} has shape {there} in the file, and config.json asks for {asked}")
 
     held: dict[Any, np.ndarray] = {}  # of devices that hold the same
 
@@ -335,6 +356,17 @@ def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | N
 
     def read(spans):
         out = _pages([len(span) for span in spans], x.dtype)
+        if len(spans) == 3:
+            for e, own in zip(spans[0], out):
+                if place.each:
+                    fill(own, place.name.format(e), spans[1:])
+                else:
+                    fill(own, place.name, spans[1:], (slice(e, e + 1),))
+        else:
+            fill(out, place.name, spans)
+        return out
+
+    def fill(out, name, spans, within=()):
         spans = spans[::-1] if transposed else spans
         if first:
             spans[0] = range(spans[0].start + first, spans[0].stop + first)
@@ -343,8 +375,8 @@ def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | N
         rows = max(1, _PIECE // max(1, out.nbytes // max(1, len(spans[0]))))
         for start in range(0, len(spans[0]), rows):
             piece = spans[0][start : start + rows], *spans[1:]
-            view[start : start + rows] = reader.read(name, tuple(slice(s.start, s.stop) for s in piece))
-        return out
+            index = (*within, *(slice(s.start, s.stop) for s in piece))
+            view[start : start + rows] = reader.read(name, index).reshape([len(span) for span in piece])
 
     return jax.make_array_from_callback(here, x.sharding, part)
 

@@ -34,7 +34,8 @@ def add(params: Any, key: jax.Array, *, rank: int, targets: str) -> Any:
       targets: a regular expression over paths such as `layer_0/attention/q/kernel`.
 
     Raises:
-      InputError: no kernel's path has it in it, or it is no regular expression; a rank that is not below both sides.
+      InputError: no kernel's path has it in it, or an expert's or router's has, or it is no regular expression; a rank
+        that is not below both sides.
     """
     kernels = {k: x for k, x in flat(params["params"]).items() if k.endswith("kernel")}
     try:
@@ -43,6 +44,10 @@ def add(params: Any, key: jax.Array, *, rank: int, targets: str) -> Any:
         raise InputError(f"lora.targets={targets!r} is no regular expression: {e}") from e
     if not chosen:
         raise InputError(f"lora.targets={targets!r} is found in no kernel: they are called like {min(kernels)}")
+    if mixed := sorted(k for k in chosen if "/experts/" in f"/{k}"):
+        raise InputError(
+            f"lora.targets={targets!r} is found in {mixed[0]}: experts and routers take no adapters: give attention"
+        )
     adapters = {}
     for (name, x), k in zip(sorted(chosen.items()), jax.random.split(key, len(chosen))):
         n, m = x.shape

@@ -100,7 +100,7 @@ def _layers(model: Transformer, architecture: str | None) -> dict[str, list[_Par
     shapes = traverse_util.flatten_dict(hf.abstract_params(model)["params"], sep="/")
     out: dict[str, list[_Part]] = {}
     for kernel, place in tensor_names(model.config, architecture).items():
-        if place.transposed and kernel in shapes:
+        if place.transposed and kernel in shapes and "/experts/" not in kernel:  # these take no adapters
             columns, rows = shapes[kernel].shape
             part = _Part(kernel, place.first or 0, rows, columns)
             out.setdefault(place.name.removesuffix(".weight"), []).append(part)

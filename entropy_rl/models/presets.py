@@ -32,6 +32,22 @@ PRESETS = {
         )
         for d in (32, 48, 64, 88, 128)
     },
+    # The embedded default with 8 experts, of which a token uses 2 of half its width: as many active parameters, but for
+    # the routers' 1,024, and 0.28 M in all.
+    "moe": Config(
+        vocab_size=0,
+        d_model=64,
+        layers=2,
+        heads=4,
+        kv_heads=4,
+        head_dim=16,
+        d_ff=160,
+        qk_norm=False,
+        rope_theta=1e4,
+        experts=8,
+        experts_per_token=2,
+        d_expert=80,
+    ),
     # What experiments/plan.py knows without a folder: their config.json (Qwen/Qwen2.5-*, on the Hugging Face hub).
     **{
         name: Config(
@@ -52,6 +68,20 @@ PRESETS = {
             ("qwen2.5-32b", 152_064, 5120, 64, 40, 8, 27_648, False),
         )
     },
+    "qwen3-30b-a3b": Config(  # Qwen/Qwen3-30B-A3B
+        vocab_size=151_936,
+        d_model=2048,
+        layers=48,
+        heads=32,
+        kv_heads=4,
+        head_dim=128,
+        d_ff=6144,
+        tied=False,
+        experts=128,
+        experts_per_token=8,
+        d_expert=768,
+        grouped="ragged",
+    ),
     # Two layers of almost nothing: for tests and `:smoke` configs.
     "test": Config(vocab_size=0, d_model=32, layers=2, heads=4, kv_heads=2, head_dim=8, d_ff=64, rope_theta=1e4),
 }

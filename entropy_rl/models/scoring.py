@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from entropy_rl.errors import InputError
 from entropy_rl.models import steering, tiles
 from entropy_rl.models.attention import soft_cap
+from entropy_rl.models.experts import LOADS, chosen_of, loads
 from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
 from entropy_rl.models.products import head_product
 from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
@@ -54,9 +55,12 @@ def token_scores(
     Returns:
       (params, tokens i32[B, T], mask bool[B, T]) -> {"logp", "entropy"} f32[B, T], nats, and "nucleus" with a nucleus.
       With a fourth argument ids i32[B, R, k] also "at" f32[B, R, k]: log p, at `temperature`, of the k tokens
-      ids[b, j] where the response's j-th token was chosen; with `samples` above 1 R is T - prompt_length.
+      ids[b, j] where the response's j-th token was chosen; with `samples` above 1 R is T - prompt_length. A model with
+      experts has the scores of experts.loads too, of the states in which tokens of the mask were chosen; with a fifth
+      argument i32[B, T, sparse layers, experts a token] tokens go to these experts.
     """
     devices = mesh.size if mesh else 1
+    model = model.over(mesh)
 
     def small(targets):
         return nucleus is not None or targets.size * model.config.vocab_size <= tiles.ELEMENTS * devices
@@ -76,8 +80,8 @@ def token_scores(
         matrix, how = head(params)
         return {"at": logp_at(states, matrix, ids, temperature, **how)}
 
-    def whole(params, tokens, mask, ids=None):
-        logits, out = model.apply(params, tokens, logits=small(tokens), **_gate(params, mask))
+    def whole(params, tokens, mask, ids=None, chosen=None):
+        logits, out = model.apply(params, tokens, logits=small(tokens), chosen=chosen, **_gate(params, mask))
         states = logits if small(tokens) else out["hidden"]
         own = None if ids is None else of_responses(states, tokens, mask, ids.shape[1])
         if small(tokens):
@@ -85,26 +89,33 @@ def token_scores(
         else:
             matrix, how = head(params)
             stats = _named(*token_stats(states, matrix, tokens, temperature, **how))
-        return stats | at(params, own, ids, small(tokens))
+        chose = jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))  # states in which the tokens were chosen
+        routed = loads(out["routes"], chose)
+        if routed:
+            routed["router_entropy"] = shifted(routed["router_entropy"])
+        return stats | at(params, own, ids, small(tokens)) | routed
 
-    def by_prompt(params, tokens, mask, ids=None):
-        start, fed, chosen = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
+    def by_prompt(params, tokens, mask, ids=None, chosen=None):
+        start, fed, wanted = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
         how = {"logits": small(fed)}
+        place = start[:, None] + jnp.arange(fed.shape[1])[None]
+        own = lambda x: jnp.take_along_axis(x, jnp.minimum(place, tokens.shape[1] - 1), axis=1)  # noqa: E731
         if steering.present(params):
             if "above" in params["steer"]:
                 raise InputError("steering above an entropy: score rows one by one (samples=1), with what was steered")
-            place = start[:, None] + jnp.arange(fed.shape[1])[None]
-            on = jnp.take_along_axis(steering.columns(params, mask), jnp.minimum(place, tokens.shape[1] - 1), axis=1)
-            how["gate"] = on & (place < tokens.shape[1])
-        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, **how)
+            how["gate"] = own(steering.columns(params, mask)) & (place < tokens.shape[1])
+        logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, chosen, **how)
         if small(fed):
-            stats = choice_stats(logits, chosen, temperature)
+            stats = choice_stats(logits, wanted, temperature)
         else:
             matrix, how = head(params)
-            stats = head_stats(out["hidden"], matrix, chosen, temperature, **how)
+            stats = head_stats(out["hidden"], matrix, wanted, temperature, **how)
         join = lambda x: join_prompt(x, start, tokens.shape[1])  # noqa: E731
         states = logits if small(fed) else out["hidden"]
-        return _named(*map(join, stats)) | more(logits, join) | at(params, states, ids, small(fed))
+        routed = loads(out["routes"], own(mask) & (place < tokens.shape[1]))
+        if routed:
+            routed["router_entropy"] = join(routed["router_entropy"])
+        return _named(*map(join, stats)) | more(logits, join) | at(params, states, ids, small(fed)) | routed
 
     return whole if samples == 1 else by_prompt
 
@@ -124,10 +135,11 @@ def by_place(first: Score, others: Score, *, count: int, size: int, length: int)
         a, b = first(params, head(tokens), head(mask)), others(params, tail(tokens), tail(mask))
 
         def join(x, y):
-            x = jnp.pad(x, ((0, 0), (0, width - length))).reshape(rows // size, count, width)
-            return jnp.concatenate([x, y.reshape(rows // size, size - count, width)], axis=1).reshape(rows, width)
+            x = x.reshape(rows // size, count, -1)
+            return jnp.concatenate([x, y.reshape(rows // size, size - count, -1)], axis=1).reshape(rows, -1)
 
-        return {name: join(a[name], b[name]) for name in a}
+        wide = lambda x: jnp.pad(x, ((0, 0), (0, width - length)))  # noqa: E731
+        return {name: join(a[name] if name in LOADS else wide(a[name]), b[name]) for name in a}
 
     return score
 
@@ -161,6 +173,8 @@ def likeliest(model: Transformer, *, count: int, prompt_length: int, mesh: Mesh 
       mesh: as of `token_scores`. Logits are never whole.
     """
 
+    model = model.over(mesh)
+
     def score(params, tokens, mask):
         matrix, axis = head_matrix(model.config, params)
         _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
@@ -177,6 +191,17 @@ def of_responses(states: jax.Array, tokens: jax.Array, mask: jax.Array, length: 
     start, _, _ = split_prompt(tokens, mask, length)
     place = jnp.minimum(start[:, None] - 1 + jnp.arange(length)[None], tokens.shape[1] - 1)
     return jnp.take_along_axis(states, place[..., None], axis=1)
+
+
+def chosen_experts(model: Transformer, *, mesh: Mesh | None = None) -> Score:
+    """Scores of a policy with experts: `experts` i32[B, T, sparse layers, experts a token], its router's choices."""
+    model = model.over(mesh)
+
+    def score(params, tokens, mask):
+        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
+        return {"experts": chosen_of(out["routes"])}
+
+    return score
 
 
 def top_gaps(model: Transformer) -> Score:
@@ -294,10 +319,16 @@ def _gate(params, mask):
     return {"gate": jnp.pad(steering.columns(params, mask)[:, 1:], ((0, 0), (0, 1)))}
 
 
-def _after_prompt(model, params, tokens, start, fed, samples, width, **how):
+def _after_prompt(model, params, tokens, start, fed, samples, width, chosen=None, **how):
     """Runs each prompt once, then the responses on its keys and values: the model's result on what was `fed`."""
-    _, out = model.apply(steering.plain(params), tokens[::samples, :width], logits=False, context=tokens.shape[1])
     positions = start[:, None] - 1 + jnp.arange(fed.shape[1])[None]
+    of_prompt = {}
+    if chosen is not None:
+        place = jnp.minimum(positions, tokens.shape[1] - 1)[..., None, None]
+        how["chosen"] = jnp.take_along_axis(chosen, place, axis=1)
+        of_prompt["chosen"] = chosen[::samples, :width]
+    alone = {"logits": False, "context": tokens.shape[1], **of_prompt}
+    _, out = model.apply(steering.plain(params), tokens[::samples, :width], **alone)
     # the prompt's last token is fed again, with the response
     own = jnp.arange(width)[None] < start[:, None] - 1
     return model.apply(params, fed, positions, cache=out["cache"], valid=own, context=tokens.shape[1], **how)

@@ -2,7 +2,8 @@
 
 RMSNorm, rotary positions, grouped-query attention, SwiGLU; optional norm of q and k (Qwen3), optional bias on q, k, v
 (Qwen2), sliding windows (Mistral), layers without positions (SmolLM3), norms after attention and MLP (OLMo-2, Gemma),
-soft caps; tied or untied language-model head, or a value head (a *critic*). Pure: `model.apply(params, tokens)`.
+soft caps, layers with experts (Qwen3-MoE); tied or untied language-model head, or a value head (a *critic*). Pure:
+`model.apply(params, tokens)`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.models import attention, rope
+from entropy_rl.models import attention, experts, rope
 from entropy_rl.models.products import adapted_matmul, head_product, matmul
 
 # Parameter path -> PartitionSpec axes, first match wins (sharding.py). Written for the axes data, fsdp, tensor.
 RULES = (
     (r"embed/embedding", ("tensor", "fsdp")),
+    (r"experts/(gate|up)/kernel", ("tensor", "fsdp", None)),
+    (r"experts/down/kernel", ("tensor", None, "fsdp")),
+    (r"router/kernel", (None, None)),
     (r"(q|k|v|gate|up)/kernel", ("fsdp", "tensor")),
     (r"(q|k|v|gate|up)/bias", ("tensor",)),
     (r"(o|down)/kernel", ("tensor", "fsdp")),
@@ -77,6 +82,12 @@ class Config:
     query_scalar: float | None = None  # scores are q k / sqrt(query_scalar); None: head_dim
     attention_cap: float | None = None  # c: scores become c tanh(score / c) (Gemma 2)
     logit_cap: float | None = None  # the same of logits
+    experts: int = 0  # of each sparse layer (models/experts.py); 0: all layers are dense
+    experts_per_token: int = 0
+    d_expert: int = 0  # d_ff of an expert
+    sparse: tuple[bool, ...] = ()  # of each layer, whether it has experts; (): all, where there are any
+    norm_topk: bool = True  # the weights of a token's experts sum to 1
+    grouped: str = "blocks"  # one of experts.GROUPED
     norm_eps: float = 1e-6
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
@@ -86,7 +97,7 @@ class Config:
     def __post_init__(self):
         for field in OLD_NAMES:
             object.__setattr__(self, field, current_name(field, getattr(self, field)))
-        for field, plain in (("windows", 0), ("rotated", True)):
+        for field, plain in (("windows", 0), ("rotated", True), ("sparse", True)):
             value = tuple(getattr(self, field))
             if value and len(value) != self.layers:
                 raise InputError(f"{field}={value} says something of {len(value)} layers: there are {self.layers}")
@@ -94,6 +105,7 @@ class Config:
         if self.norms not in NORMS:
             raise InputError(f"norms={self.norms!r}: must be one of {', '.join(NORMS)}")
         lookup(ACTIVATIONS, self.activation, "activation")
+        experts.check(self)
         if self.rotary_dim is not None and (self.rotary_dim % 2 or not 0 < self.rotary_dim < self.head_dim):
             raise InputError(f"rotary_dim={self.rotary_dim}: must be even and below the head's {self.head_dim}")
         if self.attention_cap is not None and self.attention in ("xla", "cudnn"):
@@ -102,6 +114,10 @@ class Config:
     def window(self, layer: int) -> int:
         """Tokens that a layer's token sees, its own the last; 0: all."""
         return self.windows[layer] if self.windows else 0
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether a layer's MLP is a mixture."""
+        return self.experts > 0 and (not self.sparse or self.sparse[layer])
 
 
 NORMS = ("before", "after", "both")
@@ -235,13 +251,18 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + SwiGLU(norm(x)); or x + norm(attention(x)), or a norm on either side of each."""
+    """x + attention(norm(x)), then x + SwiGLU(norm(x)); or x + norm(attention(x)), or a norm on either side of each.
+
+    A sparse block has experts (models/experts.py) in the place of SwiGLU.
+    """
 
     config: Config
     window: int = 0
+    sparse: bool = False
+    mesh: Mesh | None = None
 
     @nn.compact
-    def __call__(self, x, angle, cache, column, valid, places):
+    def __call__(self, x, angle, cache, column, valid, places, chosen=None):
         m = self.config
 
         def before(x, name):
@@ -254,15 +275,29 @@ class Block(nn.Module):
         y, kv = attend(before(x, "attention"), angle, cache, column, valid, places)
         x = x + after(y, "attention")
         y = before(x, "mlp")
+        if self.sparse:
+            y, route = experts.Experts(m, ACTIVATIONS[m.activation], self.mesh, name="experts")(y, chosen)
+            return x + after(y, "mlp"), kv, route
         wide = partial(Dense, m, m.d_ff, use_bias=m.mlp_bias)
         y = ACTIVATIONS[m.activation](wide(name="gate")(y)) * wide(name="up")(y)
-        return x + after(Dense(m, m.d_model, use_bias=m.mlp_bias, name="down")(y), "mlp"), kv
+        return x + after(Dense(m, m.d_model, use_bias=m.mlp_bias, name="down")(y), "mlp"), kv, None
 
 
 class Transformer(nn.Module):
     """Decoder-only language model (`head="lm"`) or critic (`head="value"`). Presets are in models/presets.py."""
 
     config: Config
+    mesh: Mesh | None = None  # see `over`
+
+    def over(self, mesh: Mesh | None) -> Transformer:
+        """The same model, whose experts are known to be cut over a mesh; InputError where it does not divide them.
+
+        Without it programs on a mesh are right too, and gather the rows of all devices on each.
+        """
+        if mesh is None or mesh.size == 1 or not self.config.experts:
+            return self
+        experts.check_mesh(self.config, mesh)
+        return self.clone(mesh=mesh)
 
     @nn.compact
     def __call__(
@@ -276,6 +311,7 @@ class Transformer(nn.Module):
         logits: bool = True,
         gate: jax.Array | None = None,
         context: int | None = None,
+        chosen: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Runs the model.
 
@@ -298,12 +334,14 @@ class Transformer(nn.Module):
           gate: bool[B, T], places where a steered model (models/steering.py) adds its vectors; None: everywhere.
           context: columns of the rows that these tokens are the beginning of, read where frequencies are by length
             (rope.BY_LENGTH); None: those that are here, in the cache and in `tokens`.
+          chosen: i32[B, T, sparse layers, experts a token], experts to be used; None: the router's choices.
 
         Returns:
           result: f32[B, T, vocab_size] logits, or f32[B, T] values for `head="value"`.
           out: dict of intermediates; jit drops those that are not used: `embedded` [B, T, d], `layer_<i>` [B, T, d]
             (the residual stream after each block, and what steering adds), `hidden` [B, T, d] (normed, what the head
-            reads), `cache` (this call's keys and values: of the tokens given, or with a column the updated cache).
+            reads), `cache` (this call's keys and values: of the tokens given, or with a column the updated cache),
+            `routes` (an experts.Route for each sparse layer).
         """
         m = self.config
         if positions is None:
@@ -330,7 +368,7 @@ class Transformer(nn.Module):
             at = jnp.broadcast_to(positions, tokens.shape)[:, None, :, None].astype(jnp.int32)
             at, places = _places(at, positions, cache, column)
         out: dict[str, Any] = {"embedded": x}
-        keys, values = [], []
+        keys, values, routes = [], [], []
         policy = REMAT[m.remat] if column is None else None  # nothing is differentiated in a decode step
         block = Block if policy is None else nn.remat(Block, policy=policy)
         steer = self.get_variable("steer", "after") if self.has_variable("steer", "after") else None
@@ -340,14 +378,17 @@ class Transformer(nn.Module):
             turn = near if window and near is not None else angle
             if m.rotated and not m.rotated[i]:
                 turn = None
-            x, (k, v) = block(m, window, name=f"layer_{i}")(x, turn, layer, column, valid, places)
+            own = chosen[:, :, len(routes)] if chosen is not None and m.has_experts(i) else None
+            block_i = block(m, window, m.has_experts(i), self.mesh, name=f"layer_{i}")
+            x, (k, v), route = block_i(x, turn, layer, column, valid, places, own)
+            routes += [] if route is None else [route]
             if steer is not None:
                 vector = steer[i].astype(x.dtype)[None, None]
                 x = x + (vector if gate is None else jnp.where(gate[..., None], vector, 0))
             out[f"layer_{i}"] = x
             keys.append(k)
             values.append(v)
-        out["cache"] = Cache(tuple(keys), tuple(values), at)
+        out["cache"], out["routes"] = Cache(tuple(keys), tuple(values), at), tuple(routes)
         x = norm(m, "final_norm")(x)
         out["hidden"] = x
         if m.head == "value":

@@ -24,6 +24,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from entropy_rl.models import steering
+from entropy_rl.models.experts import chosen_of
 from entropy_rl.models.logprobs import categorical_stats
 from entropy_rl.models.transformer import Cache, Transformer
 from entropy_rl.parallel.sharding import ROWS, infer_sharding, row_shards
@@ -33,6 +34,7 @@ Warp = Callable[[jax.Array], jax.Array]
 RULES = (
     (r"(k|v)/\d+", (ROWS, "tensor", None, None)),  # of the slots' cache and of prefixes
     (r"(^|/)at", (ROWS, None, None, None)),
+    (r"experts", (ROWS, None, None, None)),
     (r"valid", (ROWS, None)),
     (r"token|position|request|left|take|prompt|kept", (ROWS,)),
 )
@@ -60,6 +62,8 @@ class Emitted:
     entropy: jax.Array  # f32[S, ticks], of the policy itself, at temperature 1
     live: jax.Array  # bool[S, ticks], whether a request was being served
     steered: jax.Array | None = None  # bool[S, ticks], whether the model was (models/steering.py); None: it never is
+    # i32[S, ticks, sparse layers, experts a token] of the state that chose the token; None: not asked for
+    experts: jax.Array | None = None
 
 
 @partial(jax.jit, static_argnames=("model", "mesh", "context"))
@@ -73,8 +77,15 @@ def prefill(
     positions depend on it (Transformer.__call__); a program is compiled for each.
     """
     tokens = _shared(mesh, {"prompt": prompts}, ((r"", (ROWS, None)),))["prompt"]
-    _, out = model.apply(steering.plain(params), tokens, context=context)
+    _, out = model.over(mesh).apply(steering.plain(params), tokens, context=context)
     return _shared(mesh, out["cache"])
+
+
+@partial(jax.jit, static_argnames=("model", "mesh", "context"))
+def prompt_experts(model: Transformer, params, prompts: jax.Array, *, mesh=None, context: int | None = None):
+    """Experts that prompts' tokens go to, by one more pass: i32[N, P] -> i32[N, P, sparse layers, experts a token]."""
+    _, out = model.over(mesh).apply(steering.plain(params), prompts, context=context, logits=False)
+    return chosen_of(out["routes"])
 
 
 @partial(jax.jit, static_argnames=("slots", "columns", "mesh"))
@@ -176,9 +187,7 @@ def insert(
     return _shared(mesh, new)
 
 
-def noise(
-    key: jax.Array, request: jax.Array, position: jax.Array, vocab: int, each: int | None = None
-) -> jax.Array:
+def noise(key: jax.Array, request: jax.Array, position: jax.Array, vocab: int, each: int | None = None) -> jax.Array:
     """What `draw` needs for each (request, position): Exp(1) variables, i32[S], i32[S] -> f32[S, n].
 
     E = -log(1 - v) with v uniform of two words of 32 bits: v has the 24 bits of a float32 however small it is, down to
@@ -234,7 +243,11 @@ def compact(state: State, kept: jax.Array, *, mesh: Mesh | None = None) -> State
     return _apart(some, mesh, {"state": state, "kept": kept}, state)
 
 
-@partial(jax.jit, static_argnames=("model", "ticks", "eos", "warp", "width", "mesh", "each"), donate_argnames="state")
+@partial(
+    jax.jit,
+    static_argnames=("model", "ticks", "eos", "warp", "width", "mesh", "each", "routes"),
+    donate_argnames="state",
+)
 def decode(
     model: Transformer,
     params,
@@ -249,6 +262,7 @@ def decode(
     most: jax.Array | int | None = None,
     mesh: Mesh | None = None,
     each: int | None = None,
+    routes: bool = False,
 ) -> tuple[State, Emitted]:
     """Up to `ticks` steps of all slots, fewer if only `until` are active any more.
 
@@ -263,6 +277,7 @@ def decode(
       until: active slots at which it ends, so that others can be refilled, or left out.
       most: active slots that a device may have at that end, so that each can leave its own out; None: any number.
       mesh: over which slots and parameters are cut.
+      routes: whether the experts of each token are given out.
 
     Returns:
       (state, emitted).
@@ -274,6 +289,10 @@ def decode(
     steered = steering.present(params)
     emitted = Emitted(blank(jnp.int32), blank(jnp.float32), blank(jnp.float32), blank(bool))
     emitted = emitted.replace(steered=blank(bool) if steered else None)
+    if routes:
+        m = model.config
+        layers = sum(map(m.has_experts, range(m.layers)))
+        emitted = emitted.replace(experts=jnp.zeros((ticks, slots, layers, m.experts_per_token), jnp.int32))
 
     def more(carry):
         t, state, _ = carry
@@ -290,7 +309,7 @@ def decode(
         # a free slot marks the column too: it computes something harmless instead of a softmax over nothing
         valid = jax.lax.dynamic_update_slice_in_dim(state.valid, jnp.ones((slots, 1), bool), column, axis=1)
         run = partial(
-            *(model.apply, params, state.token[:, None], state.position[:, None]),
+            *(model.over(mesh).apply, params, state.token[:, None], state.position[:, None]),
             **{"cache": state.cache, "column": column, "valid": valid},
         )
 
@@ -306,7 +325,7 @@ def decode(
         logp, entropy = categorical_stats(logits, token)
         if warped is not logits:
             logp, _ = categorical_stats(warped, token)
-        row = Emitted(token, logp, entropy, live, gate)
+        row = Emitted(token, logp, entropy, live, gate, chosen_of(out["routes"])[:, 0] if routes else None)
         emitted = jax.tree.map(lambda all, x: jax.lax.dynamic_update_index_in_dim(all, x, t, 0), emitted, row)
         ended = jnp.any(token[:, None] == jnp.asarray(eos, jnp.int32)[None], axis=1)
         state = State(
@@ -321,4 +340,5 @@ def decode(
         return t + 1, state, emitted
 
     _, state, emitted = jax.lax.while_loop(more, step, (jnp.zeros((), jnp.int32), state, emitted))
-    return _shared(mesh, state), _shared(mesh, jax.tree.map(jnp.transpose, emitted), ((r"", (ROWS, None)),))
+    emitted = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), emitted)
+    return _shared(mesh, state), _shared(mesh, emitted, (RULES[2], (r"", (ROWS, None))))

@@ -36,6 +36,8 @@ class Completion:
     entropy: np.ndarray  # f32[n], of the policy at temperature 1, nats
     truncated: bool  # ran into max_new without an end-of-sequence token
     steered: np.ndarray | None = None  # bool[n], tokens at which the model was steered (models/steering.py)
+    # i32[P - 1 + n, sparse layers, experts a token] of the prompt's tokens and the response's, but for the last one
+    experts: np.ndarray | None = None
 
 
 def generate(
@@ -55,6 +57,7 @@ def generate(
     streams: int | None = None,
     fewest: int = 32,
     part: int | None = None,
+    routes: bool = False,
 ) -> list[list[Completion]]:
     """Samples responses.
 
@@ -84,7 +87,7 @@ def generate(
         the machine.
       fewest: slots that stay. Once nobody waits, half of the slots are left out whenever so many are free, down to
         this number, where max_new is LONG or more; each size is a program that is compiled once.
-
+      routes: whether completions have the experts that tokens went to, of a model that has some.
       part: None, or so many prompts, one after the other, have a key of their own and are sampled as in a call of their
         own, but in slots that do not wait for the slowest of them.
 
@@ -130,6 +133,7 @@ def generate(
         mesh=mesh,
         fewest=max(fewest // streams, 1),
         each=part and part * samples,
+        routes=routes,
     )
     # each stream has its share of every device's slots and requests; the noise does not know which
     slot_parts = [shards * len(part) for part in np.array_split(np.arange(each), streams)]
@@ -139,6 +143,12 @@ def generate(
     with ThreadPoolExecutor(streams) if streams > 1 else contextlib.nullcontext() as pool:
         for part, pieces in zip(served, (pool.map if pool else map)(serve, served, slot_parts), strict=True):
             done.update({r: _completion(p, eos) for r, p in zip(part.tolist(), pieces, strict=True)})
+    if routes:
+        rows = _rows(padded[parts.prompts], mesh)
+        of_prompts = processes.fetch(decode.prompt_experts(model, params, rows, mesh=mesh, context=context))
+        for r, c in done.items():
+            own = of_prompts[parts.row[r], : lengths[r // samples] - 1]
+            done[r] = dataclasses.replace(c, experts=np.concatenate([own, c.experts]))
     return [[done[i + j] for j in range(samples)] for i in range(0, requests, samples)]
 
 
@@ -217,8 +227,10 @@ def _serve(
     mesh,
     fewest,
     each,
+    routes,
 ) -> list[list[tuple]]:
-    """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered)."""
+    """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered,
+    experts), the last two None where they are not made."""
     width = padded.shape[1]
     shards = 1 if mesh is None else row_shards(mesh)
     state = decode.empty(prefix, slots=slots, columns=width + max_new, mesh=mesh)
@@ -248,16 +260,16 @@ def _serve(
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         most = len(serving) if any(waiting) else fewer // shards
         until = len(serving) - max(len(serving) // 8, 1) if any(waiting) else fewer
-        how = {"ticks": min(chunk, max_new), "eos": eos, "warp": warp, "width": width, "mesh": mesh, "each": each}
+        how = {"ticks": min(chunk, max_new), "eos": eos, "warp": warp, "width": width, "mesh": mesh}
+        how |= {"each": each, "routes": routes}
         state, out = decode.decode(model, params, state, key, until=until, most=most, **how)
-        token, logp, entropy, live, left, steered = processes.fetch(
-            (out.token, out.logp, out.entropy, out.live, state.left, out.steered)
+        live, left, *made = processes.fetch(
+            (out.live, state.left, out.token, out.logp, out.entropy, out.steered, out.experts)
         )
         count = live.sum(axis=1)
         for s in np.flatnonzero(serving >= 0):
             n = count[s]
-            one = (x[s, :n] for x in (token, logp, entropy, steered) if x is not None)
-            pieces[serving[s]].append(tuple(one))
+            pieces[serving[s]].append(tuple(None if x is None else x[s, :n] for x in made))
         serving[left == 0] = -1
     return pieces
 
@@ -290,8 +302,9 @@ def _fewer(slots: int, max_new: int, devices: int, fewest: int) -> int:
 
 
 def _completion(pieces: list[tuple], eos: tuple[int, ...]) -> Completion:
-    token, logp, entropy, *steered = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces))
-    return Completion(token, logp, entropy, int(token[-1]) not in eos, *steered)
+    join = lambda parts: None if parts[0] is None else np.concatenate(parts)  # noqa: E731
+    token, logp, entropy, *more = pieces[0] if len(pieces) == 1 else map(join, zip(*pieces))
+    return Completion(token, logp, entropy, int(token[-1]) not in eos, *more)
 
 
 @partial(jax.jit, static_argnames=("model", "temperature"))

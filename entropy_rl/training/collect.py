@@ -80,6 +80,7 @@ class Collector:
       widths: numbers of columns that a rollout may have (data/packing.room): the learner then runs the longest response
         that was sampled and not the longest that there could be, and compiles its programs for each number that comes
         up. 1, or with `turns`: always the same.
+      routes: whether the rollout has the experts that its tokens went to.
       diversity: groups -> (rewards, what is logged), in place of the verifier's: methods/diversity/darling.Diversity.
     """
 
@@ -103,6 +104,7 @@ class Collector:
         diversity: Callable[[list[Group]], tuple[list[list[float]], dict[str, float]]] | None = None,
         distiller: Callable[..., tuple[list[Group], Rollout, dict[str, float]]] | None = None,
         widths: int = 1,
+        routes: bool = False,
     ):
         self._model, self._task, self._prompts, self._key, self._seed = model, task, prompts, key, seed
         self._rounds, self._penalty, self._diversity = rounds, penalty, diversity
@@ -116,6 +118,7 @@ class Collector:
             "prompt_length": task.prompt_length,
             "warp": partial(warp.temperature, value=temperature),
             "mesh": mesh,
+            "routes": routes,
         }
 
     def __call__(self, params: Any, step: int) -> tuple[Rollout, list[Group], dict[str, float]]:
@@ -179,7 +182,7 @@ def attempt(
       problems: to be attempted.
       key: random key of this call.
       max_new: longest response, in tokens.
-      **sampling: samples, slots, warp, prompt_length, mesh of sampling/engine.generate.
+      **sampling: samples, slots, warp, prompt_length, mesh, routes of sampling/engine.generate.
     """
     tokenizer = task.tokenizer
     prompts = [tokenizer.encode(p.prompt) for p in problems]

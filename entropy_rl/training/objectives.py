@@ -25,6 +25,7 @@ from entropy_rl.losses.selection import count, highest
 from entropy_rl.losses.value import clipped_value, explained_variance
 from entropy_rl.losses.weights import CURRENT, sequence_mean
 from entropy_rl.masking import mask_out, masked_mean, masked_sum
+from entropy_rl.models.experts import LOADS, load_loss
 from entropy_rl.models.logprobs import join_prompt, split_prompt
 from entropy_rl.models.scoring import Score
 from entropy_rl.training.rollouts import Batch
@@ -52,9 +53,52 @@ class Objective:
         return self.loss(self.score(params, batch), batch, key, coefs)
 
 
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """The loss that evens out the load of experts (models/experts.load_loss), over the tokens that are learnt from.
+
+    Attributes:
+      coef: of the loss; 0: the load is only logged. transformers' router_aux_loss_coef, .001 in Qwen3-MoE's config.
+      each: experts a token.
+    """
+
+    coef: float
+    each: int
+
+    def __call__(self, scores: Scores) -> jax.Array:
+        """coef times the loss, 0 without scores of experts."""
+        return self.coef * load_loss(scores, self.each) if self.coef and LOADS[0] in scores else jnp.zeros(())
+
+
+def _routing(scores: Scores) -> dict[str, Any]:
+    """The part of `out` of a model with experts."""
+    names = (*LOADS, "router_entropy")
+    return {"experts": {k: jax.lax.stop_gradient(scores[k]) for k in names}} if LOADS[0] in scores else {}
+
+
+def routing_record(batch: Batch, out: dict[str, Any]) -> dict[str, jax.Array]:
+    """Metrics of a model with experts: the router's entropy (nats, a mean over tokens and layers), the largest share of
+    choices that one expert has, times E (1: even), the coefficient of variation of the experts' shares, and the loss
+    of models/experts.load_loss over k (1: even). No token is dropped: there is no capacity. {} without experts."""
+    if not (seen := out.get("experts")):
+        return {}
+    count, prob = (jnp.sum(seen[name], axis=0) for name in LOADS)
+    share = count / jnp.maximum(jnp.sum(count), 1.0)
+    even = len(share) * share
+    return {
+        "moe/router_entropy": masked_mean(seen["router_entropy"], batch.mask),
+        "moe/load_max": jnp.max(even),
+        "moe/load_cv": jnp.std(even),
+        "moe/load_loss": len(share) * jnp.sum(share * prob / jnp.maximum(jnp.sum(prob), 1.0)),
+        "moe/dropped": jnp.zeros(()),
+    }
+
+
 def _of_tokens(score: Score) -> Callable[[Any, Batch], Scores]:
     def of_batch(params, batch):
-        more = () if batch.teacher_ids is None else (batch.teacher_ids,)
+        more = (batch.teacher_ids, batch.experts)
+        while more and more[-1] is None:
+            more = more[:-1]
         return score(params, batch.tokens, batch.mask, *more)
 
     return of_batch
@@ -115,10 +159,12 @@ def policy(
     weight: Callable | None = None,
     nucleus: float | None = None,
     distillation: Distillation | None = None,
+    load: Load | None = None,
 ) -> Objective:
     """sum(w (token_loss + coefs["kl"] KL - coefs["entropy"] H)) + coefs["nucleus"] (H_nucleus - coefs["anchor"])^2.
 
-    With a distillation the token loss is times its `outcome`, and sum(w coef divergence) is added.
+    With a distillation the token loss is times its `outcome`, and sum(w coef divergence) is added; with a load its
+    loss, which sees the whole mini-batch.
 
     w is the batch's weight, times its `importance` where it has one (losses/importance.py, which is for the surrogate
     alone: the KL and the bonus are of the learner's own policy and go without it).
@@ -131,6 +177,7 @@ def policy(
       weight: (mask, data) -> f32[B, T]; weights made here, of the current policy's entropy, in place of the batch's.
       nucleus: None, or `frac` of nucleus_mean, which is H_nucleus; the score must then give `nucleus`. SIREN
         (arXiv:2509.25133), whose anchor is the value at the start, in its own weight whatever the others'.
+      load: of a model with experts; None: nothing is done about their load.
       distillation: of batches with teacher_ids, teacher_logp, taught and sampler_logp; None: none.
 
     Returns:
@@ -161,9 +208,10 @@ def policy(
         if distillation is not None and "at" in scores:  # nor has it these
             marks = {**marks, "distillation": distillation(scores, batch)}
             total += distillation.coef * jnp.sum(w * marks["distillation"]["divergence"])
-        return total, {"logp": logp, "entropy": entropy, **marks}
+        total += 0.0 if load is None else load(scores)
+        return total, {"logp": logp, "entropy": entropy, **marks, **_routing(scores)}
 
-    whole = sees_whole(token_loss) or weight is not None or nucleus is not None
+    whole = sees_whole(token_loss) or weight is not None or nucleus is not None or bool(load and load.coef)
     return Objective(_of_tokens(score), loss, needs_full_batch=whole)
 
 
@@ -193,9 +241,10 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
     learner.
     `policy/ref_kl` is k3 of the distance to the reference, where there is one.
     `policy/selected_cov` is the mean covariance of the tokens that a loss selected.
-    `distillation/...` are means over the tokens that have a teacher (`Distillation`).
+    `distillation/...` are means over the tokens that have a teacher (`Distillation`); `moe/...` are of
+    `routing_record`.
     """
-    marks = {k: v for k, v in out.items() if k not in ("logp", "entropy", "distillation")}
+    marks = {k: v for k, v in out.items() if k not in ("logp", "entropy", "distillation", "experts")}
     log_ratio = jnp.where(batch.mask, out["logp"] - batch.old_logp, 0.0)
     metrics = {
         "policy/kl": masked_mean(jnp.expm1(log_ratio) - log_ratio, batch.mask),
@@ -214,7 +263,7 @@ def policy_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Arra
     if made := out.get("distillation"):
         for name in ("divergence", "ratio", "tail"):
             metrics[f"distillation/{name}"] = masked_mean(made[name], made["taught"])
-    return metrics
+    return metrics | routing_record(batch, out)
 
 
 def value(score: Score, *, clip: float = 0.5) -> Objective:
@@ -244,20 +293,22 @@ def value_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array
     }
 
 
-def nll(score: Score) -> Objective:
+def nll(score: Score, *, load: Load | None = None) -> Objective:
     """sum(weight * -log p(token)): imitation of the tokens in the mask (supervised fine-tuning).
 
     Args:
       score: models/scoring.token_scores.
+      load: as of `policy`.
 
     Returns:
       Objective; its `out` has logp and entropy, f32[B, T].
     """
 
     def loss(scores, batch, key, coefs):
-        return -masked_sum(batch.weight * scores["logp"], batch.mask), scores
+        total = -masked_sum(batch.weight * scores["logp"], batch.mask)
+        return total + (0.0 if load is None else load(scores)), {**scores, **_routing(scores)}
 
-    return Objective(_of_tokens(score), loss)
+    return Objective(_of_tokens(score), loss, needs_full_batch=bool(load and load.coef))
 
 
 def nll_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -265,6 +316,7 @@ def nll_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {
         "sft/nll": -masked_mean(out["logp"], batch.mask),
         "policy/entropy": masked_mean(out["entropy"], batch.mask),
+        **routing_record(batch, out),
     }
 
 

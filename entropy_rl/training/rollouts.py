@@ -36,6 +36,9 @@ class Rollout:
     # row without a teacher has no token in the mask; None: there are no teachers
     teacher_tokens: Array | None = None
     teacher_mask: Array | None = None
+    # i32[B, T, sparse layers, experts a token], to which the sampler sent tokens[b, t], for the learner to do the same;
+    # 0, 1, .. beyond the last token that was fed, which nothing sees. None: the learner's router chooses
+    experts: Array | None = None
 
     def on_question(self) -> np.ndarray:
         """bool[B], rows that respond to the question itself."""
@@ -69,6 +72,7 @@ class Batch:
     teacher_logp: Array | None = None  # f32[B, R, k], of these, of the teacher
     taught: Array | None = None  # bool[B], rows that have a teacher
     sampler_logp: Array | None = None  # f32[B, T], for the ratio of self-distillation
+    experts: Array | None = None  # as in Rollout
     margin: Array | None = None  # f32[B], of the pair of which a row is one half (objectives.preference)
 
 
@@ -110,6 +114,12 @@ def pack(
     for row, c in enumerate(flat):
         out.sampler_logp[row, mask[row]] = c.logp
         out.entropy[row, mask[row]] = c.entropy
+    if flat and flat[0].experts is not None:
+        layers, each = flat[0].experts.shape[1:]
+        experts = np.broadcast_to(np.arange(each, dtype=np.int32), (*mask.shape, layers, each)).copy()
+        for row, c in enumerate(flat):
+            experts[row, : len(c.experts)] = c.experts
+        out = out.replace(experts=experts)
     return out
 
 
@@ -158,7 +168,7 @@ def minibatches(
     if advantage.ndim == 1:
         advantage = advantage[:, None]
     advantage = np.where(rollout.mask, advantage, np.float32(0))
-    fields = {"old_logp": rollout.sampler_logp, "refined": rollout.refined, **fields}
+    fields = {"old_logp": rollout.sampler_logp, "refined": rollout.refined, "experts": rollout.experts, **fields}
     fields = {k: x for k, x in fields.items() if x is not None}
     for pick in picks(rollout, count=count, rng=rng):
         mask = rollout.mask[pick]

@@ -98,6 +98,8 @@ class Learner:
         nucleus: tuple[float, float] | None = None,
         decisions: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
         teacher: SelfTeacher | None = None,
+        load: objectives.Load | None = None,
+        replay: Score | None = None,
     ):
         """Binds the algorithm; nothing is compiled before the first step.
 
@@ -133,6 +135,10 @@ class Learner:
           nucleus: coefficient and share of objectives.policy's `nucleus`, anchored at the first rollout; None: none.
           decisions: (tokens, mask) -> bool[B, T], tokens that the task knows to be decisions, or None.
           teacher: for rollouts with teacher_tokens (self-distillation); None: none.
+          replay: models/scoring.chosen_experts of the policy: all updates of a step, and what is scored before them,
+            use the experts that it chose before them (R2). None: those of the rollout where it has some (R3), else
+            those that the router chooses at the time.
+          load: of the policy's experts (objectives.Load); None: nothing is done about their load.
 
         Raises:
           InputError: there is no such estimator or place; neither or both of advantage and critic are given; a
@@ -173,7 +179,9 @@ class Learner:
             weight=weight if current_weight else None,
             nucleus=self._nucleus,
             distillation=teacher and teacher.loss,
+            load=load,
         )
+        self._replay = jax.jit(replay) if replay else None
         self._teacher = teacher
         if teacher:
             self._likeliest, self._teaching = jax.jit(teacher.likeliest), jax.jit(teacher.score)
@@ -288,8 +296,12 @@ class Learner:
     def _scores(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays that the algorithm needs besides the sampler's, and what is logged of them."""
         mask, fields, row = rollout.mask, {}, {}
+        if self._replay:
+            fields["experts"] = self._each(self._replay, state.policy.params, rollout)["experts"]
         if self._importance:
-            fields["old_logp"] = self._each(self._score, state.policy.params, rollout)["logp"]
+            experts = fields.get("experts", rollout.experts)
+            more = () if experts is None else (None, experts)
+            fields["old_logp"] = self._each(self._score, state.policy.params, rollout, *more)["logp"]
         if self._filtered:
             fields |= self._each(self._filtered, state.policy.params, rollout)
         if self._wants:
@@ -321,11 +333,11 @@ class Learner:
         logged = {"distillation/gap": mean(gap), "distillation/teacher_entropy": mean(scores["entropy"][seen.mask])}
         return fields | {"sampler_logp": rollout.sampler_logp}, logged
 
-    def _each(self, score, params, rollout: Rollout, *more: np.ndarray) -> dict[str, np.ndarray]:
+    def _each(self, score, params, rollout: Rollout, *more: np.ndarray | None) -> dict[str, np.ndarray]:
         """Scores of all rows, a micro-batch at a time."""
         parts = self._updates * self._microbatches
-        rows = [np.split(x, parts) for x in (rollout.tokens, rollout.mask, *more)]
-        done = [processes.fetch(score(params, *map(self._place, row))) for row in zip(*rows)]
+        rows = [[None] * parts if x is None else np.split(x, parts) for x in (rollout.tokens, rollout.mask, *more)]
+        done = [processes.fetch(score(params, *jax.tree.map(self._place, row))) for row in zip(*rows)]
         return {k: np.concatenate([d[k] for d in done]) for k in done[0]}
 
     def _credit(self, rollout: Rollout, fields: dict, penalty: np.ndarray) -> np.ndarray:

@@ -24,12 +24,14 @@ from entropy_rl.errors import InputError, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, peft, presets
 from entropy_rl.models.attention import ATTENTION
+from entropy_rl.models.experts import GROUPED
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import make_mesh, row_shards
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import restore_params
+from entropy_rl.training.objectives import Load
 from entropy_rl.training.optimizer import make_optimizer, make_schedule
 from entropy_rl.training.rollouts import Weight
 from experiments.lib import checks
@@ -222,9 +224,9 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
     for key in config.model.args:
         if key not in known:
             raise InputError(f"model has no field {key!r}{nearest(key, known)}")
-    for key, words in (("remat", REMAT), ("attention", ATTENTION)):
+    for key, words in (("remat", REMAT), ("attention", ATTENTION), ("grouped", GROUPED)):
         if key in config.model.args:
-            checks.one_of(config, f"model.args.{key}", words, OLD_NAMES[key])
+            checks.one_of(config, f"model.args.{key}", words, OLD_NAMES.get(key, {}))
     if not from_folder(config):
         return presets.make(config.model.name, vocab_size, **config.model.args)
     path = folder(config)
@@ -235,6 +237,22 @@ def model(config: ConfigDict, vocab_size: int) -> Transformer:
             "folder whose tokenizer.json belongs to its weights"
         )
     return Transformer(shape)
+
+
+def load(config: ConfigDict, made: Transformer) -> Load | None:
+    """The loss of `config.load_coef` over a model's experts; None where it has none.
+
+    Raises:
+      InputError: a coefficient that is negative, or of a model without experts.
+    """
+    coef = config.get("load_coef", 0.0)
+    if not made.config.experts:
+        if coef:
+            raise InputError(f"config.load_coef={coef} is of the load of experts, and the model has none: give 0")
+        return None
+    if not (math.isfinite(coef) and coef >= 0):
+        raise InputError(f"config.load_coef={coef}: give a number of 0 or more")
+    return Load(coef, made.config.experts_per_token)
 
 
 def trained_model(config: ConfigDict, vocab_size: int) -> Transformer:

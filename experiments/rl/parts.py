@@ -23,7 +23,7 @@ from entropy_rl.losses.importance import IMPORTANCE, token_cap
 from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import DRAWS, POLICY_LOSSES
 from entropy_rl.models import lora, rope
-from entropy_rl.models.scoring import by_place, filtered_scores, token_scores, values
+from entropy_rl.models.scoring import by_place, chosen_experts, filtered_scores, token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
 from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
@@ -99,6 +99,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         advantage = build.bind(ADVANTAGES, config.advantage, "advantage", row, group, data=tokens)
     weight = build.weight(config.weight, mask, tokens)
     settings.refuse(config)
+    settings.refuse_replay(config, model.config.experts)
     adaptation = build.adaptation(config, model)
     sampler, seen = sampling_policy(config, model, adaptation)
     bounds = [build.controller(config.entropy_band[k], f"config.entropy_band.{k}") for k in ("low", "high")]
@@ -141,6 +142,8 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "entropy_alpha": config.entropy_advantage.alpha,
         "entropy_kappa": config.entropy_advantage.kappa,
         "decisions": task.decisions,
+        "load": build.load(config, model),
+        "replay": adaptation.over(chosen_experts(model, mesh=mesh)) if config.replay == "learner" else None,
         "teacher": distillation.teacher(config, task, model, mesh, adaptation, microbatches),
     }
     sampling = {
@@ -160,6 +163,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "diversity": diversity.shaping(config, task),
         "distiller": distillation.distiller(config, task, sampler, mesh, workdir),
         "widths": widths(config, task, model),
+        "routes": config.replay == "sampler",
     }
     evaluator = Evaluator(config, model, mesh)
     return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, seen, learning, sampling)

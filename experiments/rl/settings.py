@@ -17,7 +17,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import CURRENT, DATA, WEIGHTS
 from entropy_rl.training.alarms import LearningAlarm
-from experiments.lib import build, evaluation
+from experiments.lib import build, checks, evaluation
 
 # advantages with a baseline of the group
 GROUPED = (*BINARY, "dr_grpo", "gpg", "grpo", "opo", "quantile", "reinforce_pp_baseline", "rloo")
@@ -65,6 +65,23 @@ def refuse(config: ConfigDict) -> None:
     if one and _values(ADVANTAGES, config.advantage)["gamma"] == 1:
         raise InputError(
             "advantage 'reinforce_pp' compares the responses of a rollout, and this one has one: raise rollout.samples"
+        )
+
+
+REPLAYS = ("off", "learner", "sampler")
+
+
+def refuse_replay(config: ConfigDict, experts: int) -> None:
+    """InputError for `config.replay` of a model without experts, or of rows that the sampler saw otherwise."""
+    checks.one_of(config, "replay", REPLAYS)
+    if config.replay == "off":
+        return
+    if not experts:
+        raise InputError(f"config.replay={config.replay!r} is of choices of experts, and the model has none: give off")
+    if config.critique.source != "off":
+        raise InputError(
+            f"config.replay={config.replay!r} with critiques is not supported, whose rows are learnt under other "
+            "prompts than they were sampled under: give off"
         )
 
 

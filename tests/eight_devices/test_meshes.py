@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, presets, tiles
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
@@ -32,6 +33,37 @@ def mesh(name):
 def test_the_update_is_that_of_one_device(name):
     """Mutation: take the mean of the devices' losses."""
     assert_close(updated("ppo", mesh=mesh(name), kv_heads=4), updated("ppo", kv_heads=4))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_experts_over_a_mesh(name):
+    """Update, load loss, choices and samples are those of one device; kernels are cut by the rules. Mutations: the sum
+    over the axis left out; experts numbered from 0 on every device."""
+    how = {"kv_heads": 4, "experts": 8, "experts_per_token": 2, "d_expert": 16, "sparse": (True, False)}
+    m = mesh(name)
+    load = objectives.Load(0.3, 2)
+    assert_close(updated("ppo", mesh=m, load=load, **how), updated("ppo", load=load, **how))
+    model = presets.make("test", 24, **how)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    placed = jax.device_put(params, sharding.infer_sharding(params, RULES, m))
+    kernel = placed["params"]["layer_0"]["experts"]["gate"]["kernel"]
+    assert kernel.addressable_shards[0].data.shape[0] == 8 // m.shape["tensor"]
+    tokens = jax.random.randint(jax.random.key(1), (8, 9), 0, 24)
+    run = lambda model: jax.jit(lambda p, x: model.apply(p, x)[1]["routes"][0])  # noqa: E731
+    want, got = run(model)(params, tokens), run(model.over(m))(placed, tokens)
+    np.testing.assert_array_equal(got.chosen, want.chosen)
+    np.testing.assert_allclose(got.prob, want.prob, atol=1e-6)
+    how = {"max_new": 5, "eos": -1, "samples": 8}
+    sample = lambda p, mesh: generate(model, p, [[1, 2, 3]], jax.random.key(0), mesh=mesh, **how)  # noqa: E731
+    for a, b in zip(sample(params, None)[0], sample(placed, m)[0]):
+        np.testing.assert_array_equal(a.tokens, b.tokens)
+        np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
+
+
+def test_experts_that_a_mesh_does_not_divide_are_named():
+    model = presets.make("test", 24, experts=6, experts_per_token=2, d_expert=16)
+    with pytest.raises(InputError, match="mesh.tensor=8 does not divide the 6 experts of a layer"):
+        token_scores(model, mesh=mesh("1x1x8"))
 
 
 @pytest.mark.parametrize("name", EVERY)

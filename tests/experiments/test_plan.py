@@ -108,6 +108,10 @@ def test_bounds_by_hand():
     got = plan.sampling_bounds(m, size, Mesh, work)
     assert got["flops"] == pytest.approx(8 * (2 * (size - head) + 4 * 2 * 32 * 40) / 8)
     assert got["bytes"] == pytest.approx((size - head) * 4 / 4 + 8 / 2 * 2 * 2 * 32 * 40 * 4 / 4)
+    # of 6 experts of one layer a token goes to 2: the others take no arithmetic, and are read all the same
+    mixed = dataclasses.replace(m, experts=6, experts_per_token=2, d_expert=5, sparse=(True, False))
+    less = plan.sampling_bounds(mixed, size, Mesh, work)
+    assert got["flops"] - less["flops"] == pytest.approx(8 * 2 * 4 * 3 * 32 * 5 / 8) and got["bytes"] == less["bytes"]
 
 
 def test_chips():

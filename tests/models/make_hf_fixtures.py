@@ -24,6 +24,7 @@ from transformers import (
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
 )
 
@@ -163,6 +164,33 @@ CASES = {
     ),
 }
 
+EXPERTS = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8, head_dim=8)
+CASES |= {
+    "qwen3_moe": (
+        Qwen3MoeConfig(**SHAPE, **EXPERTS, norm_topk_prob=True, tie_word_embeddings=False),
+        torch.bfloat16,
+        "20KB",
+        True,
+    ),
+    # dense layers between, weights as they are, a window and biases
+    "qwen3_moe_mixed": (
+        Qwen3MoeConfig(
+            **SHAPE | {"num_hidden_layers": 4},
+            **EXPERTS,
+            decoder_sparse_step=2,
+            mlp_only_layers=[3],
+            norm_topk_prob=False,
+            use_sliding_window=True,
+            sliding_window=7,
+            attention_bias=True,
+            tie_word_embeddings=True,
+        ),
+        torch.float16,
+        "5GB",
+        False,
+    ),
+}
+
 
 def make(folder, config, dtype, most, old, seed):
     """One folder."""
@@ -189,6 +217,8 @@ def spell_as_before(path):
     c["rope_theta"] = rope.pop("rope_theta")
     c["rope_scaling"] = rope if rope["rope_type"] != "default" else None
     c["torch_dtype"] = c.pop("dtype")
+    if "num_local_experts" in c:
+        c["num_experts"] = c.pop("num_local_experts")
     c.pop("layer_types", None)
     path.write_text(json.dumps(c, indent=2) + "\n")
 

@@ -46,7 +46,7 @@ def loaded(request):
 # Folders whose short rows and greedy continuations are in the slow suite: the long rows reach what is theirs.
 LONG_ALONE = ("smollm3", "olmo2", "gemma3", "phi3_longrope")
 # Those that are there altogether: what they have, the others have too, or a test of the model's own.
-SLOW = ("qwen2_windows", "mistral", "phi3", "llama_dynamic", "gemma2")
+SLOW = ("qwen2_windows", "mistral", "phi3", "llama_dynamic", "gemma2", "qwen3_moe")
 
 
 def of_folders(rows, fast):
@@ -279,6 +279,68 @@ def test_a_bad_folder_is_named(what, tmp_path):
     folder = copy("qwen2", tmp_path)
     spoil, message = BAD[what]
     spoil(folder)
+    with pytest.raises(InputError, match=message) as e:
+        hf.load(folder)
+    assert "\n" not in str(e.value)
+
+
+def stack(whole, turned=False):
+    """The tensors of a folder with those of a layer's experts in two, as transformers 5 holds them; [experts, d, 2 f]
+    where they are turned."""
+    own = lambda layer, part: np.stack([whole.pop(f"{layer}.{e}.{part}_proj.weight") for e in range(5)])  # noqa: E731
+    for layer in sorted({name.partition("experts.")[0] + "experts" for name in whole if ".experts." in name}):
+        both = np.concatenate([own(layer, "gate"), own(layer, "up")], axis=1)
+        whole |= {f"{layer}.gate_up_proj": both.swapaxes(1, 2) if turned else both}
+        whole |= {f"{layer}.down_proj": own(layer, "down")}
+    return {name: np.ascontiguousarray(x) for name, x in whole.items()}
+
+
+def test_experts_in_one_tensor_are_read(tmp_path):
+    """And written one by one, as transformers does. Mutation: up before gate in gate_up_proj."""
+    folder = copy("qwen3_moe_mixed", tmp_path)
+    safetensors.numpy.save_file(stack(tensors(folder)), folder / hf.SINGLE)
+    (_, got), (model, want) = hf.load(folder), hf.load(FOLDERS[NAMES.index("qwen3_moe_mixed")])
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert [model.config.has_experts(i) for i in range(4)] == [False, True, False, False]
+    hf.save(tmp_path / "new", model, got, like=folder)
+    assert tensors(tmp_path / "new").keys() == tensors(FOLDERS[NAMES.index("qwen3_moe_mixed")]).keys()
+
+
+def without(*parts):
+    return lambda whole: {k: x for k, x in whole.items() if not k.endswith(parts)}
+
+
+BAD_EXPERTS = {
+    "router": (without("mlp.gate.weight"), {}, "lacks tensor model.layers.1.mlp.gate.weight: config.json asks for it"),
+    "expert": (
+        without("experts.4.up_proj.weight", "experts.4.down_proj.weight"),
+        {},
+        r"lacks tensor model.layers.1.mlp.experts.4.down_proj.weight \(and 1 more\)",
+    ),
+    "one_more": (lambda x: x, {"num_local_experts": 4}, r"has tensor model.layers.1.mlp.experts.4.* \(and 2 more\)"),
+    "turned": (lambda x: stack(x, turned=True), {}, "experts.gate_up_proj has shape .5, 24, 16. in"),
+    "fused": (
+        lambda x: without("_proj.weight")(x) | {"model.layers.1.mlp.experts.w13": np.ones((5, 20, 24), np.float16)},
+        {},
+        "has tensor model.layers.1.mlp.experts.w13, experts of a kind that is not known: mlp.experts.0.gate_proj",
+    ),
+    "quantised": (
+        lambda x: x | {"model.layers.1.mlp.experts.0.up_proj.weight_scale_inv": np.ones((1, 1), np.float16)},
+        {},
+        "experts.0.up_proj.weight_scale_inv, experts of a kind that is not known",
+    ),
+    "config": (lambda x: x, {"quantization_config": {"quant_method": "fp8"}}, "quantised weights are not supported"),
+    "top": (lambda x: x, {"num_experts_per_tok": 6}, "experts_per_token=6: must be 1 to 5, the experts of a layer"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_EXPERTS)
+def test_bad_experts_are_named(what, tmp_path):
+    """Mutation: any of the checks left out."""
+    folder = copy("qwen3_moe_mixed", tmp_path)
+    spoil, fields, message = BAD_EXPERTS[what]
+    safetensors.numpy.save_file(spoil(tensors(folder)), folder / hf.SINGLE)
+    change(folder, **fields)
     with pytest.raises(InputError, match=message) as e:
         hf.load(folder)
     assert "\n" not in str(e.value)

@@ -21,6 +21,7 @@ VARIANTS = {
     "one_kv_head": {"kv_heads": 1},
 }
 FAMILIES = {
+    "experts": {"experts": 5, "experts_per_token": 2, "d_expert": 12, "sparse": (True, False)},
     # what a family has that the others have not, and two windows of different lengths
     "windows": {"windows": (3, 5), "qk_norm": False},
     "smollm3": {"windows": (0, 4), "rotated": (True, False), "qk_norm": False},

@@ -76,7 +76,17 @@ def updated(loss="ppo", *, data=None, hparams=None, **more):
 
 
 def make_updated(
-    loss, *, microbatches=1, mesh=None, data=None, vocab=24, hparams=None, weight=None, distillation=None, **model
+    loss,
+    *,
+    microbatches=1,
+    mesh=None,
+    data=None,
+    vocab=24,
+    hparams=None,
+    weight=None,
+    distillation=None,
+    load=None,
+    **model,
 ):
     """`updated`, made anew."""
     model = presets.make("test", vocab, **model)
@@ -89,6 +99,7 @@ def make_updated(
         partial(POLICY_LOSSES[loss], **hparams),
         weight=weight,
         distillation=distillation,
+        load=load,
     )
     update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
     data = jax.tree.map(partial(jax.device_put, device=sharding.batch_sharding(mesh)), data or batch(vocab=vocab))

@@ -1,0 +1,43 @@
+"""Dense against a mixture of experts at equal active parameters: entropy, laws, collapse, gap; with and without replay.
+
+    python -m experiments.sweep --config=configs/sweeps/moe.py --workdir=runs/moe --workers=2
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/moe --workdir=runs/moe-table
+
+Arms: dense, moe (the router's own choices), moe with the sampler's choices replayed (R3), with those of the policy
+before the updates (R2), and with the loss that evens out the load. Five seeds, outermost, each arm from one imitation
+of its model; levels, rate and updates are GRPO's, nothing is tuned. `policy/logp_gap`, `moe/...` and the entropy are in
+each run's metrics.jsonl. `:smoke` has one seed of two tiny steps. Not run yet.
+Time: not measured; about 2 minutes a run are expected on a core of an idle 2-core CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs import common
+
+ARMS: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "moe": {},
+    "moe_r3": {"replay": "sampler"},
+    "moe_r2": {"replay": "learner"},
+    "moe_load": {"load_coef": 0.001},
+}
+
+
+def get_runs(arg: str = "") -> list[dict[str, Any]]:
+    """The two imitations and the arms; `smoke`: two tiny steps each."""
+    small = ":smoke" if common.variant(arg, "smoke") else ""
+    runs = []
+    for model, preset in (("dense", "embedded"), ("moe", "moe")):
+        run = common.part(f"start_{model}", "train_sft", "sft/countdown", {"model.name": preset})
+        runs.append(run | {"config": run["config"] + small})
+    for seed in range(1 if small else 5):
+        for arm, changes in ARMS.items():
+            kind = arm.partition("_")[0]
+            overrides = {"init": "{workdir}/start_" + kind, "seed": seed, **changes}
+            overrides |= {"model.name": "embedded" if kind == "dense" else "moe"}
+            overrides |= {} if small else {"rollout.prompts": 32, "eval.every": 20}
+            run = common.part(f"{arm},seed={seed}", "train_rl", "rl/moe", overrides, f"start_{kind}")
+            runs.append(run | {"config": run["config"] + small})
+    return runs
