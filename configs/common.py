@@ -94,6 +94,7 @@ def lessons(solve: float = 0.3, critique: float = 0.1, refine: float = 0.6) -> C
             "refined": 0.0,
             "level": "reason",  # what taught critiques say
             "refine_levels": ("none", "verdict", "step", "reason", "hint"),  # what is said before a refinement
+            "even": False,  # critiques of right attempts as often as of wrong ones, however few those are
             "problem": placeholder(str),  # id of the one problem whose rows are used; None: all
         }
     )

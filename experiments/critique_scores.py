@@ -4,8 +4,9 @@
         --config.critique.model=runs/critique --workdir=runs/scores
 
 The policy of `config.init` attempts each problem; the critique model judges every attempt, beside the solver's truth;
-failed attempts are tried again after each kind of critique, after none, and afresh. Intervals are over problems
-(percentile bootstrap). Writes scores.json and scores.md.
+failed attempts are tried again after each kind of critique, after none, and afresh, unless `config.repair=False`, where
+only what is said is scored, at a tenth of the cost. Intervals are over problems (percentile bootstrap). Writes
+scores.json and scores.md.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Scores a critique model; gives what scores.json holds.
 
     Raises:
-      InputError: a bad value, a task without the words of critiques, or a policy or critique model that is not there.
+      InputError: a bad value, nothing to score, a task without the words of critiques, or a policy or critique model
+        that is not there.
     """
     checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
@@ -46,6 +48,10 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         raise InputError(
             f"critique_scores needs the truth of critiques from a solver, and task {config.task.name!r} has none: give "
             "--config.task.name=countdown --config.task.args.talk=True and no --config.model.path"
+        )
+    if not config.repair and config.critique.model is None:
+        raise InputError(
+            "config.repair=False without a critique model leaves nothing to score: give --config.critique.model=WORKDIR"
         )
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
@@ -80,41 +86,44 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         out["critique"] = {k: bounds(v) for k, v in agreement(said, truth, tried, language).items()}
         out["critique"]["tokens"] = float(np.mean([r.tokens for r in replies]))
 
-    told = lambda c, level: language.write(language.limit(c, level))  # noqa: E731
+    if config.repair:
+        told = lambda c, level: language.write(language.limit(c, level))  # noqa: E731
 
-    def true(i: int, level: str) -> str:
-        cut = language is CLOSED or not language.tells_all()
-        return told(truth[i] if cut else language.oracle(tried[i], rng, level), level)
+        def true(i: int, level: str) -> str:
+            cut = language is CLOSED or not language.tells_all()
+            return told(truth[i] if cut else language.oracle(tried[i], rng, level), level)
 
-    wrong = np.flatnonzero([not t.right for t in tried])
-    shift = wrong[np.roll(np.arange(len(wrong)), 1 + len(wrong) // 2)]
-    ways: dict[str, list[str | None]] = {"fresh sample": [None] * len(wrong), "no critique": [""] * len(wrong)}
-    for level in ("verdict", "step", "reason", "hint"):
-        ways[f"{knows}, {level}"] = [true(i, level) for i in wrong]
-    ways[f"random ({knows}'s of another attempt)"] = [true(i, "reason") for i in shift]
-    if said:
-        # in the loop the verdict of the verifier stands in for a critique that is of no use
-        good = [critics.usable(c, t) for c, t in zip(said, tried)]
-        for level in ("step", "reason", "hint"):
-            ways[f"learned, {level}"] = [told(said[i], level) if good[i] else language.verdict(False) for i in wrong]
-    bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
-    repaired = {}
-    for way, sentences in ways.items():
-        answer = partial(
-            refine.respond,
-            *(model, params, task.tokenizer),
-            key=next(keys),
-            max_new=task.response_length,
-            prompt_length=None,
-            warp=own,
-            **how,
-        )
-        again = refine.retry(task, answer, [tried[i] for i in wrong], sentences, language=language)
-        repaired[way] = (np.array(again.rewards) >= 1).astype(float)
-    out["repaired"] = {k: bounds((v, np.ones(len(v)))) for k, v in repaired.items()}
-    out["repaired, less no critique"] = {
-        k: bounds((v - repaired["no critique"], np.ones(len(v)))) for k, v in repaired.items() if k != "no critique"
-    }
+        wrong = np.flatnonzero([not t.right for t in tried])
+        shift = wrong[np.roll(np.arange(len(wrong)), 1 + len(wrong) // 2)]
+        ways: dict[str, list[str | None]] = {"fresh sample": [None] * len(wrong), "no critique": [""] * len(wrong)}
+        for level in ("verdict", "step", "reason", "hint"):
+            ways[f"{knows}, {level}"] = [true(i, level) for i in wrong]
+        ways[f"random ({knows}'s of another attempt)"] = [true(i, "reason") for i in shift]
+        if said:
+            # in the loop the verdict of the verifier stands in for a critique that is of no use
+            good = [critics.usable(c, t) for c, t in zip(said, tried)]
+            for level in ("step", "reason", "hint"):
+                ways[f"learned, {level}"] = [
+                    told(said[i], level) if good[i] else language.verdict(False) for i in wrong
+                ]
+        bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
+        repaired = {}
+        for way, sentences in ways.items():
+            answer = partial(
+                refine.respond,
+                *(model, params, task.tokenizer),
+                key=next(keys),
+                max_new=task.response_length,
+                prompt_length=None,
+                warp=own,
+                **how,
+            )
+            again = refine.retry(task, answer, [tried[i] for i in wrong], sentences, language=language)
+            repaired[way] = (np.array(again.rewards) >= 1).astype(float)
+        out["repaired"] = {k: bounds((v, np.ones(len(v)))) for k, v in repaired.items()}
+        out["repaired, less no critique"] = {
+            k: bounds((v - repaired["no critique"], np.ones(len(v)))) for k, v in repaired.items() if k != "no critique"
+        }
     files.write(Path(workdir) / "scores.json", json.dumps(out, indent=1) + "\n")
     files.write(Path(workdir) / "scores.md", page(out))
     print(page(out))
@@ -127,7 +136,7 @@ def agreement(
     """Scores of critiques against the truth, each as (numerators, denominators) over attempts: sum / sum.
 
     verdict accuracy   right or wrong as the truth says; a critique that cannot be read is not.
-    majority           of always saying what is most frequent.
+    majority           of always saying what is most frequent; "less majority" is the difference on the same attempts.
     F1 (wrong)         2 TP / (2 TP + FP + FN), "wrong" being positive.
     first wrong step   exact, over wrong attempts.
     reason             exact, over wrong attempts whose step is; of closed sentences alone.
@@ -141,9 +150,11 @@ def agreement(
     places = [(place(c, text), place(t, text)) for c, t, text in zip(said, truth, texts)]
     step = np.array([c is not None and not t.right and a == b for c, t, (a, b) in zip(said, truth, places)])
     ones, hit = np.ones(len(truth)), read & (says == wrong)
+    majority = wrong if wrong.mean() >= 0.5 else ~wrong
     scores = {
         "verdict accuracy": (hit, ones),
-        "majority": (wrong if wrong.mean() >= 0.5 else ~wrong, ones),
+        "majority": (majority, ones),
+        "verdict accuracy, less majority": (hit * ones - majority, ones),
         "F1 (wrong)": (2 * (says & wrong), 2 * (says & wrong) + (says & ~wrong) + (~says & wrong)),
         "first wrong step": (step, wrong),
         "malformed": (~read, ones),

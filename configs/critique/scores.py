@@ -26,6 +26,7 @@ def get_config(arg=""):
     c.critique = ConfigDict({"model": placeholder(str)})  # workdir of the critique model; None: the solver's alone
     c.critique.update(common.conversation())
     common.of_folder(c, given, "smoke" in variants)
+    c.repair = True  # whether failed attempts are tried again after each kind of critique
     c.interval = 0.9
     c.draws = 1000  # of the bootstrap
     c.rollout = common.rollout()

@@ -4,14 +4,15 @@
     python -m experiments.quickstart --config=configs/rl/smollm2.py --workdir=runs/smollm2/countdown
     python -m experiments.sweep --config=configs/sweeps/smollm2.py --workdir=runs/smollm2/critique --workers=1
 
-`said` and `critic` make a critique model from SmolLM2-135M-Instruct as released: the oracle's critiques of attempts by
-the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
-held-out problems, `at_test` what its verdicts and critiques are worth at test time, `calibrated` how sure the policy
-is of what it gets right. Each arm takes 20 steps of 4 x 4 responses from that policy: enough to see that a source
-works and what is said, nothing about what it is worth. `folder` is criticised by the model as released, `learned` by
-the critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the
-other ways. `:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp,
-which `make test-server` installs:
+`said` and `critic` make a critique model from SmolLM2-135M-Instruct as released: `arithmetic`'s critiques of attempts
+by the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
+held-out problems. `critic_even` goes on with attempts of the policy after RL, as many right as wrong, and `verdicts`
+says how often it is right about held-out ones. `at_test` is what its verdicts and critiques are worth at test time,
+`calibrated` how sure the policy is of what it gets right. Each arm takes 20 steps of 4 x 4 responses from the first
+policy: enough to see that a source works and what is said, nothing about what it is worth. `folder` is criticised by
+the model as released, `learned` by the critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn
+from the solver's critiques in the other ways. `:api` is one arm more, whose critic is an OpenAI-compatible server on
+port 8000, here that of llama.cpp, which `make test-server` installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
@@ -24,6 +25,7 @@ from configs.common import part
 from configs.rl.smollm2 import CONVERSATION, PATH, TASK
 
 START = "runs/smollm2/countdown/sft"
+TRAINED = "runs/smollm2/countdown/rl"
 SOURCES = ("oracle", "arithmetic", "indicative", "inverted", "random", "none", "fresh", "self", "frozen")
 # what is learnt from the solver's critiques, as configs/rl/critique_joint.py, critique_turns.py and sdpo.py have it
 WAYS: dict[str, dict[str, Any]] = {
@@ -45,6 +47,11 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     teach = {"lessons.path": "{workdir}/said", "lessons.solve": 0.0, "lessons.critique": 1.0, "lessons.refine": 0.0}
     teach |= {"steps": 80, "batch": 8, "optimizer.learning_rate": 2e-4, "checkpoint.every": 20, "eval.problems": 4}
     scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
+    # the same model goes on with attempts of the policy after RL, which is right more often, both verdicts alike
+    able = policy | {"init": TRAINED}
+    even = teach | {"lessons.path": "{workdir}/said_able", "lessons.even": True, "init": "{workdir}/critic"}
+    even |= {"steps": 60, "microbatches": 2}
+    verdicts = {"critique.model": "{workdir}/critic_even", "repair": False, "eval.problems": 128, "eval.samples": 4}
     test = policy | {"critique.source": "learned", "critique.model": "{workdir}/critic", "chains": 4, "rounds": 1}
     test |= {"eval.problems": 96, "eval.samples": 4}
     words = "task=countdown_words"
@@ -53,6 +60,12 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         part("critic", "train_sft", "rl/smollm2", teach, "said") | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
         run("learned", {"critique.model": "{workdir}/critic"}),
         part("scores", "critique_scores", "critique/scores", scores, "critic")
+        | {"config": f"configs/critique/scores.py:{words}"},
+        part("said_able", "make_critiques", "critique/make", able | {"first": 384, "problems": 384, "planted": 0})
+        | {"config": f"configs/critique/make.py:{words}"},
+        part("critic_even", "train_sft", "rl/smollm2", even, "critic", "said_able")
+        | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
+        part("verdicts", "critique_scores", "critique/scores", able | verdicts, "critic_even")
         | {"config": f"configs/critique/scores.py:{words}"},
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),

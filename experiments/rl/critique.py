@@ -271,9 +271,8 @@ def make_lessons(config: ConfigDict, task: Task) -> lessons.Lessons:
         rows = [row for row in rows if row.id == c.problem]
         if not rows:
             raise InputError(f"config.lessons.problem={c.problem}: {c.path} has no critique of that problem")
-    made = lessons.make(
-        task, rows, shares, critique_level=c.level, refine_levels=tuple(c.refine_levels), language=language
-    )
+    how = {"critique_level": c.level, "refine_levels": tuple(c.refine_levels), "language": language, "even": c.even}
+    made = lessons.make(task, rows, shares, **how)
     if made.unreadable:
         print(f"{made.unreadable} of {len(rows)} rows of {c.path} are not in the grammar of critiques and left out")
     return made

@@ -38,6 +38,7 @@ class Lessons:
       critique_level: what taught critiques say, one of LEVELS.
       refine_levels: what critiques say that refinements follow, drawn anew each time; of LEVELS and "none".
       prompt_length, response_length: tokens of the longest.
+      even: whether critiques are of right attempts in half of the cases, however few those are.
       unreadable: rows of the dataset whose critique is not in the grammar; they are left out.
       language: of prompts and critiques.
     """
@@ -51,6 +52,7 @@ class Lessons:
     response_length: int
     unreadable: int
     language: Language = CLOSED
+    even: bool = False
 
     def demonstrations(self, seed: int, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(tokens i32[count, T], mask bool[count, T]), T = prompt_length + response_length; pure in its arguments.
@@ -73,7 +75,11 @@ class Lessons:
                 continue
             rng = np.random.default_rng((seed, step, k))
             rows = self.rows[kind]
-            pairs = [self._pair(kind, *rows[i], rng) for i in rng.integers(len(rows), size=where.size)]
+            picks = rng.integers(len(rows), size=where.size)
+            if kind == "critique" and self.even:
+                sides = [[i for i, (_, c) in enumerate(rows) if c.right == side] for side in (False, True)]
+                picks = [sides[side][rng.integers(len(sides[side]))] for side in rng.integers(2, size=where.size)]
+            pairs = [self._pair(kind, *rows[i], rng) for i in picks]
             tokens[where], mask[where] = pack_texts(pairs, self.task.tokenizer, tokens.shape[1])
         return tokens, mask
 
@@ -103,16 +109,18 @@ def make(
     critique_level: str = "reason",
     refine_levels: tuple[str, ...] = (SILENT, "verdict", "step", "reason", "hint"),
     language: Language = CLOSED,
+    even: bool = False,
 ) -> Lessons:
     """Lessons from a critique dataset.
 
     Args:
-      task, critique_level, refine_levels, language: see `Lessons`.
+      task, critique_level, refine_levels, language, even: see `Lessons`.
       rows: of critique/dataset.py. Critiques of right attempts are taught; refinements are of wrong attempts.
       shares: of `KINDS`, 0 or more; made to sum to 1.
 
     Raises:
-      InputError: an unknown kind or level, shares that sum to 0, or a kind that no row can teach.
+      InputError: an unknown kind or level, shares that sum to 0, or a kind that no row can teach; `even` with
+        attempts of one verdict alone.
     """
     shares = {k: float(v) for k, v in shares.items() if v}
     for kind, share in shares.items():
@@ -129,6 +137,8 @@ def make(
     for kind in shares.keys() - {"solve"}:
         if not by_kind[kind]:
             raise InputError(f"the critique dataset has no row that teaches {kind!r} ({unreadable} are unreadable)")
+    if even and "critique" in shares and len({c.right for _, c in pairs}) < 2:
+        raise InputError("lessons.even: all attempts of the critique dataset have one verdict; give lessons.even=False")
     # what the longest pair of each kind takes, measured on the rows themselves
     longest = {"solve": (task.prompt_length, task.response_length)} if "solve" in shares else {}
     say = max(refine_levels, key=(SILENT, *LEVELS).index)
@@ -150,4 +160,5 @@ def make(
         response_length=length - prompt_length,
         unreadable=unreadable,
         language=language,
+        even=even,
     )

@@ -197,6 +197,15 @@ def test_scores(said, tmp_path):
     assert "| verdict accuracy |" in (tmp_path / "scores.md").read_text()
 
 
+def test_verdicts_alone_are_scored(said, tmp_path):
+    """Mutation: retries all the same."""
+    c = config("critique/scores", init=str(said / "start"), repair=False)
+    with pytest.raises(InputError, match="leaves nothing to score"):
+        critique_scores.run(c, tmp_path / "none")
+    c.critique.model = str(said / "start")
+    assert "repaired" not in critique_scores.run(c, tmp_path / "run")
+
+
 def test_scores_without_a_solver_are_refused_in_one_line(tmp_path):
     c = launch.load_config("configs/critique/scores.py:smoke")
     c.task.args.talk = False
@@ -211,6 +220,7 @@ def test_agreement_by_hand():
     said = [wrong, Critique(False, 2, "format"), Critique(True), Critique(False, 1), None]
     found = {k: [float(np.sum(x)) for x in v] for k, v in critique_scores.agreement(said, truth).items()}
     assert found["verdict accuracy"] == [2, 5] and found["majority"] == [3, 5] and found["malformed"] == [1, 5]
+    assert found["verdict accuracy, less majority"] == [-1, 5]
     assert found["F1 (wrong)"] == [4, 4 + 1 + 1]
     assert found["first wrong step"] == [2, 3] and found["reason"] == [1, 2]
 

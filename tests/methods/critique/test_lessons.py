@@ -69,6 +69,15 @@ def test_each_kind_of_lesson():
         assert TASK.verify(countdown.Problem(prompt, "", "", 3), response) == 1
 
 
+def test_verdicts_can_be_taught_alike():
+    """One right attempt in four rows, and half of what is taught. Mutation: rows drawn as they come."""
+    made = lessons.make(TASK, ROWS, {"critique": 1}, even=True)
+    right = sum(parse(response).right for _, response in pairs(made, count=512))
+    assert abs(right - 256) < 4 * 512**0.5 / 2
+    with pytest.raises(InputError, match="all attempts of the critique dataset have one verdict"):
+        lessons.make(TASK, ROWS[1:], {"critique": 1}, even=True)
+
+
 @pytest.mark.parametrize("level", ["verdict", "step", "reason", "hint"])
 def test_what_taught_critiques_say(level):
     made = lessons.make(TASK, ROWS, {"critique": 1}, critique_level=level)
