@@ -122,9 +122,9 @@ class Preference:
 
     def round(
         self, number: int, state: learner.TrainState, writer: Writer
-    ) -> tuple[learner.TrainState, dict[str, float] | None]:
+    ) -> tuple[learner.TrainState, dict[str, float]]:
         """(the state after round `number`, what is logged of it), from the one before; round 0 is the start."""
-        c, clock, row = self._config, time.perf_counter(), None
+        c, clock, row = self._config, time.perf_counter(), {}
         if number:
             first = (number - 1) * c.questions
             found = questions(c, self._task, self._model, self._mesh, self.view(state.params), first)

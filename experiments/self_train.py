@@ -126,7 +126,7 @@ class SelfTraining:
             f"round {number}: {len(items)} items, held-out pass@1 {values['pass@1']:.3f}, "
             f"coverage {values['coverage']:.3f}, entropy {values['entropy']:.3f}"
         )
-        return state, row if number else None
+        return state, row if number else {}
 
     def _collect(self, number: int, params: Any) -> tuple[list[self_train.Item], dict[str, float]]:
         """Attempts at the pool and retries of those that failed: what is kept, what is logged."""

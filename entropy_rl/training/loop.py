@@ -63,7 +63,7 @@ def loop(
       learn: (writer, step, state, what `collect` gave) -> (state, row). A value of the row is a scalar, or a list of
         scalars, one an update, whose mean is logged; on a device or not. Every row is fetched before the next `learn`:
         no more than one step is under way, whatever `log_every` is, devices hold what it needs, and `progress` counts
-        steps that are done.
+        steps that are done. Of an empty row nothing is written.
       steps: in all.
       abstract: shapes of the tree that a checkpoint holds.
       first: gives the state of a run without a checkpoint.
@@ -121,7 +121,7 @@ def loop(
                 if single_update:
                     save(step)
                 raise not_finite(f"at step {step} (loss {row['update/loss']})", remedy)
-            if (step + 1) % log_every == 0 or step + 1 == steps:
+            if row and ((step + 1) % log_every == 0 or step + 1 == steps):
                 writer.scalars(step, row)
                 bar.note({name: row[key] for name, key in (shown or {}).items()})
             bar.update()
