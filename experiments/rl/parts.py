@@ -256,12 +256,13 @@ def widths(config: ConfigDict, task: Task, model: Transformer) -> int:
     1 where a loss draws a number for each place, or positions follow from the length of rows: another width would be
     another result.
     """
+    most = config.rollout.widths
     if config.loss.name in DRAWS or rope.by_length(model.config.rope_scaling):
         return 1
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     size = sum(x.size for x in jax.tree.leaves(shapes))
     tokens = config.rollout.prompts * config.rollout.samples * task.response_length * config.epochs
-    return packing.widths(6 * size * tokens, config.rollout.widths)
+    return packing.widths(6 * size * tokens, most)
 
 
 def overlong_penalty(config: ConfigDict, response_length: int) -> Callable | None:
