@@ -25,6 +25,7 @@ from entropy_rl.sampling import decode
 from entropy_rl.sampling import warp as warps
 
 LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
+CACHE = 2 << 30  # bytes of the keys and values of the prompts of a call, on a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +151,15 @@ def generate(
             own = of_prompts[parts.row[r], : lengths[r // samples] - 1]
             done[r] = dataclasses.replace(c, experts=np.concatenate([own, c.experts]))
     return [[done[i + j] for j in range(samples)] for i in range(0, requests, samples)]
+
+
+def together(model: Transformer, columns: int, *, mesh: Mesh | None = None) -> int:
+    """How many prompts of so many columns one call serves at most: 1,024, or the power of 2 whose keys and values take
+    CACHE bytes on a device."""
+    m = model.config
+    each = 2 * m.layers * m.kv_heads * m.head_dim * columns * np.dtype(m.dtype).itemsize
+    room = CACHE * (mesh.size if mesh else 1) // each
+    return min(1024, 1 << max(room.bit_length() - 1, 0))
 
 
 def token_work(params, tokens: int) -> float:

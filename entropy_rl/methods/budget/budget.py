@@ -32,11 +32,10 @@ import numpy as np
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
-from entropy_rl.sampling.engine import Completion, generate
+from entropy_rl.sampling.engine import Completion, generate, together
 from entropy_rl.training.collect import answer_entropy
 
 WAYS = ("wait", "retry", "repeat")
-MOST = 1024  # prefixes served together: bounds the memory
 
 
 def endless(logits: jax.Array, eos: tuple[int, ...], temperature: float = 1.0) -> jax.Array:
@@ -62,7 +61,7 @@ def sampler(
         words = {"value": temperature} if ends else {"eos": tuple(eos), "temperature": temperature}
         draw = partial(warp.temperature if ends else endless, **words)
         out: list[Completion] = []
-        size = min(MOST, len(prefixes))
+        size = min(together(model, width, mesh=how.get("mesh")), len(prefixes))
         for start in range(0, len(prefixes), size):
             part = list(prefixes[start : start + size])
             filled = part + [part[0]] * (size - len(part))

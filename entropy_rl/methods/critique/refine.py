@@ -29,10 +29,8 @@ from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
-from entropy_rl.sampling.engine import Completion, generate, token_work
+from entropy_rl.sampling.engine import Completion, generate, together, token_work
 from entropy_rl.training.collect import Group, Turn, verify_completions
-
-MOST = 1024  # prompts served together: bounds the memory
 
 
 def respond(
@@ -56,9 +54,10 @@ def respond(
     width = max(map(len, ids), default=1) if prompt_length is None else prompt_length
     if token_work(params, fewest * width) > packing.PAYS:
         fewest = 1
+    most = together(model, width, mesh=sampling.get("mesh"))
     done: list[Completion] = []
-    for start in range(0, len(ids), MOST):
-        part = ids[start : start + MOST]
+    for start in range(0, len(ids), most):
+        part = ids[start : start + most]
         count = max(fewest, 1 << (len(part) - 1).bit_length())
         filled = part + [part[0]] * (count - len(part))
         groups = generate(

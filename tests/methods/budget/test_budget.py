@@ -78,7 +78,7 @@ def test_the_probability_of_an_end_is_shared_out():
 def test_batches_are_filled_up_and_cut_off_again(monkeypatch):
     """Five prefixes are two batches of four, and five responses. Mutation: what fills up is not cut off."""
     sizes = []
-    monkeypatch.setattr(budget, "MOST", 4)
+    monkeypatch.setattr(budget, "together", lambda *args, **how: 4)
     monkeypatch.setattr(
         budget, "generate", lambda model, params, part, key, **how: sizes.append(len(part)) or [[p[0]] for p in part]
     )
