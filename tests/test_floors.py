@@ -27,7 +27,8 @@ ORDER = """
     answers.last_number answers.latex answers.extract answers.units answers.algebra answers.expressions
     answers.numbers answers.values answers.exact
     answers.symbolic answers.grade answers.trees answers.countdown
-    models.rope models.products models.experts models.transformer models.presets models.families models.hf models.gguf
+    models.rope models.products models.experts models.transformer models.presets models.families
+    models.tensor_names models.hf models.gguf
     models.lora models.peft models.steering models.scoring
     data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid

@@ -30,13 +30,12 @@ from entropy_rl.errors import InputError
 from entropy_rl.files import contained, read_json
 from entropy_rl.models.families import (
     DTYPES,
-    Place,
     architecture_of,
     from_config,
     read_config,
-    tensor_names,
     to_config,
 )
+from entropy_rl.models.tensor_names import Place, tensor_names
 from entropy_rl.models.transformer import RULES, Config, Transformer
 from entropy_rl.parallel.sharding import infer_sharding
 
@@ -298,7 +297,7 @@ class _Reader:
         return set(self._file)
 
     def stacks_experts(self) -> bool:
-        """Whether the experts of a layer are one tensor (families.tensor_names)."""
+        """Whether the experts of a layer are one tensor (models/tensor_names.py)."""
         return any(name.endswith(".mlp.experts.gate_up_proj") for name in self._file)
 
     def shape(self, name: str) -> tuple[int, ...]:

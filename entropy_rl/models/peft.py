@@ -32,8 +32,8 @@ from flax import traverse_util
 from entropy_rl.errors import InputError
 from entropy_rl.files import read_json
 from entropy_rl.models import hf
-from entropy_rl.models.families import tensor_names
 from entropy_rl.models.lora import LORA
+from entropy_rl.models.tensor_names import tensor_names
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 
