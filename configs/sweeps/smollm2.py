@@ -7,12 +7,14 @@
 `said` and `critic` make a critique model from SmolLM2-135M-Instruct as released: `arithmetic`'s critiques of attempts
 by the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
 held-out problems. `critic_even` goes on with attempts of the policy after RL, as many right as wrong, and `verdicts`
-says how often it is right about held-out ones. `at_test` is what its verdicts and critiques are worth at test time,
-`calibrated` how sure the policy is of what it gets right. Each arm takes 20 steps of 4 x 4 responses from the first
-policy: enough to see that a source works and what is said, nothing about what it is worth. `folder` is criticised by
-the model as released, `learned` by the critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn
-from the solver's critiques in the other ways. `:api` is one arm more, whose critic is an OpenAI-compatible server on
-port 8000, here that of llama.cpp, which `make test-server` installs:
+says how often it is right about held-out ones. `critic_oracle` is taught the solver's critiques instead, which judge
+line after line, and begins as that policy, which knows the arithmetic; `verdicts_oracle` measures it alike. `at_test` is
+what its verdicts and critiques are worth at test time, `calibrated` how sure the policy is of what it gets right. Each
+arm takes 20 steps of 4 x 4 responses from the first policy: enough to see that a source works and what is said, nothing
+about what it is worth. `folder` is criticised by the model as released, `learned` by the first critique model. Most arms
+are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the other ways. `:api` is one arm
+more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp, which `make test-server`
+installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
@@ -52,7 +54,11 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     even = teach | {"lessons.path": "{workdir}/said_able", "lessons.even": True, "init": "{workdir}/critic"}
     even |= {"steps": 60, "microbatches": 2}
     verdicts = {"critique.model": "{workdir}/critic_even", "repair": False, "eval.problems": 128, "eval.samples": 4}
-    test = policy | {"critique.source": "learned", "critique.model": "{workdir}/critic", "chains": 4, "rounds": 1}
+    # the solver's critiques judge every line before the answer; the model begins as the policy whose lines they are
+    make_oracle = {"annotators": ("oracle",), "first": 384, "problems": 512, "planted": 192}
+    line_by_line = even | {"lessons.path": "{workdir}/said_oracle", "init": TRAINED, "steps": 150}
+    judged = verdicts | {"critique.model": "{workdir}/critic_oracle"}
+    test = able | {"critique.source": "learned", "critique.model": "{workdir}/critic_oracle", "chains": 4, "rounds": 1}
     test |= {"eval.problems": 96, "eval.samples": 4}
     words = "task=countdown_words"
     return [
@@ -67,11 +73,17 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
         part("verdicts", "critique_scores", "critique/scores", able | verdicts, "critic_even")
         | {"config": f"configs/critique/scores.py:{words}"},
+        part("said_oracle", "make_critiques", "critique/make", able | make_oracle)
+        | {"config": f"configs/critique/make.py:{words}"},
+        part("critic_oracle", "train_sft", "rl/smollm2", line_by_line, "said_oracle")
+        | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
+        part("verdicts_oracle", "critique_scores", "critique/scores", able | judged, "critic_oracle")
+        | {"config": f"configs/critique/scores.py:{words}"},
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
         *(run(name, {"critique.source": "oracle"} | settings) for name, settings in WAYS.items()),
         run("sdpo", {"critique.source": "oracle"}, "sdpo"),
-        part("at_test", "test_time", "critique/test_time", test, "critic")
+        part("at_test", "test_time", "critique/test_time", test, "critic_oracle")
         | {"config": f"configs/critique/test_time.py:{words}"},
         part("calibrated", "calibrate", "calibrate", alone | {"eval.problems": 96, "eval.samples": 4})
         | {"config": f"configs/calibrate.py:{words}"},
