@@ -8,12 +8,12 @@
 by the policy that was taught to imitate (the second command's runs/smollm2/countdown/sft). `scores` measures it on
 held-out problems. `critic_even` goes on with attempts of the policy after RL, as many right as wrong, and `verdicts`
 says how often it is right about held-out ones. `critic_oracle` is taught the solver's critiques instead, which judge
-line after line, and begins as that policy, which knows the arithmetic; `verdicts_oracle` measures it alike. `at_test` is
-what its verdicts and critiques are worth at test time, `calibrated` how sure the policy is of what it gets right. Each
-arm takes 20 steps of 4 x 4 responses from the first policy: enough to see that a source works and what is said, nothing
-about what it is worth. `folder` is criticised by the model as released, `learned` by the first critique model. Most arms
-are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the other ways. `:api` is one arm
-more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp, which `make test-server`
+line after line, and begins as that policy, which knows the arithmetic; `verdicts_oracle` measures it alike. `at_test`
+is what its verdicts and critiques are worth at test time, `calibrated` how sure the policy is of what it gets right.
+Each arm takes 20 steps of 4 x 4 responses from the first policy: enough to see that a source works and what is said,
+nothing about what it is worth. `folder` is criticised by the model as released, `learned` by the first critique model.
+Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the other ways. `:api` is
+one arm more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp, which `make test-server`
 installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
@@ -59,7 +59,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     line_by_line = even | {"lessons.path": "{workdir}/said_oracle", "init": TRAINED, "steps": 150}
     judged = verdicts | {"critique.model": "{workdir}/critic_oracle"}
     test = able | {"critique.source": "learned", "critique.model": "{workdir}/critic_oracle", "chains": 4, "rounds": 1}
-    test |= {"eval.problems": 96, "eval.samples": 4}
+    test |= {"eval.problems": 64, "eval.samples": 4}
     words = "task=countdown_words"
     return [
         part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
