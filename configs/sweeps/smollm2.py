@@ -34,7 +34,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "joint": {"critique.learn": "joint", "critique.attempts": 4},
     "turns": {"critique.learn": "joint", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0},
 }
-WAYS["turns"] |= {"critique.attempts": 4, "critique.prompt_length": 512}
+# of half as many questions: their contexts are three times as long as a question, and two for each sample
+WAYS["turns"] |= {"rollout.prompts": 2, "critique.attempts": 4, "critique.prompt_length": 384}
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
 

@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -98,7 +99,7 @@ class Cluster:
         """Ends runs that are under way or wait, by force where they have not ended in 15 seconds."""
         refs = [run.job.ref for run in runs]
         for ref in refs:
-            ray.cancel(ref, force=False)  # an exception in the task, whose `finally` ends the run
+            ray.cancel(ref, force=False)  # a SIGINT to the task, which ends the run
         late = ray.wait(refs, num_returns=len(refs), timeout=15)[1] if refs else []
         for ref in late:
             ray.cancel(ref, force=True)
@@ -132,26 +133,31 @@ def _attend(root: str, command: list[str], log: str) -> tuple[int, float]:
             raise FileNotFoundError(f"{node} has no {path}: {remedy}")
     with open(log, "a") as file:
         print("# on", node, file=file)
-    _wait_for_lock(os.path.join(os.path.dirname(log), "lock"))
-    begin, child = time.monotonic(), None
+    # Ray cancels a task by a SIGINT, which Python raises between any two instructions: in the middle of `start` it
+    # would leave a run that nobody knows of
+    asked: list[int] = []
+    before, child = signal.signal(signal.SIGINT, lambda number, _: asked.append(number)), None
     try:
-        child = start(command, log, cwd=root)
-        while child.poll() is None:  # not `wait`, which a cancelled task would not leave
+        _wait_for_lock(os.path.join(os.path.dirname(log), "lock"), asked)
+        begin, child = time.monotonic(), None if asked else start(command, log, cwd=root)
+        while child and child.poll() is None and not asked:  # not `wait`, which a worker that is to end would not leave
             time.sleep(0.1)
     finally:
         if child and child.returncode is None:
             kill(child)
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt  # which Ray takes for "cancelled"
     if child.returncode < 0:
-        time.sleep(
-            2
-        )  # what killed it may be ending this machine: then this worker dies too, and the run goes on elsewhere
+        # what killed it may be ending this machine: then this worker dies too, and the run goes on elsewhere
+        time.sleep(2)
     return child.returncode, time.monotonic() - begin
 
 
-def _wait_for_lock(path: str) -> None:
+def _wait_for_lock(path: str, asked: list[int]) -> None:
     """Waits while a run elsewhere has the workdir: on a node that was cut off, it lives until Ray there sees that."""
     deadline = time.monotonic() + LOCK_SECONDS
-    while os.path.exists(path) and time.monotonic() < deadline:
+    while os.path.exists(path) and time.monotonic() < deadline and not asked:
         with contextlib.suppress(OSError), open(path, "r+") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return  # closing it gives the lock back

@@ -32,7 +32,10 @@ fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 path = os.path.join(workdir, "steps.jsonl")
 done = len(open(path).readlines()) if os.path.exists(path) else 0
 print("from", done)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))
+def ended(*_):
+    time.sleep(2 if do == "child" else 0)  # as one that saves
+    sys.exit("asked to end")
+signal.signal(signal.SIGTERM, ended)
 if do == "fail":
     sys.exit("error: of its own")
 if do == "kill the worker":
@@ -92,6 +95,8 @@ def free_port():
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """`address`; `client`, its address for Ray's client; `nodes()`, which are two, started where they are not there."""
+    environment = pytest.MonkeyPatch()
+    environment.setenv("RAY_AUTH_MODE", "disabled")  # the token that a ray.init leaves in ~/.ray is another cluster's
     scripts = tmp_path_factory.mktemp("scripts")
     (scripts / "tiny_steps.py").write_text(SCRIPT)
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # its sockets' paths must be short
@@ -124,6 +129,7 @@ def cluster(tmp_path_factory):
         for process in reversed(started):
             end(process)
         shutil.rmtree(folder, ignore_errors=True)
+        environment.undo()
 
 
 def start(folder, address, *runs, code=None):
