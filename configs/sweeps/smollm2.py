@@ -10,11 +10,11 @@ held-out problems. `critic_even` goes on with attempts of the policy after RL, a
 says how often it is right about held-out ones. `critic_oracle` is taught the solver's critiques instead, which judge
 line after line, and begins as that policy, which knows the arithmetic; `verdicts_oracle` measures it alike. `at_test`
 is what its verdicts and critiques are worth at test time, `calibrated` how sure the policy is of what it gets right.
-Each arm takes 20 steps of 4 x 4 responses from the first policy: enough to see that a source works and what is said,
-nothing about what it is worth. `folder` is criticised by the model as released, `learned` by the first critique model.
-Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's critiques in the other ways. `:api` is
-one arm more, whose critic is an OpenAI-compatible server on port 8000, here that of llama.cpp, which `make test-server`
-installs:
+Each arm takes 20 steps of 4 x 4 responses from the first policy (2 x 4 where contexts are learnt): enough to see that
+a source works and what is said, nothing about what it is worth. `folder` is criticised by the model as released,
+`learned` by the first critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's
+critiques in the other ways. `:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here that
+of llama.cpp, which `make test-server` installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
@@ -34,8 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "joint": {"critique.learn": "joint", "critique.attempts": 4},
     "turns": {"critique.learn": "joint", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0},
 }
-# of half as many questions: their contexts are three times as long as a question, and two for each sample
-WAYS["turns"] |= {"rollout.prompts": 2, "critique.attempts": 4, "critique.prompt_length": 384}
+WAYS["turns"] |= {"critique.attempts": 4, "critique.prompt_length": 384}
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
 
@@ -82,7 +81,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         | {"config": f"configs/critique/scores.py:{words}"},
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
-        *(run(name, {"critique.source": "oracle"} | settings) for name, settings in WAYS.items()),
+        # two questions a step: their rows are eight times as long as a question's, and one or two for each sample
+        *(run(name, {"critique.source": "oracle", "rollout.prompts": 2} | WAYS[name]) for name in WAYS),
         run("sdpo", {"critique.source": "oracle"}, "sdpo"),
         part("at_test", "test_time", "critique/test_time", test, "critic_oracle")
         | {"config": f"configs/critique/test_time.py:{words}"},
