@@ -35,6 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "turns": {"critique.learn": "joint", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0},
 }
 WAYS["turns"] |= {"critique.attempts": 4, "critique.prompt_length": 384}
+CONTEXTS = {"critique.source": "oracle", "rollout.prompts": 2, "microbatches": 2}
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
 
@@ -81,8 +82,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         | {"config": f"configs/critique/scores.py:{words}"},
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
-        # two questions a step: their rows are eight times as long as a question's, and one or two for each sample
-        *(run(name, {"critique.source": "oracle", "rollout.prompts": 2} | WAYS[name]) for name in WAYS),
+        # two questions a step, each for itself: rows are eight times as long as a question, one or two for each sample
+        *(run(name, CONTEXTS | WAYS[name]) for name in WAYS),
         run("sdpo", {"critique.source": "oracle"}, "sdpo"),
         part("at_test", "test_time", "critique/test_time", test, "critic_oracle")
         | {"config": f"configs/critique/test_time.py:{words}"},
