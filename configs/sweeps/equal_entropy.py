@@ -1,10 +1,12 @@
 """Is entropy the currency, or a symptom? Five ways to give credit, held at the same entropy by the same controller.
 
     python -m experiments.sweep --config=configs/sweeps/equal_entropy.py --workdir=runs/equal --workers=2
-    python -m experiments.compare --config=configs/compare.py --config.runs=runs/equal --config.baseline=grpo_low --config.k=64 --workdir=runs/equal-low
-    python -m experiments.compare --config=configs/compare.py --config.runs=runs/equal --config.baseline=grpo_high --config.k=64 --workdir=runs/equal-high
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/equal --config.k=64 \\
+        --config.baseline=grpo_low --workdir=runs/equal-low
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/equal --config.k=64 \\
+        --config.baseline=grpo_high --workdir=runs/equal-high
 
-R = -a exp(H) + b says that the score is bought with entropy: two policies of equal H score alike, however they got there.
+R = -a exp(H) + b says that the score is bought with entropy: two policies of equal H score alike, whatever made them.
 The methods of 2026 say that pass@k depends on which right answer earns (UCPO, arXiv:2605.00365), on which problems
 (2606.15455), on the metric (2508.10751), on a term on right responses (2511.19942). Here each of them, and GRPO, is
 held by the controller of configs/rl/entropy_target.py at .05 (low) and .1 nats (high); grpo is left alone.

@@ -1,11 +1,12 @@
 """What narrows self-distillation: the right answer that the teacher is shown, or being taught by one that knows more?
 
     python -m experiments.sweep --config=configs/sweeps/narrowing.py --workdir=runs/narrowing --workers=2
-    python -m experiments.compare --config=configs/compare.py --config.runs=runs/narrowing --config.k=64 --workdir=runs/narrowing-table
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/narrowing --config.k=64 \\
+        --workdir=runs/narrowing-table
 
 Self-distillation from feedback (SDPO, arXiv:2601.20802) has taken the place of refined rows. Of teachers that are shown
-a sampled right attempt, arXiv:2606.26091 reports pass@1 as with RL, pass@k flat and fewer kinds of solutions. A critique
-is feedback too, and shows no answer. So GRPO's loss alone (grpo), and with a teacher beside it that has seen: a right
+a sampled right attempt, arXiv:2606.26091 reports pass@1 as with RL, pass@k flat and less diversity. A critique is
+feedback too, and shows no answer. So GRPO's loss alone (grpo), and with a teacher beside it that has seen: a right
 sibling (sibling), the solver's critique of the failed attempt (critique), both (both), or a critique of another attempt
 (random: a teacher that knows nothing); and the first two teachers without GRPO's loss (sibling_only, critique_only) at
 SDPO's lower rate.
@@ -18,8 +19,8 @@ interval of token entropy holds 0, token entropy does not show it, which is the 
 read.
 
 The start is made as that of configs/sweeps/critique.py, or its folder is given as
-`--config=configs/sweeps/narrowing.py:START`; five seeds, outermost. `:smoke` has one seed of two tiny steps from a start
-without lessons. Not run yet.
+`--config=configs/sweeps/narrowing.py:START`; five seeds, outermost. `:smoke` has one seed of two tiny steps from a
+start without lessons. Not run yet.
 Time: not measured; 35 runs of 240 steps, two to three minutes each on a core by configs/rl/sdpo.py; the start 20
 minutes.
 """
@@ -33,7 +34,7 @@ from configs.sweeps import critique
 
 RATE = 7e-4  # of GRPO with one update a rollout; SDPO alone keeps its own
 ARMS: dict[str, dict[str, Any]] = {
-    "grpo": {"distillation.coef": 0.0, "critique.source": "off"},
+    "grpo": {"distillation.coef": 0.0, "critique.source": "off", "critique.refined": 1},
     "sibling": {"distillation.outcome": 1.0, "critique.source": "off"},
     "critique": {"distillation.outcome": 1.0, "distillation.siblings": False},
     "both": {"distillation.outcome": 1.0},

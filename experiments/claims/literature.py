@@ -154,7 +154,7 @@ PAPERS: dict[str, tuple[Paper, ...]] = {
             "ScaleRL leaves the first part of a run out of its fits",
             LIMITS,
             "second hand",
-            ("share of the gain had by 1/12",),
+            ("laws: share of the gain had by 1/12",),
         ),
         Paper(
             "2605.27954",
@@ -282,7 +282,7 @@ PAPERS: dict[str, tuple[Paper, ...]] = {
             "20 % as good as all at 8B (+.5 points), better at 32B (+4.1); 10 to 50 % alike; the other 80 % alone bad",
             SUPPORTS,
             "paper",
-            ("less all tokens", "less the other"),
+            ("pass@1 at the end from the 20%", "less the other"),
         ),
         Paper(
             "2507.15778",
@@ -386,14 +386,14 @@ PAPERS: dict[str, tuple[Paper, ...]] = {
             "both help; the test-time gain is largest on hard questions and grows with compute",
             LIMITS,
             "abstract",
-            ("less what it gains at test time",),
+            ("critique: pass@1 gained by oracle in training",),
         ),
         Paper(
             "2506.03106",
             "+4.5 points over GRPO by critiques in training, self-critique nearly as good as GPT-4o's",
             SUPPORTS,
             "paper",
-            ("gained by self in training",),
+            ("critique: pass@1 gained by learned in training",),
         ),
         Paper(
             "2510.24320",
