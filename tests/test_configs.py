@@ -280,7 +280,8 @@ def test_a_knob_that_is_not_read_is_found(monkeypatch, tmp_path):
 
 SWEEPS = (
     "seeds.py controls.py:tune controls.py:final controls.py:2026 controls.py:2026,smoke mismatch.py mismatch.py:smoke "
-    "moe.py moe.py:smoke "
+    "moe.py moe.py:smoke equal_entropy.py equal_entropy.py:smoke "
+    "narrowing.py narrowing.py:smoke narrowing.py:runs/start "
     "laws.py critique.py critique_learn.py smollm2.py smollm2.py:api self_train.py self_train.py:able cft.py "
     "darling.py rlsf.py rlp.py rlp.py:early elicit.py dual.py "
     "forking.py:countdown forking.py:grid forking.py:gym forking.py:critique"

@@ -180,7 +180,8 @@ def is_plain(run: Run) -> bool:
     low, high = (run.get(f"loss.args.clip_{side}", 0) for side in ("low", "high"))
     symmetric = run.get("loss.name") != "ppo" or low == high
     names = (("loss.name", PLAIN_LOSSES), ("weight.name", PLAIN_WEIGHTS), ("advantage.name", PLAIN_ADVANTAGES))
-    return symmetric and not controls(run) and all(run.get(key) in of for key, of in names)
+    taught = run.get("distillation.coef", 0)
+    return symmetric and not (controls(run) or taught) and all(run.get(key) in of for key, of in names)
 
 
 def algorithms(study: Study, plain: Arm) -> list[Arm]:

@@ -19,7 +19,7 @@ WINDOWS = 10  # of a run's steps, in the test of the covariance that is logged
 def change(data: Data, studies: list[Study], how: How) -> Verdict:
     """Correlations and slopes of the measured on the predicted change, of each run; means over runs."""
     out = Verdict()
-    found: dict[str, list[float]] = {}
+    found: dict[tuple[str, str], list[float]] = {}  # by world and title
     names = {"predicted": "Lemma 1, of the measured change of logits", "single_token": "single token, of advantages"}
     for run in data.runs:
         measured = [row for row in run.metrics if "entropy/change_measured" in row]
@@ -31,18 +31,18 @@ def change(data: Data, studies: list[Study], how: How) -> Verdict:
                     continue
                 if all(f"entropy/change_{key}" in row for row in measured):
                     x = np.array([row[f"entropy/change_{key}"] for row in measured])
-                    found.setdefault(f"correlation over updates, {title}", []).append(_correlation(x, y))
+                    found.setdefault((run.world, f"correlation over updates, {title}"), []).append(_correlation(x, y))
                     slope = _slope(measured, key)
                     if key == "predicted" and slope is not None:
-                        found.setdefault(f"slope over states, {title}", []).append(slope)
+                        found.setdefault((run.world, f"slope over states, {title}"), []).append(slope)
         if (value := _logged(run)) is not None:
             out.runs += [] if run in out.runs else [run]
             key = f"correlation of policy/cov with the fall of entropy, {WINDOWS} stretches of a run"
-            found.setdefault(key, []).append(value)
-    for what, values in found.items():
+            found.setdefault((run.world, key), []).append(value)
+    for (world, title), values in found.items():
         values = [v for v in values if np.isfinite(v)]
-        span = mean_span(values, how)
-        if what.startswith("slope"):
+        span, what = mean_span(values, how), f"{world}: {title}"
+        if title.startswith("slope"):
             out.add(what, span, how, len(values), "runs", within=SLOPE)
         else:
             out.add(what, span, how, len(values), "runs", above=CORRELATION)
@@ -92,20 +92,14 @@ CHANGE = Claim(
     text="ΔH follows the covariance",
     source="Cui et al. 2025, arXiv:2505.22617, Lemma 1, Theorems 1 and 2, Figure 8",
     definition=(
-        f"Measured changes of entropy at the states of a batch against predicted ones, update by update. For "
-        f"the claim: a correlation over updates above {CORRELATION:g} of −Cov(log π, Δz) "
-        f"with the measured Δz (Lemma 1), its slope over states within {SLOPE[0]:g} and {SLOPE[1]:g}; the "
-        "same correlation for what advantages predict (single token, whose mean is "
+        f"Measured changes of entropy at the states of a batch against predicted ones, update by update, a group for "
+        f"each world (task and model). For the claim: a correlation over updates above {CORRELATION:g} of "
+        f"−Cov(log π, Δz) with the measured Δz (Lemma 1), its slope over states within {SLOPE[0]:g} and {SLOPE[1]:g}; "
+        "the same correlation for what advantages predict (single token, whose mean is "
         f"Theorem 1; its slope is an effective step, and not judged); and a correlation above {CORRELATION:g} "
         f"of policy/cov with the fall of entropy over {WINDOWS} stretches of a run."
     ),
     needs="RL runs with config.change.every on; policy/cov for the last part",
     decides="strictly on-policy runs with a plain gradient step, as the theorems assume, of several seeds",
-    literature=(
-        ("2602.03392", "the logit's own discriminant predicts better; covariance needs advantages of unsampled tokens"),
-        ("2510.10150", "STEER: its estimate of the change beats the covariance"),
-        ("2512.16912", "with random rewards the covariance is 0 and entropy still changes: the second order counts"),
-        ("2511.05993", "clipping at random is as good as Clip-Cov there: the ranking may not be what works"),
-    ),
     test=change,
 )

@@ -143,9 +143,5 @@ CALIBRATION = Claim(
     ),
     needs="calibration.json of the start, of runs of experiments.self_feedback and of RLVR, 3 seeds",
     decides="a start that RL has made overconfident, answers whose span carries the uncertainty, and more seeds",
-    literature=(
-        ("2507.21931", "lower ECE and higher accuracy than base and SFT are claimed; tables were not found"),
-        ("2511.05993", "miscalibration grows in RLVR"),
-    ),
     test=calibration,
 )

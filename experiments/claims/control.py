@@ -150,20 +150,6 @@ CEILING = Claim(
     ),
     needs="a study with a plain arm and an arm that holds entropy, 3 common seeds, evaluations",
     decides="runs that go on until the arms that hold entropy stop gaining: here they end while these may still rise",
-    literature=(
-        (
-            "2505.22617",
-            "section 4.5: no relation between the intervened entropy and the score; +2.0 and +6.4 points "
-            "over GRPO all the same",
-        ),
-        (
-            "2511.05993",
-            "keeping entropy above its start still raises AIME24: the score is not only bought with entropy",
-        ),
-        ("2510.08141", "the score has a summit at intermediate entropy"),
-        ("2509.23808", "the trade-off is said to be an artefact of token-level measures"),
-        ("2603.11682", "cumulative entropy does go with the final score"),
-    ),
     test=ceiling,
 )
 
@@ -182,15 +168,5 @@ FORKING = Claim(
     ),
     needs="RL arms with weight.name=top_entropy and frac about .2, one of all tokens, 3 common seeds",
     decides="a sweep of the share from 5 to 100 % with the same clip, and the other 80 % alone beside it",
-    literature=(
-        (
-            "2506.01939",
-            "20 % as good as all at 8B (+.5 points) and better at 32B (+4.1); 10 to 50 % alike; the other 80 "
-            "% alone is bad",
-        ),
-        ("2507.15778", "Archer keeps low-entropy tokens under a tighter clip and a KL instead of dropping them"),
-        ("2511.05993", "random positive clipping is as good as choosing tokens by covariance"),
-        ("2509.23808", "token-level entropy is said to be the wrong place to look"),
-    ),
     test=forking,
 )

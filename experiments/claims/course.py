@@ -95,11 +95,6 @@ FRONT = Claim(
     ),
     needs="RL runs of a plain algorithm with evaluations often enough",
     decides="runs that go on until reward stands still, and from base models",
-    literature=(
-        ("2510.13786", "ScaleRL leaves the first part of a run out of its fits"),
-        ("2605.27954", "entropy of agents erupts in cycles, and does not only fall"),
-        ("2503.14476", "DAPO: performance improves while entropy slowly rises"),
-    ),
     test=front,
 )
 
@@ -115,10 +110,5 @@ EARLY = Claim(
     ),
     needs="RL runs of a plain algorithm with 8 evaluations in the first 15 %",
     decides="runs evaluated often at the beginning, from starts on which the law is not rejected",
-    literature=(
-        ("2510.13786", "ScaleRL: extrapolates by a sigmoid in compute, after leaving out the beginning"),
-        ("2509.25300", "a power law of the test error in compute extrapolates over sizes"),
-        ("2603.11682", "cumulative entropy correlates with the final score"),
-    ),
     test=early,
 )

@@ -164,8 +164,10 @@ def plateau(data: Data, studies: list[Study], how: How) -> Verdict:
             if span is None:
                 out.missing.append(f"{study.name}: no solved.jsonl, which says who was never solved in training")
             else:
-                title = f"{study.name}: share of problems that no evaluation has seen solved, {names}, less {word}"
-                out.add(title, span, how, len(seeds), below=0.0, slack=SMALL)
+                what = "share of problems that no evaluation has seen solved"
+                out.add(
+                    f"{study.name}: {what}, mean of {names}, less {word}", span, how, len(seeds), below=0.0, slack=SMALL
+                )
             late = [_late(run) for run in plain.runs.values()]
             span = mean_span([x for x in late if x is not None], how)
             if span:
@@ -208,16 +210,6 @@ PRESERVES = Claim(
     ),
     needs="a study with a plain arm, critiques and fresh samples, 3 common seeds",
     decides="a model that can use a critique in words it was not taught, and runs long enough to collapse further",
-    literature=(
-        (
-            "2506.03106",
-            "Critique-GRPO: entropy stays higher, peaks before step 200, then declines; its script has an "
-            "entropy bonus of .001",
-        ),
-        ("2411.16579", "AutoMathCritique: less tail narrowing in self-training; no entropy is measured"),
-        ("2511.05993", "what collapses entropy are updates of positive advantage, whatever their source"),
-        ("2603.04597", "GOLF: language feedback for a group as exploration"),
-    ),
     test=preserves,
 )
 
@@ -234,10 +226,6 @@ TEST_TIME = Claim(
     ),
     needs="RL arms with critiques, 3 seeds, and test_time.json of the same source and level",
     decides="both at equal compute, and test-time critiques after training with them",
-    literature=(
-        ("2411.16579", "both help; the test-time gain is largest on hard questions and grows with compute"),
-        ("2506.03106", "+4.5 points over GRPO by critiques in training, self-critique nearly as good as GPT-4o's"),
-    ),
     test=beside_test_time,
 )
 
@@ -255,14 +243,5 @@ PLATEAU = Claim(
     needs="a study with critiques, fresh samples, 3 common seeds; solved.jsonl for persistent failures",
     decides="problems that stay unsolved for want of an idea and not of luck, and a critic that knows more than the "
     "policy can sample",
-    literature=(
-        (
-            "2506.03106",
-            "8 times the prompts give no further gain; 55 % of persistent failures are refined with a "
-            "critique, 7 % with right or wrong",
-        ),
-        ("2411.00750", "guided re-sampling of hard questions beats brute force at a third of the compute"),
-        ("2510.13786", "ScaleRL: batch and length move the asymptote too, without any words"),
-    ),
     test=plateau,
 )

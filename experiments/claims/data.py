@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,15 @@ class Run(runs.Run):
     evals: list[dict[str, Any]]
     problems: list[dict[str, Any]]
     solved: list[dict[str, Any]]
+
+    @property
+    def world(self) -> str:
+        """The task, and the model where it is that of a folder: `countdown`, or `countdown_words, smollm2`."""
+        task, folder = self.get("task.name"), self.get("model.path")
+        if not isinstance(folder, str):
+            return str(task or "unknown")
+        path = PurePath(folder)
+        return f"{task}, {path.parent.name if path.name == 'model' and path.parent.name else path.name}"
 
     @property
     def task(self) -> str | None:
@@ -156,7 +165,7 @@ def read(folders: list[Path]) -> Data:
             if not (path.parent / "config.json").exists() and not _hidden(path.relative_to(root)):
                 notes.append(f"{path.parent}: left out, as there is no config.json beside its {metrics.METRICS}")
         found = [run for run in (_run(home, notes.append) for home in homes) if run]
-        places = {id(run): _study(run.path, {one.path for one in found}, root) for run in found}
+        places = {id(run): _study(run, found, root) for run in found}
         all_runs += [dataclasses.replace(run, study=places[id(run)]) for run in found]
         inside = {run.path for run in found}
         for path in paths:
@@ -169,12 +178,18 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") or part in ("checkpoints", "wandb", "tensorboard") for part in path.parts)
 
 
-def _study(path: Path, paths: set[Path], root: Path) -> Path:
-    """The nearest folder above a run with another run below it; `seeds` for seeds/seed0/rl."""
+def _study(run: Run, found: list[Run], root: Path) -> Path:
+    """The nearest folder above a run with another run below it; `seeds` for seeds/seed0/rl.
+
+    Its own folder's parent where none of those below is of its script and world: it stands alone.
+    """
+    path = run.path
+    below = lambda folder: [one for one in found if one.path != path and folder in one.path.parents]  # noqa: E731
     above = path.parent
-    while above != root and path != root and not any(above in one.parents for one in paths - {path}):
+    while above != root and path != root and not below(above):
         above = above.parent
-    return above
+    alike = any((one.kind, one.world) == (run.kind, run.world) for one in below(above))
+    return above if alike or path == root else path.parent
 
 
 def _document(path: Path, say) -> Iterator[Document]:

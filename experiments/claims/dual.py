@@ -71,12 +71,5 @@ DUAL = Claim(
     ),
     needs="dual.json of experiments.dual, 3 seeds of a baseline and of controls",
     decides="policies with thoughts long enough for a budget to mean more than another attempt",
-    literature=(
-        (
-            "2506.04210",
-            "answer entropy .23 to 2.79 nats with 'wait'; parallel votes beat it at equal tokens; no training entropy",
-        ),
-        ("2507.14843", "in training token entropy may rise while the entropy of answers falls"),
-    ),
     test=dual,
 )

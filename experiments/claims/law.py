@@ -19,7 +19,8 @@ from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run
 from experiments.claims.verdicts import Claim, How, Verdict, mean_span, spelled, spread_span
 
-MIN_POINTS = 16  # evaluations of a run
+MIN_POINTS = 16  # evaluations of a run that is tested
+FEW_POINTS = 8  # of one that is shown without a test
 RIVALS = ("linear", "sqrt", "log", "quadratic")  # of as many coefficients as exp
 BEND = (0.5, 1.5)  # of the rate c: nearer to the law than to a line, and no further beyond it
 
@@ -99,7 +100,31 @@ def form(data: Data, studies: list[Study], how: How) -> Verdict:
         out.details.append((title, header, rows))
     if not groups:
         out.missing.append(f"no RL run of a plain algorithm with {MIN_POINTS} evaluations and its entropy")
+    few = _few(studies, {id(run) for run in out.runs}, how, out)
+    if few:
+        header = ["runs", "world", "number", "evaluations", "highest H", "R² of exp", "exp", "best rival"]
+        title = f"fewer than {MIN_POINTS} evaluations, so no test: the fit of exp, and RMSE of the last 30 % as above"
+        out.details.append((title, header, few))
     return out
+
+
+def _few(studies: list[Study], tested: set[int], how: How, out: Verdict) -> list[list[str]]:
+    """Rows of the groups that have too few evaluations for a test; their runs are told in `out.beside`."""
+    groups: dict[str, list[Course]] = {}
+    for course in courses([run for run in plain_runs(studies) if id(run) not in tested], Verdict(), FEW_POINTS):
+        groups.setdefault(starts(course.run), []).append(course)
+    rows = []
+    for name, members in groups.items():
+        fitted = [one for course in members if (one := _errors(course, how))]
+        if not fitted:
+            continue
+        out.beside += [course.run for course in members]
+        rival = min(RIVALS, key=lambda curve: np.mean([one[curve] for one in fitted]))
+        r2, error, best = (np.mean([one[key] for one in fitted]) for key in ("r2", "exp", rival))
+        about = [members[0].run.world, str(len(fitted)), str(min(len(course.series.H) for course in members))]
+        top = max(course.series.H.max() for course in members)
+        rows.append([name, *about, f"{top:.2f}", f"{r2:.3f}", f"{error:.3f}", f"{best:.3f} ({rival})"])
+    return rows
 
 
 def _beside_best(fitted: list[dict[str, float]]) -> list[float]:
@@ -157,12 +182,11 @@ def coefficients(data: Data, studies: list[Study], how: How) -> Verdict:
         out.runs += [course.run for course in found]
         table = np.array([[fits[name][seed] for seed in seeds] for name in fits])  # [algorithms, seeds, 3]
         slope = spread_span(table[:, :, 0] / table[:, :, 0].mean(), how)
-        where = f"{study.name}: {len(fits)} algorithms"
         unit = f"seeds of {len(fits)} algorithms"
-        out.add(f"{where}, spread of a as a share of its mean", slope, how, len(seeds), unit, below=0.1)
+        out.add(f"{study.name}: spread of a as a share of its mean", slope, how, len(seeds), unit, below=0.1)
         for place, what in ((1, "the ceiling b - a"), (2, f"the curve at H = {middle:.2f}")):
             spread = spread_span(table[:, :, place], how)
-            out.add(f"{where}, spread of {what}", spread, how, len(seeds), unit, below=how.margin)
+            out.add(f"{study.name}: spread of {what}", spread, how, len(seeds), unit, below=how.margin)
         rows = [
             [name, str(len(fits[name]))]
             + [spelled(mean_span([fits[name][s][k] for s in fits[name]], how), sign=False) for k in range(3)]
@@ -191,15 +215,6 @@ FORM = Claim(
     needs=f"RL runs of a plain algorithm with {MIN_POINTS} evaluations of pass@1 and the entropy record",
     decides="starts of much entropy (H of 1 nat and more) that are base models, where exp and a line differ by more "
     "than the noise; more seeds of them",
-    literature=(
-        ("2510.13786", "ScaleRL: a sigmoid in compute; equal entropy curves with different scores"),
-        ("2510.08141", "held at .25, .50, .75 nats the score has a summit in the middle: no law under control"),
-        (
-            "2511.05993",
-            "rank correlation of entropy with the score from −.89 to +.63 over benchmarks: correlation, no law",
-        ),
-        ("2505.22617", "its digitised points prefer H² at three of five sizes (our reading of its Figure 1)"),
-    ),
     test=form,
 )
 
@@ -217,10 +232,5 @@ COEFFICIENTS = Claim(
     ),
     needs="a study with at least 2 plain algorithms, 3 common seeds, and evaluations often enough",
     decides="five or more seeds of each algorithm, and evaluations as often as in the study of the law",
-    literature=(
-        ("2505.22617", "its Figure 13: coefficients do change with the training data"),
-        ("2510.13786", "ScaleRL: asymptotes differ between losses (CISPO and GSPO above DAPO)"),
-        ("2603.11682", "the clip bounds the change of entropy, and the sampler's precision can turn its sign"),
-    ),
     test=coefficients,
 )

@@ -11,7 +11,9 @@ from typing import Any
 from entropy_rl.tables import table
 from experiments.claims.arms import Study
 from experiments.claims.data import Data, Run
-from experiments.claims.verdicts import UNDECIDED, Claim, Criterion, How, Verdict, main_criterion, spelled
+from experiments.claims.literature import PAPERS
+from experiments.claims.summary import Worlds, by_world, screen, short, valued, where
+from experiments.claims.verdicts import UNDECIDED, Claim, Criterion, How, Verdict, main_criterion
 
 Verdicts = Sequence[tuple[Claim, Verdict]]
 QUESTION = "bottleneck"  # the id of the last section
@@ -26,6 +28,7 @@ def page(
     counts = collections.Counter(found.verdict for _, found in claims)
     words = {"holds": "hold", "holds partly": "hold partly", "fails": "fail", UNDECIDED: "are undecided"}
     told = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict])
+    worlds = Worlds(studies, data)
     parts = [
         "# The claims, tested again",
         f"Verdicts on {len(data.runs)} runs and {len(data.documents)} other results, for their setting and no "
@@ -37,27 +40,17 @@ def page(
         "- a claim **holds** where all tests are for it, **holds partly** where some are, **fails** where "
         "some are against it and none for it, and is **undecided** where there is no test either way. "
         "Each test is by itself: of many about nothing, some come out for or against.",
+        "- a *world* is a task and its model; a claim has a verdict in each that has runs which speak of it, with its "
+        "tests for/against/open, and – elsewhere.",
         f"Made by commit {commit or UNKNOWN}:\n\n    {command}",
-        _summary(claims),
+        screen(claims, worlds),
+        _where(claims, worlds),
+        _later(verdicts),
     ]
     parts += [_figure("verdicts", "Tests for, against and open, claim by claim.", figures)]
     parts += [section(claim, found, figures) for claim, found in verdicts]
     parts += [_runs(verdicts, data, studies), _notes(data, studies)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _summary(claims: Verdicts) -> str:
-    rows = []
-    for claim, found in claims:
-        places = found.by_place
-        told = "; ".join(f"{place}: {verdict}" for place, verdict in places.items()) if len(places) > 1 else ""
-        tests = collections.Counter(test.outcome for test in found.criteria)
-        count = "/".join(str(tests[key]) for key in ("for", "against", "open"))
-        main = main_criterion(claim, found)
-        value = f"{main.what}: {_value(main)}" if main else ""
-        rows.append([f"[{claim.text}](#{claim.id})", f"**{found.verdict}**", count, told, value])
-    header = ["claim", "verdict", "tests for/against/open", "place by place", "one of them, with its interval"]
-    return table(header, rows)
 
 
 def section(claim: Claim, found: Verdict, figures: dict[str, str]) -> str:
@@ -79,20 +72,40 @@ def section(claim: Claim, found: Verdict, figures: dict[str, str]) -> str:
     if found.verdict != "holds" or claim.id == QUESTION:
         lead = "What would decide it" if found.verdict == UNDECIDED else "What would tell more"
         parts.append(f"*{lead}:* {claim.decides}.")
-    later = "; ".join(f"[{id}](https://arxiv.org/abs/{id}): {text}" for id, text in claim.literature)
-    parts.append(f"*Found by others:* {later}.")
-    parts.append(_behind(found))
+    parts += [_papers(claim, found), _behind(found)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _row(test: Criterion) -> list[str]:
-    return [test.what, _value(test), test.said, test.units, f"**{test.outcome}**" if test.outcome != "open" else "open"]
+    return [test.what, valued(test), test.said, test.units, f"**{test.outcome}**" if test.outcome != "open" else "open"]
 
 
-def _value(test: Criterion) -> str:
-    """With signs where the side of 0 is what counts."""
-    span = (test.value, test.low, test.high)
-    return spelled(span, sign=test.said.endswith(" 0") or min(span) < 0)
+def _where(claims: Verdicts, worlds: Worlds) -> str:
+    told = where(claims, worlds)
+    return f"## Where they hold\n\nOf the claims that hold partly in a world.\n\n{told}" if told else ""
+
+
+def _later(verdicts: Verdicts) -> str:
+    """How many papers stand beside the claims, and how many of them nobody here has read."""
+    papers = [paper for claim, _ in verdicts for paper in PAPERS.get(claim.id, ())]
+    blind = sum(not paper.grounded for paper in papers)
+    return (
+        f"Later work that contradicts, limits, replaces or supports a claim stands in its section, with our numbers "
+        f"beside it: {len(papers)} rows, {len({paper.id for paper in papers})} papers. {blind} rows are **not "
+        "grounded**: we have them at second hand, or our notes do not say what was read."
+    )
+
+
+def _papers(claim: Claim, found: Verdict) -> str:
+    """Later work on a claim, with the tests that stand beside it."""
+    rows = []
+    for paper in PAPERS.get(claim.id, ()):
+        tests = [test for test in found.criteria if any(words in test.what for words in paper.tests)]
+        told = [f"{short(test, place=True)}: {valued(test)}" for test in tests]
+        read = paper.read if paper.grounded else f"{paper.read}: **not grounded**"
+        beside = "; ".join([*told, *([paper.beside] if paper.beside else [])]) or "no runs here"
+        rows.append([f"[{paper.id}](https://arxiv.org/abs/{paper.id})", paper.found, paper.bears, beside, read])
+    return "*Later work:*\n\n" + table(["arXiv", "it says", "the claim", "beside it here", "read"], rows)
 
 
 def _behind(found: Verdict) -> str:
@@ -189,7 +202,7 @@ def as_json(
     verdicts: Verdicts, data: Data, studies: list[Study], how: How, command: str, commit: str
 ) -> dict[str, Any]:
     """What retest.json holds: verdicts with their tests, and every run and file behind each."""
-    claims = []
+    claims, worlds = [], Worlds(studies, data)
     for claim, found in verdicts:
         about = circumstances(found.runs) if found.runs else {}
         files = dict.fromkeys([shown(run.path) for run in found.runs] + [shown(path) for path in found.files])
@@ -200,6 +213,7 @@ def as_json(
                 "source": claim.source,
                 "definition": claim.definition,
                 "verdict": found.verdict if claim.id != QUESTION else None,
+                "by_world": by_world(found, worlds),
                 "by_place": found.by_place,
                 "effect": vars(main) if (main := main_criterion(claim, found)) else None,
                 "tests": [vars(test) for test in found.criteria],
@@ -208,7 +222,7 @@ def as_json(
                 "missing": list(dict.fromkeys(found.missing)),
                 "needs": claim.needs,
                 "decides": claim.decides,
-                "literature": [{"arxiv": id, "found": text} for id, text in claim.literature],
+                "literature": [paper.as_json() for paper in PAPERS.get(claim.id, ())],
                 "files": list(files),
                 "plots": found.plots,
             }

@@ -219,15 +219,6 @@ SELECTS = Claim(
     needs="3 seeds evaluated before and after training, many attempts a problem (solved.jsonl, problems.jsonl, "
     "elicit.json)",
     decides="256 attempts or more a problem of start and end, on problems that the start solves rarely",
-    literature=(
-        (
-            "2504.13837",
-            "the base passes RL at k of tens to hundreds, on all benchmarks; coverage shrinks as pass@1 rises",
-        ),
-        ("2507.14843", "pass@k's support shrinks; token entropy may rise while that of answers falls"),
-        ("2505.24864", "ProRL argues that long training with resets does widen the boundary"),
-        ("2510.07364", "most of the gap is recovered by steering the base on 12 % of its tokens"),
-    ),
     test=selects,
 )
 
@@ -243,10 +234,5 @@ BOTTLENECK = Claim(
     ),
     needs="the runs of the claim on the ceiling",
     decides="more attempts a problem, and a selector (a vote, a judge) measured on the same attempts",
-    literature=(
-        ("2510.14807", "SimKO: probability concentrates on the top token, and pass@k pays for it"),
-        ("2509.02534", "DARLING: rewards for being different keep both pass@1 and pass@k"),
-        ("2601.01562", "several entropy strategies bring no consistent gain of accuracy"),
-    ),
     test=bottleneck,
 )

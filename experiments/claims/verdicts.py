@@ -78,11 +78,15 @@ class Criterion:
 
 @dataclasses.dataclass
 class Verdict:
-    """What became of a claim. details: tables for the page, (title, header, rows). plots: numbers of its figure."""
+    """What became of a claim. details: tables for the page, (title, header, rows). plots: numbers of its figure.
+
+    beside: runs of which something is shown without a test.
+    """
 
     criteria: list[Criterion] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
     runs: list[Run] = dataclasses.field(default_factory=list)
+    beside: list[Run] = dataclasses.field(default_factory=list)
     files: list[Path] = dataclasses.field(default_factory=list)
     details: list[tuple[str, list[str], list[list[str]]]] = dataclasses.field(default_factory=list)
     remarks: list[str] = dataclasses.field(default_factory=list)
@@ -106,7 +110,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A row of the table. `test` gives the verdict; `literature` is (arXiv id, what it found).
+    """A row of the table. `test` gives the verdict; later work on it is in `literature.PAPERS`, by its id.
 
     main: words in the title of the tests of which one stands in the summary.
     """
@@ -118,7 +122,6 @@ class Claim:
     needs: str
     decides: str
     main: str
-    literature: tuple[tuple[str, str], ...]
     test: Callable[[Data, list[Study], How], Verdict]
 
 

@@ -1,6 +1,7 @@
 """The page and its json; folders with too little in them, or with junk."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from entropy_rl.errors import InputError
 from entropy_rl.logs import archive
 from experiments import retest
+from experiments.claims import literature
 from experiments.claims.table import CLAIMS
 from experiments.lib import launch
 from tests.experiments.planted import config, curves, plant
@@ -126,6 +128,54 @@ def test_the_table_is_whole():
     """Every claim says what it is tested by and what others found, each by an arXiv id."""
     assert len(CLAIMS) == 14 and len({claim.id for claim in CLAIMS}) == 14
     for claim in CLAIMS:
-        assert claim.definition and claim.needs and claim.decides and claim.literature, claim.id
-        assert all(len(id) == 10 and id[4] == "." for id, _ in claim.literature), claim.id
+        assert claim.definition and claim.needs and claim.decides and literature.PAPERS[claim.id], claim.id
         assert "{" not in claim.definition, claim.id
+
+
+def test_later_work_is_whole():
+    """Each row says what it does to the claim, what was read, what stands beside it. Mutation: a word of one's own."""
+    assert literature.PAPERS.keys() == {claim.id for claim in CLAIMS}
+    for id, papers in literature.PAPERS.items():
+        assert len({(paper.id, paper.found) for paper in papers}) == len(papers), id
+        for paper in papers:
+            assert re.fullmatch(r"\d{4}\.\d{5}", paper.id) and paper.found and (paper.tests or paper.beside), paper
+            assert paper.bears in ("contradicts", "limits", "replaces", "supports") and paper.read in literature.READ, (
+                paper
+            )
+            for name in re.findall(r"(?:configs|docs|notebooks)/[\w/]+\.(?:py|md|ipynb)", paper.beside):
+                assert (launch.ROOT / name).is_file(), paper
+
+
+def test_the_curated_page_has_a_number_beside_every_paper_that_asks_for_one():
+    """Of notebooks/retest.json: the words that choose tests choose some. Mutation: a title that was renamed."""
+    claims = json.loads((launch.ROOT / "notebooks" / "data" / "retest" / "retest.json").read_text())["claims"]
+    for claim in claims:
+        titles = [test["what"] for test in claim["tests"]]
+        for paper in literature.PAPERS[claim["id"]]:
+            assert all(any(words in title for title in titles) for words in paper.tests), (claim["id"], paper.id)
+
+
+def test_a_claim_is_split_by_world(tmp_path):
+    """Closed sentences on the law, a folder's model off it, and one run of it that has too few evaluations for a test.
+
+    Mutations: the worlds of all runs in the place of the study's; a lone run that counts to the folder of all studies.
+    """
+    runs = tmp_path / "runs"
+    curves(runs / "on", lambda H: 0.9 - 0.15 * np.exp(H), seeds=4)
+    off = curves(runs / "off", lambda H: 0.4 - 0.1 * np.log(H))
+    words = {"task": {"name": "toy", "args": {}}, "model": {"path": "runs/small/model", "args": {}}}
+    for path in off.glob("*/config.json"):
+        about = json.loads(path.read_text())
+        path.write_text(json.dumps(about | {"config": about["config"] | words}))
+    H = np.linspace(1.0, 0.1, 100)
+    real = config(task={"name": "words", "args": {}}, model={"path": "runs/real/model", "args": {}})
+    few = plant(runs / "real" / "rl", real, H, (0.9 - 0.15 * np.exp(H))[::10])
+    (few / "evals.jsonl").write_text((few / "evals.jsonl").read_text().replace('"toy"', '"words"'))
+    content, text = report(runs, tmp_path / "out")
+    claim = content["claims"][0]
+    assert claim["by_world"] == {"toy": "holds", "toy, small": "fails", "words, real": "undecided"}
+    assert claim["verdict"] == "holds partly"
+    screen = next(line for line in text.splitlines() if line.startswith("| [R = "))
+    assert screen.startswith("| [R = −a·exp(H) + b holds, and better than its rivals](#law) | **holds partly** |")
+    assert "| holds, 3/0/0 | fails, 0/3/0 | undecided, 1 run |" in screen
+    assert "fewer than 16 evaluations" in text and "| real | words, real | 1 | 10 |" in text

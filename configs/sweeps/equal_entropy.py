@@ -1,0 +1,65 @@
+"""Is entropy the currency, or a symptom? Five ways to give credit, held at the same entropy by the same controller.
+
+    python -m experiments.sweep --config=configs/sweeps/equal_entropy.py --workdir=runs/equal --workers=2
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/equal --config.k=64 \\
+        --config.baseline=grpo_low --workdir=runs/equal-low
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/equal --config.k=64 \\
+        --config.baseline=grpo_high --workdir=runs/equal-high
+
+R = -a exp(H) + b says that the score is bought with entropy: two policies of equal H score alike, whatever made them.
+The methods of 2026 say that pass@k depends on which right answer earns (UCPO, arXiv:2605.00365), on which problems
+(2606.15455), on the metric (2508.10751), on a term on right responses (2511.19942). Here each of them, and GRPO, is
+held by the controller of configs/rl/entropy_target.py at .05 (low) and .1 nats (high); grpo is left alone.
+
+What decides: of each objective less GRPO at the same target, paired by seed and problem, pass@1 and pass@64 with 90 %
+intervals, and the ratio of their entropies. A pair counts if the interval of the ratio lies within 10 % of 1. All
+differences of counted pairs within .02 either way: entropy sets the score, and the rest is bookkeeping. One beyond .02:
+it does not, and the gain is the objective's. More between low and high than between objectives: both matter, and a
+claim about one must hold the other. Fewer than three counted pairs: nothing is decided, and the controller is to blame.
+
+Levels, rate, updates and start are those of configs/sweeps/controls.py:2026; five seeds, outermost. `:smoke` has one
+seed of two tiny steps. Not run yet.
+Time: not measured; 55 runs of 240 steps, about a minute and a half each on a core by the study of controls (286 ms a
+step), and the start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs import common
+
+TARGETS = {"low": 0.05, "high": 0.1}  # nats a token; GRPO alone ends at .04
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "grpo": {},
+    "pass_at_k": {"advantage.name": "pass_at_k"},  # of k = 4
+    "ucpo": {"weight.name": "ucpo"},
+    "unsolved": {"weight.name": "unsolved"},
+    "smoothing": {"smoothing.right": 0.02, "smoothing.wrong": 0.02},
+}
+
+
+def get_runs(arg: str = "") -> list[dict[str, Any]]:
+    """The imitation and the arms; `smoke`: two steps of a tiny model each."""
+    small = ":smoke" if common.variant(arg, "smoke") else ""
+    levels = {"task.args.levels": (3, 4, 5, 6)}
+    shared = levels | {"steps": 240, "eval.every": 20, "rollout.prompts": 32, "optimizer.warmup": 10}
+    shared |= {"eval.last.problems": 512, "eval.last.samples": 64}
+    start = levels | {"steps": 3500, "eval.split": "validation"}
+    runs = [common.part("start", "train_sft", "sft/countdown", {} if small else start)]
+    for seed in range(1 if small else 5):
+        for arm, (config, changes) in arms().items():
+            overrides = {"init": "{workdir}/start", "updates": 4, "optimizer.learning_rate": 3e-4, "seed": seed}
+            overrides |= ({"rollout.samples": 4} if small else shared) | changes
+            runs.append(common.part(f"{arm},seed={seed}", "train_rl", f"rl/{config}", overrides, "start"))
+    return [run | {"config": run["config"] + small} for run in runs]
+
+
+def arms() -> dict[str, tuple[str, dict[str, Any]]]:
+    """{name: (recipe, what it changes)}."""
+    held = {
+        f"{name}_{level}": ("entropy_target", {"entropy_coef.args.target": target} | changes)
+        for level, target in TARGETS.items()
+        for name, changes in OBJECTIVES.items()
+    }
+    return {"grpo": ("grpo", {})} | held
