@@ -33,11 +33,14 @@ VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]
 WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
 PIPED = re.compile(r"\bStep (\d+) \| (\w.*:.*)")  # prime-rl: `Step 3 | Reward: 0.5 | Entropy: 0.2`
+REPEATED = re.compile(r" *\[repeated \d+x across cluster\].*")  # ray, of lines that several processes print
 BEGUN = re.compile(r"""\{\s*(['"])[^'"]+\1: """)
 BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
-COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
-AXES = {"rollout": "rollout/step", "eval": "eval/step", "train": "train/step"}
+COUNTED = re.compile(
+    r"\b(step|iteration|iter|update|rollout|perf|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I
+)
+AXES = {"rollout": "rollout/step", "perf": "rollout/step", "eval": "eval/step", "train": "train/step"}
 # `name: 0.5`, `name=0.5` and `| name | 0.5 |` in a frame; names are of up to four words, and begin at a word
 PAIR = re.compile(
     rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
@@ -60,7 +63,7 @@ def read_verl(path: Path, run: str | None) -> list[Run]:
         for line, text in enumerate(f, 1):
             if "step:" not in text:
                 continue
-            found = VERL_LINE.search(ANSI.sub("", text))
+            found = VERL_LINE.search(REPEATED.sub("", ANSI.sub("", text)))
             if not found:
                 continue
             cells = [VERL_CELL.match(piece) for piece in found[2].rstrip().split(" - ")]

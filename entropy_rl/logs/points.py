@@ -88,6 +88,9 @@ def of_run(
     trainer = trainers.recognise(sheet.counts, sheet.run.format)
     warnings = list(warnings)
     h, r = sheet.record(entropy), sheet.record(score)
+    if columns.BITS in columns.words(entropy):
+        h = Record(h.step, h.value * np.log(2))
+        sheet.notes.append(f"{entropy} is in bits: times ln 2")
     signals = _signals(run, asked, score)
     h, estimator = lengths.per_token(h, r, signals, trainer, entropy, asked.length_limit, warnings)
     h = Record(_same_axis(sheet, entropy, h.step, score, r.step), h.value)
@@ -185,6 +188,12 @@ def _check(sheet: Sheet, entropy: str, score: str, H: NDArray, R: NDArray, min_p
         raise InputError(
             f"{sheet.where}: {len(R)} point(s) with {score!r} and {entropy!r}, {min_points} needed: evaluate more "
             f"often, train longer, or name other columns{hint}"
+        )
+    if H.max() <= 0:
+        raise InputError(
+            f"{sheet.where}: {entropy!r} runs from {H.min():g} to {H.max():g}, no entropy in nats per token but a loss "
+            "term, minus the entropy, perhaps times its coefficient: log the entropy itself, or where there is no "
+            "coefficient give a copy with the sign turned"
         )
     if H.min() < -1e-3 or H.max() > 20:  # the log of the largest vocabularies is about 13
         raise InputError(

@@ -101,6 +101,11 @@ def of_runs(
 
 def _joined(runs: list[Run]) -> list[Run]:
     """All as one run."""
+    for run in runs if len(runs) > 1 else ():  # W&B counts the calls of each run for itself
+        for table in run.tables:
+            if table.step in ("Step", "_step"):
+                axes = [name for name in table.columns if columns.segments(name)[-1:] == [("train", "step")]]
+                table.step = axes[0] if axes else table.step
     kinds = list(dict.fromkeys(run.format for run in runs))
     tables = [table for run in runs for table in run.tables]
     return [Run(" + ".join(run.name for run in runs), " + ".join(kinds), ",".join(r.path for r in runs), tables)]
@@ -195,9 +200,17 @@ def _choose_entropy(sheet: Sheet, name: str | None, counts: dict[str, int]) -> s
     remedy = "name it (--config.entropy=NAME), or if it was not logged, log it"
     elsewhere = trainers.TRAINERS[trainer].elsewhere if trainer and "console" in sheet.run.format else ""
     raise InputError(
-        f"{sheet.where}: {what}: {remedy}: there are {columns.some(sheet.counts, 20)}; {trainers.how_to_log(trainer)}"
-        + (f"; or the numbers are in {elsewhere}" if elsewhere else "")
+        f"{sheet.where}: {what}: {remedy}: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}; "
+        f"{trainers.how_to_log(trainer)}" + (f"; or the numbers are in {elsewhere}" if elsewhere else "")
     )
+
+
+def _torn(sheet: Sheet) -> str:
+    """What a refusal says of rows that may have held what is missing."""
+    rows = sum(len(table.lines) for table in sheet.run.tables)
+    if len(sheet.broken) < 0.2 * rows:
+        return ""
+    return f"; {len(sheet.broken)} row(s) are broken ({columns.some(sheet.broken, 2)}): were lines wrapped or cut off?"
 
 
 def _choose_score(sheet: Sheet, name: str | None, counts: dict[str, int], least: int) -> tuple[str, list[str]]:
@@ -207,9 +220,14 @@ def _choose_score(sheet: Sheet, name: str | None, counts: dict[str, int], least:
     else:
         found = columns.scores(counts, least)
         if not found:
+            empty = columns.scores(sheet.counts)[:1]
+            texts = sorted(set().union(*(table.said.get(empty[0], ()) for table in sheet.run.tables))) if empty else []
+            what = "no column looks like score"
+            if empty:
+                what = f"{empty[0]!r} holds no number" + (f" but {columns.some(map(repr, texts))}" if texts else "")
             raise InputError(
-                f"{sheet.where}: no column looks like score: name it (--config.score=NAME), or if it was not logged, "
-                f"log it: there are {columns.some(sheet.counts, 20)}"
+                f"{sheet.where}: {what}: name it (--config.score=NAME), or if it was not logged, "
+                f"log it: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}"
             )
         chosen = found[0]
         if rest := [n for n in found[1:] if columns.held_out(n) or not columns.held_out(chosen)]:

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from entropy_rl.errors import InputError
+from entropy_rl.logs.columns import is_entropy
+from entropy_rl.logs.columns import kind as kind_of_score
 from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, number, split
 
 DELIMITERS, MARKDOWN = ",;\t", "|"
 WRAPPERS = ("data", "metrics")
 TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
-DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
+DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*%?)\s*$")
 RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
 TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
 TAG = re.compile(r"(?:run[-_])?(.*?)[-_]tag-(.+)")
@@ -119,6 +121,12 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
     data = read_json(path)
     if isinstance(data, dict):
         data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), data)
+    if isinstance(data, list) and data and all(map(is_curve, data)):
+        table = Table(path.name, run=run, unit="point", step="step")
+        points = ((x, str(one["name"]), y) for one in data for x, y in zip(one["x"], one["y"]))
+        for line, (x, name, y) in enumerate(points, 1):
+            table.add(line, [("step", x), (name, y)])
+        return one_or_more(path, "json", table)
     if isinstance(data, dict):
         data = of_pandas(data)
     if isinstance(data, list):
@@ -133,6 +141,11 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
         raise InputError(f"{path}: {sizes}: columns must be equally long")
     rows = [dict(zip(columns, cells)) for cells in zip(*columns.values())]
     return one_or_more(path, "json", rows_table(path, rows, run))
+
+
+def is_curve(row: Any) -> bool:
+    """ClearML's, Comet's and Plotly's {"name": ..., "x": [...], "y": [...]}."""
+    return isinstance(row, dict) and "name" in row and isinstance(row.get("x"), list) and isinstance(row.get("y"), list)
 
 
 def of_pandas(data: dict[str, Any]) -> Any:
@@ -240,7 +253,8 @@ def shape_of(header: list[str]) -> str:
     if len(steps) > 2 and math.isnan(number(header[0])) and all(a < b for a, b in itertools.pairwise(steps)):
         return "on its side"
     lower = [name.lower() for name in header]
-    wide = len(header) > 5 or not set(lower) & set(NAMES) or not set(lower) & set(VALUES)
+    wide = not set(lower) & set(NAMES) or not set(lower) & set(VALUES)
+    wide |= any(is_entropy(name) or kind_of_score(name) is not None for name in header)
     return "wide" if wide else "long"
 
 

@@ -238,6 +238,51 @@ def test_pairs_between_bars(tmp_path):
     np.testing.assert_array_equal(points.step, np.arange(N))
 
 
+@pytest.mark.parametrize("name", ["train_steps", "num_updates", "Iterations", "total_episodes", "epoch"])
+def test_a_step_by_a_name_of_no_list(tmp_path, name):
+    """A column of that name that does not rise is none. Mutation: without `_rises`."""
+    rows = [[3 * i, h, r] for i, h, r in zip(range(N), H, R)]
+    path = write_csv(tmp_path / "log.csv", [name, "entropy", "accuracy"], rows)
+    points = one(path)
+    np.testing.assert_array_equal(points.step, 3 * np.arange(N))
+    assert ("not optimizer steps" in points.source) == (name in ("total_episodes", "epoch"))
+    path = write_csv(path, [name, "entropy", "accuracy"], [[7, *row[1:]] for row in rows])
+    assert len(one(path).R) == N
+
+
+@pytest.mark.parametrize("digits", [3, 1])
+def test_a_console_without_steps_that_was_begun_anew(tmp_path, digits):
+    """TRL's where bars went to stderr: epochs tell, also where they are rounded. Mutation: line numbers only."""
+    lines = [f"{{'loss': 0.1, 'entropy': {H[i]}, 'reward': {R[i]}, 'epoch': {round(i / N, digits)}}}"
+             for i in [*range(9), *range(N)]]  # fmt: skip
+    found = logs.read(write(tmp_path / "log.log", lines))
+    assert [len(run.R) for run in found.runs] == [9, N]
+    np.testing.assert_allclose(found.runs[1].R, R)
+
+
+def test_nan_in_place_of_empty_cells(tmp_path):
+    """As pandas writes them; other texts, and values that end, stay missing. Mutation: `_empty` without its gaps."""
+    header, n = ["step", "entropy", "eval_acc"], range(N)
+    apart = [row for i in n for row in ([i, H[i], "nan"], [i, H[i], R[i]])[: 2 if i % 3 == 0 else 1]]
+    for rows in ([[i, H[i], R[i] if i % 3 == 0 else "NaN"] for i in n], apart):
+        points = one(write_csv(tmp_path / "log.csv", header, rows), min_points=4)
+        np.testing.assert_allclose(points.R, R[::3])
+        assert not points.broken and "NaN of eval_acc between its values, which come evenly" in points.source
+    ended = [[i, H[i], R[i] if i < 6 else "NaN"] for i in n]
+    for rows in ([[i, H[i], R[i] if i % 3 == 0 else "inf"] for i in n], ended):
+        assert "is no finite number in" in refused(write_csv(tmp_path / "log.csv", header, rows), min_points=4)
+
+
+def test_lines_that_ray_saw_twice_and_lines_that_were_wrapped(tmp_path):
+    lines = [f"(TaskRunner pid=1) step:{i} - actor/entropy:{H[i]} - val/acc:{R[i]}" for i in range(N)]
+    again = [f"{line} [repeated 2x across cluster] (Ray deduplicates logs by default)" for line in lines]
+    points = one(write(tmp_path / "log.out", again))
+    np.testing.assert_allclose(points.R, R)
+    assert not points.broken
+    wrapped = [part for line in lines for part in (line[: line.index("val") + 2], line[line.index("val") :])]
+    assert f"{N} row(s) are broken" in refused(write(tmp_path / "log.out", wrapped))
+
+
 def test_what_pandas_writes(tmp_path):
     """to_json, by columns and split; the transposed to_csv; and a table with decimal commas."""
     split = {"columns": ["step", "entropy", "accuracy"], "index": [*range(N)], "data": [*zip(range(N), H, R)]}
@@ -250,6 +295,33 @@ def test_what_pandas_writes(tmp_path):
     rows = [[i, str(h).replace(".", ","), str(r).replace(".", ",")] for i, h, r in zip(range(N), H, R)]
     path = write_csv(path, ["step", "entropy", "accuracy"], rows, ";")
     np.testing.assert_allclose(one(path).R, R)
+    points = one(write_csv(path, ["step", "entropy", "accuracy"], [[*row[:2], f"{row[2]} %"] for row in rows], ";"))
+    np.testing.assert_allclose(points.R, R)
+    assert points.unit == "percent"
+    path = write_csv(path, ["step", "entropy", "accuracy"], [[*row[:2], "1/2"] for row in rows], ";")
+    assert "'accuracy' holds no number but '1/2'" in refused(path)
+
+
+def test_a_cell_a_row_with_more_columns_and_curves_as_objects(tmp_path):
+    """MLflow's table of metrics; ClearML's and Plotly's curves."""
+    curves = {"train/entropy": H, "eval/accuracy": R}
+    rows = [[name, x[i], 1700 + i, "abc", i, 0] for i in range(N) for name, x in curves.items()]
+    points = one(write_csv(tmp_path / "log.csv", ["key", "value", "timestamp", "run_uuid", "step", "is_nan"], rows))
+    np.testing.assert_allclose([points.step, points.H, points.R], [range(N), H, R])
+    data = [{"name": name, "x": list(range(N)), "y": list(x)} for name, x in curves.items()]
+    for content in (data, {"data": data, "layout": {}}):
+        (tmp_path / "log.json").write_text(json.dumps(content))
+        points = one(tmp_path / "log.json")
+        np.testing.assert_allclose([points.step, points.H, points.R], [range(N), H, R])
+
+
+def test_an_entropy_in_bits_and_one_with_its_sign_turned(tmp_path):
+    path = write_csv(tmp_path / "log.csv", ["step", "entropy_bits", "acc"], zip(range(N), H / np.log(2), R))
+    points = one(path)
+    np.testing.assert_allclose([points.H, points.entropy_H], [H, H])
+    assert "entropy_bits is in bits: times ln 2" in points.source
+    path = write_csv(path, ["step", "train/entropy_loss", "acc"], zip(range(N), -H, R))
+    assert "a loss term, minus the entropy" in refused(path)
 
 
 def test_a_step_by_another_name(tmp_path):
