@@ -28,8 +28,8 @@ MEAN = (("mean",), ("avg",), ("average",))
 _NO_SCORE = """std min max var variance stderr sem ci p median low high count num n lr kl loss entropy grad norm clip
     clipped clipfrac ratio frac fraction truncated truncation length lengths len token tokens zero advantage advantages
     return returns margin margins chosen rejected best worst maj majority baseline value values penalty overlong bonus
-    cost diff gap threshold coef coeff turns calls format formatting time timing runtime seconds sec elapsed throughput perf
-    memory weight percentile pct valid rank mask flops system"""
+    cost diff gap threshold coef coeff turns calls format formatting time timing runtime seconds sec elapsed throughput
+    perf memory weight percentile pct valid rank mask flops system timestamp"""
 NO_SCORE = frozenset(_NO_SCORE.split())
 # Words that may stand beside `entropy` in its segment or behind it; others make another quantity of it.
 _ENTROPY = """policy current mean avg average train training actor loss approx sequence token tokens all agg old rollout
@@ -198,7 +198,7 @@ def is_entropy(name: str) -> bool:
     """Whether a name says entropy, and nothing that would make another quantity of it (of answers, its change)."""
     if name == "H":
         return True
-    parts = segments(name)
+    parts = [tuple("entropy" if word == "ent" else word for word in part) for part in segments(name)]
     places = [i for i, part in enumerate(parts) if "entropy" in part]
     if not places or {"std", "min", "max", "var"} & set(words(name)):
         return False

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from entropy_rl.logs import columns, text_formats
 from entropy_rl.logs.tables import Run, Table, flatten, number
 
@@ -30,7 +32,7 @@ VERL_LINE = re.compile(r"(?<![\w/.])step:(\d+) - ([^\r\n]*)")
 # texts and lists are none, but no sign of a torn line either
 NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
 VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
-WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
+WRAPPED = re.compile(rf"\b[A-Za-z_][\w.]*\(('?{NUMBER}'?)(?:,[^()]*)?\)")  # array(0.5, dtype=float32), Decimal('0.5')
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
 PIPED = re.compile(r"\bStep (\d+) \| (\w.*:.*)")  # prime-rl: `Step 3 | Reward: 0.5 | Entropy: 0.2`
 REPEATED = re.compile(r" *\[repeated \d+x across cluster\].*")  # ray, of lines that several processes print
@@ -48,6 +50,7 @@ PAIR = re.compile(
 # `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
 STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
 LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
+SHORT = 80  # characters of a line that is about a step and has no numbers beside it
 LONGEST = 1 << 16  # characters of an object over several lines
 TOTALS = 8  # progress bars that are remembered at a time
 
@@ -90,6 +93,7 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
     bars: dict[int, int] = collections.OrderedDict()  # total -> count, the last ones seen
     seen: list[dict[int, int]] = []
     last: list[int | None] = []  # the total of the bar that a row follows
+    above = None  # a line that says the step of what comes below
     for line, before, row in objects(path):
         latest = None
         for count, total in BAR.findall(before):
@@ -101,11 +105,13 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
         if row == {}:
             table.spoil(line, "torn")
         if not row:
+            above = COUNTED.search(ANSI.sub("", before)) or above
             continue
         cells = dict(text_formats.cells_of(row))
-        if (found := COUNTED.search(before)) and columns.choose_step(dict.fromkeys(cells, 1)) is None:
+        if (found := COUNTED.search(before) or above) and columns.choose_step(dict.fromkeys(cells, 1)) is None:
             cells[AXES.get(found[1].lower(), "step")] = int(found[2])
         table.add(line, cells.items())
+        above = None
         seen.append(dict(bars))
         last.append(latest if latest is not None else next(reversed(bars), None))
     if columns.choose_step({name: len(column.row) for name, column in table.columns.items()}) is None and any(last):
@@ -125,7 +131,7 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
                 if found := PIPED.search(ANSI.sub("", text)) if " | " in text else None:
                     pairs = (piece.partition(":") for piece in found[2].split(" | "))
                     yield line, "", {"step": int(found[1])} | {k.strip(): v.strip() for k, _, v in pairs if v}
-                elif "/" in text and "[" in text:
+                elif "/" in text and "[" in text or len(text) < SHORT and COUNTED.search(ANSI.sub("", text)):
                     yield line, text, None
                 continue
             text = ANSI.sub("", text)
@@ -206,10 +212,12 @@ def read_pairs(path: Path, run: str | None) -> list[Run]:
     line of its own.
     """
     table, row, last = Table(path.name, run=run), {}, 1
+    bar, bars = None, []  # count and total of the progress bar at a row
 
     def close() -> None:
         if row.keys() - {"step"}:
             table.add(last, row.items())
+            bars.append(bar)
         row.clear()
 
     with open(path, encoding="utf-8", errors="replace") as f:
@@ -228,7 +236,15 @@ def read_pairs(path: Path, run: str | None) -> list[Run]:
                 if name in row:
                     close()
                 row[name], last = value, line
+                bar = (BAR.findall(text) or [None])[-1]
     close()
+    if "step" not in table.columns and None not in bars and len({total for _, total in bars}) == 1:
+        counts = np.array([int(count) for count, _ in bars])
+        anew = int((np.diff(counts) < 0).sum())  # often: a bar of an inner loop
+        if anew <= len(counts) // 20 and len(np.unique(counts)) > 2:
+            for at, count in enumerate(counts.tolist()):
+                table.put(at, "step", count)
+            table.notes.append(f"steps are those of the progress bar of {bars[0][1]}")
     return text_formats.one_or_more(path, "console of pairs", table)
 
 

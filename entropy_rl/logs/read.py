@@ -196,13 +196,18 @@ def _choose_entropy(sheet: Sheet, name: str | None, counts: dict[str, int]) -> s
         return found[0]
     trainer = trainers.recognise(sheet.counts, sheet.run.format)
     empty = [n for n in columns.entropies(sheet.counts)][:1]
-    what = f"{empty[0]!r} holds no number" if empty else "no column looks like entropy"
+    what = _no_number(sheet, empty[0]) if empty else "no column looks like entropy"
     remedy = "name it (--config.entropy=NAME), or if it was not logged, log it"
     elsewhere = trainers.TRAINERS[trainer].elsewhere if trainer and "console" in sheet.run.format else ""
     raise InputError(
         f"{sheet.where}: {what}: {remedy}: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}; "
         f"{trainers.how_to_log(trainer)}" + (f"; or the numbers are in {elsewhere}" if elsewhere else "")
     )
+
+
+def _no_number(sheet: Sheet, name: str) -> str:
+    texts = sorted(set().union(*(table.said.get(name, ()) for table in sheet.run.tables)))
+    return f"{name!r} holds no number" + (f" but {columns.some(map(repr, texts))}" if texts else "")
 
 
 def _torn(sheet: Sheet) -> str:
@@ -221,10 +226,7 @@ def _choose_score(sheet: Sheet, name: str | None, counts: dict[str, int], least:
         found = columns.scores(counts, least)
         if not found:
             empty = columns.scores(sheet.counts)[:1]
-            texts = sorted(set().union(*(table.said.get(empty[0], ()) for table in sheet.run.tables))) if empty else []
-            what = "no column looks like score"
-            if empty:
-                what = f"{empty[0]!r} holds no number" + (f" but {columns.some(map(repr, texts))}" if texts else "")
+            what = _no_number(sheet, empty[0]) if empty else "no column looks like score"
             raise InputError(
                 f"{sheet.where}: {what}: name it (--config.score=NAME), or if it was not logged, "
                 f"log it: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}"

@@ -141,7 +141,23 @@ class Sheet:
             row, value = table.columns[chosen]
             step[np.asarray(row)] = value
         step[~np.isfinite(step)] = np.nan
-        return step
+        return self._through_epochs(table, chosen, step)
+
+    def _through_epochs(self, table: Table, chosen: str, step: NDArray) -> NDArray:
+        """Steps that begin anew with each epoch, added up."""
+        falls = np.flatnonzero(np.diff(step) < 0)
+        if not len(falls) or "epoch" not in table.columns or chosen == "epoch":
+            return step
+        row, value = table.columns["epoch"]
+        epoch = np.full(len(step), np.nan)
+        epoch[np.asarray(row)] = value
+        if not (np.floor(epoch[falls + 1]) > np.floor(epoch[falls])).all():
+            return step
+        self._note(f"{chosen} begins anew with each epoch: added up")
+        every = float(np.median(np.diff(np.unique(step[np.isfinite(step)]))))
+        added = np.zeros(len(step))
+        added[falls + 1] = step[falls] + every - step[falls + 1].min()
+        return step + np.cumsum(added)
 
     def tries(self, entropy: str, score: str) -> list[Run]:
         """The run, or its parts where it went back to its first step and began anew, each with its rows only.

@@ -20,11 +20,12 @@ import numpy as np
 from entropy_rl.errors import InputError
 from entropy_rl.logs.columns import is_entropy
 from entropy_rl.logs.columns import kind as kind_of_score
-from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, number, split
+from entropy_rl.logs.tables import Column, Run, Table, by_split, flatten, folder_name, number, split
 
 DELIMITERS, MARKDOWN = ",;\t", "|"
 WRAPPERS = ("data", "metrics")
 TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
+EXCEL = "sep="  # `sep=;` above a table says what stands between its cells
 DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*%?)\s*$")
 RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
 TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
@@ -189,7 +190,7 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     table, header, shape, sides = Table(path.name, run=run), None, "wide", []
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
-            above = list(itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), f))
+            above = list(itertools.takewhile(lambda line: not line.strip() or line.startswith(("#", EXCEL)), f))
             f.seek(0)
             rest = itertools.islice(f, len(above), None)
             delimiter = delimiter_of(next(rest, "") or "".join(above))
@@ -289,7 +290,7 @@ def text_lines(f: Iterator[str], delimiter: str, above: int) -> Iterator[str]:
 
     Of the first `above` lines, which are comments, the last may be the header; the others are empty.
     """
-    comment = list(itertools.islice(f, above))
+    comment = [line for line in itertools.islice(f, above) if not line.startswith(EXCEL)]
     first = next(f, "")
     cells = [line.lstrip("# ").split(None if delimiter == " " else delimiter) for line in (*comment[-1:], first)]
     header = comment[-1:] if len(cells) == 2 and 1 < len(cells[0]) == len(cells[1]) else ["\n"] * min(above, 1)
@@ -379,6 +380,7 @@ def parquet_column(column: Any) -> Column:
 
 def one_or_more(path: Path, kind: str, table: Table, name: str | None = None) -> list[Run]:
     """The run of a table, or if its columns `run` were asked for and are there, the runs."""
+    table = by_split(table)
     if table.by and table.columns.keys() >= set(table.by):
         parts = split(table).items()
         return [Run(", ".join(said), kind, str(path), [part], table.run, said[0]) for said, part in parts]

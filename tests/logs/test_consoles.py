@@ -283,6 +283,82 @@ def test_lines_that_ray_saw_twice_and_lines_that_were_wrapped(tmp_path):
     assert f"{N} row(s) are broken" in refused(write(tmp_path / "log.out", wrapped))
 
 
+def test_rows_of_training_and_of_evaluations_that_a_column_tells_apart(tmp_path):
+    """They are not averaged. Mutation: the table as it is."""
+    train = [["train", i, H[i], R[i] + 0.2, "x"] for i in range(N)]
+    rows = [row for i in range(N) for row in (train[i], ["eval", i, H[i], R[i], "y"])]
+    for name in ("split", "phase"):
+        points = one(write_csv(tmp_path / "log.csv", [name, "step", "entropy", "reward", "note"], rows))
+        assert (points.entropy, points.score, points.held_out) == ("entropy", "eval/reward", True)
+        np.testing.assert_allclose(points.R, R)
+        np.testing.assert_allclose(points.signals["training"][1].value, R + 0.2)
+        assert f"{name} tells rows of training from others" in points.source
+    found = logs.read(tmp_path / "log.csv", run="phase")
+    assert [run.name for run in found.runs] == ["train", "eval"]
+    points = one(write_csv(tmp_path / "log.csv", ["split", "step", "entropy", "reward", "note"], train))
+    assert points.score == "reward"
+
+
+def test_steps_that_begin_anew_with_each_epoch(tmp_path):
+    """One run, and not a try an epoch; a run that was begun anew goes back in both."""
+    rows = [[i // 4, i % 4, H[i], R[i]] for i in range(N)]
+    path = write_csv(tmp_path / "log.csv", ["epoch", "step", "entropy", "accuracy"], rows)
+    points = one(path)
+    np.testing.assert_array_equal(points.step, np.arange(N))
+    np.testing.assert_allclose(points.R, R)
+    assert "step begins anew with each epoch: added up" in points.source
+    rows = [[i / 5, i, H[i], R[i]] for i in [*range(9), *range(N)]]
+    assert len(logs.read(write_csv(path, ["epoch", "step", "entropy", "accuracy"], rows)).runs) == 2
+
+
+@pytest.mark.parametrize("number", ["array({!r}, dtype=float32)", "jnp.bfloat16({!r})", "Decimal('{!r}')"])
+def test_a_step_above_an_object_and_numbers_of_any_type(tmp_path, number):
+    """Mutations: names of types in a list; without `above`."""
+    lines = []
+    for i in range(N):
+        h, r = (number.format(float(x)) for x in (H[i], R[i]))
+        row = f"{{'actor': {{'entropy': {h},\n           'lr': 1e-6}},\n 'eval': {{'acc': {r}}}}}"
+        lines += [f"Step {5 * i}:", row]
+    points = one(write(tmp_path / "log.log", lines))
+    assert (points.entropy, points.score) == ("actor/entropy", "eval/acc")
+    np.testing.assert_array_equal(points.step, 5 * np.arange(N))
+    np.testing.assert_allclose(points.R, R)
+
+
+def test_the_count_of_a_bar_with_names_and_numbers(tmp_path):
+    """Drawn again and again, and begun anew. Mutation: a line is a step."""
+    bars = [f"\rRL: 1%|# | {i}/{N} [00:10<01:00,  1.2it/s, ent={H[i]:.6f}, rew={R[i]:.6f}]" for i in range(N)]
+    points = one(write(tmp_path / "log.log", ["".join(bar for bar in bars for _ in range(3))]))
+    assert (points.entropy, points.score) == ("ent", "rew") and f"the progress bar of {N}" in points.source
+    np.testing.assert_array_equal(points.step, np.arange(N))
+    np.testing.assert_allclose(points.R, R, atol=1e-6)
+    again = [bar for part in (bars[:9], bars) for bar in part for _ in range(3)]
+    assert [len(run.R) for run in logs.read(write(tmp_path / "log.log", again)).runs] == [9, N]
+
+
+@pytest.mark.parametrize("cell", ["{:.4f} ± 0.01", "{:.4f}±0.01", "{:.4f} +/- 0.01", "{:.4f} (0.01)"])
+def test_numbers_with_a_spread(tmp_path, cell):
+    rows = [[i, cell.format(H[i]), cell.format(R[i])] for i in range(N)]
+    points = one(write_csv(tmp_path / "log.csv", ["step", "entropy", "accuracy"], rows))
+    np.testing.assert_allclose([points.H, points.R], [H, R], atol=1e-4)
+
+
+def test_what_excel_puts_above_a_table(tmp_path):
+    text = "".join(f"{i};{H[i]};{R[i]}\r\n" for i in range(N))
+    (tmp_path / "log.csv").write_bytes(f"\ufeffsep=;\r\nstep;entropy;accuracy\r\n{text}".encode())
+    np.testing.assert_allclose(one(tmp_path / "log.csv").R, R)
+
+
+def test_a_file_that_was_rotated(tmp_path):
+    """Mutation: `.1` is no suffix of a log."""
+    for name, steps in (("run.log.1", range(7)), ("run.log", range(7, N))):
+        write(tmp_path / name, [f"step={i} entropy={H[i]} eval_acc={R[i]}" for i in steps])
+    for path in (tmp_path, f"{tmp_path}/run.log*"):
+        np.testing.assert_allclose(one(path, min_points=3).R, R)
+    points = one(tmp_path / "run.log", min_points=3)
+    assert len(points.R) == N - 7 and "run.log.1 beside it not read" in points.source
+
+
 def test_what_pandas_writes(tmp_path):
     """to_json, by columns and split; the transposed to_csv; and a table with decimal commas."""
     split = {"columns": ["step", "entropy", "accuracy"], "index": [*range(N)], "data": [*zip(range(N), H, R)]}
