@@ -21,7 +21,8 @@ HELD_OUT = {"eval", "evals", "evaluation", "val", "validation", "test", "dev", "
 SCORED = {"acc", "accuracy", "score", "reward", "loss", "entropy"}  # behind valid, which may mean well-formed too
 TRAINING = {"train", "training", "reward", "rewards", "rew", "rollout", "env", "actor", "critic", "objective", "batch"}
 COUNTERS = {"step", "steps", "epoch", "epochs", "iteration", "episodes", "samples", "batch", "rollout", "id"}
-RUN = {"run", "seed", "model", "experiment", "trial"}
+RUN = {"run", "seed", "model", "experiment", "exp", "trial", "job", "method", "algorithm", "algo", "variant"}
+TASKS = {"task", "dataset", "benchmark", "env", "environment"}
 ALL = {"all", "agg", "overall"}  # over tasks
 MEAN = (("mean",), ("avg",), ("average",))
 # Words of what is no score, wherever they stand.
@@ -34,7 +35,7 @@ NO_SCORE = frozenset(_NO_SCORE.split())
 # Words that may stand beside `entropy` in its segment or behind it; others make another quantity of it.
 _ENTROPY = """policy current mean avg average train training actor loss approx sequence token tokens all agg old rollout
     sampled mc per response lobprob logprob logprobs prob global step update full exact trainer model generation
-    generated completion sampler sampling logits learner nats bits @"""
+    generated completion sampler sampling logits learner nats bits ppo grpo optim critic update @"""
 ENTROPY = frozenset(_ENTROPY.split())
 SAMPLED = {"approx", "sampled", "mc", "rollout"}
 BITS = "bits"  # a word of an entropy that is not in nats
@@ -138,7 +139,7 @@ def kind(name: str) -> int | None:
         {"correct", "correctness"} & set(found),
         any(f" pass {mark} " in text for mark in ("@ 1", "at 1", "at one", "1")),
         " avg @ " in text or " avg at " in text,
-        " mean @ " in text,
+        " mean @ " in text or " mean at " in text,
         {"score", "scores"} & set(found),
         {"reward", "rewards", "rew"} & set(found) or name == "R",
         "rate" in found and {"pass", "success", "solve", "win"} & set(found) or "solved" in found,
@@ -229,6 +230,11 @@ def likely_steps(names: Iterable[str]) -> list[str]:
 def runs(counts: Collection[str]) -> list[str]:
     """The columns that tell runs apart by their names: run, seed, run_id, model/name, ..."""
     return [name for name in counts if RUN & set(words(name)) and set(words(name)) <= RUN | {"id", "name", "random"}]
+
+
+def tasks(counts: Collection[str]) -> list[str]:
+    """The columns that say by their names which problems a row is about."""
+    return [name for name in counts if TASKS & set(words(name)) and set(words(name)) <= TASKS | {"id", "name"}]
 
 
 def signals(counts: dict[str, int]) -> dict[str, str]:

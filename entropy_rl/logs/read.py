@@ -255,6 +255,10 @@ def _tries(run: Run, asked: Names, min_points: int) -> tuple[list[Points], list[
         if len(values) > 1:
             said = f"SEVERAL RUNS AS ONE? column {name} has more than one value in {sheet.where}"
             warnings.append(f"{said}: --config.run={name} tells them apart")
+    for name, values in run.values(columns.tasks(run.names())).items():
+        if len(values) > 1:
+            said = f"SEVERAL TASKS AS ONE? column {name} has more than one value in {sheet.where}"
+            warnings.append(f"{said}, and rows of a step are averaged: --config.run={name} tells them apart")
     parts = sheet.tries(entropy, score)
     if len(parts) == 1:
         return [of_run(run, sheet, entropy, score, warnings, asked, min_points)], []

@@ -273,6 +273,8 @@ def tensorboard_curve(path: Path, table: Table) -> Run:
     found = TAG.fullmatch(stem)
     name, tag = (found[1], found[2]) if found else (folder_name(path.parent), stem)
     table.step = "Step"
+    slashed = tag.replace("_", "/", 1)  # the page writes _ for /: eval/aime is a score, eval_aime says nothing
+    tag = slashed if kind_of_score(tag) is None and kind_of_score(slashed) is not None else tag
     table.columns[tag] = table.columns.pop("Value", Column(array("q"), array("d")))
     table.columns.pop("Wall time", None)
     return Run(name.strip("._-") or "run", "TensorBoard CSV", str(path), [table])
