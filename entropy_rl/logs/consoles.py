@@ -48,9 +48,15 @@ PAIR = re.compile(
     rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
 )
 # `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
+# `name 0.5` between bars or commas, where a line has two of these or more and none with a mark
+BARE = re.compile(
+    rf"(?:^|[|,:\]])\s*([A-Za-z_][\w./@-]*(?: [A-Za-z_][\w./@-]*){{0,2}}) +{NUMBER}%?(?=\s*(?:[|,]|$))", re.M
+)
+ITERATION = re.compile(r"\b(?:iter|iteration|update)\s*[:=#]?\s*(\d+)(?![\d.])", re.I)
 STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
 LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
 SHORT = 80  # characters of a line that is about a step and has no numbers beside it
+TORN = 50  # braces of a line that nothing closes
 LONGEST = 1 << 16  # characters of an object over several lines
 TOTALS = 8  # progress bars that are remembered at a time
 
@@ -135,11 +141,11 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
                     yield line, text, None
                 continue
             text = ANSI.sub("", text)
-            at = found = 0
-            while (start := text.find("{", at)) >= 0 and found < 50:
+            at = torn = 0
+            while (start := text.find("{", at)) >= 0 and torn < TORN:
                 row, end = one_object(text, start)
+                torn += end < 0
                 if row is not None:
-                    found += 1
                     yield line, text[at:start], row
                     at = end
                 else:
@@ -205,6 +211,15 @@ def is_objects(path: Path, head: bytes) -> bool:
     return any(row for _, _, row in objects(path))
 
 
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Names and numbers of a line."""
+    found = PAIR.findall(text)
+    if found or ("|" not in text and "," not in text):
+        return found
+    found = BARE.findall(text)
+    return found if len(found) > 1 else []
+
+
 def read_pairs(path: Path, run: str | None) -> list[Run]:
     """Consoles that print names and numbers: a row ends where a step is said or a name comes again.
 
@@ -223,15 +238,16 @@ def read_pairs(path: Path, run: str | None) -> list[Run]:
     with open(path, encoding="utf-8", errors="replace") as f:
         for line, text in enumerate(f, 1):
             text = ANSI.sub("", text)
-            found = [(pair[1], pair[2]) for pair in PAIR.finditer(text)]
+            found = pairs(text)
             if not text.endswith("\n") and found:
                 table.spoil(line, "torn")
                 found.pop()
-            if steps := STEP.findall(text):  # the last: `Epoch 1/9 Step 3/40 Train step 43/360`
+            # the last: `Epoch 1/9 Step 3/40 Train step 43/360`
+            if steps := STEP.findall(text) or ITERATION.findall(text):
                 close()
                 row["step"] = steps[-1]
             for name, value in found:
-                if STEP.search(f"{name}: {value}"):
+                if STEP.search(f"{name}: {value}") or ITERATION.search(f"{name}: {value}"):
                     continue
                 if name in row:
                     close()
@@ -253,6 +269,6 @@ def is_pairs(path: Path, head: bytes) -> bool:
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json", ".jsonl") or not path.is_file():
         return False
     with open(path, encoding="utf-8", errors="replace") as f:
-        said = (PAIR.findall(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
+        said = (pairs(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
         found = (line for line in said if any(columns.is_entropy(n) or columns.kind(n) is not None for n, _ in line))
         return len(list(itertools.islice(found, LEAST))) == LEAST

@@ -22,6 +22,7 @@ from entropy_rl.logs.tables import Run, number
 Logs = str | os.PathLike | Sequence[str | os.PathLike]
 CURVES = ("W&B export", "TensorBoard CSV")  # a chart or a curve a file
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".log", ".out", ".txt", ".parquet", ".db", ".sqlite")
+LINES = (".jsonl", ".ndjson")
 ROTATED = re.compile(r"\.\d+$")  # run.log.1: the part before run.log
 MOST_FILES = 200  # of a folder that are looked into
 PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
@@ -219,12 +220,15 @@ def _is_jsonl(path: Path, head: bytes) -> bool:
         return path.suffix != ".json" and not any(isinstance(value, list) for _, value in text_formats.flatten(whole))
     if any(isinstance(text_formats.parse(line), dict) for line in head.split(b"\n")[:50]):
         return True
-    return path.suffix in (".jsonl", ".ndjson") and not _has_header(head)
+    return path.suffix in LINES and not _has_header(head) and not consoles.is_objects(path, head)
 
 
 def _is_json(path: Path, head: bytes) -> bool:
     """A list of objects or an object; a console may begin with `[` or `{` too, `[2026-08-01 ...` or `{'loss': 0.1}`."""
     first, second = head.lstrip()[:1], head.lstrip()[1:].lstrip()[:1]
+    lines = path.suffix in LINES and first == b"{" and text_formats.parse(head) is None
+    if lines and consoles.is_objects(path, head):  # over several lines each, or with commas between them
+        return False
     return path.is_file() and (path.suffix == ".json" or first + second in (b"[{", b"[[", b'{"', b"{}", b"[]"))
 
 

@@ -190,6 +190,9 @@ def _choose_entropy(sheet: Sheet, name: str | None, counts: dict[str, int]) -> s
     if name is not None:
         return columns.named(sheet.where, sheet.counts, name, "entropy")
     found = columns.entropies(counts)
+    if turned := [one for one in found if _no_positive(sheet.run, one)]:  # a loss term, where an entropy is beside it
+        if found := [one for one in found if one not in turned] or found:
+            sheet.notes += [f"{columns.some(turned)} never above 0: a loss term"] if found != turned else []
     if found:
         if rest := [n for n in found[1:] if n not in ("policy/entropy",)]:
             sheet.notes.append(f"entropy could also be {columns.some(rest, 4)}")
@@ -203,6 +206,11 @@ def _choose_entropy(sheet: Sheet, name: str | None, counts: dict[str, int]) -> s
         f"{sheet.where}: {what}: {remedy}: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}; "
         f"{trainers.how_to_log(trainer)}" + (f"; or the numbers are in {elsewhere}" if elsewhere else "")
     )
+
+
+def _no_positive(run: Run, name: str) -> bool:
+    cells = [np.asarray(table.columns[name].value, float) for table in run.tables if name in table.columns]
+    return not (np.concatenate(cells) > 0).any()
 
 
 def _no_number(sheet: Sheet, name: str) -> str:

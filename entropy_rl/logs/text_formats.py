@@ -29,6 +29,8 @@ EXCEL = "sep="  # `sep=;` above a table says what stands between its cells
 DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*%?)\s*$")
 RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
 TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
+AXES = ("step", "global_step", "epoch", "_step")
+VARIANT = "variant"  # ClearML's second part of a name
 TAG = re.compile(r"(?:run[-_])?(.*?)[-_]tag-(.+)")
 NAMES, VALUES = ("metric", "name", "key", "tag", "variable", "series"), ("value", "val")  # of a long table
 
@@ -128,6 +130,15 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
         for line, (x, name, y) in enumerate(points, 1):
             table.add(line, [("step", x), (name, y)])
         return one_or_more(path, "json", table)
+    if isinstance(data, dict) and (lists := {k: v for k, v in flatten(data) if is_rows(v)}):
+        tables = [rows_table(path, v, run) for v in lists.values()]
+        names = [name.rpartition("/")[2] for name in lists]
+        for name, table in zip(names, tables):  # {"train": [...], "eval": [...]}
+            if len(lists) > 1:
+                table.columns = {k if k in AXES else f"{name}/{k}": cells for k, cells in table.columns.items()}
+        one = one_or_more(path, "json", tables[0])
+        one[0].tables += tables[1:]
+        return one
     if isinstance(data, dict):
         data = of_pandas(data)
     if isinstance(data, list):
@@ -144,6 +155,11 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
     return one_or_more(path, "json", rows_table(path, rows, run))
 
 
+def is_rows(value: Any) -> bool:
+    """Whether it is a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
 def is_curve(row: Any) -> bool:
     """ClearML's, Comet's and Plotly's {"name": ..., "x": [...], "y": [...]}."""
     return isinstance(row, dict) and "name" in row and isinstance(row.get("x"), list) and isinstance(row.get("y"), list)
@@ -154,6 +170,8 @@ def of_pandas(data: dict[str, Any]) -> Any:
     if {"columns", "data"} <= data.keys() and all(isinstance(row, list) for row in data["data"]):
         return [dict(zip(map(str, data["columns"]), row)) for row in data["data"]]
     columns = list(data.values())
+    if columns and all(isinstance(row, dict) for row in columns) and all(key.isdigit() for key in data):
+        return [{"step": int(key)} | row for key, row in data.items()]  # a row under each step
     if not columns or not all(isinstance(column, dict) and column for column in columns):
         return data
     if any(column.keys() != columns[0].keys() or not all(key.isdigit() for key in column) for column in columns):
@@ -263,6 +281,7 @@ def long_cells(header: list[str], cells: list[str]) -> list[tuple[str, str]]:
     """A row of a long table: the value under its name, and all other cells."""
     row = {name.lower(): (name, cell) for name, cell in zip(header, cells)}
     name = next(row.pop(key)[1] for key in NAMES if key in row)
+    name = f"{name}/{row.pop(VARIANT)[1]}" if VARIANT in row else name
     value = next(row.pop(key)[1] for key in VALUES if key in row)
     return [*row.values(), (name, value)]
 

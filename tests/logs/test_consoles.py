@@ -384,11 +384,63 @@ def test_a_cell_a_row_with_more_columns_and_curves_as_objects(tmp_path):
     rows = [[name, x[i], 1700 + i, "abc", i, 0] for i in range(N) for name, x in curves.items()]
     points = one(write_csv(tmp_path / "log.csv", ["key", "value", "timestamp", "run_uuid", "step", "is_nan"], rows))
     np.testing.assert_allclose([points.step, points.H, points.R], [range(N), H, R])
+    rows = [[i, *name.split("/"), x[i]] for i in range(N) for name, x in curves.items()]
+    points = one(write_csv(tmp_path / "log.csv", ["iteration", "metric", "variant", "value"], rows))
+    assert (points.entropy, points.score) == tuple(curves)
     data = [{"name": name, "x": list(range(N)), "y": list(x)} for name, x in curves.items()]
     for content in (data, {"data": data, "layout": {}}):
         (tmp_path / "log.json").write_text(json.dumps(content))
         points = one(tmp_path / "log.json")
         np.testing.assert_allclose([points.step, points.H, points.R], [range(N), H, R])
+
+
+def test_json_of_other_shapes(tmp_path):
+    """Several lists of rows in an object, and a row under each step."""
+    lists = {"train": [{"step": i, "entropy": h} for i, h in enumerate(H)],
+             "eval": [{"step": i, "accuracy": R[i]} for i in range(0, N, 3)]}  # fmt: skip
+    (tmp_path / "log.json").write_text(json.dumps({"config": {"lr": 1}, "metrics": lists}))
+    points = one(tmp_path / "log.json", min_points=3)
+    assert (points.entropy, points.score) == ("train/entropy", "eval/accuracy")
+    np.testing.assert_allclose(points.R, R[::3])
+    rows = {str(5 * i): {"entropy": h, "accuracy": r} for i, (h, r) in enumerate(zip(H, R))}
+    (tmp_path / "log.json").write_text(json.dumps(rows))
+    points = one(tmp_path / "log.json")
+    np.testing.assert_allclose([points.step, points.R], [5 * np.arange(N), R])
+
+
+@pytest.mark.parametrize("shape", ["python", "commas", "one line", "pretty"])
+def test_lines_that_are_not_quite_json(tmp_path, shape):
+    rows = [{"step": i, "entropy": float(h), "accuracy": float(r)} for i, (h, r) in enumerate(zip(H, R))] * 5
+    rows = [row | {"step": i} for i, row in enumerate(rows)]
+    text = {"python": "\n".join(map(str, rows)), "commas": ",\n".join(map(json.dumps, rows)),
+            "one line": "".join(map(json.dumps, rows)), "pretty": "\n".join(json.dumps(row, indent=1) for row in rows)}
+    (tmp_path / "log.jsonl").write_text(text[shape] + "\n")
+    np.testing.assert_allclose(one(tmp_path / "log.jsonl").R, np.tile(R, 5))
+
+
+def test_scores_that_stand_in_rows_between_evaluations(tmp_path):
+    """The last evaluation over again, or -1 for none. Mutation: every row counts."""
+    header, n = ["step", "entropy", "eval_acc"], 3 * N
+    long = np.repeat(H, 3) * np.tile([1, 0.99, 0.98], N)
+    for name, between in (("repeats", lambda i: R[i // 3]), ("-1", lambda i: R[i // 3] if i % 3 == 0 else -1)):
+        points = one(write_csv(tmp_path / "log.csv", header, [[i, long[i], between(i)] for i in range(n)]))
+        np.testing.assert_allclose([points.step, points.H, points.R], [range(0, n, 3), H, R])
+        assert name in points.source and f"{2 * N} " in points.source
+
+
+def test_a_loss_term_gives_way_to_an_entropy(tmp_path):
+    rows = zip(range(N), -H / 100, H, R)
+    points = one(write_csv(tmp_path / "log.csv", ["step", "entropy_loss", "rollout/entropy", "accuracy"], rows))
+    assert points.entropy == "rollout/entropy" and "entropy_loss never above 0: a loss term" in points.source
+
+
+@pytest.mark.parametrize(
+    "line", ["iter {i:4d} | entropy {h:.6f} | acc {r:.6f}", "update {i}: entropy {h:.6f}, acc {r:.6f}"]
+)
+def test_names_and_numbers_without_a_mark(tmp_path, line):
+    points = one(write(tmp_path / "log.log", [line.format(i=3 * i, h=H[i], r=R[i]) for i in range(N)]))
+    assert (points.format, points.entropy, points.score) == ("console of pairs", "entropy", "acc")
+    np.testing.assert_allclose([points.step, points.R], [3 * np.arange(N), R], atol=1e-6)
 
 
 def test_an_entropy_in_bits_and_one_with_its_sign_turned(tmp_path):
