@@ -103,7 +103,8 @@ def find(points: Points, law: Mapping[str, Any], *, stop_left: float | None = No
         "kl": _kl(points, reward, rng),
         "gradient": _gradient(points),
         "format": _format(points),
-        "zero_variance": _share(points, "zero-variance share", NO_VARIANCE, "of groups have equal rewards"),
+        "zero_variance": _share(points, "zero-variance share", NO_VARIANCE, "of groups have equal rewards")
+        or _unmixed(points),
         "sampler_gap": _gap(points),
         "spent": _spent(law, stop_left),
     }
@@ -238,12 +239,30 @@ def _share(points: Points, role: str, most: float, what: str) -> str | None:
         return None
     if role == "clip fraction" and share > 1:
         return None
-    name, record = points.signals[role]
+    return _surely(*points.signals[role], most, what)
+
+
+def _surely(name: str, record: Record, most: float, what: str) -> str | None:
+    share = float(record.value[-max(3, len(record.value) // 10) :].mean())
     late = np.diff(record.value[-max(LEAST, len(record.value) // 3) :])
     error = float(np.sqrt(np.mean(late**2) / 2 / max(3, len(record.value) // 10))) if len(late) else 0.0
     if share - 2 * error <= most:
         return None
     return f"{name}: {share:.0%} (standard error {100 * error:.1g}) {what}, above {most:.0%}"
+
+
+def _unmixed(points: Points) -> str | None:
+    """No variance where the log has the share of groups with both rewards, or those of all and of none solved."""
+    found = [points.signals.get(role) for role in ("mixed share", "none solved", "all solved")]
+    name, record = "", None
+    if found[0]:
+        name, record = f"1 - {found[0][0]}", Record(found[0][1].step, 1 - found[0][1].value)
+    elif all(found[1:]) and np.array_equal(found[1][1].step, found[2][1].step):
+        name = f"{found[1][0]} + {found[2][0]}"
+        record = Record(found[1][1].step, found[1][1].value + found[2][1].value)
+    if record is None or record.value.min() < -1e-6 or record.value.max() > 1 + 1e-6:  # counts
+        return None
+    return _surely(name, record, NO_VARIANCE, "of groups have equal rewards")
 
 
 def _length(points: Points, unearned: str | None, rng: np.random.Generator) -> str | None:
@@ -317,7 +336,8 @@ def _gap(points: Points) -> str | None:
     first, last = _ends(np.abs(record.value))
     if last <= GAP:
         return None
-    return f"{name}: {last:.3g} between sampler and learner, above {GAP} nats a token (it began at {first:.3g})"
+    unit = "in probability" if {"prob", "probs"} & set(columns.words(name)) else "nats a token"
+    return f"{name}: {last:.3g} between sampler and learner, above {GAP} {unit} (it began at {first:.3g})"
 
 
 def _spent(law: Mapping[str, Any], stop_left: float | None) -> str | None:

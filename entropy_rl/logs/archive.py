@@ -88,7 +88,7 @@ def unpack(folder: str | os.PathLike) -> Path:
       InputError: a table is damaged.
     """
     folder = Path(folder)
-    studies = sorted({path.parent for path in folder.rglob(f"*{SUFFIX}")})
+    studies = sorted({path.parent for path in folder.rglob(f"*{SUFFIX}") if _is_table(path)})
     if not studies:
         return folder
     out = Path(_temporary().name) / f"{next(_number):03d}" / (folder.resolve().name or "study")
@@ -129,7 +129,17 @@ _number = itertools.count()  # folders in it, in the order in which they were as
 
 
 def _tables(study: Path) -> dict[str, Path]:
-    return {path.name.removesuffix(SUFFIX): path for path in sorted(study.glob(f"*{SUFFIX}"))}
+    return {path.name.removesuffix(SUFFIX): path for path in sorted(study.glob(f"*{SUFFIX}")) if _is_table(path)}
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is a table of ours, and not some log that was packed; a damaged one is where it has configs."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as f:
+            row = json.loads(f.readline())
+    except (OSError, EOFError, ValueError):
+        return (path.parent / f"{CONFIGS}{SUFFIX}").exists()
+    return isinstance(row, dict) and isinstance(row.get("file" if path.name == DOCUMENTS + SUFFIX else "run"), str)
 
 
 def _name(row: dict[str, Any]) -> str:

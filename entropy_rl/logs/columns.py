@@ -17,23 +17,28 @@ from entropy_rl.logs import trainers
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|@")
 WRAPPERS = {"metrics", "data", "inference", "summary", "history", "rewards"}  # outer segments that say nothing
-HELD_OUT = {"eval", "evals", "evaluation", "val", "validation", "test"}
-TRAINING = {"train", "training", "reward", "rewards", "rollout", "env", "actor", "critic", "objective", "batch"}
+HELD_OUT = {"eval", "evals", "evaluation", "val", "validation", "test", "dev", "heldout", "holdout"}
+SCORED = {"acc", "accuracy", "score", "reward", "loss", "entropy"}  # behind valid, which may mean well-formed too
+TRAINING = {"train", "training", "reward", "rewards", "rew", "rollout", "env", "actor", "critic", "objective", "batch"}
 COUNTERS = {"step", "steps", "epoch", "epochs", "iteration", "episodes", "samples", "batch", "rollout", "id"}
-RUN = {"run", "seed", "model", "experiment", "trial"}
+RUN = {"run", "seed", "model", "experiment", "exp", "trial", "job", "method", "algorithm", "algo", "variant"}
+TASKS = {"task", "dataset", "benchmark", "env", "environment"}
 ALL = {"all", "agg", "overall"}  # over tasks
+MEAN = (("mean",), ("avg",), ("average",))
 # Words of what is no score, wherever they stand.
 _NO_SCORE = """std min max var variance stderr sem ci p median low high count num n lr kl loss entropy grad norm clip
     clipped clipfrac ratio frac fraction truncated truncation length lengths len token tokens zero advantage advantages
     return returns margin margins chosen rejected best worst maj majority baseline value values penalty overlong bonus
-    cost diff gap threshold coef coeff turns format formatting time timing runtime seconds sec elapsed throughput perf
-    memory weight percentile pct valid rank mask flops system"""
+    cost diff gap threshold coef coeff turns calls format formatting time timing runtime seconds sec elapsed throughput
+    perf memory weight percentile pct valid rank mask flops system timestamp"""
 NO_SCORE = frozenset(_NO_SCORE.split())
 # Words that may stand beside `entropy` in its segment or behind it; others make another quantity of it.
 _ENTROPY = """policy current mean avg average train training actor loss approx sequence token tokens all agg old rollout
-    sampled mc per response lobprob logprob logprobs prob global step update full exact trainer model"""
+    sampled mc per response lobprob logprob logprobs prob global step update full exact trainer model generation
+    generated completion sampler sampling logits learner nats bits ppo grpo optim critic update @"""
 ENTROPY = frozenset(_ENTROPY.split())
 SAMPLED = {"approx", "sampled", "mc", "rollout"}
+BITS = "bits"  # a word of an entropy that is not in nats
 STEPS = [
     "step",  # this project, TRL, verl
     "training_step",  # open-instruct, whose global_step counts episodes
@@ -42,11 +47,17 @@ STEPS = [
     *("global_step/max_steps", "progress/batch", "iteration", "iter", "update", "updates", "batch", "n_iter"),
     *("episode", "episodes", "samples", "num_samples", "_step"),  # W&B's own counts calls of its log
 ]
+# Where none of these is there, what ends in a word of COUNTS, has none but of these, and rises.
+_COUNTS = "step steps update updates iteration iterations iter iters it timesteps episode episodes epoch epochs"
+COUNTS = frozenset(_COUNTS.split())
+_COUNTED = """global train training trainer optimizer optim opt policy actor gradient grad rl grpo ppo learner learning
+    current outer model num n total env time progress"""
+COUNTED = COUNTS | set(_COUNTED.split())
 # What alarms look at: role -> words that a name must have, all those of one group ("=": and no others), and words that
 # it must not have.
 SIGNALS = {
     "clip fraction": (
-        "clipfrac, clip fraction, clip frac, clip ratio region, pg clip",
+        "clipfrac, clip fraction, clip frac, clip ratio region, pg clip, ppo clip ratio",
         "response prompt lower length grad high low dual critic value std min max var",
     ),
     "truncated share": (
@@ -59,6 +70,12 @@ SIGNALS = {
     ),
     "longest": ("response length max, completions max length, response len max", "prompt terminated clip ratio"),
     "zero-variance share": ("zero variance, zero std", "min max count"),
+    "mixed share": (
+        "frac mixed, pct mixed, groups mixed, solve partial, effective batch size",
+        "min max std count eval val test",
+    ),
+    "none solved": ("solve none", "min max std format"),
+    "all solved": ("solve all", "min max std format"),
     "reference kl": (
         "=kl, =train kl, ref kl, kl ref, kl reference, kl loss, objective kl, critic kl",
         "coef max min std",
@@ -67,7 +84,8 @@ SIGNALS = {
     "reward sum": ("=reward, =train reward", ""),
     "sampler gap": (
         "mismatch kl, sampler gap, logp gap, vllm kl, kl sample train, rollout kl, sampling logp difference, "
-        "rollout probs diff, train rollout logprob diff",
+        "rollout probs diff, rollout prob diff, train rollout logprob diff, train rollout logprobs diff, "
+        "vllm local logprob diff, gen kl error, generation kl error",
         "loss coef reward std min max var",
     ),
 }
@@ -88,11 +106,19 @@ def segments(name: str) -> list[tuple[str, ...]]:
 
 
 def held_out(name: str) -> bool:
-    """Whether a name, or a piece of it, begins with eval, val, validation; or test, where it is no inner name."""
+    """Whether a name, or a piece of it, begins with eval, val, validation; or test, dev, where it is no inner name."""
     parts = segments(name)
+    inner = HELD_OUT - {"test", "dev"}
     return bool(parts) and (
-        parts[0][0] in HELD_OUT or any(p[0] in HELD_OUT - {"test"} or p == ("test",) for p in parts[1:])
+        _begins_held_out(parts[0]) or any(p[0] in inner or p in (("test",), ("dev",)) for p in parts[1:])
     )
+
+
+def _begins_held_out(part: tuple[str, ...]) -> bool:
+    """Of the outermost piece: val_acc, held_out, valid (alone, or with what was scored)."""
+    if part[0] in HELD_OUT or part[:2] in (("held", "out"), ("hold", "out")):
+        return True
+    return part[0] == "valid" and (len(part) == 1 or part[1] in SCORED)
 
 
 KINDS = ["accuracy", "correct", "pass@1", "avg@k", "mean@k", "score", "reward", "share", "pass@k", "evaluation"]
@@ -101,17 +127,21 @@ KINDS = ["accuracy", "correct", "pass@1", "avg@k", "mean@k", "score", "reward", 
 def kind(name: str) -> int | None:
     """Place in KINDS of the kind of score that a name says; None for no score."""
     found = words(name)
+    if found and found[0] == "valid" and _begins_held_out(segments(name)[0]):
+        found = found[1:]
+    if found and found[-1] == "pct":
+        found = found[:-1]
     if set(found) & NO_SCORE:
         return None
     text = " " + " ".join(found) + " "
     tests = [
-        {"accuracy", "accuracies", "acc"} & set(found),
+        {"accuracy", "accuracies", "acc"} & set(found) or " exact match " in text,
         {"correct", "correctness"} & set(found),
         any(f" pass {mark} " in text for mark in ("@ 1", "at 1", "at one", "1")),
         " avg @ " in text or " avg at " in text,
-        " mean @ " in text,
+        " mean @ " in text or " mean at " in text,
         {"score", "scores"} & set(found),
-        {"reward", "rewards"} & set(found) or name == "R",
+        {"reward", "rewards", "rew"} & set(found) or name == "R",
         "rate" in found and {"pass", "success", "solve", "win"} & set(found) or "solved" in found,
         " pass @ " in text or " pass at " in text,
         _of_a_dataset(name),
@@ -120,9 +150,10 @@ def kind(name: str) -> int | None:
 
 
 def _of_a_dataset(name: str) -> bool:
-    """slime's eval/DATASET."""
+    """slime's eval/DATASET, or eval/DATASET/mean."""
     parts = segments(name)
-    return len(parts) == 2 and parts[0] in (("eval",), ("val",), ("test",)) and not set(parts[1]) & COUNTERS
+    parts = parts[:-1] if len(parts) == 3 and parts[-1] in MEAN else parts
+    return len(parts) == 2 and len(parts[0]) == 1 and _begins_held_out(parts[0]) and not set(parts[1]) & COUNTERS
 
 
 def is_training(name: str) -> bool:
@@ -140,7 +171,8 @@ def scores(counts: dict[str, int], least: int = 0) -> list[str]:
 
     def rank(name: str) -> tuple:
         found = set(words(name))
-        aggregated = ("effective" not in found, not found & ALL, "raw" not in found, "aux" in found)
+        every = found & ALL or any(part in MEAN for part in segments(name)[1:-1])
+        aggregated = ("effective" not in found, not every, "raw" not in found, "aux" in found)
         return (not held_out(name), counts[name] < least, kind(name), *aggregated, len(segments(name)), -counts[name])
 
     return sorted(names, key=lambda name: (*rank(name), len(name), name))
@@ -167,7 +199,7 @@ def is_entropy(name: str) -> bool:
     """Whether a name says entropy, and nothing that would make another quantity of it (of answers, its change)."""
     if name == "H":
         return True
-    parts = segments(name)
+    parts = [tuple("entropy" if word == "ent" else word for word in part) for part in segments(name)]
     places = [i for i, part in enumerate(parts) if "entropy" in part]
     if not places or {"std", "min", "max", "var"} & set(words(name)):
         return False
@@ -189,9 +221,20 @@ def choose_step(counts: dict[str, int]) -> str | None:
     return next((name for name, n in steps.items() if n >= 0.9 * max(steps.values())), None)
 
 
+def likely_steps(names: Iterable[str]) -> list[str]:
+    """The columns that may count steps by their names (train_steps, num_updates, epoch), those of epochs last."""
+    found = [name for name in names if (said := words(name)) and said[-1] in COUNTS and set(said) <= COUNTED]
+    return sorted(found, key=lambda name: (bool({"epoch", "epochs"} & set(words(name))), len(words(name))))
+
+
 def runs(counts: Collection[str]) -> list[str]:
     """The columns that tell runs apart by their names: run, seed, run_id, model/name, ..."""
     return [name for name in counts if RUN & set(words(name)) and set(words(name)) <= RUN | {"id", "name", "random"}]
+
+
+def tasks(counts: Collection[str]) -> list[str]:
+    """The columns that say by their names which problems a row is about."""
+    return [name for name in counts if TASKS & set(words(name)) and set(words(name)) <= TASKS | {"id", "name"}]
 
 
 def signals(counts: dict[str, int]) -> dict[str, str]:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from entropy_rl.logs import columns, text_formats
 from entropy_rl.logs.tables import Run, Table, flatten, number
 
@@ -30,21 +32,31 @@ VERL_LINE = re.compile(r"(?<![\w/.])step:(\d+) - ([^\r\n]*)")
 # texts and lists are none, but no sign of a torn line either
 NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
 VERL_CELL = re.compile(rf"(.+?):\s*(?:{NUMBER}|[A-Za-z][\w.]*\({NUMBER}(?:,[^()]*)?\)|None|True|False|'.*'|\[.*\])$")
-WRAPPED = re.compile(r"\b(?:np|numpy|torch|jnp)?\.?(?:float|int|bfloat|uint|tensor|Array)\d*\(([^(),]+)[^()]*\)")
+WRAPPED = re.compile(rf"\b[A-Za-z_][\w.]*\(('?{NUMBER}'?)(?:,[^()]*)?\)")  # array(0.5, dtype=float32), Decimal('0.5')
 LOOSE = re.compile(r"(?<=[:\[,\s])(nan|-?inf|NaN|-?Infinity|null)(?=[,}\]\s])")
 PIPED = re.compile(r"\bStep (\d+) \| (\w.*:.*)")  # prime-rl: `Step 3 | Reward: 0.5 | Entropy: 0.2`
+REPEATED = re.compile(r" *\[repeated \d+x across cluster\].*")  # ray, of lines that several processes print
 BEGUN = re.compile(r"""\{\s*(['"])[^'"]+\1: """)
 BAR = re.compile(r"(\d+)/(\d+) \[")  # tqdm
 # what stands before an object and says its step: `rollout 3: `, `step=3 `, `eval 3: `
-COUNTED = re.compile(r"\b(step|iteration|iter|update|rollout|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I)
-AXES = {"rollout": "rollout/step", "eval": "eval/step", "train": "train/step"}
+COUNTED = re.compile(
+    r"\b(step|iteration|iter|update|rollout|perf|eval|train)s?[ _]?[:=#]?\s*(\d+)\s*[\]):|,-]*\s*$", re.I
+)
+AXES = {"rollout": "rollout/step", "perf": "rollout/step", "eval": "eval/step", "train": "train/step"}
 # `name: 0.5`, `name=0.5` and `| name | 0.5 |` in a frame; names are of up to four words, and begin at a word
 PAIR = re.compile(
     rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
 )
 # `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
+# `name 0.5` between bars or commas, where a line has two of these or more and none with a mark
+BARE = re.compile(
+    rf"(?:^|[|,:\]])\s*([A-Za-z_][\w./@-]*(?: [A-Za-z_][\w./@-]*){{0,2}}) +{NUMBER}%?(?=\s*(?:[|,]|$))", re.M
+)
+ITERATION = re.compile(r"\b(?:iter|iteration|update)\s*[:=#]?\s*(\d+)(?![\d.])", re.I)
 STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
 LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
+SHORT = 80  # characters of a line that is about a step and has no numbers beside it
+TORN = 50  # braces of a line that nothing closes
 LONGEST = 1 << 16  # characters of an object over several lines
 TOTALS = 8  # progress bars that are remembered at a time
 
@@ -60,7 +72,7 @@ def read_verl(path: Path, run: str | None) -> list[Run]:
         for line, text in enumerate(f, 1):
             if "step:" not in text:
                 continue
-            found = VERL_LINE.search(ANSI.sub("", text))
+            found = VERL_LINE.search(REPEATED.sub("", ANSI.sub("", text)))
             if not found:
                 continue
             cells = [VERL_CELL.match(piece) for piece in found[2].rstrip().split(" - ")]
@@ -87,6 +99,7 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
     bars: dict[int, int] = collections.OrderedDict()  # total -> count, the last ones seen
     seen: list[dict[int, int]] = []
     last: list[int | None] = []  # the total of the bar that a row follows
+    above = None  # a line that says the step of what comes below
     for line, before, row in objects(path):
         latest = None
         for count, total in BAR.findall(before):
@@ -98,11 +111,13 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
         if row == {}:
             table.spoil(line, "torn")
         if not row:
+            above = COUNTED.search(ANSI.sub("", before)) or above
             continue
         cells = dict(text_formats.cells_of(row))
-        if (found := COUNTED.search(before)) and columns.choose_step(dict.fromkeys(cells, 1)) is None:
+        if (found := COUNTED.search(before) or above) and columns.choose_step(dict.fromkeys(cells, 1)) is None:
             cells[AXES.get(found[1].lower(), "step")] = int(found[2])
         table.add(line, cells.items())
+        above = None
         seen.append(dict(bars))
         last.append(latest if latest is not None else next(reversed(bars), None))
     if columns.choose_step({name: len(column.row) for name, column in table.columns.items()}) is None and any(last):
@@ -122,15 +137,15 @@ def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
                 if found := PIPED.search(ANSI.sub("", text)) if " | " in text else None:
                     pairs = (piece.partition(":") for piece in found[2].split(" | "))
                     yield line, "", {"step": int(found[1])} | {k.strip(): v.strip() for k, _, v in pairs if v}
-                elif "/" in text and "[" in text:
+                elif "/" in text and "[" in text or len(text) < SHORT and COUNTED.search(ANSI.sub("", text)):
                     yield line, text, None
                 continue
             text = ANSI.sub("", text)
-            at = found = 0
-            while (start := text.find("{", at)) >= 0 and found < 50:
+            at = torn = 0
+            while (start := text.find("{", at)) >= 0 and torn < TORN:
                 row, end = one_object(text, start)
+                torn += end < 0
                 if row is not None:
-                    found += 1
                     yield line, text[at:start], row
                     at = end
                 else:
@@ -196,6 +211,15 @@ def is_objects(path: Path, head: bytes) -> bool:
     return any(row for _, _, row in objects(path))
 
 
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Names and numbers of a line."""
+    found = PAIR.findall(text)
+    if found or ("|" not in text and "," not in text):
+        return found
+    found = BARE.findall(text)
+    return found if len(found) > 1 else []
+
+
 def read_pairs(path: Path, run: str | None) -> list[Run]:
     """Consoles that print names and numbers: a row ends where a step is said or a name comes again.
 
@@ -203,29 +227,40 @@ def read_pairs(path: Path, run: str | None) -> list[Run]:
     line of its own.
     """
     table, row, last = Table(path.name, run=run), {}, 1
+    bar, bars = None, []  # count and total of the progress bar at a row
 
     def close() -> None:
         if row.keys() - {"step"}:
             table.add(last, row.items())
+            bars.append(bar)
         row.clear()
 
     with open(path, encoding="utf-8", errors="replace") as f:
         for line, text in enumerate(f, 1):
             text = ANSI.sub("", text)
-            found = [(pair[1], pair[2]) for pair in PAIR.finditer(text)]
+            found = pairs(text)
             if not text.endswith("\n") and found:
                 table.spoil(line, "torn")
                 found.pop()
-            if steps := STEP.findall(text):  # the last: `Epoch 1/9 Step 3/40 Train step 43/360`
+            # the last: `Epoch 1/9 Step 3/40 Train step 43/360`
+            if steps := STEP.findall(text) or ITERATION.findall(text):
                 close()
                 row["step"] = steps[-1]
             for name, value in found:
-                if STEP.search(f"{name}: {value}"):
+                if STEP.search(f"{name}: {value}") or ITERATION.search(f"{name}: {value}"):
                     continue
                 if name in row:
                     close()
                 row[name], last = value, line
+                bar = (BAR.findall(text) or [None])[-1]
     close()
+    if "step" not in table.columns and None not in bars and len({total for _, total in bars}) == 1:
+        counts = np.array([int(count) for count, _ in bars])
+        anew = int((np.diff(counts) < 0).sum())  # often: a bar of an inner loop
+        if anew <= len(counts) // 20 and len(np.unique(counts)) > 2:
+            for at, count in enumerate(counts.tolist()):
+                table.put(at, "step", count)
+            table.notes.append(f"steps are those of the progress bar of {bars[0][1]}")
     return text_formats.one_or_more(path, "console of pairs", table)
 
 
@@ -234,6 +269,6 @@ def is_pairs(path: Path, head: bytes) -> bool:
     if b"\0" in head or path.suffix in (".csv", ".tsv", ".json", ".jsonl") or not path.is_file():
         return False
     with open(path, encoding="utf-8", errors="replace") as f:
-        said = (PAIR.findall(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
+        said = (pairs(ANSI.sub("", text)) for text in itertools.islice(f, LOOKED_AT))
         found = (line for line in said if any(columns.is_entropy(n) or columns.kind(n) is not None for n, _ in line))
         return len(list(itertools.islice(found, LEAST))) == LEAST

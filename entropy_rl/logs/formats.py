@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from entropy_rl.logs.tables import Run, number
 Logs = str | os.PathLike | Sequence[str | os.PathLike]
 CURVES = ("W&B export", "TensorBoard CSV")  # a chart or a curve a file
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".log", ".out", ".txt", ".parquet", ".db", ".sqlite")
+LINES = (".jsonl", ".ndjson")
+ROTATED = re.compile(r"\.\d+$")  # run.log.1: the part before run.log
 MOST_FILES = 200  # of a folder that are looked into
 PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 HEAD = 1 << 16  # bytes of a file that are looked at to know its format
@@ -82,12 +85,16 @@ def gather(paths: Iterable[Path], run: str | None = None) -> tuple[list[Run], li
     """
     runs: list[Run] = []
     errors: list[InputError] = []
+    paths = list(paths)
     for path in paths:
         try:
             found = read_path(path, run)
         except InputError as error:
             errors.append(error)
             continue
+        if parts := sorted(set(path.parent.glob(f"{glob.escape(path.name)}.*")).difference(paths)):
+            if parts := [p.name for p in parts if p.is_file() and ROTATED.search(p.name)]:
+                found[0].tables[0].notes.append(f"{some(parts)} beside it not read: '{path}*' gives all as one run")
         for one in found:
             same = [r for r in runs if r.format == one.format and one.format in CURVES and r.name == one.name]
             if same:
@@ -151,7 +158,7 @@ def kind_of(path: Path, head: bytes) -> str | None:
 
 def _files(folder: Path) -> dict[Path, str]:
     """The logs in a folder of no known layout, and their formats."""
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in SUFFIXES]
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and Path(ROTATED.sub("", p.name)).suffix in SUFFIXES]
     found = {file: kind_of(file, _head(file)) for file in files[:MOST_FILES]}
     return {file: kind for file, kind in found.items() if kind}
 
@@ -171,6 +178,8 @@ def _folder(folder: Path, files: dict[Path, str], run: str | None) -> list[Run]:
         return read_path(next(iter(files)), run)
     found, errors = gather(files, run)
     if found and not errors and all(one.format in CURVES for one in found):
+        return found
+    if found and not errors and len({ROTATED.sub("", file.name) for file in files}) == 1:
         return found
     names = some((file.name for file in files), 4)
     raise InputError(
@@ -211,12 +220,15 @@ def _is_jsonl(path: Path, head: bytes) -> bool:
         return path.suffix != ".json" and not any(isinstance(value, list) for _, value in text_formats.flatten(whole))
     if any(isinstance(text_formats.parse(line), dict) for line in head.split(b"\n")[:50]):
         return True
-    return path.suffix in (".jsonl", ".ndjson") and not _has_header(head)
+    return path.suffix in LINES and not _has_header(head) and not consoles.is_objects(path, head)
 
 
 def _is_json(path: Path, head: bytes) -> bool:
     """A list of objects or an object; a console may begin with `[` or `{` too, `[2026-08-01 ...` or `{'loss': 0.1}`."""
     first, second = head.lstrip()[:1], head.lstrip()[1:].lstrip()[:1]
+    lines = path.suffix in LINES and first == b"{" and text_formats.parse(head) is None
+    if lines and consoles.is_objects(path, head):  # over several lines each, or with commas between them
+        return False
     return path.is_file() and (path.suffix == ".json" or first + second in (b"[{", b"[[", b'{"', b"{}", b"[]"))
 
 

@@ -12,7 +12,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.fit import basis
 from entropy_rl.logs import columns, lengths, trainers
-from entropy_rl.logs.records import Record, Sheet
+from entropy_rl.logs.records import EVENLY, Record, Sheet
 from entropy_rl.logs.tables import Run
 
 PERCENT = 1.5  # accuracies above it are taken for percent
@@ -88,6 +88,10 @@ def of_run(
     trainer = trainers.recognise(sheet.counts, sheet.run.format)
     warnings = list(warnings)
     h, r = sheet.record(entropy), sheet.record(score)
+    r = _evaluations(sheet, score, r)
+    if columns.BITS in columns.words(entropy):
+        h = Record(h.step, h.value * np.log(2))
+        sheet.notes.append(f"{entropy} is in bits: times ln 2")
     signals = _signals(run, asked, score)
     h, estimator = lengths.per_token(h, r, signals, trainer, entropy, asked.length_limit, warnings)
     h = Record(_same_axis(sheet, entropy, h.step, score, r.step), h.value)
@@ -133,6 +137,22 @@ def of_run(
         group=run.group,
         log=f"{run.path}\0{run.by}\0{run.name.partition(' (try ')[0]}",
     )
+
+
+def _evaluations(sheet: Sheet, score: str, r: Record) -> Record:
+    """The scores without what stands in rows between evaluations: -1 of an accuracy, or the last one over again."""
+    no = r.value == -1
+    if no.any() and not no.all() and columns.kind(score) in range(5) and r.value[~no].min() >= 0:
+        sheet.notes.append(f"{no.sum()} cell(s) of {score} are -1: taken for empty ones")
+        r = Record(r.step[~no], r.value[~no])
+    if columns.held_out(score) and len(r.value) > 3:
+        starts = np.flatnonzero(np.append(True, np.diff(r.value) != 0))
+        gaps = np.diff(starts)
+        if len(gaps) > 2 and np.median(gaps) > 1 and (gaps == np.median(gaps)).mean() >= EVENLY:
+            repeats = f"{len(r.value) - len(starts)} repeats of an evaluation left out"
+            sheet.notes.append(f"{score} is another in every {np.median(gaps):g}th row only: {repeats}")
+            r = Record(r.step[starts], r.value[starts])
+    return r
 
 
 def _signals(run: Run, asked: Names, score: str) -> dict[str, tuple[str, Record]]:
@@ -185,6 +205,12 @@ def _check(sheet: Sheet, entropy: str, score: str, H: NDArray, R: NDArray, min_p
         raise InputError(
             f"{sheet.where}: {len(R)} point(s) with {score!r} and {entropy!r}, {min_points} needed: evaluate more "
             f"often, train longer, or name other columns{hint}"
+        )
+    if H.max() <= 0:
+        raise InputError(
+            f"{sheet.where}: {entropy!r} runs from {H.min():g} to {H.max():g}, no entropy in nats per token but a loss "
+            "term, minus the entropy, perhaps times its coefficient: log the entropy itself, or where there is no "
+            "coefficient give a copy with the sign turned"
         )
     if H.min() < -1e-3 or H.max() > 20:  # the log of the largest vocabularies is about 13
         raise InputError(

@@ -101,6 +101,11 @@ def of_runs(
 
 def _joined(runs: list[Run]) -> list[Run]:
     """All as one run."""
+    for run in runs if len(runs) > 1 else ():  # W&B counts the calls of each run for itself
+        for table in run.tables:
+            if table.step in ("Step", "_step"):
+                axes = [name for name in table.columns if columns.segments(name)[-1:] == [("train", "step")]]
+                table.step = axes[0] if axes else table.step
     kinds = list(dict.fromkeys(run.format for run in runs))
     tables = [table for run in runs for table in run.tables]
     return [Run(" + ".join(run.name for run in runs), " + ".join(kinds), ",".join(r.path for r in runs), tables)]
@@ -185,19 +190,40 @@ def _choose_entropy(sheet: Sheet, name: str | None, counts: dict[str, int]) -> s
     if name is not None:
         return columns.named(sheet.where, sheet.counts, name, "entropy")
     found = columns.entropies(counts)
+    if turned := [one for one in found if _no_positive(sheet.run, one)]:  # a loss term, where an entropy is beside it
+        if found := [one for one in found if one not in turned] or found:
+            sheet.notes += [f"{columns.some(turned)} never above 0: a loss term"] if found != turned else []
     if found:
         if rest := [n for n in found[1:] if n not in ("policy/entropy",)]:
             sheet.notes.append(f"entropy could also be {columns.some(rest, 4)}")
         return found[0]
     trainer = trainers.recognise(sheet.counts, sheet.run.format)
     empty = [n for n in columns.entropies(sheet.counts)][:1]
-    what = f"{empty[0]!r} holds no number" if empty else "no column looks like entropy"
+    what = _no_number(sheet, empty[0]) if empty else "no column looks like entropy"
     remedy = "name it (--config.entropy=NAME), or if it was not logged, log it"
     elsewhere = trainers.TRAINERS[trainer].elsewhere if trainer and "console" in sheet.run.format else ""
     raise InputError(
-        f"{sheet.where}: {what}: {remedy}: there are {columns.some(sheet.counts, 20)}; {trainers.how_to_log(trainer)}"
-        + (f"; or the numbers are in {elsewhere}" if elsewhere else "")
+        f"{sheet.where}: {what}: {remedy}: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}; "
+        f"{trainers.how_to_log(trainer)}" + (f"; or the numbers are in {elsewhere}" if elsewhere else "")
     )
+
+
+def _no_positive(run: Run, name: str) -> bool:
+    cells = [np.asarray(table.columns[name].value, float) for table in run.tables if name in table.columns]
+    return not (np.concatenate(cells) > 0).any()
+
+
+def _no_number(sheet: Sheet, name: str) -> str:
+    texts = sorted(set().union(*(table.said.get(name, ()) for table in sheet.run.tables)))
+    return f"{name!r} holds no number" + (f" but {columns.some(map(repr, texts))}" if texts else "")
+
+
+def _torn(sheet: Sheet) -> str:
+    """What a refusal says of rows that may have held what is missing."""
+    rows = sum(len(table.lines) for table in sheet.run.tables)
+    if len(sheet.broken) < 0.2 * rows:
+        return ""
+    return f"; {len(sheet.broken)} row(s) are broken ({columns.some(sheet.broken, 2)}): were lines wrapped or cut off?"
 
 
 def _choose_score(sheet: Sheet, name: str | None, counts: dict[str, int], least: int) -> tuple[str, list[str]]:
@@ -207,9 +233,11 @@ def _choose_score(sheet: Sheet, name: str | None, counts: dict[str, int], least:
     else:
         found = columns.scores(counts, least)
         if not found:
+            empty = columns.scores(sheet.counts)[:1]
+            what = _no_number(sheet, empty[0]) if empty else "no column looks like score"
             raise InputError(
-                f"{sheet.where}: no column looks like score: name it (--config.score=NAME), or if it was not logged, "
-                f"log it: there are {columns.some(sheet.counts, 20)}"
+                f"{sheet.where}: {what}: name it (--config.score=NAME), or if it was not logged, "
+                f"log it: there are {columns.some(sheet.counts, 20)}{_torn(sheet)}"
             )
         chosen = found[0]
         if rest := [n for n in found[1:] if columns.held_out(n) or not columns.held_out(chosen)]:
@@ -235,6 +263,10 @@ def _tries(run: Run, asked: Names, min_points: int) -> tuple[list[Points], list[
         if len(values) > 1:
             said = f"SEVERAL RUNS AS ONE? column {name} has more than one value in {sheet.where}"
             warnings.append(f"{said}: --config.run={name} tells them apart")
+    for name, values in run.values(columns.tasks(run.names())).items():
+        if len(values) > 1:
+            said = f"SEVERAL TASKS AS ONE? column {name} has more than one value in {sheet.where}"
+            warnings.append(f"{said}, and rows of a step are averaged: --config.run={name} tells them apart")
     parts = sheet.tries(entropy, score)
     if len(parts) == 1:
         return [of_run(run, sheet, entropy, score, warnings, asked, min_points)], []

@@ -14,6 +14,9 @@ from entropy_rl.logs import columns
 from entropy_rl.logs.tables import Column, Run, Table
 
 GOOD = 0.8  # share of the cells of a column that must be finite numbers: trainers write a NaN now and then
+EVENLY = 0.9  # share of distances of an evaluation to the next that are alike, where NaN stands for an empty cell
+UNITS = {"episode", "episodes", "samples", "tokens", "timesteps", "epoch", "epochs", "hours", "minutes", "seconds"}
+UNITS |= {"wall", "relative"}  # of an axis that does not count optimizer steps
 DISORDER = 0.2  # a log whose steps fall more often than that, for each row, is in no order and has no restarts
 
 
@@ -78,6 +81,9 @@ class Sheet:
             self.broken += [text for text in lost if text not in self.broken]
             row, value = row[~stepless], value[~stepless]
             good = np.isfinite(value)
+            if empty := _empty(steps[row], value):
+                self._note(f"{empty} NaN of {name} between its values, which come evenly: taken for empty cells")
+                row, value, good = row[good], value[good], good[good]
             cells, bad = cells + len(row), bad + [table.place(line) for line in lines[row[~good]]]
             self._note(_goes_back(table, name, steps[row[good]], lines[row[good]]))
             parts.append((steps[row[good]], value[good]))
@@ -117,7 +123,8 @@ class Sheet:
             return self.step or table.step
         if name is not None and (own := f"{name.partition('/')[0]}/step") in table.columns:
             return own
-        return columns.choose_step({n: len(c.row) for n, c in table.columns.items()}) or table.step
+        known = columns.choose_step({n: len(c.row) for n, c in table.columns.items()}) or table.step
+        return known or next((n for n in columns.likely_steps(table.columns) if _rises(n, table.columns[n])), None)
 
     def _steps(self, table: Table, name: str | None) -> NDArray:
         """[rows] the step of each row, NaN where it has none."""
@@ -127,14 +134,30 @@ class Sheet:
             if table.columns:
                 self._note(f"no step in {table.file}, its {table.unit} numbers are used")
             return lines.astype(float)
-        if {"episode", "episodes", "samples", "tokens"} & set(columns.words(chosen)):
+        if UNITS & set(columns.words(chosen)):
             self._note(f"the x axis is {chosen}, not optimizer steps")
         step = np.full(len(lines), np.nan)
         if chosen in table.columns:
             row, value = table.columns[chosen]
             step[np.asarray(row)] = value
         step[~np.isfinite(step)] = np.nan
-        return step
+        return self._through_epochs(table, chosen, step)
+
+    def _through_epochs(self, table: Table, chosen: str, step: NDArray) -> NDArray:
+        """Steps that begin anew with each epoch, added up."""
+        falls = np.flatnonzero(np.diff(step) < 0)
+        if not len(falls) or "epoch" not in table.columns or chosen == "epoch":
+            return step
+        row, value = table.columns["epoch"]
+        epoch = np.full(len(step), np.nan)
+        epoch[np.asarray(row)] = value
+        if not (np.floor(epoch[falls + 1]) > np.floor(epoch[falls])).all():
+            return step
+        self._note(f"{chosen} begins anew with each epoch: added up")
+        every = float(np.median(np.diff(np.unique(step[np.isfinite(step)]))))
+        added = np.zeros(len(step))
+        added[falls + 1] = step[falls] + every - step[falls + 1].min()
+        return step + np.cumsum(added)
 
     def tries(self, entropy: str, score: str) -> list[Run]:
         """The run, or its parts where it went back to its first step and began anew, each with its rows only.
@@ -180,7 +203,7 @@ class Sheet:
             for i, table in enumerate(self.run.tables):
                 if name in table.columns:
                     row = np.asarray(table.columns[name].row)
-                    step = self._steps(table, name)[row]
+                    step = self._clock(table, name)[row]
                     row, step = row[np.isfinite(step)], step[np.isfinite(step)]
                     place.append(np.stack([np.full(len(row), i), row], 1))
                     steps.append(step)
@@ -203,12 +226,40 @@ class Sheet:
                     start = at
         return found
 
+    def _clock(self, table: Table, name: str) -> NDArray:
+        """[rows] what goes back where a run is begun anew: the step, or where there is none the epoch."""
+        if self.axis(table, name) is None and "epoch" in table.columns:
+            row, value = table.columns["epoch"]
+            epoch = np.full(len(table.lines), np.nan)
+            epoch[np.asarray(row)] = value
+            return epoch
+        return self._steps(table, name)
+
     def _note(self, note: str | None) -> None:
         if note and note not in self.notes:
             self.notes.append(note)
 
 
 SEVERAL = " (several runs in it? name the column that tells them apart as run)"
+
+
+def _rises(name: str, column: Column) -> bool:
+    """Whether a column may count: it rises from row to row, but for few. Of epochs none may be there twice in a row."""
+    value = np.asarray(column.value, float)
+    moves = np.diff(value[np.isfinite(value)])
+    rounded = "epoch" in name.lower() and bool((moves == 0).any())
+    return len(moves) > 1 and not rounded and bool((moves > 0).mean() >= 1 - DISORDER)
+
+
+def _empty(step: NDArray, value: NDArray) -> int:
+    """How many NaN say that nothing was logged, as of pandas: values come evenly, and more rarely than rows."""
+    good = np.isfinite(value)
+    if good.mean() >= GOOD or good.sum() < 3 or not np.isnan(value[~good]).all():
+        return 0
+    gaps, all_gaps = np.diff(step[good]), np.diff(np.unique(step))
+    usual = np.median(gaps)
+    evenly = (gaps == usual).mean() >= EVENLY and usual > np.median(all_gaps)
+    return int((~good).sum()) if evenly else 0
 
 
 def _falls(here: tuple[int, int], place: NDArray, step: NDArray) -> bool:

@@ -16,6 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+# Columns that say of each row whether it is of training or of what was held out, and what they say.
+SPLITS = {"split", "phase", "mode", "stage", "type", "kind", "subset", "set"}
+TRAINED, HELD = ("train", "training", "rollout"), ("eval", "evaluation", "val", "valid", "validation", "test", "dev")
+COMMON = {"step", "steps", "epoch", "iteration", "episode", "episodes", "seed", "run", "model"}  # of both kinds of rows
+SPREAD = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*(?:(?:±|\+/?-)\s*[\d.]\S*|\([\d.]+\))")  # 0.52 ± 0.01
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -84,10 +89,14 @@ class Table:
         if value.endswith("%"):
             self.percent.add(name)
             return number(value[:-1])
+        if name in SPLITS and value.lower() in TRAINED + HELD:
+            return float((TRAINED + HELD).index(value.lower()))
         if "/" in value and "step" in name:
             return number(value.partition("/")[0])
         if THOUSANDS.fullmatch(value):
             return number(value.replace(",", ""))
+        if spread := SPREAD.fullmatch(value):
+            return number(spread[1])
         said = self.said.setdefault(name, set())
         if len(said) < 2:
             said.add(value)
@@ -204,6 +213,36 @@ def split(table: Table) -> dict[tuple[str, ...], Table]:
                 part.columns[name] = Column(new[row[mine[row]]], value[mine[row]])
         parts[text] = part
     return parts
+
+
+def by_split(table: Table) -> Table:
+    """The table, where a column tells rows of training from others with the cells of those as eval/name, val/name, ...
+
+    Counters and whatever tells runs apart stay as they are.
+    """
+    for split_name in SPLITS & table.columns.keys() - set(table.by):
+        row, code = (np.asarray(part) for part in table.columns[split_name])
+        said = np.full(len(table.lines), -1.0)
+        said[row] = code
+        if not np.isfinite(code).all() or not (code >= len(TRAINED)).any() or code.max() >= len(TRAINED + HELD):
+            continue
+        found = {}
+        for name, column in table.columns.items():
+            if name in (split_name, *table.by) or COMMON & set(re.findall("[a-z]+", name.lower())):
+                found[name] = column
+                continue
+            at = said[np.asarray(column.row)]
+            for one in np.unique(at):
+                own = name if one < len(TRAINED) else f"{HELD[int(one) - len(TRAINED)]}/{name}"
+                cells = Column(np.asarray(column.row)[at == one], np.asarray(column.value)[at == one])
+                if own in found:
+                    cells = Column(*(np.concatenate(pair) for pair in zip(found[own], cells)))
+                    order = np.argsort(cells.row, kind="stable")
+                    cells = Column(cells.row[order], cells.value[order])
+                found[own] = cells
+        note = f"{split_name} tells rows of training from others, whose cells are columns of their own"
+        return dataclasses.replace(table, columns=found, notes=[*table.notes, note])
+    return table
 
 
 def folder_name(path: Path) -> str:

@@ -18,14 +18,19 @@ from typing import Any
 import numpy as np
 
 from entropy_rl.errors import InputError
-from entropy_rl.logs.tables import Column, Run, Table, flatten, folder_name, number, split
+from entropy_rl.logs.columns import is_entropy
+from entropy_rl.logs.columns import kind as kind_of_score
+from entropy_rl.logs.tables import Column, Run, Table, by_split, flatten, folder_name, number, split
 
 DELIMITERS, MARKDOWN = ",;\t", "|"
 WRAPPERS = ("data", "metrics")
 TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
-DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
+EXCEL = "sep="  # `sep=;` above a table says what stands between its cells
+DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*%?)\s*$")
 RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
 TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
+AXES = ("step", "global_step", "epoch", "_step")
+VARIANT = "variant"  # ClearML's second part of a name
 TAG = re.compile(r"(?:run[-_])?(.*?)[-_]tag-(.+)")
 NAMES, VALUES = ("metric", "name", "key", "tag", "variable", "series"), ("value", "val")  # of a long table
 
@@ -119,6 +124,21 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
     data = read_json(path)
     if isinstance(data, dict):
         data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), data)
+    if isinstance(data, list) and data and all(map(is_curve, data)):
+        table = Table(path.name, run=run, unit="point", step="step")
+        points = ((x, str(one["name"]), y) for one in data for x, y in zip(one["x"], one["y"]))
+        for line, (x, name, y) in enumerate(points, 1):
+            table.add(line, [("step", x), (name, y)])
+        return one_or_more(path, "json", table)
+    if isinstance(data, dict) and (lists := {k: v for k, v in flatten(data) if is_rows(v)}):
+        tables = [rows_table(path, v, run) for v in lists.values()]
+        names = [name.rpartition("/")[2] for name in lists]
+        for name, table in zip(names, tables):  # {"train": [...], "eval": [...]}
+            if len(lists) > 1:
+                table.columns = {k if k in AXES else f"{name}/{k}": cells for k, cells in table.columns.items()}
+        one = one_or_more(path, "json", tables[0])
+        one[0].tables += tables[1:]
+        return one
     if isinstance(data, dict):
         data = of_pandas(data)
     if isinstance(data, list):
@@ -135,11 +155,23 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
     return one_or_more(path, "json", rows_table(path, rows, run))
 
 
+def is_rows(value: Any) -> bool:
+    """Whether it is a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def is_curve(row: Any) -> bool:
+    """ClearML's, Comet's and Plotly's {"name": ..., "x": [...], "y": [...]}."""
+    return isinstance(row, dict) and "name" in row and isinstance(row.get("x"), list) and isinstance(row.get("y"), list)
+
+
 def of_pandas(data: dict[str, Any]) -> Any:
     """DataFrame.to_json: rows of {column: {index: value}}, or of {columns, index, data}; anything else as it is."""
     if {"columns", "data"} <= data.keys() and all(isinstance(row, list) for row in data["data"]):
         return [dict(zip(map(str, data["columns"]), row)) for row in data["data"]]
     columns = list(data.values())
+    if columns and all(isinstance(row, dict) for row in columns) and all(key.isdigit() for key in data):
+        return [{"step": int(key)} | row for key, row in data.items()]  # a row under each step
     if not columns or not all(isinstance(column, dict) and column for column in columns):
         return data
     if any(column.keys() != columns[0].keys() or not all(key.isdigit() for key in column) for column in columns):
@@ -176,7 +208,7 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     table, header, shape, sides = Table(path.name, run=run), None, "wide", []
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
-            above = list(itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), f))
+            above = list(itertools.takewhile(lambda line: not line.strip() or line.startswith(("#", EXCEL)), f))
             f.seek(0)
             rest = itertools.islice(f, len(above), None)
             delimiter = delimiter_of(next(rest, "") or "".join(above))
@@ -240,7 +272,8 @@ def shape_of(header: list[str]) -> str:
     if len(steps) > 2 and math.isnan(number(header[0])) and all(a < b for a, b in itertools.pairwise(steps)):
         return "on its side"
     lower = [name.lower() for name in header]
-    wide = len(header) > 5 or not set(lower) & set(NAMES) or not set(lower) & set(VALUES)
+    wide = not set(lower) & set(NAMES) or not set(lower) & set(VALUES)
+    wide |= any(is_entropy(name) or kind_of_score(name) is not None for name in header)
     return "wide" if wide else "long"
 
 
@@ -248,6 +281,7 @@ def long_cells(header: list[str], cells: list[str]) -> list[tuple[str, str]]:
     """A row of a long table: the value under its name, and all other cells."""
     row = {name.lower(): (name, cell) for name, cell in zip(header, cells)}
     name = next(row.pop(key)[1] for key in NAMES if key in row)
+    name = f"{name}/{row.pop(VARIANT)[1]}" if VARIANT in row else name
     value = next(row.pop(key)[1] for key in VALUES if key in row)
     return [*row.values(), (name, value)]
 
@@ -258,6 +292,8 @@ def tensorboard_curve(path: Path, table: Table) -> Run:
     found = TAG.fullmatch(stem)
     name, tag = (found[1], found[2]) if found else (folder_name(path.parent), stem)
     table.step = "Step"
+    slashed = tag.replace("_", "/", 1)  # the page writes _ for /: eval/aime is a score, eval_aime says nothing
+    tag = slashed if kind_of_score(tag) is None and kind_of_score(slashed) is not None else tag
     table.columns[tag] = table.columns.pop("Value", Column(array("q"), array("d")))
     table.columns.pop("Wall time", None)
     return Run(name.strip("._-") or "run", "TensorBoard CSV", str(path), [table])
@@ -275,7 +311,7 @@ def text_lines(f: Iterator[str], delimiter: str, above: int) -> Iterator[str]:
 
     Of the first `above` lines, which are comments, the last may be the header; the others are empty.
     """
-    comment = list(itertools.islice(f, above))
+    comment = [line for line in itertools.islice(f, above) if not line.startswith(EXCEL)]
     first = next(f, "")
     cells = [line.lstrip("# ").split(None if delimiter == " " else delimiter) for line in (*comment[-1:], first)]
     header = comment[-1:] if len(cells) == 2 and 1 < len(cells[0]) == len(cells[1]) else ["\n"] * min(above, 1)
@@ -365,6 +401,7 @@ def parquet_column(column: Any) -> Column:
 
 def one_or_more(path: Path, kind: str, table: Table, name: str | None = None) -> list[Run]:
     """The run of a table, or if its columns `run` were asked for and are there, the runs."""
+    table = by_split(table)
     if table.by and table.columns.keys() >= set(table.by):
         parts = split(table).items()
         return [Run(", ".join(said), kind, str(path), [part], table.run, said[0]) for said, part in parts]

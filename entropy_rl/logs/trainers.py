@@ -41,6 +41,7 @@ class Trainer:
       elsewhere: the file with the numbers, for a console that lacks them.
       temperature: of the entropy, where it is not 1 as the model gives it.
       episodes: axes that count episodes and not steps, in spite of their names.
+      of: the trainer that it builds on, whose names it has beside its own.
     """
 
     marks: tuple[str, ...]
@@ -49,6 +50,7 @@ class Trainer:
     elsewhere: str = ""
     temperature: str = ""
     episodes: tuple[str, ...] = ()
+    of: str = ""
 
 
 TRAINERS: dict[str, Trainer] = {
@@ -61,8 +63,9 @@ TRAINERS: dict[str, Trainer] = {
         ("reward/overall", "val/reward_score", "val/overall_reward", "val/*_reward", "reward/format"),
         {"actor/entropy_loss": SAMPLED},
         elsewhere="experiment_log.jsonl",
+        of="verl",
     ),
-    "rLLM": Trainer(("batch/solve_*", "batch/*/solve_*", "traj/*"), {"actor/entropy": SAMPLED}),
+    "rLLM": Trainer(("batch/solve_*", "batch/*/solve_*", "traj/*"), {"actor/entropy": SAMPLED}, of="verl"),
     "ROLL": Trainer(
         ("val_correct/*", "critic/entropy/*", "system/*", "time/step_total"), {"critic/entropy/mean": UNKNOWN}
     ),
@@ -223,6 +226,8 @@ for _name in ("EasyR1", "Tinker cookbook", "rLLM", "NeMo RL", "marin"):
 def recognise(names: Collection[str], form: str = "") -> str | None:
     """The trainer most of whose marks are among the names, of equals the first; None where there are none.
 
+    One that builds on that trainer and has a mark of its own there comes before it.
+
     form: of the log; trainer_state.json is of TRL, or of what builds on transformers as TRL does.
     """
     found = {
@@ -230,6 +235,8 @@ def recognise(names: Collection[str], form: str = "") -> str | None:
     }
     by_trl = found.pop("TRL") or form == "trainer_state"  # others build on it and have its names beside their own
     best = max(found, key=found.__getitem__)
+    if found[best] and (own := [name for name, row in TRAINERS.items() if row.of == best and found[name]]):
+        best = max(own, key=found.__getitem__)
     return best if found[best] else "TRL" if by_trl else None
 
 

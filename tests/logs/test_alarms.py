@@ -57,12 +57,29 @@ def test_training_up_and_held_out_down(tmp_path):
         ("length", "response_length/clip_ratio", 0.1, 0.5),
         ("zero_variance", "frac_reward_zero_std", 0.6, 0.9),
         ("sampler_gap", "mismatch_kl/all/mean", 0.001, 0.2),
+        ("sampler_gap", "train/gen_kl_error", 0.001, 0.2),
+        ("sampler_gap", "debug/vllm_vs_local_logprob_diff_mean", 0.001, 0.2),
+        ("sampler_gap", "policy/rollout_train_prob_diff_mean", 0.001, 0.2),
+        ("clipping", "policy/ppo_clip_ratio", 0.1, 0.3),
+        ("clipping", "ppo_actor/update/clip_ratio/avg", 0.1, 0.3),
+        ("zero_variance", "env/all/by_group/frac_mixed", 0.5, 0.1),
+        ("zero_variance", "train/baseline_reward/pct_mixed", 0.5, 0.1),
     ],
 )
 def test_shares(tmp_path, name, column, below, above):
     assert name not in raised(tmp_path, HELD, RISING, **{column: [below] * N})
     found = raised(tmp_path, HELD, RISING, **{column: [below] * (N // 2) + [above] * (N - N // 2)})
     assert column in found[name].evidence and found[name].knobs
+
+
+def test_groups_of_which_all_or_none_are_solved(tmp_path):
+    """Shares, which add up; not counts. Mutation: either of them alone."""
+    names = ("batch/solve_none", "batch/solve_all")
+    shares = {name: [share] * N for name, share in zip(names, (0.5, 0.4))}
+    found = raised(tmp_path, HELD, RISING, **shares)
+    assert "batch/solve_none + batch/solve_all: 90%" in found["zero_variance"].evidence
+    assert raised(tmp_path, HELD, RISING, **{name: [0.3] * N for name in names}) == {}
+    assert raised(tmp_path, HELD, RISING, **{name: [30] * N for name in names}) == {}
 
 
 def test_a_share_that_may_be_below_is_none(tmp_path):

@@ -43,6 +43,17 @@ def contents(folder):
     return found
 
 
+def test_a_folder_with_packed_logs_of_others_is_no_archive(tmp_path):
+    """Its other logs are read, and a file that is not there is said to be so. Mutation: any .jsonl.gz is a table."""
+    for name, content in (("old.jsonl.gz", gzip.compress(b'{"step": 1}\n')), ("cut.jsonl.gz", b"\x1f\x8b\x08")):
+        (tmp_path / name).write_bytes(content)
+    assert not archive.is_archive(tmp_path) and archive.unpack(tmp_path) == tmp_path
+    write(tmp_path / "a.csv", "step,entropy,acc\n" + "".join(f"{i},{1 / (i + 1)},{i}\n" for i in range(9)))
+    assert len(logs.read(f"{tmp_path}/*.csv").runs) == 1
+    with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
+        logs.read(tmp_path / "nowhere.csv")
+
+
 def test_nothing_is_lost_and_nothing_added(tmp_path):
     """Mutations: an empty log gives no row; documents by name without their folder; floats with 15 digits."""
     archive.pack(study(tmp_path / "live"), tmp_path / "packed")

@@ -59,6 +59,22 @@ def test_entropy_of_one_file_and_score_of_another():
     assert (points.entropy, points.score) == ("train/current_policy_entropy", "inference.eval/math_full/pass_at_one")
     assert (points.step[1], len(points.R), points.estimator) == (3, 14, "full distribution")
     assert "--config.join=True" in refused(CASES / "marin")
+
+
+def test_runs_of_wandb_are_joined_by_the_trainers_step(tmp_path):
+    """Exports of marin's two runs, whose own Step are not the same. Mutation: the Step of each."""
+    n, H = range(20), np.geomspace(0.9, 0.1, 20)
+    rows = {"train": ["Step,a - train/policy_entropy", *(f"{i},{H[i]}" for i in n)]}
+    names = ("inference.train_step", "inference.eval/math/pass_at_one")
+    rows["rollout"] = [f"Step,b - {names[0]},b - {names[1]}", *(f"{3 * i},{i},{1 - H[i]}" for i in n)]
+    for name, lines in rows.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    points = one(tmp_path, join=True)
+    np.testing.assert_array_equal(points.step, n)
+    np.testing.assert_allclose(points.R, 1 - points.H)
+
+
+def test_which_logs_are_to_be_joined_is_said():
     with pytest.raises(InputError, match="of one run add --config.join=True"):
         logs.read([CASES / "marin/train.csv", CASES / "marin/rollout.csv"])
 

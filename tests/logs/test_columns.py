@@ -51,6 +51,10 @@ TRAINERS = [  # trainer, its names; entropy, score, held out, estimator
      "eval/all/pass_at_1", "policy/policy_entropy", "eval/all/pass_at_1", True, trainers.FULL),
     ("tunix", "actor/train/entropy rewards/train/score/mean rewards/eval/score/mean rewards/eval/score/max",
      "actor/train/entropy", "rewards/eval/score/mean", True, trainers.UNKNOWN),
+    ("EasyR1", "actor/entropy_loss actor/pg_loss reward/accuracy reward/overall timing_s/step perf/mfu/actor "
+     "critic/score/mean", "actor/entropy_loss", "reward/accuracy", False, trainers.SAMPLED),
+    ("rLLM", "actor/entropy actor/pg_loss critic/score/mean timing_s/step batch/solve_none batch/solve_all "
+     "val/test_score/aime", "actor/entropy", "val/test_score/aime", True, trainers.SAMPLED),
     ("entropy_rl", "policy/entropy policy/entropy_sequence policy/entropy_p90 policy/entropy_low "
      "entropy/change_measured rollout/answer_entropy rollout/solved rollout/reward eval/countdown/pass@1 "
      "eval/countdown/pass@8 "
@@ -78,6 +82,35 @@ def test_what_a_trainers_log_gives(case):
 )
 def test_what_is_no_score(name):
     assert name not in columns.scores({name: 20, "x": 20})
+
+
+@pytest.mark.parametrize(
+    "name",
+    "valid/accuracy valid_acc dev_acc dev/reward held_out/pass@1 heldout_reward eval/math500/mean validation/gsm8k "
+    "val_exact_match val_acc_pct evals/aime24 test_rew".split(),
+)
+def test_what_was_held_out_by_other_names(name):
+    """Mutation: eval, val, test and validation only."""
+    assert columns.scores({"train/reward": 20, name: 20})[0] == name and columns.held_out(name)
+    assert not columns.is_training(name)
+
+
+def test_the_mean_over_tasks_before_one_task():
+    names = ["eval/aime/accuracy", "eval/average/accuracy"]
+    assert columns.scores(dict.fromkeys(names, 9)) == names[::-1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    "entropy_nats policy/entropy[nats] generation_entropy actor/entropy@mean logits_entropy entropy_bits".split(),
+)
+def test_what_is_an_entropy(name):
+    assert columns.entropies({name: 20}) == [name]
+
+
+def test_what_may_count_steps():
+    want = ["Iterations", "train_steps", "rl_step", "n_updates", "epoch"]
+    assert columns.likely_steps(["time_per_step", "epoch", "steps_per_second", "loss_step", *want[:-1]]) == want
 
 
 @pytest.mark.parametrize("name", ["reward_mean", "mean_reward", "avg_reward", "Reward", "train/reward", "R", "SCORE"])

@@ -163,6 +163,14 @@ def test_runs_of_one_chart_are_never_one(tmp_path):
     assert [len(p.R) for p in logs.read(write_csv(tmp_path / "chart.csv", header, rows)).runs] == [20, 20]
 
 
+def test_several_tasks_in_one_column_are_said_first(tmp_path):
+    rows = [[i, task, H[i], R[i] - 0.1 * k] for i in range(N) for k, task in enumerate(("aime", "gsm8k"))]
+    points = one(write_csv(tmp_path / "log.csv", ["step", "dataset", "entropy", "accuracy"], rows))
+    assert "SEVERAL TASKS AS ONE? column dataset" in points.warnings[0]
+    rows = [row for row in rows if row[1] == "aime"]
+    assert not one(write_csv(tmp_path / "log.csv", ["step", "dataset", "entropy", "accuracy"], rows)).warnings
+
+
 @pytest.mark.parametrize("seeds", [(0, 1), ("one", "two")])
 def test_several_seeds_read_as_one_run_are_said_first(tmp_path, seeds):
     """Row by row or one behind the other. Mutations: numbers only, or texts only."""

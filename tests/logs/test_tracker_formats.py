@@ -386,6 +386,10 @@ def test_curves_from_tensorboards_web_page(tmp_path):
     for old, new in (("-tag-train_entropy", "entropy.csv"), ("_tag-eval_accuracy", "eval_accuracy (1).csv")):
         (tmp_path / f"run-grpo{old}.csv").rename(tmp_path / new)
     assert writing.one(tmp_path).score == "eval_accuracy"
+    (tmp_path / "eval_accuracy (1).csv").rename(tmp_path / "eval_aime.csv")  # slime's eval/aime
+    (tmp_path / "entropy.csv").rename(tmp_path / "ppo_actor_update_entropy_avg.csv")  # AReaL's
+    points = writing.one(tmp_path)
+    assert (points.entropy, points.score) == ("ppo_actor_update_entropy_avg", "eval/aime")
 
 
 def test_a_folder_with_several_tries(tmp_path):
