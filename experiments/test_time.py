@@ -151,8 +151,9 @@ class Tester:
             return np.ones(len(judged.verdicts), bool)
         return np.array([v is not None and not (v and keep) for v in judged.verdicts], bool)
 
-    def refine(self, answers: Answers, judged: Judged) -> Answers:
-        """The answers after the tokens of their critiques, the doubtful ones replaced by their refinements."""
+    def refine(self, answers: Answers, judged: Judged) -> tuple[Answers, np.ndarray]:
+        """(the answers after the tokens of their critiques, the doubtful ones replaced by their refinements; which have
+        been, bool[N]: not where the conversation is too long)."""
         out = answers.spent(judged.tokens).at(np.arange(len(answers.texts)))
         places = np.flatnonzero(self.doubtful(judged))
         answer = partial(self._critique.answer, self._params, key=self._next())
@@ -165,7 +166,9 @@ class Tester:
             if ok:  # else the conversation is too long, and the answer stays
                 out.texts[i], out.right[i] = text, reward >= 1
                 out.tokens[i] += len(completion.tokens)
-        return out
+        refined = np.zeros(len(out.texts), bool)
+        refined[places] = again.fits
+        return out, refined
 
     def _next(self) -> jax.Array:
         self._key, key = jax.random.split(self._key)
@@ -203,7 +206,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
 def parallel(t: Tester, first: Answers, judged: Judged) -> dict[str, Curve]:
     """Ways that choose among K samples, or among their refinements; budgets are K."""
     k, n = t.config.eval.samples, len(t.task)
-    second = t.refine(first, judged)
+    second, _ = t.refine(first, judged)
     again = t.judge(second)
     topics, new_topics = ([t.topic(text) for text in answers.texts] for answers in (first, second))
     vote, best_of = test_time.vote, test_time.best_of
@@ -246,8 +249,7 @@ def sequential(t: Tester, first: Answers, judged: Judged) -> dict[str, Curve]:
             some = now.at(places)
             if number > 1:
                 now_judged = t.judge(some)
-            again = t.doubtful(now_judged)
-            some = t.refine(some, now_judged)
+            some, again = t.refine(some, now_judged)
             for i, j in enumerate(places):
                 now.texts[j], now.right[j], now.tokens[j] = some.texts[i], some.right[i], some.tokens[i]
             for j in places[again]:

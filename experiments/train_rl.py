@@ -31,7 +31,7 @@ from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, sampling_params, saved
 from entropy_rl.training.step import Change, Learner
-from experiments.lib import launch, policies, workdirs
+from experiments.lib import checks, launch, policies, workdirs
 from experiments.lib.build import left_out
 from experiments.lib.progress import progress
 from experiments.rl import parts, settings
@@ -55,10 +55,12 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         are the task's.
 
     Raises:
-      InputError: a bad value, a workdir that belongs to another config, a gradient that is not finite, or too few
-        groups whose rewards differ.
+      InputError: a bad value, a state that a device has no memory for, a workdir that belongs to another config, a
+        gradient that is not finite, or too few groups whose rewards differ.
     """
     p = parts.make(config, workdir)
+    abstract = parts.abstract(p)
+    checks.state_fits(p.mesh, abstract)
     # before there is a workdir: a bad config.init leaves none behind
     made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = workdirs.open_workdir(config, workdir, knobs=KNOBS)
@@ -134,8 +136,8 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         observe=observe,
         pack=pack,
         unpack=unpack,
-        abstract=saved(parts.abstract(p)),
-        before=saved(parts.abstract(p), base=True),
+        abstract=saved(abstract),
+        before=saved(abstract, base=True),
         first=lambda: made.pop() if made else parts.first(config, p),
         steps=config.steps,
         keep=config.checkpoint.keep,

@@ -9,13 +9,13 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 WRONG = "Step sentence: 1\nCorrectness of the step: Wrong\nExplanation: no {}.\nCorrectness of the final answer: Wrong"
-Behave = Callable[[int, dict[str, Any]], tuple[int, str]]
+Behave = Callable[[int, dict[str, Any]], tuple[int, str | Iterable[str]]]
 
 
 def completion(text: str | None, *, tokens: int = 7, reason: str = "stop") -> str:
@@ -35,7 +35,7 @@ def criticises(number: int, asked: dict[str, Any]) -> tuple[int, str]:
 @contextlib.contextmanager
 def serve(behave: Behave = criticises) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(URL, the questions so far, each with the `authorization` that came with it); `behave`: number from 0, question
-    -> status, body."""
+    -> status, body, or pieces of it that are sent one by one."""
     seen: list[dict[str, Any]] = []
     lock = threading.Lock()
 
@@ -49,9 +49,12 @@ def serve(behave: Behave = criticises) -> Iterator[tuple[str, list[dict[str, Any
             with contextlib.suppress(OSError):  # whoever asked has gone
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body.encode())))
+                if isinstance(body, str):
+                    self.send_header("content-length", str(len(body.encode())))
                 self.end_headers()
-                self.wfile.write(body.encode())
+                for piece in [body] if isinstance(body, str) else body:
+                    self.wfile.write(piece.encode())
+                    self.wfile.flush()
 
         def log_message(self, *args):
             pass

@@ -158,7 +158,8 @@ def server(
     """As `critique_sampler`, of the server that `settings` (critique.api) name; process 0 alone asks it.
 
     Raises:
-      InputError: a bad value, a missing key, a task in closed sentences, or a script that has no place for it.
+      InputError: a bad value, a missing key, a task in closed sentences, a script that has no place for it, or no
+        conversation fits.
     """
     c = config.critique
     if not isinstance(language, Natural):
@@ -175,13 +176,13 @@ def server(
     count = 2 if c.reference else 1
     width = c.get("prompt_length") or task.prompt_length + task.response_length * count + WRAPPING
 
-    def fits(messages: list[dict[str, str]]) -> bool:
-        return sum(len(task.tokenizer.encode(m["content"])) for m in messages) <= width
+    said = lambda t: "\n".join(m["content"] for m in language.critique_messages(t, c.reference))  # noqa: E731
+    fits = fitting(language, task.tokenizer, width, task, said, "the critic")
 
     def ask(params, tried, key):
-        conversations = [language.critique_messages(t, c.reference) for t in tried]
-        there = [fits(messages) for messages in conversations]
-        rows = processes.from_primary(lambda: made[0].ask([m for m, ok in zip(conversations, there) if ok]))
+        there = [fits(said(t)) for t in tried]
+        conversations = [language.critique_messages(t, c.reference) for t, ok in zip(tried, there) if ok]
+        rows = processes.from_primary(lambda: made[0].ask(conversations))
         replies = (critics.Reply(**row) for row in rows)
         replies = [next(replies) if ok else critics.UNASKED for ok in there]
         return critics.read(replies, language), replies

@@ -1,5 +1,6 @@
 """Critiques at test time, end to end with an untrained policy."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_a_judge_who_is_never_wrong(lucky, tmp_path, monkeypatch):
         going = (~again).sum()
     spent = [tokens("last", n) for n in range(4)]
     assert np.isclose(spent[0], tokens("majority", 1)) and (np.diff(spent) > 0).all()
+
+
+def test_a_chain_ends_where_its_conversation_is_too_long():
+    """Its answer is no second vote, and nothing is asked again. Mutation: it goes on as if it had been refined."""
+    t = test_time.Tester(config(critique__source="oracle", rounds=3))
+    t._critique = dataclasses.replace(t._critique, fits=lambda prompt: False)
+    problems = [t.task[i] for i in range(len(t.task)) for _ in range(t.config.eval.samples)]
+    wrong, one = np.zeros(len(problems), bool), np.ones(len(problems))
+    first = test_time.Answers(problems, ["1 + 1 = 3"] * len(problems), wrong, one)
+    ways = test_time.sequential(t, first, t.judge(first))
+    assert t.too_long == len(t.task) * t.config.chains
+    assert [ways["last"][n][1].tolist() for n in range(4)] == [[1.0] * len(t.task)] * 4
 
 
 def test_without_keeping(lucky, tmp_path):

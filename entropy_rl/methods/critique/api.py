@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
+import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from entropy_rl.errors import InputError, lookup
 FILE = "critiques.jsonl"
 ON_FAILURE = ("stop", "verdict")
 LONGEST_PAUSE = 60.0  # seconds between two tries
+LONGEST_REPLY = 1 << 24  # bytes of an answer; a longer one is no chat completion
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -36,7 +39,7 @@ class Endpoint:
       key_from: environment variable that holds the key; "": the server wants none. The key itself is kept in memory
         only, and no message of the server is passed on, as some repeat it.
       concurrency: questions that are under way at once.
-      timeout: seconds that a try may take.
+      timeout: seconds that a try may take in all, however often a piece of the answer comes.
       retries: further tries of a question after a time-out, a refused connection, status 408, 409, 429 or 5xx, or a
         reply that is no chat completion.
       backoff: seconds before the first of them, twice as many before each further one.
@@ -82,6 +85,11 @@ class Endpoint:
                 raise InputError(f"critique.api.{name}={value}: must be 0, any number, or more")
         if timeout <= 0:
             raise InputError(f"critique.api.timeout={timeout}: must be above 0 seconds")
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*|", key_from):  # a key itself may have been given: not repeated
+            raise InputError(
+                "critique.api.key_from is no name of an environment variable: give one, such as OPENAI_API_KEY, and "
+                "set it to the key"
+            )
         key = os.environ.get(key_from, "") if key_from else "none"
         if not key:
             raise InputError(
@@ -89,10 +97,11 @@ class Endpoint:
                 'name of another variable, or with "" where the server wants none'
             )
         try:
+            import httpx
             import openai
         except ImportError:
             raise InputError("critique.source=api needs openai: pip install 'entropy_rl[api]'") from None
-        self._openai = openai
+        self._openai, self._httpx, self._timeout = openai, httpx, timeout
         self._client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=0)
         self._concurrency, self._retries, self._backoff = concurrency, retries, backoff
         self._max_calls, self._max_tokens, self._reply_tokens = max_calls, max_tokens, reply_tokens
@@ -152,6 +161,8 @@ class Endpoint:
         """Asks one question and stores what comes."""
         made, why = self._tries(messages)
         if made is None:
+            if self._ended.is_set():  # given up, as another question failed or the run was ended: no failure of its own
+                return
             if not self._goes_on:
                 self._ended.set()
                 raise InputError(
@@ -174,9 +185,9 @@ class Endpoint:
                 break
             try:
                 return self._complete(messages), ""
-            except self._openai.APITimeoutError:
+            except (self._openai.APITimeoutError, self._httpx.TimeoutException, TimeoutError):
                 why = "timed out"
-            except self._openai.APIConnectionError:
+            except (self._openai.APIConnectionError, self._httpx.HTTPError):
                 why = "no connection"
             except self._openai.APIStatusError as e:
                 why = f"status {e.status_code}"
@@ -185,24 +196,34 @@ class Endpoint:
                     raise InputError(f"{self._url} refuses the model {self._model!r} ({why}): {remedy}") from None
                 if e.status_code not in (408, 409, 429) and e.status_code < 500:
                     return None, why  # it refuses this question
-            except (self._openai.APIError, ValueError, AttributeError, IndexError, TypeError, KeyError):
+            except (self._openai.APIError, ValueError, AttributeError, IndexError, TypeError, KeyError, RecursionError):
                 why = "no chat completion"
         self._down = self._down or why
         return None, why
 
     def _complete(self, messages: Messages) -> dict[str, Any]:
-        made = self._client.chat.completions.create(
-            model=self._model, messages=[dict(m) for m in messages], max_tokens=self._reply_tokens, temperature=0.0
-        )
-        choice = made.choices[0]
-        text = choice.message.content
+        end, body = time.monotonic() + self._timeout, bytearray()
+        how = {"model": self._model, "max_tokens": self._reply_tokens, "temperature": 0.0}
+        create = self._client.chat.completions.with_streaming_response.create
+        # read in pieces, as `timeout` of the client is for each of them: servers that are busy send blanks meanwhile
+        with create(messages=[dict(m) for m in messages], **how) as response:
+            for piece in response.iter_bytes():
+                body += piece
+                if time.monotonic() > end:
+                    raise TimeoutError
+                if len(body) > LONGEST_REPLY:
+                    raise ValueError
+        made = json.loads(body)
+        choice, usage = made["choices"][0], made.get("usage") or {}
+        text = choice["message"].get("content")
         if text is not None and not isinstance(text, str):
             raise ValueError
-        tokens, spent = (getattr(made.usage, name, None) for name in ("completion_tokens", "total_tokens"))
-        tokens = tokens if isinstance(tokens, int) else len(text or "") // 4 + 1  # a server that does not count
+        text = (text or "").encode("utf-8", "replace").decode()  # halves of a pair, which no file holds
+        tokens, spent = usage.get("completion_tokens"), usage.get("total_tokens")
+        tokens = tokens if isinstance(tokens, int) else len(text) // 4 + 1  # a server that does not count
         spent = spent if isinstance(spent, int) else tokens + sum(len(m["content"]) for m in messages) // 4
-        truncated = choice.finish_reason == "length"
-        return {"text": text or "", "tokens": tokens, "spent": spent, "truncated": truncated, "failed": False}
+        truncated = choice.get("finish_reason") == "length"
+        return {"text": text, "tokens": tokens, "spent": spent, "truncated": truncated, "failed": False}
 
     def _hash(self, messages: Messages) -> str:
         asked = {"model": self._model, "max_tokens": self._reply_tokens, "messages": [dict(m) for m in messages]}

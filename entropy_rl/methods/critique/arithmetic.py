@@ -104,7 +104,8 @@ def equations(line: str) -> Iterator[tuple[str, str, bool]]:
         return
     for pattern, new in _REPLACED:
         line = pattern.sub(new, line)
-    line = line[_MARK.match(line).end() :]
+    mark = _MARK.match(line)[0]
+    line = line[len(mark) :]
     if _HINTS & {w.lower() for w in re.findall(r"[A-Za-z]+", line)}:
         return
     at, parts = 0, []  # text before an equals sign, and whether that sign is one
@@ -114,7 +115,13 @@ def equations(line: str) -> Iterator[tuple[str, str, bool]]:
     parts.append((line[at:], False))
     tokens = [_tokens(text) for text, _ in parts]
     for i, (_, equals) in enumerate(parts[:-1]):
-        if equals and (judged := _judge(_last(tokens[i]), *_first(tokens[i + 1]))):
+        left, right = _last(tokens[i]), _first(tokens[i + 1])
+        if not equals or not (judged := _judge(left, *right)):
+            continue
+        if not judged[2] and i == 0 and mark.strip() == "-" and left == tokens[0]:  # the mark of a list can be a sign
+            signed = _judge([("op", "-", True), *left], *right)
+            judged = signed if signed is None or signed[2] else judged
+        if judged:
             yield judged
 
 
@@ -165,6 +172,8 @@ def _last(tokens: list[Token]) -> list[Token]:
     if not i:
         return found
     kind, text, space = tokens[i - 1]
+    if text == "." and found and found[0][0] == "op":  # 10 - 9 - ... - 2 - 1
+        return []
     apart = not found or found[0][2]
     safe = kind == "word" and text.lower() in _BEFORE or kind == "open" and space or kind == "other" and text in ":;,.!"
     return found if safe and (apart or kind == "open") else []
@@ -232,7 +241,8 @@ def _judge(left: list[Token], number: list[Token], right: list[Token]) -> tuple[
                     b = _value(side, **how, hundredths=of_right)
                     if b is None:
                         return None
-                    if abs(a - b) < Fraction(1, 10 ** _decimals(side, comma)):
+                    places = _decimals(side, comma) + 2 * (of_right and any(t[0] == "percent" for t in side))
+                    if abs(a - b) < Fraction(1, 10**places):
                         return _text(left), _say(value), True
                     if a == -b and len(right) > 1:  # 20 - 25 = 5 short, 10 - 12 = (2)
                         return None

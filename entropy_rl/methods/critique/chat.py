@@ -30,6 +30,7 @@ _NAMES = {True: "Correct", False: "Wrong"}
 _LABELS = {"step sentence": "S", "correctness of step": "J", "explanation": "E"}
 _LABELS |= {"correctness of final answer": "F", "conclusion": "C"}
 _SHAPE = re.compile("(?:SJE?)*FE?C?")
+_END = re.compile(r"\[end\]", re.IGNORECASE)
 
 _TASK = """\
 Check the solution below. Each of its lines is a step. Go through the steps in order and judge each on its own.
@@ -138,7 +139,10 @@ def limit(critique: ChatCritique, level: str) -> ChatCritique:
 
 
 def write(critique: ChatCritique) -> str:
-    """The critique in the grammar asked of the critic; explanations that are "" have no line."""
+    """The critique in the grammar asked of the critic; explanations that are "" have no line.
+
+    `parse` of it is the critique again: an [END] in a step, which would end it there, becomes (END).
+    """
     lines = []
     for s in critique.steps:
         lines += [
@@ -147,7 +151,7 @@ def write(critique: ChatCritique) -> str:
             ("Explanation", s.explanation),
         ]
     lines += [("Correctness of the final answer", _NAMES[critique.right]), ("Explanation", critique.explanation)]
-    return "\n".join(f"{label}: {' '.join(text.split())}" for label, text in lines if text)
+    return "\n".join(f"{label}: {_END.sub('(END)', ' '.join(text.split()))}" for label, text in lines if text)
 
 
 def parse(text: str) -> ChatCritique | None:
@@ -190,7 +194,7 @@ def _user(content):
 
 
 def _read(text):
-    return re.split(r"\[end\]", text, maxsplit=1, flags=re.IGNORECASE)[0] if len(text) <= MAX_CHARS else ""
+    return _END.split(text, maxsplit=1)[0] if len(text) <= MAX_CHARS else ""
 
 
 def _words(text):

@@ -28,10 +28,18 @@ def _arithmetic(tried, rng, *, level, language=CLOSED):
 
 
 def _random(tried, rng, *, level, language=CLOSED):
-    """The critique of another attempt, by solver or calculator: as many words, of the same kind, of something else."""
+    """The critique of another attempt, by solver or calculator: as many words, of the same kind, of something else.
+
+    The verdict stands in where no other is there: several critiques of an attempt (critique.count) and equal texts are
+    of one attempt.
+    """
     said = (_oracle if language.tells_all() else _arithmetic)(tried, rng, level=level, language=language)
-    shift = int(rng.integers(1, len(said))) if len(said) > 1 else 0
-    return said[shift:] + said[:shift]
+    names: dict[tuple[str, str], int] = {}
+    mine = np.array([names.setdefault((t.problem.id, t.text), len(names)) for t in tried])
+    own = np.array([np.count_nonzero(mine == np.roll(mine, -shift)) for shift in range(1, len(tried))])
+    shift = int(rng.choice(np.flatnonzero(own == own.min()))) + 1 if len(own) else 0
+    others = np.roll(np.arange(len(tried)), -shift)
+    return [language.verdict(t.right) if mine[i] == mine[j] else said[j] for i, (t, j) in enumerate(zip(tried, others))]
 
 
 def _indicative(tried, rng, *, level, language=CLOSED):

@@ -276,6 +276,11 @@ def short(folder, context):
             {"critique__prompt_length": 200, "critique__source": "self"},
             "conversation of the critic about an attempt of one line takes",
         ),
+        (
+            {f"critique__api__{k}": v for k, v in (("url", "http://localhost:1"), ("model", "m"), ("key_from", ""))}
+            | {"critique__prompt_length": 200, "critique__source": "api"},
+            "conversation of the critic about an attempt of one line takes",
+        ),
         ({"critique__source": "learned"}, "give the workdir of a critique model"),
         (
             {"critique__source": "learned", "critique__model": "/nowhere"},

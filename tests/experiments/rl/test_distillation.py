@@ -70,7 +70,7 @@ def test_bad_input_is_one_line(changes, message):
     assert "\n" not in str(e.value)
 
 
-def test_what_does_not_fit_is_said_with_by_how_much(monkeypatch):
+def test_what_does_not_fit_is_said_with_by_how_much(monkeypatch, tmp_path):
     """Mutation: a check after the workdir is there, or none; one of the rows that no micro-batch has."""
     monkeypatch.setattr(checks, "device_memory", lambda mesh: 1000.0)
     with pytest.raises(InputError, match="top=53 in an update of 8 responses .* there are 1e-06 GB, .* too few: lower"):
@@ -79,6 +79,9 @@ def test_what_does_not_fit_is_said_with_by_how_much(monkeypatch):
         parts.make(config(microbatches=4))
     off = {"distillation__coef": 0.0, "critique__source": "off", "critique__refined": 1}
     assert parts.make(config(**off)).learning["teacher"] is None
+    with pytest.raises(InputError, match="what is trained, with its optimiser, on each .* 1e-06 GB, .* too few"):
+        train_rl.run(config(**off), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
     monkeypatch.setattr(checks, "host_memory", lambda: 1000.0)
     with pytest.raises(InputError, match="top=53 with numbers and .* 8 x [0-9]+ places takes .* too few: lower it"):
         parts.make(config())

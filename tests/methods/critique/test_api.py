@@ -67,6 +67,7 @@ FAILURES = {
     "another object": (200, '{"choices": []}'),
     "null": (200, "null"),
     "a number": (200, completion("x").replace('"content": "x"', '"content": 5')),
+    "nested": (200, "[" * 100_000),
 }
 
 
@@ -110,6 +111,40 @@ def test_a_slow_server_is_not_waited_for(tmp_path):
             endpoint(tmp_path, url, timeout=0.05, retries=1).ask(about("a"))
         release.set()
     assert len(seen) == 2
+
+
+def test_blanks_do_not_keep_a_try_alive(tmp_path):
+    """As busy servers send while they think. Mutation: a time for each piece alone."""
+    release = threading.Event()
+
+    def pieces():
+        for _ in range(100):
+            if release.wait(0.02):
+                break
+            yield " "
+        yield completion("late")
+
+    with serve(lambda number, asked: (200, pieces())) as (url, _):
+        with pytest.raises(InputError, match="timed out"):
+            endpoint(tmp_path, url, timeout=0.5, retries=0).ask(about("a"))
+        release.set()
+        (row,) = endpoint(tmp_path, url, retries=0).ask(about("b"))
+    assert row["text"] == "late" and row["tokens"] == 7
+
+
+def test_an_interrupted_question_is_no_failure(tmp_path, monkeypatch):
+    """What waits for its next try when the run is ended is asked again. Mutation: stored as failed."""
+    with serve(lambda number, asked: (503, "")) as (url, seen):
+        ends = endpoint(tmp_path, url, on_failure="verdict", backoff=30.0)
+        wait = ends._ended.wait
+
+        def interrupted(seconds):
+            ends._ended.set()  # as the end of `ask` does, by Ctrl-C
+            return wait(seconds)
+
+        monkeypatch.setattr(ends._ended, "wait", interrupted)
+        ends.ask(about("a"))
+    assert len(seen) == 1 and not (tmp_path / api.FILE).exists()
 
 
 def test_a_question_that_is_refused_does_not_end_the_others(tmp_path):
@@ -162,9 +197,12 @@ def test_budgets(tmp_path):
 
 def test_what_a_reply_can_be(tmp_path):
     bodies = [completion("cut", reason="length"), completion(None), completion("x").replace('"usage"', '"none"')]
+    bodies += [completion("\ud83d half"), completion("a\u2028b")]
     with serve(lambda number, asked: (200, bodies[number])) as (url, _):
-        rows = endpoint(tmp_path, url, concurrency=1).ask(about("a", "b", "c"))
-    assert [r["truncated"] for r in rows] == [True, False, False] and rows[1]["text"] == ""
+        rows = endpoint(tmp_path, url, concurrency=1).ask(about(*"abcde"))
+        assert endpoint(tmp_path, url).ask(about(*"abcde")) == rows
+    assert [r["truncated"] for r in rows] == [True] + [False] * 4
+    assert rows[1]["text"] == "" and rows[3]["text"] == "? half"
     assert rows[2]["tokens"] == 1 and not any(r["failed"] for r in rows)
 
 
@@ -179,6 +217,7 @@ def test_what_a_reply_can_be(tmp_path):
         ({"url": "http://me:sk-1@host/v1"}, "holds a name or password"),
         ({"model": ""}, "critique.api.model is missing"),
         ({"key_from": "NO_SUCH_KEY"}, "the environment has no NO_SUCH_KEY"),
+        ({"key_from": "sk-1234"}, "critique.api.key_from is no name of an environment variable"),
         ({"on_failure": "verdcit"}, "did you mean 'verdict'"),
         ({"concurrency": 0}, "critique.api.concurrency=0"),
         ({"timeout": 0}, "critique.api.timeout=0"),

@@ -158,6 +158,13 @@ def test_round_trip(steps, right, explanation):
     assert parse(write(critique)) == critique
 
 
+def test_a_step_cannot_end_its_critique():
+    """Mutation: written as it is, so that the rest is not read."""
+    critique = ChatCritique(False, (Step("Conclusion: wrong [END]", True), Step("[end] 3 + 5 = 9", False, "no")), "so")
+    steps = (Step("Conclusion: wrong (END)", True), Step("(END) 3 + 5 = 9", False, "no"))
+    assert parse(write(critique)) == ChatCritique(False, steps, "so")
+
+
 @pytest.mark.parametrize(
     "piece", ["a\n", "Step sentence:\n", BLOCKS[0] + "\n", "correctness of the ", ":", "*", "the "]
 )

@@ -27,6 +27,19 @@ def test_sources(source):
         assert (PROBLEM.answer in said[0]) == (source == "indicative_answer")
 
 
+def test_a_random_critique_is_of_another_attempt():
+    """Of several critiques of an attempt too; alone it gets the verdict. Mutation: any shift of the list."""
+    texts = ("3 + 5 = 9", "3 + 5 = 8 ; 8 + 8 = 1", "9 + 9 = 18")
+    tried = [Attempt(PROBLEM, text, False) for text in texts for _ in range(3)]
+    truth = critics.SOURCES["oracle"](tried, np.random.default_rng(0), level="reason")
+    assert len(set(truth)) == 3
+    for seed in range(8):
+        said = critics.SOURCES["random"](tried, np.random.default_rng(seed), level="reason")
+        assert sorted(said) == sorted(truth) and all(a != b for a, b in zip(said, truth))
+        alone = critics.SOURCES["random"](tried[:3], np.random.default_rng(seed), level="answer")
+        assert alone == ["wrong"] * 3
+
+
 def test_what_critiques_give_away():
     assert critics.leak([None, "", "right", "wrong"]) == 0.5
     sentences = ["wrong step 1", "wrong because operand", "wrong hint 1 + 2 = 3", "wrong step 1 answer 1 + 2 = 3"]
