@@ -22,7 +22,7 @@ from entropy_rl.training.state import adapters, heated, on_base
 from experiments.lib import build
 
 Policy = tuple[Transformer, Any]  # model, parameters
-HOW = ("dtype", "param_dtype", "remat", "attention")  # how a model computes, whatever its shape
+HOW = ("dtype", "param_dtype", "remat", "attention", "grouped")  # how a model computes, whatever its shape
 
 
 def load_policy(

@@ -149,6 +149,18 @@ def test_adapters_of_experts_are_refused():
     assert jax.tree.leaves(adapted["lora"]["layer_0"]) and "experts" not in adapted["lora"]["layer_0"]
 
 
+def test_a_router_is_sampled_with_as_it_is_trained():
+    """Where activations have fewer bits than parameters: the sampler's view scores tokens as the learner does, bit for
+    bit. Mutation: a router that is rounded with the other matrices, which sends tokens elsewhere."""
+    model = presets.make("test", 24, **MIXED, dtype=jnp.bfloat16)
+    params, data = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), batch()
+    seen = lora.make_view(jnp.bfloat16, jnp.float32)(params)
+    kernels = seen["params"]["layer_0"]["experts"]
+    assert kernels["router"]["kernel"].dtype == jnp.float32 and kernels["gate"]["kernel"].dtype == jnp.bfloat16
+    score = jax.jit(scoring.token_scores(model))
+    jax.tree.map(np.testing.assert_array_equal, *(score(p, data.tokens, data.mask) for p in (params, seen)))
+
+
 BAD = {
     "many": ({"experts": 4, "experts_per_token": 5, "d_expert": 8}, "experts_per_token=5: must be 1 to 4, the experts"),
     "none": ({"experts": 4, "d_expert": 8}, "experts_per_token=0: must be 1 to 4"),

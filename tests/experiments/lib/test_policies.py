@@ -86,7 +86,10 @@ def test_a_workdir_is_of_its_own_shape(run):
 def test_how_it_computes_is_asked_for(run):
     """Mutation: model.args of the run alone."""
     c = config(**{"model.args.remat": "block"})
-    assert load_policy(c, run[0], build.mesh(c), WORDS)[0].config.remat == "block"
+    with c.unlocked():
+        c.model.args.grouped = "ragged"
+    shape = load_policy(c, run[0], build.mesh(c), WORDS)[0].config
+    assert shape.remat == "block" and shape.grouped == "ragged"
 
 
 def test_a_workdir_without_a_config(tmp_path):
