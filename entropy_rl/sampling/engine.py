@@ -162,7 +162,11 @@ def together(model: Transformer, columns: int, *, mesh: Mesh | None = None) -> i
     CACHE bytes on a device. `of_part` has the noise that does not depend on it."""
     m = model.config
     each = 2 * m.layers * m.kv_heads * m.head_dim * columns * np.dtype(m.dtype).itemsize
-    room = CACHE * (mesh.size if mesh else 1) // each
+    cut = 1  # devices that share them; heads that the axis does not divide are whole on each of it
+    if mesh is not None:
+        tensor = mesh.shape["tensor"]
+        cut = row_shards(mesh) * (1 if m.kv_heads % tensor else tensor)
+    room = CACHE * cut // each
     return min(MOST, 1 << max(room.bit_length() - 1, 0))
 
 

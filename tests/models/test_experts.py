@@ -211,6 +211,8 @@ def test_the_samplers_choices_are_replayed():
     hit = [jax.nn.one_hot(rollout.experts[i][np.roll(m, -1)], 6).sum((0, 1, 2)) for i, m in enumerate(rollout.mask)]
     np.testing.assert_allclose(replayed["expert_count"], hit)
     assert np.abs(replayed["logp"] - score(*args)["logp"]).max() > 0.01
+    unfiltered = jax.jit(scoring.filtered_scores(model, min_p=0.0))(*args, rollout.experts)["filtered_logp"]
+    np.testing.assert_allclose(*(np.where(rollout.mask, x, 0) for x in (unfiltered, replayed["logp"])), atol=1e-5)
     shared = jax.jit(scoring.token_scores(model, samples=2, prompt_length=5))(*args, rollout.experts)
     for name in ("logp", "entropy"):
         x, y = (np.where(rollout.mask, s[name], 0) for s in (shared, replayed))
