@@ -40,7 +40,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     knobs = [f"{part}.{key}" for part in ("sft", "rl") for key in train_rl.KNOBS if (part, key) != ("sft", "steps")]
     # law and export are quickly done again
     workdirs.open_workdir(
-        config, workdir, ignore=("law", "export"), knobs=(*knobs, "types.remat", "types.attention", "task.args.workers")
+        *(config, workdir),
+        ignore=("law", "export"),
+        knobs=(*knobs, "types.remat", "types.attention", "types.grouped", "task.args.workers"),
     )
     steps = [
         (f"RL with a verifiable reward, {config.rl.steps} steps -> {rl}", lambda: train_rl.run(whole.rl, rl)),

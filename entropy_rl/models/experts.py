@@ -266,6 +266,8 @@ class Experts(nn.Module):
         prob = jax.nn.softmax(x.astype(jnp.float32) @ router.astype(jnp.float32), axis=-1)
         if chosen is None:
             _, chosen = jax.lax.top_k(jax.lax.stop_gradient(prob), m.experts_per_token)
+            # kept with the products that are laid out by it: made again, it might be another one by a last bit
+            chosen = checkpoint_name(chosen, "linear")
         share = jnp.take_along_axis(prob, chosen, axis=-1)
         if m.norm_topk:
             share = share / jnp.sum(share, axis=-1, keepdims=True)

@@ -95,11 +95,16 @@ def joined(params: Any, part: Any) -> Any:
 def view(params: Any, dtype: Any, scale: float = 1.0) -> Any:
     """Parameters to sample with: matrices in the type that the model computes in, and adapters merged in float32.
 
-    The model casts them at every use, so its numbers are the same; a decode step then reads half the bytes.
+    The model casts them at every use, so its numbers are the same; a decode step then reads half the bytes. Routers,
+    which it computes with in float32 (models/experts.py), stay as they are.
     """
     narrow = jnp.dtype(dtype).itemsize
-    cast = lambda x: x.astype(dtype) if x.ndim > 1 and x.dtype.itemsize > narrow else x  # noqa: E731
-    return jax.tree.map(cast, (scaled if narrow < 4 else merge)(params, scale))
+
+    def cast(path, x):
+        whole = x.ndim < 2 or "router" in jax.tree_util.keystr(path)
+        return x if whole or x.dtype.itemsize <= narrow else x.astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, (scaled if narrow < 4 else merge)(params, scale))
 
 
 def make_view(dtype: Any, param_dtype: Any, scale: float | None = None) -> Callable[[Any], Any]:

@@ -231,7 +231,8 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
 
         pi~ = pi / Z over the tokens with pi >= min_p max pi, 0 on the others;   log 0 = -inf
 
-    What losses/trust_region.lp_reg pulls towards. Logits are made as in `top_gaps`; column 0 is 0.
+    What losses/trust_region.lp_reg pulls towards. Logits are made as in `top_gaps`; column 0 is 0. Choices of experts
+    are the fifth argument, as of `token_scores`.
 
     Args:
       model: with a language-model head.
@@ -244,10 +245,10 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
     if not 0 <= min_p <= 1:
         raise InputError(f"min_p={min_p}: a share of the likeliest token's probability is from 0 to 1")
 
-    def score(params, tokens, mask):
+    def score(params, tokens, mask, ids=None, chosen=None):
         matrix, axis = head_matrix(model.config, params)
         matrix = matrix.T if axis == 0 else matrix
-        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
+        _, out = model.apply(params, tokens, logits=False, chosen=chosen, **_gate(params, mask))
         hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
         chosen = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
         part = max(tiles.ELEMENTS // matrix.shape[1], 1)

@@ -26,6 +26,7 @@ from entropy_rl.sampling import warp as warps
 
 LONG = 64  # tokens: where responses can be so long, free slots are left out when nobody waits for them
 CACHE = 2 << 30  # bytes of the keys and values of the prompts of a call, on a device
+MOST = 1024  # prompts of a call of `together`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ def generate(
     fewest: int = 32,
     part: int | None = None,
     routes: bool = False,
+    first: int = 0,
 ) -> list[list[Completion]]:
     """Samples responses.
 
@@ -91,6 +93,7 @@ def generate(
       routes: whether completions have the experts that tokens went to, of a model that has some.
       part: None, or so many prompts, one after the other, have a key of their own and are sampled as in a call of their
         own, but in slots that do not wait for the slowest of them.
+      first: r of the first request, for calls that have a part each of the requests of one key; without `part`.
 
     Returns:
       N lists of `samples` Completions.
@@ -135,6 +138,7 @@ def generate(
         fewest=max(fewest // streams, 1),
         each=part and part * samples,
         routes=routes,
+        first=first,
     )
     # each stream has its share of every device's slots and requests; the noise does not know which
     slot_parts = [shards * len(part) for part in np.array_split(np.arange(each), streams)]
@@ -154,12 +158,22 @@ def generate(
 
 
 def together(model: Transformer, columns: int, *, mesh: Mesh | None = None) -> int:
-    """How many prompts of so many columns one call serves at most: 1,024, or the power of 2 whose keys and values take
-    CACHE bytes on a device."""
+    """How many prompts of so many columns one call serves at most: MOST, or the power of 2 whose keys and values take
+    CACHE bytes on a device. `of_part` has the noise that does not depend on it."""
     m = model.config
     each = 2 * m.layers * m.kv_heads * m.head_dim * columns * np.dtype(m.dtype).itemsize
-    room = CACHE * (mesh.size if mesh else 1) // each
-    return min(1024, 1 << max(room.bit_length() - 1, 0))
+    cut = 1  # devices that share them; heads that the axis does not divide are whole on each of it
+    if mesh is not None:
+        tensor = mesh.shape["tensor"]
+        cut = row_shards(mesh) * (1 if m.kv_heads % tensor else tensor)
+    room = CACHE * cut // each
+    return min(MOST, 1 << max(room.bit_length() - 1, 0))
+
+
+def of_part(key: jax.Array, start: int) -> tuple[jax.Array, int]:
+    """Key and `first` of `generate` for the part of many prompts, one sample each, that begins at prompt `start`: what
+    is sampled depends neither on the memory nor on the number of devices, which decide how long the parts are."""
+    return jax.random.fold_in(key, start - start % MOST), start % MOST
 
 
 def token_work(params, tokens: int) -> float:
@@ -238,6 +252,7 @@ def _serve(
     fewest,
     each,
     routes,
+    first,
 ) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered,
     experts), the last two None where they are not made."""
@@ -258,7 +273,8 @@ def _serve(
             last = padded[prompt, length - 1]
             left = np.full(len(serving), max_new, np.int32)
             row = parts.row[request].astype(np.int32)
-            state = decode.insert(state, prefix, take, row, request, last, length, left, mesh=mesh, far=far)
+            numbers = request + np.int32(first)
+            state = decode.insert(state, prefix, take, row, numbers, last, length, left, mesh=mesh, far=far)
         fewer = 0 if any(waiting) else _fewer(len(serving), max_new, shards, fewest)
         by_device = (serving >= 0).reshape(shards, -1)
         if fewer and by_device.sum(axis=1).max() <= fewer // shards:

@@ -277,11 +277,14 @@ def value(score: Score, *, clip: float = 0.5) -> Objective:
       Objective; its `out` has value f32[B, T] and the clipped tokens bool[B, T].
     """
 
+    def of_batch(params, batch):  # what else it has is the policy's: its teacher, and the experts that it went to
+        return score(params, batch.tokens, batch.mask)
+
     def loss(scores, batch, key, coefs):
         token_loss, marks = clipped_value(scores["value"], batch.value, batch.target, batch.mask, clip=clip)
         return jnp.sum(batch.weight * token_loss), {"value": scores["value"], **marks}
 
-    return Objective(_of_tokens(score), loss)
+    return Objective(of_batch, loss)
 
 
 def value_record(batch: Batch, out: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -259,7 +259,7 @@ class Learner:
         coefs = {"entropy": jnp.float32(entropy_coef), "kl": jnp.float32(kl_coef)}
         row["update/entropy_coef"] = entropy_coef
         if self._nucleus_mean:
-            row["update/nucleus_anchor"] = self._anchor(state, rollout)
+            row["update/nucleus_anchor"] = self._anchor(self._own(state, rollout, fields), rollout)
             coefs |= {"nucleus": jnp.float32(self._nucleus_coef), "anchor": jnp.float32(row["update/nucleus_anchor"])}
         policy, critic, updates, past = state.policy, state.critic, [], remembered(state)
         warmup = self._critic.warmup if self._critic else 0
@@ -298,12 +298,11 @@ class Learner:
         mask, fields, row = rollout.mask, {}, {}
         if self._replay:
             fields["experts"] = self._each(self._replay, state.policy.params, rollout)["experts"]
+        own = self._own(state, rollout, fields)
         if self._importance:
-            experts = fields.get("experts", rollout.experts)
-            more = () if experts is None else (None, experts)
-            fields["old_logp"] = self._each(self._score, state.policy.params, rollout, *more)["logp"]
+            fields["old_logp"] = own(self._score)["logp"]
         if self._filtered:
-            fields |= self._each(self._filtered, state.policy.params, rollout)
+            fields |= own(self._filtered)
         if self._wants:
             fields["old_entropy"] = rollout.entropy
         if self._reference:
@@ -317,6 +316,12 @@ class Learner:
             taught, logged = self._of_teacher(state, rollout)
             fields, row = fields | taught, row | logged
         return fields, row
+
+    def _own(self, state: State, rollout: Rollout, fields: dict) -> Callable[[Score], dict[str, np.ndarray]]:
+        """score -> that of the policy before the updates, tokens sent to the experts that the updates send them to."""
+        experts = fields.get("experts", rollout.experts)
+        more = () if experts is None else (None, experts)
+        return lambda score: self._each(score, state.policy.params, rollout, *more)
 
     def _of_teacher(self, state: State, rollout: Rollout) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the teacher says of the policy's likeliest tokens, and how it differs from it on those sampled."""
@@ -364,10 +369,10 @@ class Learner:
         row |= {"update/entropy_low": low, "update/entropy_high": high, "update/rejected": masked_mean(rejected, mask)}
         return np.asarray(advantage)
 
-    def _anchor(self, state: State, rollout: Rollout) -> float:
+    def _anchor(self, own: Callable[[Score], dict[str, np.ndarray]], rollout: Rollout) -> float:
         """The nucleus entropy that updates hold: that of the policy at the first step, on its rollout."""
         if "nucleus" not in self.control:
-            nucleus = self._each(self._score, state.policy.params, rollout)["nucleus"]
+            nucleus = own(self._score)["nucleus"]
             self.control["nucleus"] = {"anchor": float(self._nucleus_mean(nucleus, rollout.mask)[0])}
         return self.control["nucleus"]["anchor"]
 

@@ -3,6 +3,7 @@ an adapter that PEFT saved."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from entropy_rl.training.state import adapters, heated, on_base
 from experiments.lib import build
 
 Policy = tuple[Transformer, Any]  # model, parameters
-HOW = ("dtype", "param_dtype", "remat", "attention")  # how a model computes, whatever its shape
+HOW = ("dtype", "param_dtype", "remat", "attention", "grouped")  # how a model computes, whatever its shape
 
 
 def load_policy(
@@ -48,7 +49,7 @@ def load_policy(
       vocab_size: of the task's tokenizer.
       step: of a workdir's checkpoint; None: the latest.
       key: of `path` in the config, for messages.
-      model: another shape than this one is refused.
+      model: another shape than this one is refused, and it computes as this one does.
 
     Raises:
       InputError: nothing is there; it is of another shape or vocabulary, or of a folder whose tokens the task does not
@@ -272,8 +273,9 @@ def _of_folder(config, path, mesh, vocab_size, step, key, model) -> Policy:
     shape = config.copy_and_resolve_references()
     shape.model = _as_asked(ConfigDict({"path": str(path), "args": {}}), config)
     there = build.model(shape, vocab_size)
-    if model is not None and model != there:
+    if model is not None and _computed_as(model, there) != model:
         raise InputError(f"config.{key}={path} is of another shape than config.model: give a policy of the same shape")
+    there = model or there
     return there, hf.load_params(path, hf.abstract_params(there, mesh))
 
 
@@ -285,8 +287,9 @@ def _of_adapter(config, path, mesh, vocab_size, step, key, model) -> tuple[Trans
         base = peft.base_of(path) or "a model that it does not name"
         raise InputError(f"config.{key}={path} is an adapter of {base}: add that model's folder, --config.model.path=")
     there = build.model(config, vocab_size)
-    if model is not None and model != there:
+    if model is not None and _computed_as(model, there) != model:
         raise InputError(f"config.{key}={path} is on a base of another shape than config.model: give one of the same")
+    there = model or there
     adapter = peft.load(path, there, architecture(build.folder(config)))
     params = hf.load_params(build.folder(config), hf.abstract_params(there, mesh))
     processes.log(f"{path}, an adapter of {adapter.base or 'an unnamed base'}, is put on {config.model.path}")
@@ -297,6 +300,12 @@ def _as_asked(model: ConfigDict, config: ConfigDict) -> ConfigDict:
     """`model` of a config, computed as `config.model.args` says."""
     how = {k: v for k, v in config.model.args.items() if k in HOW and v is not None}
     return ConfigDict({**model, "args": {**model.get("args", {}), **how}})
+
+
+def _computed_as(model: Transformer, other: Transformer) -> Transformer:
+    """The other model, computed as this one is."""
+    how = {key: getattr(model.config, key) for key in HOW}
+    return Transformer(dataclasses.replace(other.config, **how))
 
 
 def _same_tokens(config: ConfigDict, folder: Any, what: str) -> None:

@@ -26,7 +26,7 @@ from experiments.lib import launch
 # runs. All else defines the experiment. More steps of a rate that decays are also other rates from there on.
 KNOBS = (
     *("steps", "rounds", "eval", "checkpoint", "log_every", "track", "mesh", "microbatches", "rollout.slots"),
-    *("model.args.remat", "model.args.attention", "task.args.workers"),
+    *("model.args.remat", "model.args.attention", "model.args.grouped", "task.args.workers"),
 )
 
 

@@ -61,7 +61,7 @@ class Judge(collect.Collector):
         problems = [problem_at(p.task, c.seed, first + i) for i in range(c.rollout.prompts)]
         prompts = [tokenizer.encode(q.prompt) for q in problems]
         key = jax.random.fold_in(self._key, step)
-        made = generate(p.model, params, prompts, key, eos=tokenizer.eos_ids, **self._sampling)
+        made = generate(p.sampling["model"], params, prompts, key, eos=tokenizer.eos_ids, **self._sampling)
         texts = [[tokenizer.decode(x.tokens) for x in group] for group in made]
         groups = [collect.Group(*of, [0.0] * c.rollout.samples) for of in zip(problems, prompts, made, texts)]
         length = p.task.prompt_length + p.task.response_length

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -95,6 +96,23 @@ def test_a_killed_run_goes_on_to_the_same(tmp_path, monkeypatch):
     for a, b in zip(first.metrics, second.metrics, strict=True):
         assert {k: v for k, v in a.items() if "time/" not in k} == {k: v for k, v in b.items() if "time/" not in k}
     jax.tree.map(np.testing.assert_array_equal, *(parameters(tmp_path / name, c) for name in ("whole", "cut")))
+
+
+def test_a_judged_rollout_is_of_the_sampler(monkeypatch):
+    """Of rollout.dtype, that is. Mutation: the learner's model."""
+    c = config("reward_model_smoke")
+    judge, asked = object.__new__(reward_model.Judge), []
+    judge._config, judge._key, judge._sampling = c, jax.random.key(0), {}
+    judge._p = SimpleNamespace(model="learner", sampling={"model": "sampler"}, task=build.task(c, split="train"))
+
+    def generate(model, *args, **how):
+        asked.append(model)
+        raise StopIteration
+
+    monkeypatch.setattr(reward_model, "generate", generate)
+    with pytest.raises(StopIteration):
+        judge(None, 0)
+    assert asked == ["sampler"]
 
 
 @pytest.mark.slow

@@ -149,6 +149,27 @@ def test_adapters_of_experts_are_refused():
     assert jax.tree.leaves(adapted["lora"]["layer_0"]) and "experts" not in adapted["lora"]["layer_0"]
 
 
+def test_a_router_is_sampled_with_as_it_is_trained():
+    """Where activations have fewer bits than parameters: the sampler's view scores tokens as the learner does, bit for
+    bit. Mutation: a router that is rounded with the other matrices, which sends tokens elsewhere."""
+    model = presets.make("test", 24, **MIXED, dtype=jnp.bfloat16)
+    params, data = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), batch()
+    seen = lora.make_view(jnp.bfloat16, jnp.float32)(params)
+    kernels = seen["params"]["layer_0"]["experts"]
+    assert kernels["router"]["kernel"].dtype == jnp.float32 and kernels["gate"]["kernel"].dtype == jnp.bfloat16
+    score = jax.jit(scoring.token_scores(model))
+    jax.tree.map(np.testing.assert_array_equal, *(score(p, data.tokens, data.mask) for p in (params, seen)))
+
+
+def test_choices_are_not_made_again_beside_products_that_are_kept():
+    """Rows of a product lie where the choices put them; chosen again for the gradient, by a last bit differently, each
+    expert would read another's. Mutation: choices that have no name."""
+    model = presets.make("test", 24, **MIXED, remat="save_linear")
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    loss = lambda p: jnp.sum(model.apply(p, jnp.zeros((2, 5), jnp.int32))[0] ** 2)  # noqa: E731
+    assert str(jax.make_jaxpr(jax.grad(loss))(params)).count("= top_k") == 1
+
+
 BAD = {
     "many": ({"experts": 4, "experts_per_token": 5, "d_expert": 8}, "experts_per_token=5: must be 1 to 4, the experts"),
     "none": ({"experts": 4, "d_expert": 8}, "experts_per_token=0: must be 1 to 4"),
@@ -190,6 +211,8 @@ def test_the_samplers_choices_are_replayed():
     hit = [jax.nn.one_hot(rollout.experts[i][np.roll(m, -1)], 6).sum((0, 1, 2)) for i, m in enumerate(rollout.mask)]
     np.testing.assert_allclose(replayed["expert_count"], hit)
     assert np.abs(replayed["logp"] - score(*args)["logp"]).max() > 0.01
+    unfiltered = jax.jit(scoring.filtered_scores(model, min_p=0.0))(*args, rollout.experts)["filtered_logp"]
+    np.testing.assert_allclose(*(np.where(rollout.mask, x, 0) for x in (unfiltered, replayed["logp"])), atol=1e-5)
     shared = jax.jit(scoring.token_scores(model, samples=2, prompt_length=5))(*args, rollout.experts)
     for name in ("logp", "entropy"):
         x, y = (np.where(rollout.mask, s[name], 0) for s in (shared, replayed))

@@ -202,10 +202,12 @@ def test_below_float32_sampler_and_learner_differ_by_what_the_type_explains():
 
 def test_how_many_prompts_are_served_together():
     """By hand: of SmolLM2-135M a prompt of 256 tokens has 11.8 MB of keys and values in float32, and 182 of them 2 GiB.
-    Mutations: heads for kv heads; values left out."""
+    Mutations: heads for kv heads; values left out; heads cut over an axis that does not divide them."""
     shape = {"layers": 30, "heads": 9, "kv_heads": 3, "head_dim": 64}
     model = SimpleNamespace(config=SimpleNamespace(**shape, dtype=jnp.float32))
     assert engine.together(model, 256) == 128
     assert engine.together(model, 1 << 20) == 1
     assert engine.together(presets.make("test", 24), 256) == 1024
-    assert engine.together(model, 256, mesh=SimpleNamespace(size=8)) == 1024
+    mesh = lambda data, tensor: SimpleNamespace(shape={"data": data, "fsdp": 1, "tensor": tensor})  # noqa: E731
+    assert engine.together(model, 256, mesh=mesh(8, 1)) == 1024
+    assert [engine.together(model, 256, mesh=mesh(2, n)) for n in (3, 4)] == [1024, 256]

@@ -124,6 +124,16 @@ def test_a_critic_learns_its_returns():
     assert metrics["critic/explained_variance"] > 0.9
 
 
+def test_a_critic_leaves_alone_what_is_of_the_policy():
+    """A batch with its teacher and its choices of experts. Mutation: the critic's score is given them, as the policy's
+    is, and takes none."""
+    score = lambda params, tokens, mask: {"value": params * mask}  # noqa: E731
+    data = batch().replace(value=np.zeros((16, 12), np.float32), target=np.ones((16, 12), np.float32))
+    more = data.replace(teacher_ids=np.zeros((16, 10, 2), np.int32), experts=np.zeros((16, 12, 1, 2), np.int32))
+    losses = [objectives.value(score)(jnp.float32(0.5), x, None, {})[0] for x in (data, more)]
+    assert losses[0] == losses[1] > 0
+
+
 def test_a_mean_of_means_would_be_seen():
     """The batch can tell: the gradient with each quarter's own token mean is far from that of the whole."""
     whole, _ = updated("ppo")

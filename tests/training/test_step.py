@@ -230,6 +230,27 @@ def test_columns_that_no_response_has_change_nothing(table, updates):
     assert a[1][0]["update/grad_norm"] > 1e-3 and not advantage[:, 12:].any()
 
 
+def test_what_is_scored_before_updates_has_their_choices_of_experts(table):
+    """Filtered log-probabilities and the nucleus' anchor too. Mutation: the router's own for any of them."""
+    logits, rollout = table
+    rollout = rollout.replace(experts=np.full((*rollout.mask.shape, 1, 2), 3, np.int32))
+
+    def score(params, tokens, mask, ids=None, chosen=None):
+        x = jnp.full(mask.shape, -1.0 if chosen is None else -jnp.mean(chosen))
+        return dict.fromkeys(("logp", "entropy", "filtered_logp", "nucleus"), x)
+
+    learner = Learner(
+        *(score, optax.sgd(0.5)),
+        **{"loss": POLICY_LOSSES["lp_reg"], "weight": compose("token_mean"), "advantage": grpo},
+        **{"key": jax.random.key(0), "importance": token_cap, "filtered": score, "nucleus": (1.0, 1.0)},
+    )
+    policy = TrainState(jnp.zeros((), jnp.int32), {"logits": logits}, None)
+    fields, _ = learner._scores(State(policy), rollout)
+    assert (fields["old_logp"] == -3).all() and (fields["filtered_logp"] == -3).all()
+    anchor = learner._anchor(learner._own(State(policy), rollout, fields), rollout)
+    assert anchor == pytest.approx(-3, abs=1e-4)  # a mean over responses
+
+
 def explained(table, alpha, logits, new):
     tokens, mask = table[1].tokens, table[1].mask
     m = record.measured_change(logits, new, mask, tokens, jnp.asarray(alpha))

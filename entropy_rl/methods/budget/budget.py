@@ -32,7 +32,7 @@ import numpy as np
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
-from entropy_rl.sampling.engine import Completion, generate, together
+from entropy_rl.sampling.engine import Completion, generate, of_part, together
 from entropy_rl.training.collect import answer_entropy
 
 WAYS = ("wait", "retry", "repeat")
@@ -65,8 +65,8 @@ def sampler(
         for start in range(0, len(prefixes), size):
             part = list(prefixes[start : start + size])
             filled = part + [part[0]] * (size - len(part))
-            noise = jax.random.fold_in(key, start)
-            more = {"max_new": max_new, "eos": tuple(eos), "prompt_length": width, "warp": draw}
+            noise, first = of_part(key, start)
+            more = {"max_new": max_new, "eos": tuple(eos), "prompt_length": width, "warp": draw, "first": first}
             out += [g[0] for g in generate(model, params, filled, noise, **more, **how)[: len(part)]]
         return out
 

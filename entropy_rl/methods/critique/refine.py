@@ -29,7 +29,7 @@ from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
 from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
-from entropy_rl.sampling.engine import Completion, generate, together, token_work
+from entropy_rl.sampling.engine import Completion, generate, of_part, together, token_work
 from entropy_rl.training.collect import Group, Turn, verify_completions
 
 
@@ -60,8 +60,10 @@ def respond(
         part = ids[start : start + most]
         count = max(fewest, 1 << (len(part) - 1).bit_length())
         filled = part + [part[0]] * (count - len(part))
+        noise, first = of_part(key, start)
         groups = generate(
-            *(model, params, filled, jax.random.fold_in(key, start)),
+            *(model, params, filled, noise),
+            first=first,
             max_new=max_new,
             eos=tokenizer.eos_ids,
             prompt_length=width,

@@ -1,5 +1,6 @@
 """One way to a policy: of a workdir, a checkpoint, a folder, a LoRA run; and never an optimiser's state."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import Checkpoints
 from entropy_rl.training.optimizer import make_optimizer
@@ -86,7 +88,10 @@ def test_a_workdir_is_of_its_own_shape(run):
 def test_how_it_computes_is_asked_for(run):
     """Mutation: model.args of the run alone."""
     c = config(**{"model.args.remat": "block"})
-    assert load_policy(c, run[0], build.mesh(c), WORDS)[0].config.remat == "block"
+    with c.unlocked():
+        c.model.args.grouped = "ragged"
+    shape = load_policy(c, run[0], build.mesh(c), WORDS)[0].config
+    assert shape.remat == "block" and shape.grouped == "ragged"
 
 
 def test_a_workdir_without_a_config(tmp_path):
@@ -114,6 +119,22 @@ def test_a_folder(name, given):
     there, want = hf.load(c.model.path)
     assert model == there
     equal(params, want)
+
+
+def test_a_folder_for_a_model_that_computes_otherwise():
+    """As a sampler of fewer bits does (rollout.dtype). Mutation: a type of activations is another shape."""
+    c = of_folder("qwen2")
+    there = hf.load_config(c.model.path)
+    model, params = load_policy(c, c.model.path, build.mesh(c), 2, model=Transformer(narrow(there)))
+    assert model.config == narrow(there) != there
+    equal(params, hf.load(c.model.path)[1])
+    wider = Transformer(dataclasses.replace(there, d_ff=2 * there.d_ff))
+    with pytest.raises(InputError, match="is of another shape than config.model"):
+        load_policy(c, c.model.path, build.mesh(c), 2, model=wider)
+
+
+def narrow(config):
+    return dataclasses.replace(config, dtype=jnp.bfloat16)
 
 
 @pytest.fixture(scope="module")

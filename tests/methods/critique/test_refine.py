@@ -156,7 +156,8 @@ def test_fresh_samples_are_the_policys_own():
 
 
 def test_the_number_of_prompts_does_not_change_what_is_said(monkeypatch):
-    """Nor are few filled up to many where prompts are dear. Mutation: filled up all the same."""
+    """Nor does how many are served together, which follows from devices and memory; and few are not filled up to many
+    where prompts are dear. Mutations: filled up all the same; a key for each part, as many as there are."""
     model = presets.make("test", TASK.tokenizer.vocab_size)
     params = model.init(jax.random.key(0), np.zeros((1, 4), np.int32))
     how = {"max_new": 5, "prompt_length": None}
@@ -169,6 +170,9 @@ def test_the_number_of_prompts_does_not_change_what_is_said(monkeypatch):
     monkeypatch.setattr(refine.packing, "PAYS", 1)
     dear, _ = refine.respond(model, params, TASK.tokenizer, prompts[:3], jax.random.key(1), **how)
     assert dear == few and served == [4]
+    monkeypatch.setattr(refine, "together", lambda *args, **how: 2)
+    parts, _ = refine.respond(model, params, TASK.tokenizer, prompts[:3], jax.random.key(1), **how)
+    assert parts == few and served[1:] == [2, 1]
 
 
 def test_critics_decode_greedily():
