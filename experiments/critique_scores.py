@@ -137,6 +137,8 @@ def agreement(
 
     verdict accuracy   right or wrong as the truth says; a critique that cannot be read is not.
     majority           of always saying what is most frequent; "less majority" is the difference on the same attempts.
+    balanced accuracy  verdict accuracy with right attempts weighed as much as wrong ones; any constant verdict has .5.
+                       NaN where all attempts are of one kind.
     F1 (wrong)         2 TP / (2 TP + FP + FN), "wrong" being positive.
     first wrong step   exact, over wrong attempts.
     reason             exact, over wrong attempts whose step is; of closed sentences alone.
@@ -151,10 +153,12 @@ def agreement(
     step = np.array([c is not None and not t.right and a == b for c, t, (a, b) in zip(said, truth, places)])
     ones, hit = np.ones(len(truth)), read & (says == wrong)
     majority = wrong if wrong.mean() >= 0.5 else ~wrong
+    weight = np.where(wrong, (~wrong).sum(), wrong.sum()).astype(float)
     scores = {
         "verdict accuracy": (hit, ones),
         "majority": (majority, ones),
         "verdict accuracy, less majority": (hit * ones - majority, ones),
+        "balanced accuracy": (hit * weight, weight),
         "F1 (wrong)": (2 * (says & wrong), 2 * (says & wrong) + (says & ~wrong) + (~says & wrong)),
         "first wrong step": (step, wrong),
         "malformed": (~read, ones),

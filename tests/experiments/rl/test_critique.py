@@ -221,6 +221,7 @@ def test_agreement_by_hand():
     found = {k: [float(np.sum(x)) for x in v] for k, v in critique_scores.agreement(said, truth).items()}
     assert found["verdict accuracy"] == [2, 5] and found["majority"] == [3, 5] and found["malformed"] == [1, 5]
     assert found["verdict accuracy, less majority"] == [-1, 5]
+    assert found["balanced accuracy"] == [4, 12]  # 2 of 3 wrong ones, 0 of 2 right ones
     assert found["F1 (wrong)"] == [4, 4 + 1 + 1]
     assert found["first wrong step"] == [2, 3] and found["reason"] == [1, 2]
 
