@@ -254,9 +254,11 @@ def _rises(name: str, column: Column) -> bool:
 def _empty(step: NDArray, value: NDArray) -> int:
     """How many NaN say that nothing was logged, as of pandas: values come evenly, and more rarely than rows."""
     good = np.isfinite(value)
-    if good.mean() >= GOOD or good.sum() < 3 or not np.isnan(value[~good]).all():
+    if good.sum() < 3 or good.mean() >= GOOD or not np.isnan(value[~good]).all():
         return 0
     gaps, all_gaps = np.diff(step[good]), np.diff(np.unique(step))
+    if not all_gaps.size:  # all of one step
+        return 0
     usual = np.median(gaps)
     evenly = (gaps == usual).mean() >= EVENLY and usual > np.median(all_gaps)
     return int((~good).sum()) if evenly else 0

@@ -271,6 +271,8 @@ def test_nan_in_place_of_empty_cells(tmp_path):
     ended = [[i, H[i], R[i] if i < 6 else "NaN"] for i in n]
     for rows in ([[i, H[i], R[i] if i % 3 == 0 else "inf"] for i in n], ended):
         assert "is no finite number in" in refused(write_csv(tmp_path / "log.csv", header, rows), min_points=4)
+    for rows in ([], [["x", H[0], R[0]]], [[7, H[i], R[i] if i % 3 == 0 else "NaN"] for i in n]):  # no step, one step
+        refused(write_csv(tmp_path / "log.csv", header, rows), min_points=4)
 
 
 def test_lines_that_ray_saw_twice_and_lines_that_were_wrapped(tmp_path):
