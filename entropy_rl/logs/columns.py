@@ -35,7 +35,7 @@ NO_SCORE = frozenset(_NO_SCORE.split())
 # Words that may stand beside `entropy` in its segment or behind it; others make another quantity of it.
 _ENTROPY = """policy current mean avg average train training actor loss approx sequence token tokens all agg old rollout
     sampled mc per response lobprob logprob logprobs prob global step update full exact trainer model generation
-    generated completion sampler sampling logits learner nats bits ppo grpo optim critic update @"""
+    generated completion sampler sampling logits learner nats bits ppo grpo optim critic @"""
 ENTROPY = frozenset(_ENTROPY.split())
 SAMPLED = {"approx", "sampled", "mc", "rollout"}
 BITS = "bits"  # a word of an entropy that is not in nats

@@ -47,12 +47,12 @@ AXES = {"rollout": "rollout/step", "perf": "rollout/step", "eval": "eval/step", 
 PAIR = re.compile(
     rf"(?<![\w./@%-])([A-Za-z_][\w./@()-]*(?: [A-Za-z_][\w./@()-]*){{0,3}})\s*[:=\u2502\u2503]\s*{NUMBER}(?![\w.:])"
 )
-# `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
 # `name 0.5` between bars or commas, where a line has two of these or more and none with a mark
 BARE = re.compile(
     rf"(?:^|[|,:\]])\s*([A-Za-z_][\w./@-]*(?: [A-Za-z_][\w./@-]*){{0,2}}) +{NUMBER}%?(?=\s*(?:[|,]|$))", re.M
 )
 ITERATION = re.compile(r"\b(?:iter|iteration|update)\s*[:=#]?\s*(\d+)(?![\d.])", re.I)
+# `step: 3`, `Step 3/40`; clu's `logging_writer.py:48] [3] loss=0.1`
 STEP = re.compile(r"(?:\b(?:global[ _])?step\s*[:=#]?\s*|\] \[(?=\d+\] [A-Za-z_][\w/@.]*=))(\d+)(?![\d.])", re.I)
 LEAST, LOOKED_AT = 3, 20_000  # lines with a score or an entropy, of the first of a file, for a console of pairs
 SHORT = 80  # characters of a line that is about a step and has no numbers beside it

@@ -250,14 +250,14 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
         matrix = matrix.T if axis == 0 else matrix
         _, out = model.apply(params, tokens, logits=False, chosen=chosen, **_gate(params, mask))
         hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
-        chosen = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
+        following = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
         part = max(tiles.ELEMENTS // matrix.shape[1], 1)
 
         def of(x):
             logits = soft_cap(head_product(x[0], matrix), model.config.logit_cap)
             return min_p_logp(logits / temperature, x[1], min_p)
 
-        logp = jax.lax.map(of, (hidden, chosen), batch_size=min(part, len(hidden)))
+        logp = jax.lax.map(of, (hidden, following), batch_size=min(part, len(hidden)))
         return {"filtered_logp": shifted(logp.reshape(tokens.shape))}
 
     return score

@@ -10,6 +10,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.logs import archive
 from experiments import retest
 from experiments.claims import literature
+from experiments.claims.paper import READ
 from experiments.claims.table import CLAIMS
 from experiments.lib import launch
 from tests.experiments.planted import config, curves, plant
@@ -139,7 +140,7 @@ def test_later_work_is_whole():
         assert len({(paper.id, paper.found) for paper in papers}) == len(papers), id
         for paper in papers:
             assert re.fullmatch(r"\d{4}\.\d{5}", paper.id) and paper.found and (paper.tests or paper.beside), paper
-            assert paper.bears in ("contradicts", "limits", "replaces", "supports") and paper.read in literature.READ, (
+            assert paper.bears in ("contradicts", "limits", "replaces", "supports") and paper.read in READ, (
                 paper
             )
             for name in re.findall(r"(?:configs|docs|notebooks)/[\w/]+\.(?:py|md|ipynb)", paper.beside):

@@ -18,6 +18,11 @@ H = np.geomspace(0.3, 0.03, N)
 R = 1.0 - H
 
 
+def write(path, lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def one(path, **kwargs):
     """The points of the one run at a path."""
     found = logs.read(path, **kwargs)
