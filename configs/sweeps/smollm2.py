@@ -34,7 +34,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "joint": {"critique.learn": "joint", "critique.attempts": 4},
     "turns": {"critique.learn": "joint", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0},
 }
-WAYS["turns"] |= {"critique.attempts": 4, "critique.prompt_length": 384}
+# the verdict between attempts, as there: three attempts are shorter than with critiques
+WAYS["turns"] |= {"critique.source": "indicative", "critique.attempts": 4, "critique.prompt_length": 208}
 CONTEXTS = {"critique.source": "oracle", "rollout.prompts": 2, "microbatches": 2}
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}

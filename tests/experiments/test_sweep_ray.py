@@ -22,7 +22,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# Counts to --config.n in its workdir, which it locks, and goes on from where it was.
+# Counts to --config.n in its workdir, which it locks, and goes on from where it was; with --config.hold=FILE it waits
+# at 10 until that file is there.
 SCRIPT = """
 import fcntl, json, os, signal, subprocess, sys, time
 flags = dict(arg.lstrip("-").split("=", 1) for arg in sys.argv[1:])
@@ -43,7 +44,10 @@ if do == "kill the worker":
 pids = [os.getpid()]
 if do == "child":
     pids.append(subprocess.Popen(["sleep", "1000"]).pid)
+hold = flags.get("config.hold")
 for i in range(done, int(flags["config.n"])):
+    while hold and i == 10 and not os.path.exists(hold):
+        time.sleep(0.05)
     time.sleep(0.1)
     with open(path, "a") as f:
         f.write(json.dumps({"i": i, "pids": pids}) + "\\n")
@@ -162,8 +166,10 @@ def log(folder, name):
 def test_runs_of_a_killed_node_go_on_elsewhere_from_where_they_were(cluster, tmp_path):
     nodes = cluster.nodes()
     names = [f"r{i}" for i in range(4)]
-    child = start(tmp_path, cluster.address, *({"name": name, "overrides": {"n": 60}} for name in names))
-    wait_for(lambda: sum(len(steps(tmp_path, name)) >= 10 for name in names) == 2)  # one a slot
+    hold = tmp_path / "hold"
+    runs = [{"name": name, "overrides": {"n": 30, "hold": str(hold)}} for name in names]
+    child = start(tmp_path, cluster.address, *runs)
+    wait_for(lambda: sum(len(steps(tmp_path, name)) == 10 for name in names) == 2)  # one a slot
     assert sum(bool(steps(tmp_path, name)) for name in names) == 2
     (killed, other) = [name for name in names if steps(tmp_path, name)]
     pid = steps(tmp_path, killed)[0]["pids"][0]
@@ -171,16 +177,17 @@ def test_runs_of_a_killed_node_go_on_elsewhere_from_where_they_were(cluster, tmp
     (node,) = [node for node in nodes if node.pid == os.getsid(worker)]
     end(node)
     wait_for(lambda: not alive(pid), 3)
+    hold.touch()
     status, out, err = finish(child)
     assert (status, err) == (0, ""), out + err
 
     for name in names:
         assert (tmp_path / "out" / name / "DONE").exists()
-        assert [step["i"] for step in steps(tmp_path, name)] == list(range(60))
+        assert [step["i"] for step in steps(tmp_path, name)] == list(range(30))
         assert len({step["pids"][0] for step in steps(tmp_path, name)}) == (2 if name == killed else 1)
         assert log(tmp_path, name).count("from 0\n") == 1
-    before = sum(step["pids"][0] == pid for step in steps(tmp_path, killed))
-    assert 10 <= before < 60 and f"from {before}\n" in log(tmp_path, killed)
+    assert [step["pids"][0] == pid for step in steps(tmp_path, killed)] == [True] * 10 + [False] * 20
+    assert "from 10\n" in log(tmp_path, killed)
     first, second = re.findall(r"# on node \S+ (\w+)", log(tmp_path, killed))
     (stayed,) = re.findall(r"# on node \S+ (\w+)", log(tmp_path, other))
     assert first != second == stayed
