@@ -3,10 +3,10 @@
     python -m experiments.critique_scores --config=configs/critique/scores.py --config.init=runs/start \\
         --config.critique.model=runs/critique --workdir=runs/scores
 
-The policy of `config.init` attempts each problem; the critique model judges every attempt, beside the solver's truth;
-failed attempts are tried again after each kind of critique, after none, and afresh, unless `config.repair=False`, where
-only what is said is scored, at a tenth of the cost. Intervals are over problems (percentile bootstrap). Writes
-scores.json and scores.md.
+The policy of `config.init` attempts each problem, or that of `config.generator`, so that policies are compared on the
+same attempts; the critique model judges every attempt, beside the solver's truth; failed attempts are tried again by
+`config.init` after each kind of critique, after none, and afresh, unless `config.repair=False`, where only what is said
+is scored, at a tenth of the cost. Intervals are over problems (percentile bootstrap). Writes scores.json and scores.md.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         )
     mesh, vocab_size, path = build.mesh(config), task.tokenizer.vocab_size, config.critique.model
     model, params = load_policy(config, config.init, mesh, vocab_size)
+    attempting = (model, params)
+    if config.generator is not None:
+        attempting = load_policy(config, config.generator, mesh, vocab_size, key="generator")
     judge = None
     if path is not None and language is CLOSED:
         judge = load_policy(config, path, mesh, vocab_size, key="critique.model")
@@ -65,7 +68,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     how = {"slots": config.rollout.slots, "mesh": mesh}
     own = partial(warp.temperature, value=config.rollout.temperature)
     groups = attempt_all(
-        *(model, params, task, next(keys)),
+        *(*attempting, task, next(keys)),
         samples=config.eval.samples,
         max_new=task.response_length,
         prompt_length=task.prompt_length,

@@ -23,6 +23,7 @@ def get_config(arg=""):
     c.task.args.talk = True
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 16})
     c.init = placeholder(str)  # workdir of the policy that attempts and refines; None: random weights
+    c.generator = placeholder(str)  # workdir of the policy whose attempts are judged and retried; None: that of init
     c.critique = ConfigDict({"model": placeholder(str)})  # workdir of the critique model; None: the solver's alone
     c.critique.update(common.conversation())
     common.of_folder(c, given, "smoke" in variants)

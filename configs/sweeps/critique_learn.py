@@ -11,9 +11,13 @@ verdict between them, by the reward of the last or each by its own; turns_critiq
 them. Retries of a group are at most four in refined and joint. sdpo: self-distillation from critiques and right
 siblings (configs/rl/sdpo.py); sdpo_outcome: with the loss of the advantages beside it. refined and joint have five
 seeds, the others three, MAIN's first.
-What to look at: `refine/repaired` in the first and last quarter of a run, pass@1, pass@64, tokens.
+`retries,ARM,seed=S` has the run's policy, and `retries,start` that of the start, retry the same failed attempts: those
+of the start at held-out problems, after the solver's critique, after the verdict, without words and afresh.
+What to look at: `refine/repaired` in the first and last quarter of a run, where what still fails becomes harder; the
+retries of the same attempts, where it does not; pass@1, pass@64, tokens.
 
-Time: two to four minutes a run on a core of a shared 2-core CPU, 28 runs; the start 20 minutes.
+Time: one to three minutes a run on a core of an idle 2-core CPU, 28 runs; half a minute for the retries of each; the
+start five minutes.
 """
 
 from __future__ import annotations
@@ -45,7 +49,17 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         if made["name"] == "start":
             made["overrides"] |= {"steps": 4000, "eval.every": 4000}
     order = [(arm, seed) for main in (True, False) for seed in range(5) for arm in ARMS if (arm in MAIN) == main]
-    return [*parts, *(run(arm, seed, arg) for arm, seed in order if seed < SEEDS.get(arm, 3))]
+    order = [(arm, seed) for arm, seed in order if seed < SEEDS.get(arm, 3)]
+    runs = [made for arm, seed in order for made in (run(arm, seed, arg), retries(f"{arm},seed={seed}", arg))]
+    return [*parts, retries("start", arg), *runs]
+
+
+def retries(name: str, start: str = "") -> dict[str, Any]:
+    """The start's failed attempts at held-out problems, retried by the policy of a run."""
+    start = start or "{workdir}/start"
+    of = {"init": start if name == "start" else "{workdir}/" + name, "generator": start, "eval.samples": 8}
+    after = [] if name == "start" and start != "{workdir}/start" else [name]
+    return part(f"retries,{name}", "critique_scores", "critique/scores", of, *after)
 
 
 def run(arm: str, seed: int, start: str = "") -> dict[str, Any]:

@@ -35,8 +35,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "turns": {"critique.learn": "joint", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0},
 }
 # the verdict between attempts, as there: three attempts are shorter than with critiques
-WAYS["turns"] |= {"critique.source": "indicative", "critique.attempts": 4, "critique.prompt_length": 208}
-CONTEXTS = {"critique.source": "oracle", "rollout.prompts": 2, "microbatches": 2}
+WAYS["turns"] |= {"critique.source": "indicative", "critique.attempts": 4, "critique.prompt_length": 288}
+CONTEXTS = {"init": "{workdir}/taught", "critique.source": "oracle", "rollout.prompts": 2, "microbatches": 2}
+# sums in words, whose attempts are an answer: a critique of them is a verdict
+SUMS = "task=chain_sum,min_terms=2,max_terms=3,min_digits=1,max_digits=1"
+SHORT = {"prompt.style": "plain", "prompt.prompt_length": 44, "prompt.response_length": 12, "rollout.slots": 64}
 API = {"critique.source": "api", "critique.api.url": "http://localhost:8000/v1", "critique.api.model": "smollm2"}
 API |= {"critique.api.key_from": ""}
 
@@ -58,6 +61,10 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     verdicts = {"critique.model": "{workdir}/critic_even", "repair": False, "eval.problems": 128, "eval.samples": 4}
     # the solver's critiques judge every line before the answer; the model begins as the policy whose lines they are
     make_oracle = {"annotators": ("oracle",), "first": 384, "problems": 512, "planted": 192}
+    # a policy that can refine a little, for the ways of learning that need right retries
+    refined = {"annotators": ("oracle",), "problems": 512, "planted": 256}
+    taught = teach | {"lessons.path": "{workdir}/said_taught", "init": START, "microbatches": 2}
+    taught |= {"lessons.solve": 0.4, "lessons.critique": 0.0, "lessons.refine": 0.6}
     line_by_line = even | {"lessons.path": "{workdir}/said_oracle", "init": TRAINED, "steps": 150}
     judged = verdicts | {"critique.model": "{workdir}/critic_oracle"}
     test = able | {"critique.source": "learned", "critique.model": "{workdir}/critic_oracle", "chains": 4, "rounds": 1}
@@ -84,12 +91,39 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
         # two questions a step, each for itself: rows are eight times as long as a question, one or two for each sample
+        part("said_taught", "make_critiques", "critique/make", make | refined)
+        | {"config": f"configs/critique/make.py:{words}"},
+        part("taught", "train_sft", "rl/smollm2", taught, "said_taught")
+        | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
         *(run(name, CONTEXTS | WAYS[name]) for name in WAYS),
         run("sdpo", {"critique.source": "oracle"}, "sdpo"),
         part("at_test", "test_time", "critique/test_time", test, "critic_oracle")
         | {"config": f"configs/critique/test_time.py:{words}"},
         part("calibrated", "calibrate", "calibrate", alone | {"eval.problems": 96, "eval.samples": 4})
         | {"config": f"configs/calibrate.py:{words}"},
+        *sums(),
+    ]
+
+
+def sums() -> list[dict[str, Any]]:
+    """A policy that does sums, critiques of its attempts, a critique model of them, and its verdicts on held-out ones."""
+    policy = SHORT | {"model.path": PATH}
+    few = {"steps": 80, "batch": 16, "microbatches": 1, "optimizer.learning_rate": 2e-4, "optimizer.warmup": 8}
+    few |= {"log_every": 5, "eval.problems": 128, "eval.samples": 4, "eval.ks": (1, 2, 4), "checkpoint.every": 80}
+    asked = {"critique.max_tokens": 16, "critique.prompt_length": 256}
+    made = policy | asked | {"init": "{workdir}/sums", "problems": 1024, "samples": 2, "planted": 0, "first": 1024}
+    teach = policy | few | {"init": "{workdir}/sums", "lessons.path": "{workdir}/said_sums", "lessons.level": "verdict"}
+    teach |= {"lessons.solve": 0.0, "lessons.critique": 1.0, "steps": 240, "optimizer.learning_rate": 1e-4}
+    judged = policy | asked | {"init": "{workdir}/sums", "critique.model": "{workdir}/critic_sums", "repair": False}
+    judged |= {"eval.problems": 256, "eval.samples": 4}
+    return [
+        part("sums", "train_sft", "rl/hf", policy | few) | {"config": f"configs/rl/hf.py:part=sft,{SUMS}"},
+        part("said_sums", "make_critiques", "critique/make", made, "sums")
+        | {"config": f"configs/critique/make.py:{SUMS}"},
+        part("critic_sums", "train_sft", "sft/critique_model", teach, "said_sums")
+        | {"config": f"configs/sft/critique_model.py:{SUMS}"},
+        part("verdicts_sums", "critique_scores", "critique/scores", judged, "critic_sums")
+        | {"config": f"configs/critique/scores.py:{SUMS}"},
     ]
 
 
@@ -97,7 +131,7 @@ def run(name: str, settings: dict[str, Any], variant: str = "critique") -> dict[
     """Critique-GRPO with the source of that name, or what `settings` make of it; or another variant of the recipe."""
     shared = {"init": START, "steps": 20, "rollout.prompts": 4, "rollout.samples": 4, "rollout.slots": 16}
     shared |= {"critique.source": name, "eval.every": 20, "eval.problems": 16, "samples": 16, "checkpoint.every": 10}
-    after = ["critic"] if name == "learned" else []
+    after = ["critic"] if name == "learned" else ["taught"] if name in WAYS else []
     return part(name, "train_rl", "rl/smollm2", shared | settings, *after) | {
         "config": f"configs/rl/smollm2.py:{variant},part=rl"
     }

@@ -203,7 +203,10 @@ def test_verdicts_alone_are_scored(said, tmp_path):
     with pytest.raises(InputError, match="leaves nothing to score"):
         critique_scores.run(c, tmp_path / "none")
     c.critique.model = str(said / "start")
-    assert "repaired" not in critique_scores.run(c, tmp_path / "run")
+    out = critique_scores.run(c, tmp_path / "run")
+    assert "repaired" not in out
+    c.update(init=None, generator=str(said / "start"))  # its attempts, whoever would retry them. Mutation: ignored
+    np.testing.assert_equal(critique_scores.run(c, tmp_path / "generator"), out)
 
 
 def test_scores_without_a_solver_are_refused_in_one_line(tmp_path):
