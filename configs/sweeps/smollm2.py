@@ -106,7 +106,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
 
 
 def sums() -> list[dict[str, Any]]:
-    """A policy that does sums, critiques of its attempts, a critique model of them, and its verdicts on held-out ones."""
+    """A policy that does sums, critiques of its attempts, a critique model, and its verdicts on held-out attempts."""
     policy = SHORT | {"model.path": PATH}
     few = {"steps": 80, "batch": 16, "microbatches": 1, "optimizer.learning_rate": 2e-4, "optimizer.warmup": 8}
     few |= {"log_every": 5, "eval.problems": 128, "eval.samples": 4, "eval.ks": (1, 2, 4), "checkpoint.every": 80}
