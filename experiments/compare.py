@@ -26,7 +26,9 @@ Of attempts, per control, means over its seeds:
                      the baseline's, and means little unless the runs had the same cores and no others beside them
 
 config.more has further ones, of all levels or one: pass@32 pass@1/level5 coverage classes distinct/level3; or a key of
-metrics.jsonl, such as rollout/length: its mean over the last tenth of the steps, with intervals over seeds alone.
+metrics.jsonl, such as rollout/length: its mean over the last tenth of the steps, with intervals over seeds alone;
+rollout/length:first is that over the first tenth, :rise the last less the first. `retries/no critique` and so on are
+what experiments.critique_scores has in a folder `retries,<control>,seed=<k>`. –: some run has no such key.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,8 @@ from entropy_rl.tables import span, table
 from experiments.lib import checks, launch, runs
 from experiments.lib.runs import first, less
 from experiments.studies import compare_calibration, compare_text
+
+RETRIES = "retries,"  # before the name of a run: experiments.critique_scores of its policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Run:
     distinct: np.ndarray  # i64[P]
     classes: np.ndarray | None  # i64[P]
     course: dict[str, float]
-    logged: dict[str, float]  # means over the last tenth of the steps
+    logged: dict[str, float]  # means over the last tenth of the steps, the first, their difference; retries
     made_by: dict[str, str]
 
 
@@ -121,6 +125,9 @@ def read(folder: str | os.PathLike | None) -> tuple[dict[str, dict[int, Run]], l
       InputError: no folder, no run in it, the same seed twice, or a run whose files are not what they should be.
     """
     found, others = runs.find(folder)
+    for arm in [arm for arm in found if arm.startswith(RETRIES)]:  # read with the run that they are of
+        del found[arm]
+    others = [name for name in others if not name.startswith(RETRIES)]
     notes = []
     if others:
         some = " ".join(others[:3]) + (f" and {len(others) - 3} others" if len(others) > 3 else "")
@@ -180,7 +187,7 @@ def _run(about: runs.Run, data: metrics.Run) -> Run:
         distinct=np.array([row["distinct"] for row in rows]),
         classes=np.array([row["classes"] for row in rows]) if "classes" in rows[0] else None,
         course={k: float(v) for k, v in course.items()},
-        logged=last_logged(data.metrics),
+        logged=logged(data.metrics) | retried(about.path),
         made_by=about.made_by,
     )
 
@@ -190,11 +197,31 @@ def tenth(values) -> int:
     return max(1, len(values) // 10)
 
 
-def last_logged(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the last tenth of the steps, of the keys with a / in them, where they are there."""
-    last = rows[-tenth(rows) :]
-    keys = {key for row in last for key in row if "/" in key}
-    return {key: float(np.mean([row[key] for row in last if key in row])) for key in sorted(keys)}
+def logged(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the last tenth of the steps, the first (key:first), and their difference (key:rise), of the keys with
+    a / in them, where they are there."""
+    n = tenth(rows)
+    last, start = (
+        {k: np.mean([r[k] for r in some if k in r]) for k in {k for r in some for k in r if "/" in k}}
+        for some in (rows[-n:], rows[:n])
+    )
+    both = last.keys() & start.keys()
+    return last | {f"{k}:first": start[k] for k in both} | {f"{k}:rise": last[k] - start[k] for k in both}
+
+
+def retried(run: Path) -> dict[str, float]:
+    """`retries/WAY`: share of failed attempts that came right, of the scores.json of the run's retries; else nothing.
+
+    Raises:
+      InputError: a damaged scores.json.
+    """
+    path = run.with_name(RETRIES + run.name) / "scores.json"
+    if not path.exists():
+        return {}
+    try:
+        return {f"retries/{way}": value[0] for way, value in json.loads(path.read_text())["repaired"].items()}
+    except (ValueError, KeyError, TypeError, IndexError) as e:
+        raise InputError(f"{path} has no repaired attempts: remove {path.parent}, or make it again") from e
 
 
 def alike(found: dict[str, dict[int, Run]], baseline: str) -> None:
@@ -232,13 +259,14 @@ def compare(found: dict[str, dict[int, Run]], config: ConfigDict) -> dict[str, A
     levels = np.array([n for _, n in one.problems])
     there = np.unique(levels).tolist()
     hardest = f"coverage/level{there[-1]}"
+    known = {key for seeds in found.values() for run in seeds.values() for key in run.logged}
 
     def cells(run: Run) -> dict[str, np.ndarray]:
         """Per problem, in their order."""
         values = {"pass@1": run.right / run.attempts, f"pass@{k}": pass_at_k(run.attempts, run.right, k)}
         values["distinct"] = run.distinct
         values |= {f"coverage/level{n}": (run.right > 0)[levels == n] for n in there}
-        return values | {key: column(run, key) for key in more}
+        return values | {key: column(run, key, known) for key in more}
 
     values = {c: {s: cells(run) for s, run in seeds.items()} for c, seeds in found.items()}
     cost = np.mean([run.course["ms"] for run in found[baseline].values()])
@@ -254,7 +282,8 @@ def compare(found: dict[str, dict[int, Run]], config: ConfigDict) -> dict[str, A
         if control != baseline and both:
             row["difference"] = {"seeds": both}
             for key in dict.fromkeys(("pass@1", f"pass@{k}", "distinct", hardest, *more)):
-                row["difference"][key] = less(values, control, baseline, key, config)
+                there_too = all(np.isfinite(values[c][s][key]).all() for c in (control, baseline) for s in both)
+                row["difference"][key] = less(values, control, baseline, key, config) if there_too else None
         controls[control] = {"seeds": list(found[control])} | row
     return {
         "baseline": baseline,
@@ -278,15 +307,15 @@ def circumstances(found: dict[str, dict[int, Run]]) -> dict[str, list[str]]:
     return {key: sorted({of[key] for of in made_by}) for key in ("git_commit", "device")}
 
 
-def column(run: Run, key: str) -> np.ndarray:
+def column(run: Run, key: str, known: Collection[str] = ()) -> np.ndarray:
     """Values by problem, of all or of those of a level: pass@k, coverage, distinct or classes, and /level<n>; of a key
-    that was logged, one value.
+    that was logged, one value, NaN where other runs alone have it (`known`).
 
     Raises:
       InputError: another key, a k above the attempts, a level that is not there, or classes that the run has not.
     """
-    if key in run.logged:
-        return np.array([run.logged[key]])
+    if key in run.logged or key in known:
+        return np.array([run.logged.get(key, np.nan)])
     parts = re.fullmatch(r"(?:pass@([1-9]\d*)|(coverage|distinct|classes))(?:/level(\d+))?", key)
     if not parts:
         raise InputError(
@@ -327,7 +356,7 @@ def markdown(out: dict[str, Any]) -> str:
     plain |= {key: key.replace("/", ", ").replace("level", "level ") for key in out["more"] if key not in plain}
     rows = []
     for control, row in out["controls"].items():
-        numbers = [f"{row[key]:.3f}" for key in plain]
+        numbers = [f"{row[key]:.3f}" if np.isfinite(row[key]) else "–" for key in plain]
         last = (f"{row['entropy']:.4f}", f"{row['ms']:.0f}", f"{row['cost']:.2f}")
         rows.append([control, len(row["seeds"]), *numbers, *last])
     lines = [table(["control", "seeds", *plain.values(), "entropy", "ms a step", "cost"], rows, "lr")]

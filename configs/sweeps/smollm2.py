@@ -113,7 +113,7 @@ def sums() -> list[dict[str, Any]]:
     asked = {"critique.max_tokens": 16, "critique.prompt_length": 256}
     made = policy | asked | {"init": "{workdir}/sums", "problems": 1024, "samples": 2, "planted": 0, "first": 1024}
     teach = policy | few | {"init": "{workdir}/sums", "lessons.path": "{workdir}/said_sums", "lessons.level": "verdict"}
-    teach |= {"lessons.solve": 0.0, "lessons.critique": 1.0, "steps": 240, "optimizer.learning_rate": 1e-4}
+    teach |= {"lessons.solve": 0.0, "lessons.critique": 1.0, "steps": 140}
     judged = policy | asked | {"init": "{workdir}/sums", "critique.model": "{workdir}/critic_sums", "repair": False}
     judged |= {"eval.problems": 256, "eval.samples": 4}
     return [

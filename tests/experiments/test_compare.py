@@ -120,6 +120,28 @@ def test_further_columns_by_hand(tmp_path):
     assert "| pass@2, level 3 |" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_columns_of_the_course_and_of_retries_by_hand(tmp_path):
+    """Mutations: the first step for the first tenth; another run's retries; a key that some runs lack is refused."""
+    runs = tmp_path / "runs"
+    for i, control in enumerate(("grpo", "other")):
+        path = make_run(runs, control, 0, [4, 0, 2, 0], n=4)
+        rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        files.rewrite(path / "metrics.jsonl", [row | {"refine/x": float(row["step"] * (1 + i))} for row in rows])
+    retries = runs / "retries,other,seed=0"
+    retries.mkdir()
+    (retries / "scores.json").write_text(json.dumps({"repaired": {"no critique": [0.25, 0.2, 0.3]}}))
+    more = ("refine/x", "refine/x:first", "refine/x:rise", "retries/no critique")
+    out = compare.run(get(runs, more=more), tmp_path / "out")
+    grpo, other = out["controls"]["grpo"], out["controls"]["other"]
+    np.testing.assert_allclose([grpo[key] for key in more], [18.5, 0.5, 18, np.nan])
+    np.testing.assert_allclose([other[key] for key in more], [37, 1, 36, 0.25])
+    assert other["difference"]["refine/x:rise"]["value"] == 18 and other["difference"]["retries/no critique"] is None
+    assert not any("retries" in note for note in out["notes"])
+    (retries / "scores.json").write_text("{}")
+    with pytest.raises(InputError, match="has no repaired attempts: remove .*retries,other,seed=0"):
+        compare.run(get(runs, more=more), tmp_path / "out")
+
+
 def test_a_planted_difference_is_found(sweep, tmp_path, capsys):
     out = compare.run(get(sweep, draws=1000), tmp_path / "new" / "out")
     better, same = (out["controls"][c]["difference"] for c in ("kl_cov", "nsr,positive=0.1"))
