@@ -5,8 +5,9 @@ python -m experiments.bench --config=configs/bench.py --workdir=runs/bench
 python -m experiments.bench --config=configs/bench.py:growth --workdir=runs/bench_growth
 
 Variants: `growth` (cost against model size, batch, context and vocabulary), `sampler` (slots against a plain scan, and
-on ragged lengths against batches that wait), `head` (without logits against with them: 8 GB, four minutes),
-`accelerator` (bfloat16 update and decode of a 1.5 B-shaped model against a GPU's or TPU's own figures).
+on ragged lengths against batches that wait), `experts` (a mixture against a dense model of as many active parameters,
+the two of configs/sweeps/moe.py), `head` (without logits against with them: 8 GB, four minutes), `accelerator`
+(bfloat16 update and decode of a 1.5 B-shaped model against a GPU's or TPU's own figures).
 Time: about a minute on 2 CPU cores, two for each variant. Expect the GRPO step of `small` (0.85 M parameters, 8 prompts
 x 8 samples x 32 tokens, entropy record on) at 30 to 50 % of its arithmetic at the peak, that of `medium` (12 M) at 50
 to 60 %.
@@ -23,7 +24,7 @@ MEDIUM = {"model": "medium", "vocab": 32_000, **STEP}
 
 def get_config(arg=""):
     """One of the variants above; `:smoke` does everything once, small."""
-    what = common.variant(arg, "smoke", "growth", "sampler", "head", "accelerator")
+    what = common.variant(arg, "smoke", "growth", "sampler", "experts", "head", "accelerator")
     smoke = what == "smoke"
     c = ConfigDict()
     c.seed = 0
@@ -42,6 +43,9 @@ def get_config(arg=""):
             "vocabulary 8,000": SMALL | {"vocab": 8_000},
             "vocabulary 32,000": SMALL | {"vocab": 32_000},
         }
+    if what == "experts":
+        toy = {"vocab": 64, "prompts": 32, "samples": 8, "prompt": 16, "new": 24}
+        c.growth = {"dense": toy | {"model": "embedded"}, "experts": toy | {"model": "moe"}}
     if what in ("sampler", "smoke"):
         ragged = SMALL | {"prompts": 64, "new": 128, "batch": 64}
         c.sampler = {"even": SMALL | {"prompts": 16, "new": 64}, "ragged": ragged}

@@ -9,7 +9,7 @@ W_r in the type of activations. An expert takes all tokens that chose it: there 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -60,6 +60,11 @@ def chosen_of(routes: tuple[Route, ...]) -> jax.Array:
     return jnp.stack([r.chosen for r in routes], axis=2)
 
 
+def summed(x: jax.Array, axis: int) -> jax.Array:
+    """The sum over a short axis that is not the last, for which XLA's own takes 40 times as long on CPU."""
+    return reduce(jnp.add, (jnp.squeeze(part, axis) for part in jnp.split(x, x.shape[axis], axis)))
+
+
 # What `loads` gives: [B, E], and router_entropy [B, T].
 LOADS = ("expert_count", "expert_prob")
 
@@ -79,7 +84,7 @@ def loads(routes: tuple[Route, ...], mask: jax.Array) -> dict[str, jax.Array]:
         return {}
     prob = jnp.stack([r.prob for r in routes])  # [L, B, T, E]
     inside = mask[None, :, :, None]
-    hit = jnp.stack([jax.nn.one_hot(r.chosen, prob.shape[-1]).sum(axis=-2) for r in routes])
+    hit = jnp.stack([summed(jax.nn.one_hot(r.chosen, prob.shape[-1]), -2) for r in routes])
     entropy = -jnp.sum(prob * jnp.log(jnp.maximum(prob, 1e-30)), axis=-1)
     return {
         "expert_count": jnp.sum(jnp.where(inside, hit, 0.0), axis=(0, 2)),
@@ -122,8 +127,7 @@ class Layout(NamedTuple):
 def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
     """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`.
 
-    A choice of expert E is none, and has a row behind all others that nothing lies in. Of sorts and gathers, as a
-    scatter is a loop over its numbers on CPU.
+    A choice of expert E is none, and has a row behind all others that nothing lies in.
     """
     count = len(chosen)
     blocks = -(-count // block) + (experts if block > 1 else 0)
@@ -133,12 +137,11 @@ def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
     owner = jnp.minimum(jnp.sum(ends[None] <= jnp.arange(blocks)[:, None], axis=1), experts - 1)
     shift = (ends - filled) * block - (jnp.cumsum(sizes) - sizes)  # of an expert's rows, against sorted choices
     behind = (ends[-1:] * block) - jnp.sum(sizes, keepdims=True)
-    order = jnp.argsort(chosen)  # stable
-    place = (jnp.arange(count) + jnp.concatenate([shift, behind])[chosen[order]])[jnp.argsort(order)]
-    rows = jnp.arange(blocks * block)
-    of = jnp.repeat(owner, block)
-    used = rows - (ends - filled)[of] * block < sizes[of]
-    source = jnp.where(used, order[jnp.clip(rows - shift[of], 0, count - 1)], count)
+    expert, order = jnp.divmod(jnp.sort(chosen * count + jnp.arange(count)), count)  # one operand: twice as fast
+    at = jnp.arange(count) + jnp.concatenate([shift, behind])[expert]
+    place = jnp.zeros(count, jnp.int32).at[order].set(at, unique_indices=True)
+    lies = jnp.where(expert < experts, at, blocks * block)
+    source = jnp.full(blocks * block, count, jnp.int32).at[lies].set(order, mode="drop")
     return Layout(source, place, sizes, owner)
 
 
@@ -150,7 +153,7 @@ def spread(x: jax.Array, source: jax.Array, place: jax.Array, each: int) -> jax.
 
 
 def _spread_backward(each, places, g):
-    return g[places[1]].reshape(-1, each, g.shape[1]).sum(axis=1), None, None
+    return summed(g[places[1]].reshape(-1, each, g.shape[1]), 1), None, None
 
 
 spread.defvjp(lambda x, source, place, each: (spread(x, source, place, each), (source, place)), _spread_backward)
@@ -198,13 +201,12 @@ def mixture(
     """sum_j share_j times what the j-th chosen expert makes of a token: [B, T, d], i32[B, T, k], f32[B, T, k],
     (gate, up [E, d, f], down [E, f, d]) -> f32[B, T, d]. A choice of expert E adds nothing."""
     gate, up, down = kernels
-    each = chosen.shape[-1]
     rows = layout(chosen.reshape(-1), len(gate), block_size(chosen.size, len(gate), how))
     product = lambda x, kernel: checkpoint_name(grouped_product(x, kernel, rows, how), "linear")  # noqa: E731
-    y = spread(x.reshape(-1, x.shape[-1]), rows.source, rows.place, each)
+    y = spread(x.reshape(-1, x.shape[-1]), rows.source, rows.place, chosen.shape[-1])
     y = product(activation(product(y, gate)) * product(y, up), down)
     y = gathered(y, rows.source, rows.place).reshape(*chosen.shape, -1)
-    return jnp.sum(share[..., None] * y.astype(jnp.float32), axis=-2)
+    return summed(share[..., None] * y.astype(jnp.float32), -2)
 
 
 def over(mesh: Mesh, run: Callable) -> Callable:
