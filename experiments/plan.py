@@ -34,7 +34,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.models import hf, lora, presets
+from entropy_rl.models import experts, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, Config, Transformer
@@ -361,7 +361,7 @@ def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     attention = 12 * m.heads * m.head_dim * sum(w - w * w / (2 * work.length) for w in spans)
     again = 4 / 3 if m.remat == "block" else 1.0
     # an embedding that is not the head's is looked up, and costs nothing
-    matrices = active(m, size) - head - (0 if m.tied else head)
+    matrices = experts.active(m, size) - head - (0 if m.tied else head)
     flops = tokens * ((6 * matrices + attention) * again + 8 * head)
     width = jnp.dtype(m.dtype).itemsize
     passes = 3 if m.remat == "block" else 2
@@ -381,17 +381,11 @@ def sampling_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     cut = mesh.shape["data"] * mesh.shape["fsdp"]
     width = jnp.dtype(m.dtype).itemsize
     columns = 2 * m.layers * m.kv_heads * m.head_dim * work.length
-    flops = work.slots * (2 * (active(m, size) - head) + 4 * m.layers * m.heads * m.head_dim * work.length)
+    flops = work.slots * (2 * (experts.active(m, size) - head) + 4 * m.layers * m.heads * m.head_dim * work.length)
     cached = (
         work.slots / cut * columns * width / (mesh.shape["tensor"] if m.kv_heads % mesh.shape["tensor"] == 0 else 1)
     )
     return {"flops": flops / mesh.size, "bytes": (size - head) * width / mesh.shape["tensor"] + cached}
-
-
-def active(m: Config, size: int) -> int:
-    """Parameters that a token is multiplied with, of `size`: of the experts those that it goes to."""
-    layers = sum(map(m.has_experts, range(m.layers)))
-    return size - layers * 3 * m.d_model * m.d_expert * (m.experts - m.experts_per_token)
 
 
 def largest(compiles: int, chip, model, tx, state, mesh, work: Work) -> dict[str, int]:

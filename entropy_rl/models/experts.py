@@ -25,7 +25,7 @@ from entropy_rl.parallel.sharding import ROWS, row_shards
 # GPUs have kernels for, and which multiplies every row with every expert on CPU (jax 0.10: masked, E times the work);
 # or blocks of rows that have one expert each, batched, the last of each expert filled up with zeros.
 GROUPED = ("blocks", "ragged")
-BLOCK = 64  # rows, at most
+BLOCK, FEW = 64, 16  # rows of a block, at most, and those below which copies of kernels cost more than filling up
 AXIS = "tensor"  # of a mesh, which cuts experts
 
 
@@ -46,6 +46,12 @@ def check(m: Any) -> None:
         raise InputError(f"sparse={m.sparse}: no layer has experts: give experts=0")
     if m.mlp_bias:
         raise InputError("mlp_bias with experts is not supported: give mlp_bias=False")
+
+
+def active(m: Any, size: int) -> int:
+    """Parameters that a token is multiplied with, of `size`: of the experts those that it goes to."""
+    layers = sum(map(m.has_experts, range(m.layers)))
+    return size - layers * 3 * m.d_model * m.d_expert * (m.experts - m.experts_per_token)
 
 
 class Route(NamedTuple):
@@ -180,12 +186,15 @@ def grouped_product(x: jax.Array, kernel: jax.Array, rows: Layout, how: str) -> 
 
 
 def block_size(choices: int, experts: int, how: str) -> int:
-    """Rows of a block: the largest power of 2 with which filling up, of E blocks, at most doubles the work; 1 for what
-    needs no blocks."""
+    """Rows of a block, a power of 2; 1 for what needs no blocks.
+
+    Filling up, of E blocks at most, doubles the work at most up to FEW rows, as each block has a copy of its expert's
+    kernels; beyond that it adds a quarter at most.
+    """
     if how == "ragged":
         return 1
     size = 1
-    while size < BLOCK and 2 * size * experts <= choices:
+    while size < BLOCK and (2 if size < FEW else 8) * size * experts <= choices:
         size *= 2
     return size
 

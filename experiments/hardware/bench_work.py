@@ -17,7 +17,7 @@ from entropy_rl.advantages import ADVANTAGES
 from entropy_rl.entropy import record as entropy
 from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.losses.weights import WEIGHTS, compose
-from entropy_rl.models import presets
+from entropy_rl.models import experts, presets
 from entropy_rl.models.logprobs import choice_stats
 from entropy_rl.models.products import matmul
 from entropy_rl.models.scoring import token_scores
@@ -224,12 +224,12 @@ def head(c: ConfigDict, seed: int, *, tiled: bool) -> Work:
 
 
 def policy(c: ConfigDict, seed: int):
-    """(model, params, number of parameters) of a row's config."""
+    """(model, params, number of parameters that a token is multiplied with) of a row's config."""
     kinds = {key: jnp.dtype(c[key]) for key in ("dtype", "param_dtype") if key in c}
     more = {key: c[key] for key in ("remat", "attention", "rope_theta") if key in c}
     model = presets.make(c.model, c.vocab, **kinds, **more)
     params = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, 2), jnp.int32))
-    return model, params, sum(x.size for x in jax.tree.leaves(params))
+    return model, params, experts.active(model.config, sum(x.size for x in jax.tree.leaves(params)))
 
 
 def head_size(model: Transformer) -> int:
