@@ -6,8 +6,8 @@ Up to three attempts: a wrong one is followed by the verdict alone and another, 
 said before it, by the reward of the last. No retry is learnt on the question alone. Between them a critique:
 --config.critique.source=oracle arithmetic self learned. Each by its own reward: --config.critique.credit=each.
 Four attempts: --config.critique.turns=3.
-Time: about two minutes on one core. Expect `refine/repaired_last` above `refine/repaired`; it has not been compared
-with the other ways of learning yet.
+Time: two minutes on one core. Expect `refine/repaired` to rise from .22 to .33, more entropy than with GRPO (.14 for
+.08 nats a token) and a lower pass@1 (.57 for .72) after as many updates; docs/results/critique.md has three seeds.
 """
 
 from configs.rl import critique_grpo

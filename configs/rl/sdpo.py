@@ -9,8 +9,8 @@ each of 32 questions, one update, rate 1e-5; here 5e-5, as 7e-4 loses half of th
 distillation.rate=0: the policy of the start teaches, 1: the policy itself (SDFT). distillation.outcome=1 adds the loss
 of the advantages. critique.source=off: right siblings alone. The start must know the words of critiques:
 runs/critique/start of configs/sweeps/critique.py.
-Time: about two minutes on one core. Expect it to narrow without token entropy showing it: look at pass@k and coverage;
-in forty steps of the toy pass@1 did not rise by it alone (docs/critique.md).
+Time: about two minutes on one core. Expect the policy to be lost by it alone: in 240 steps of the toy pass@1 goes from
+.35 to .05 while token entropy rises, with distillation.outcome=1 to .51 (three seeds, docs/results/critique.md).
 """
 
 from configs import common
