@@ -37,7 +37,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
             kind = arm.partition("_")[0]
             overrides = {"init": "{workdir}/start_" + kind, "seed": seed, **changes}
             overrides |= {"model.name": "embedded" if kind == "dense" else "moe"}
-            overrides |= {} if small else {"rollout.prompts": 32, "eval.every": 20}
+            last = {"eval.last.problems": 512, "eval.last.samples": 64}
+            overrides |= {} if small else {"rollout.prompts": 32, "eval.every": 20, **last}
             run = common.part(f"{arm},seed={seed}", "train_rl", "rl/moe", overrides, f"start_{kind}")
             runs.append(run | {"config": run["config"] + small})
     return runs
