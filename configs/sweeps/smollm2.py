@@ -10,13 +10,13 @@ held-out problems. `critic_even` goes on with attempts of the policy after RL, a
 says how often it is right about held-out ones. `critic_oracle` is taught the solver's critiques instead, which judge
 line after line, and begins as that policy, which knows the arithmetic; `verdicts_oracle` measures it alike. `at_test`
 is what its verdicts and critiques are worth at test time, `calibrated` how sure the policy is of what it gets right.
-`sums` is a policy that does sums of two or three digits, `critic_sums` a critique model of its attempts that begins as
-it, and `verdicts_sums` how often that one is right. `taught` is the first policy after lessons in refining.
+`sums` is a policy that adds and subtracts two or three digits, `critic_sums` a critique model of its attempts that
+begins as it, and `verdicts_sums` how often that one is right. `taught` is the first policy after lessons in refining.
 Each arm takes 20 steps of 4 x 4 responses from the first policy (2 x 4 from `taught` where contexts are learnt):
-enough to see that a source works and what is said, nothing about what it is worth. `folder` is criticised by the model as released,
-`learned` by the first critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from the solver's
-critiques in the other ways. `:api` is one arm more, whose critic is an OpenAI-compatible server on port 8000, here that
-of llama.cpp, which `make test-server` installs:
+enough to see that a source works and what is said, nothing about what it is worth. `folder` is criticised by the model
+as released, `learned` by the first critique model. Most arms are Critique-GRPO; `joint`, `turns` and `sdpo` learn from
+the solver's critiques in the other ways, `turns` from verdicts. `:api` is one arm more, whose critic is an
+OpenAI-compatible server on port 8000, here that of llama.cpp, which `make test-server` installs:
 
     .venv-llama/bin/python tests/llama_server.py runs/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf 8000
 """
