@@ -102,6 +102,11 @@ class Config:
             if value and len(value) != self.layers:
                 raise InputError(f"{field}={value} says something of {len(value)} layers: there are {self.layers}")
             object.__setattr__(self, field, () if all(x == plain for x in value) else value)
+        for field in ("d_model", "heads", "kv_heads", "head_dim", "d_ff"):
+            if getattr(self, field) < 1:
+                raise InputError(f"{field}={getattr(self, field)}: must be 1 or more")
+        if self.heads % self.kv_heads:
+            raise InputError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: give a divisor")
         if self.norms not in NORMS:
             raise InputError(f"norms={self.norms!r}: must be one of {', '.join(NORMS)}")
         lookup(ACTIVATIONS, self.activation, "activation")
