@@ -13,7 +13,7 @@ from entropy_rl.data import packing
 from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.sampling.engine import token_work
+from entropy_rl.sampling.engine import together, token_work
 from entropy_rl.training.collect import Group, answer_entropy, attempt
 
 
@@ -152,12 +152,15 @@ def attempt_all(
     """Attempts every problem of `task`, `batch` of them at a time: a group a problem, in order.
 
     A batch bounds the memory; of the size of a training rollout it also shares that one's compiled programs. Where a
-    batch is dear (data/packing.PAYS) JOINED of them share its slots: what is sampled is the same, and only the last of
-    them ends with slots that are free. The rest of the arguments are collect.attempt's.
+    batch is dear (data/packing.PAYS) up to JOINED of them, as many as the keys and values of their prompts have room
+    (sampling/engine.together), share its slots: what is sampled is the same, and only the last of them ends with slots
+    that are free. The rest of the arguments are collect.attempt's.
     """
     problems = [task[i] for i in range(len(task))]
     how = {"samples": samples, "max_new": max_new, **sampling}
-    joined = JOINED if token_work(params, batch * samples * max_new) > packing.PAYS else 1
+    room = together(model, sampling.get("prompt_length") or task.prompt_length, mesh=sampling.get("mesh"))
+    dear = token_work(params, batch * samples * max_new) > packing.PAYS
+    joined = min(max(room // batch, 1), JOINED) if dear else 1
     groups = []
     for start in range(0, len(problems), batch * joined):
         some = problems[start : start + batch * joined]

@@ -271,8 +271,8 @@ def texts(config: ConfigDict) -> tuple[Text, Text]:
     """(what is learnt, what is held out) of `config.text`, by who reads it.
 
     Raises:
-      InputError: a file that is not there or has no text for it; a context, thought and token that are longer than the
-        model's context.
+      InputError: a file that is not there or has no text for it; fewer windows than held-out documents; a context,
+        thought and token that are longer than the model's context.
     """
     c = config
     if not build.from_folder(c):
@@ -286,7 +286,13 @@ def texts(config: ConfigDict) -> tuple[Text, Text]:
             f"config.text: a window and a thought take {longest} tokens, and the context of {path} has {context}: "
             "lower text.window or text.thought"
         )
-    return train, make(split=c.eval.split)
+    held_out = make(split=c.eval.split)
+    if (there := len(held_out.windows)) < c.eval.problems:
+        raise InputError(
+            f"config.eval.problems={c.eval.problems}: the split {c.eval.split} of {c.text.path} has {there} windows, "
+            "which would come again: lower it, or give more text"
+        )
+    return train, held_out
 
 
 def checked(config: ConfigDict) -> ConfigDict:

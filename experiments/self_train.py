@@ -176,7 +176,7 @@ class SelfTraining:
     def _teach(self, number: int, items: list[self_train.Item]) -> tuple[learner.TrainState, dict[str, float]]:
         """The base, after round 0 taught D_0 and `items` in passes of random order; what was logged last."""
         c, state = self._config, learner.with_params(self._fresh(), self._start)
-        tokens, mask = self._data(items)
+        tokens, mask, left_out = self._data(items)
         if not (number and len(tokens)):
             return state, {}
         rng = np.random.default_rng((c.seed, number, 1))
@@ -186,10 +186,12 @@ class SelfTraining:
         )
         batches = (jax.tree.map(self._place, batch) for batch in batches)
         state, rows = taught(self._update, state, batches, jax.random.key(c.seed), where=f"in round {number}")
-        return state, {k: float(v) for k, v in jax.device_get(rows[-1]).items()}
+        row = {k: float(v) for k, v in jax.device_get(rows[-1]).items()}
+        return state, row | {"data/items_too_long": float(left_out)}
 
-    def _data(self, items: list[self_train.Item]) -> tuple[np.ndarray, np.ndarray]:
-        """D_0 and items as tokens and mask, of one width whatever the items, so that one program is compiled."""
+    def _data(self, items: list[self_train.Item]) -> tuple[np.ndarray, np.ndarray, int]:
+        """D_0 and items as tokens and mask, of one width whatever the items, so that one program is compiled; and how
+        many items are left out, as their texts have more tokens than were sampled (such as half a character's)."""
         c, task = self._config, self._task
         width = task.prompt_length
         if c.refine.revisions and self._critique:  # question, attempt and critique before the response
@@ -200,9 +202,11 @@ class SelfTraining:
             first, mask = self._original.demonstrations(c.seed, 0, c.original)
             width = max(width, first.shape[1])
         pad = lambda x, value: np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=value)  # noqa: E731
-        more, more_mask = pack_texts([(i.prompt, i.response) for i in items], task.tokenizer, width)
+        texts, encode = [(i.prompt, i.response) for i in items], task.tokenizer.encode
+        fitting = [pair for pair in texts if sum(len(encode(text)) for text in pair) < width]  # an end token follows
+        more, more_mask = pack_texts(fitting, task.tokenizer, width)
         tokens = np.concatenate([pad(first, task.tokenizer.pad_id), more])
-        return tokens, np.concatenate([pad(mask, False), more_mask])
+        return tokens, np.concatenate([pad(mask, False), more_mask]), len(texts) - len(fitting)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ The file (`FILE.py`, or `FILE.py:arg`) defines `get_runs(arg="") -> list[dict]`,
 `{workdir}` in an override stands for --workdir, so that a run can start from what another has made.
 
 A run that ends well gets a file DONE, and is not run again. One that fails stops only those after it. With
-several workers each run has cores of its own.
+several workers each run has cores of its own. Ctrl-C or SIGTERM is handed to the runs, which save after the step
+that they are in and end, and the sweep with them; a second one kills them.
 
 `--ray=ADDRESS` (what `ray.init` takes; needs `entropy_rl[ray]`) gives the runs to a Ray cluster. Each takes
 `--ray_slot` of a node: CPU=1, GPU=1, CPU=4,GPU=1 or a resource of your own. --workdir must be a folder that all
@@ -145,8 +146,8 @@ def load_runs(spec: str, folder: Path) -> list[Run]:
 class Local:
     """Runs that are children of this process, a number at a time.
 
-    ray_cluster.Cluster has the same `start`, `poll` and `kill`; `free`, whether it takes one more; and `pause`, the
-    seconds between two looks at it.
+    ray_cluster.Cluster has the same `start`, `poll`, `end` and `kill`; `free`, whether it takes one more; and `pause`,
+    the seconds between two looks at it.
     """
 
     pause = 0.05
@@ -167,8 +168,15 @@ class Local:
         self.free.append(cores)
         return child.returncode, time.monotonic() - start
 
+    def end(self, runs: list[Run]) -> None:
+        """Asks runs that are under way to end, and waits until they have."""
+        for run in runs:
+            run.job[0].terminate()
+        for run in runs:
+            run.job[0].wait()
+
     def kill(self, runs: list[Run]) -> None:
-        """Ends runs that are under way."""
+        """Ends what is there of runs by force."""
         for run in runs:
             children.kill(run.job[0])
 
@@ -176,7 +184,7 @@ class Local:
 def execute(runs: list[Run], folder: Path, executor: Any) -> int:
     """Runs what is not done yet; gives the exit status, 1 when one failed.
 
-    Whatever ends this ends the runs that are under way too.
+    Whatever ends this ends the runs that are under way too: they are asked to, and save; a second signal kills them.
 
     Args:
       runs: what `load_runs` gives.
@@ -200,7 +208,14 @@ def execute(runs: list[Run], folder: Path, executor: Any) -> int:
                 return _report(runs)
             time.sleep(executor.pause)
     finally:
-        executor.kill([run for run in runs if run.state == "running"])
+        under_way = [run for run in runs if run.state == "running"]
+        try:
+            if under_way:
+                many = f"{len(under_way)} run{'s' * (len(under_way) > 1)}"
+                print(f"ending {many} once saved; a second Ctrl-C or SIGTERM kills", flush=True)
+            executor.end(under_way)
+        finally:
+            executor.kill(under_way)
 
 
 def _begin(run: Run, folder: Path, executor: Any) -> None:

@@ -266,8 +266,8 @@ def to_config(raw: Mapping[str, Any], where: str) -> Config:
         raise InputError(f"{where}: quantised weights are not supported: give the folder of the unquantised model")
     names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     for name in names:
-        if not isinstance(raw.get(name), int):
-            raise InputError(f"{where} has no whole number {name!r}: copy the folder's config.json again")
+        if not isinstance(raw.get(name), int) or raw[name] < 1:
+            raise InputError(f"{where} has no whole number {name!r} of 1 or more: copy the folder's config.json again")
     if raw.get("use_bidirectional_attention"):
         raise InputError(f"{where}: use_bidirectional_attention is not supported: attention is causal here")
     if architecture == "Gemma3ForCausalLM" and raw.get("attn_logit_softcapping"):

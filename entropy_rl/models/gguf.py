@@ -85,8 +85,17 @@ def convert(
 
 def _config(file: File) -> Config:
     """The shape of the model, from keys and from which tensors there are."""
-    heads, width = file.hyper("attention.head_count", int), file.hyper("embedding_length", int)
-    head_dim = file.hyper("attention.key_length", int, width // max(heads, 1))
+
+    def count(name: str, *default: int) -> int:
+        if (n := file.hyper(name, int, *default)) < 1:
+            raise InputError(f"{file.path}: {file.architecture}.{name} is {n}, not 1 or more: fetch it again")
+        return n
+
+    heads, width = count("attention.head_count"), count("embedding_length")
+    kv_heads, head_dim = count("attention.head_count_kv", heads), count("attention.key_length", width // heads)
+    if heads % kv_heads:
+        where = f"{file.path}: {file.architecture}.attention.head_count={heads}"
+        raise InputError(f"{where} is no multiple of head_count_kv={kv_heads}: fetch it again")
     for name in ("attention.value_length", "rope.dimension_count"):
         if (other := file.hyper(name, int, head_dim)) != head_dim:
             where = f"{file.path}: {file.architecture}.{name}={other}"
@@ -105,9 +114,9 @@ def _config(file: File) -> Config:
         d_model=width,
         layers=layers,
         heads=heads,
-        kv_heads=file.hyper("attention.head_count_kv", int, heads),
+        kv_heads=kv_heads,
         head_dim=head_dim,
-        d_ff=file.hyper("feed_forward_length", int),
+        d_ff=count("feed_forward_length"),
         tied="output.weight" not in file.tensors,
         qk_norm=file.architecture == "qwen3",
         qkv_bias=file.architecture == "qwen2" or "blk.0.attn_q.bias" in file.tensors,

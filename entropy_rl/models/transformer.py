@@ -102,6 +102,11 @@ class Config:
             if value and len(value) != self.layers:
                 raise InputError(f"{field}={value} says something of {len(value)} layers: there are {self.layers}")
             object.__setattr__(self, field, () if all(x == plain for x in value) else value)
+        for field in ("d_model", "heads", "kv_heads", "head_dim", "d_ff"):
+            if getattr(self, field) < 1:
+                raise InputError(f"{field}={getattr(self, field)}: must be 1 or more")
+        if self.heads % self.kv_heads:
+            raise InputError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: give a divisor")
         if self.norms not in NORMS:
             raise InputError(f"norms={self.norms!r}: must be one of {', '.join(NORMS)}")
         lookup(ACTIVATIONS, self.activation, "activation")
@@ -391,6 +396,9 @@ class Transformer(nn.Module):
         out["cache"], out["routes"] = Cache(tuple(keys), tuple(values), at), tuple(routes)
         x = norm(m, "final_norm")(x)
         out["hidden"] = x
+        if self.has_variable("lora", "lm_head"):  # its adapter's A; B is in head_matrix
+            a = self.get_variable("lora", "lm_head")["kernel"]["a"].astype(m.dtype)
+            out["hidden"] = jnp.concatenate([x, matmul(x, a)], axis=-1)
         if m.head == "value":
             value = Dense(m, 1, use_bias=True, name="value_head")(x)
             return value[..., 0].astype(jnp.float32), out
@@ -415,10 +423,13 @@ def _places(own, positions, cache, column):
 
 
 def head_matrix(config: Config, params: Any) -> tuple[jax.Array, int]:
-    """What logits are made with, in the type that the model computes in, and which of its axes is the vocabulary's."""
+    """What logits are made with, in the type that the model computes in, and which of its axes is the vocabulary's.
+
+    With adapters of the head it is W above B, and `out["hidden"]` is x beside x A: x W + (x A) B is what the sampler
+    computes (Dense), and W + A B would lose what is below half a unit of W's last place.
+    """
     p = params["params"]
     matrix, axis = (p["embed"]["embedding"], 0) if config.tied else (p["lm_head"]["kernel"], 1)
     low = params.get("lora", {}).get("lm_head", {}).get("kernel")
-    if low is not None:  # the one kernel that is not applied by a Dense; its change is made whole
-        matrix = (matrix.astype(jnp.float32) + low["a"] @ low["b"]).astype(matrix.dtype)
-    return matrix.astype(config.dtype), axis
+    matrix = matrix.astype(config.dtype)
+    return (matrix if low is None else jnp.concatenate([matrix, low["b"].astype(config.dtype)])), axis

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 
 def start(command: list[str], log: str, cores: set[int] | None = None, cwd: str | None = None) -> subprocess.Popen:
@@ -43,13 +44,18 @@ def _prepare(cores: set[int] | None) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def end(child: subprocess.Popen) -> None:
+    """Asks a child to end (SIGTERM), waits as long as it takes to save, and ends what it leaves of its group."""
+    try:
+        child.terminate()  # it alone: what it has started may be needed until it has saved
+        while child.poll() is None:  # not `wait`, which a worker of Ray's that is to end would not leave
+            time.sleep(0.05)
+    finally:
+        kill(child)
+
+
 def kill(child: subprocess.Popen) -> None:
-    """Ends a child and its group, by force where it has not ended in five seconds."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        try:
-            child.wait(timeout=5)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    """Ends a child and its group by force."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

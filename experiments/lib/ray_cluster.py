@@ -22,7 +22,7 @@ import ray
 
 from entropy_rl.errors import InputError
 from experiments.lib import children, launch
-from experiments.lib.children import kill, start  # not `children.start`: a task takes along what it names, and no more
+from experiments.lib.children import end, kill, start  # not `children.end`: a task takes what it names, and no more
 
 RESTARTS = 5  # of a run whose worker died
 CONNECT_SECONDS = 45  # ray:// gives up by itself after 30
@@ -95,14 +95,22 @@ class Cluster:
             print(f"error: {' '.join(line.splitlines())}", file=log)
         return 1, 0.0
 
-    def kill(self, runs: list[Any]) -> None:
-        """Ends runs that are under way or wait, by force where they have not ended in 15 seconds."""
+    def end(self, runs: list[Any]) -> None:
+        """Asks runs that are under way or wait to end, and waits until they have."""
         refs = [run.job.ref for run in runs]
         for ref in refs:
             ray.cancel(ref, force=False)  # a SIGINT to the task, which ends the run
-        late = ray.wait(refs, num_returns=len(refs), timeout=15)[1] if refs else []
-        for ref in late:
+        while self._late(refs):
+            time.sleep(self.pause)
+
+    def kill(self, runs: list[Any]) -> None:
+        """Ends those that have not ended by force."""
+        for ref in self._late([run.job.ref for run in runs]):
             ray.cancel(ref, force=True)
+
+    @staticmethod
+    def _late(refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:
+        return ray.wait(refs, num_returns=len(refs), timeout=0)[1] if refs else []
 
     def _submit(self, name: str, command: list[str], log: str) -> ray.ObjectRef:
         return self.task.options(name=name).remote(str(launch.ROOT), command, log)
@@ -140,11 +148,11 @@ def _attend(root: str, command: list[str], log: str) -> tuple[int, float]:
     try:
         _wait_for_lock(os.path.join(os.path.dirname(log), "lock"), asked)
         begin, child = time.monotonic(), None if asked else start(command, log, cwd=root)
-        while child and child.poll() is None and not asked:  # not `wait`, which a worker that is to end would not leave
+        while child and child.poll() is None and not asked:
             time.sleep(0.1)
     finally:
         if child and child.returncode is None:
-            kill(child)
+            (end if asked else kill)(child)  # a worker that Ray ends, as where the sweep is killed, has no time left
         signal.signal(signal.SIGINT, before)
     if asked:
         raise KeyboardInterrupt  # which Ray takes for "cancelled"

@@ -8,6 +8,7 @@ import pytest
 
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
+from entropy_rl.methods.critique.self_train import Item
 from entropy_rl.training.checkpoints import Checkpoints
 from experiments import compare, self_train
 from experiments.lib import launch
@@ -91,6 +92,16 @@ def test_no_round_evaluates_the_base(lucky, tmp_path):
     self_train.run(config(rounds=0, critique__source="off"), tmp_path / "base,seed=0")
     run = metrics.read(tmp_path / "base,seed=0")
     assert {row["step"] for row in run.evals} == {0} and len(run.problems) == 4 and not run.metrics
+
+
+def test_texts_that_have_more_tokens_than_were_sampled_are_left_out():
+    """A row holds the end token, too. Mutations: `<=`; none is left out, which ended the run at every try."""
+    training = self_train.SelfTraining(config(critique__source="off", original=0))
+    task, prompt = training._task, "3 5 7 -> 15 :"
+    room = task.prompt_length + task.response_length - len(task.tokenizer.encode(prompt))
+    items = [Item("a", 3, prompt, " ".join(["3"] * words), "right") for words in (room, room - 1)]
+    tokens, mask, left_out = training._data(items)
+    assert (left_out, len(tokens), mask.sum()) == (1, 1, room) and tokens[0, -1] == task.tokenizer.eos_id
 
 
 @pytest.mark.slow

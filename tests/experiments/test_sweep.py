@@ -16,12 +16,12 @@ from experiments import sweep
 
 # Writes what it sees into its workdir, and does what --config.do says.
 SCRIPT = """
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 flags = dict(arg.lstrip("-").split("=", 1) for arg in sys.argv[1:])
 workdir, do = flags["workdir"], flags.get("config.do", "")
 with open(os.path.join(workdir, "starts.jsonl"), "a") as f:
     pids = [os.getpid()]
-    if do == "wait":
+    if do in ("wait", "save"):
         pids.append(subprocess.Popen(["sleep", "1000"]).pid)
     f.write(json.dumps({"pids": pids, "time": time.time(), "cores": sorted(os.sched_getaffinity(0))}) + "\\n")
 print("hello from", flags["config"])
@@ -30,6 +30,15 @@ if do == "fail once" and not os.path.exists(os.path.join(workdir, "failed")):
     sys.exit("error: the first time")
 if do == "fail":
     sys.exit(2)
+if do == "save":  # as a run whose step takes longer than one likes to wait
+    asked = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    open(os.path.join(workdir, "ready"), "w").close()
+    while not (asked and os.path.exists(os.path.join(workdir, "step is over"))):
+        time.sleep(0.01)
+    os.kill(pids[1], 0)  # what it has started is still there
+    open(os.path.join(workdir, "saved"), "w").close()
+    sys.exit(143)
 if do == "wait":
     time.sleep(1000)
 if do == "sleep":
@@ -174,6 +183,32 @@ def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(folder, number):
     (folder / "tiny_script.py").write_text(SCRIPT.replace("1000", "0"))
     assert call(folder, path, "--workers=1")[0] == 0
     assert [len(starts(folder, name)) for name in "abc"] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("again", [False, True])
+def test_runs_save_before_the_sweep_ends_and_a_second_signal_kills(folder, number, again):
+    """Mutations: SIGTERM to what a run has started, too; no `kill`."""
+    child = start(folder, spec(folder, *({"name": name, "overrides": {"do": "save"}} for name in "ab")), "--workers=2")
+    runs = [folder / "out" / name for name in "ab"]
+    wait_for(lambda: all((run / "ready").exists() for run in runs))
+    child.send_signal(number)
+    assert [child.stdout.readline() for _ in range(3)][2] == (
+        "ending 2 runs once saved; a second Ctrl-C or SIGTERM kills\n"
+    )
+    pids = [pid for name in "ab" for pid in starts(folder, name)[0]["pids"]]
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(timeout=0.5)
+    assert all(map(alive, pids))
+    if again:
+        child.send_signal(number)
+    for run in [] if again else runs:
+        (run / "step is over").touch()
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 128 + number
+    assert err == ("interrupted: the same command continues\n" if number == signal.SIGINT else "")
+    wait_for(lambda: not any(map(alive, pids)))
+    assert [(run / "saved").exists() for run in runs] == [not again] * 2
 
 
 def test_done_with_other_settings(folder):

@@ -34,7 +34,7 @@ path = os.path.join(workdir, "steps.jsonl")
 done = len(open(path).readlines()) if os.path.exists(path) else 0
 print("from", done)
 def ended(*_):
-    time.sleep(2 if do == "child" else 0)  # as one that saves
+    time.sleep({"child": 7, "never": 1000}.get(do, 0))  # as one that saves
     sys.exit("asked to end")
 signal.signal(signal.SIGTERM, ended)
 if do == "fail":
@@ -237,6 +237,23 @@ def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(cluster, tmp_path, 
     runs = [{**run, "overrides": {"n": 40}} for run in runs[:2]]
     assert finish(start(tmp_path, cluster.address, *runs))[0] == 0
     assert [step["i"] for step in steps(tmp_path, "r0")] == list(range(40))
+
+
+def test_a_second_signal_kills_runs_that_do_not_end(cluster, tmp_path):
+    cluster.nodes()
+    runs = [{"name": f"r{i}", "overrides": {"n": 400, "do": "never"}} for i in range(3)]
+    child = start(tmp_path, cluster.address, *runs)
+    wait_for(lambda: steps(tmp_path, "r0"))
+    child.send_signal(signal.SIGINT)
+    while "kills" not in child.stdout.readline():
+        assert child.poll() is None
+    pid = steps(tmp_path, "r0")[0]["pids"][0]
+    time.sleep(3)
+    assert alive(pid) and child.poll() is None
+    child.send_signal(signal.SIGINT)
+    status, _, err = finish(child, 30)
+    assert (status, err) == (130, "interrupted: the same command continues\n")
+    wait_for(lambda: not alive(pid), 30)
 
 
 def test_a_run_waits_until_nothing_else_runs_in_its_workdir(cluster, tmp_path):

@@ -91,6 +91,7 @@ def test_what_config_json_leaves_unsaid():
         ),
         ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM is not supported: Qwen2ForCausalLM, Qwen3"),
         ({"architectures": ["FalconForCausalLM"]}, "FalconForCausalLM is not supported: .*Phi3ForCausalLM are"),
+        ({"num_attention_heads": 0}, "has no whole number 'num_attention_heads' of 1 or more"),
         ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is left out by transformers' Gemma 3"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
         ({"partial_rotary_factor": 0.5}, "a part of the head are not supported for 'gemma3_text'"),

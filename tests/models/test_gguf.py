@@ -236,6 +236,15 @@ KEYS = {
     "context": ({"qwen3.context_length": None}, "has no key qwen3.context_length"),
     "type": ({"qwen3.embedding_length": "32"}, "qwen3.embedding_length is 32, not one int"),
     "per layer": ({"qwen3.attention.head_count": [4, 4]}, "qwen3.attention.head_count is [4, 4], not one int"),
+    "no heads": ({"qwen3.attention.head_count": 0}, "qwen3.attention.head_count is 0, not 1 or more"),
+    "no kv heads": ({"qwen3.attention.head_count_kv": 0}, "qwen3.attention.head_count_kv is 0, not 1 or more"),
+    "groups": ({"qwen3.attention.head_count_kv": 3}, "head_count=4 is no multiple of head_count_kv=3"),
+    "narrow": (
+        {"qwen3.attention.head_count": 64, "qwen3.attention.key_length": None},
+        "qwen3.attention.key_length is 0, not 1 or more",
+    ),
+    "no width": ({"qwen3.embedding_length": 0}, "qwen3.embedding_length is 0, not 1 or more"),
+    "no mlp": ({"qwen3.feed_forward_length": 0}, "qwen3.feed_forward_length is 0, not 1 or more"),
     "shape": ({"qwen3.feed_forward_length": 48}, "has shape (64, 32), and its keys ask for (48, 32)"),
     "rows": ({"qwen3.vocab_size": 65}, "vocab_size is 65, the embedding has 64 rows"),
     "sentencepiece": (

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from entropy_rl.errors import InputError
 from entropy_rl.losses.policy import POLICY_LOSSES
-from entropy_rl.models import lora, presets
+from entropy_rl.models import lora, presets, tiles
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
 from entropy_rl.training import learner, objectives, optimizer
@@ -163,6 +163,22 @@ def test_in_low_precision_the_sampler_and_the_learner_are_one_policy():
     learner_sees = lora.over(score, 0.5)(params, data.tokens, data.mask)
     sampler_sees = score(lora.make_view(jnp.bfloat16, jnp.bfloat16, 0.5)(params), data.tokens, data.mask)
     jax.tree.map(np.testing.assert_array_equal, learner_sees, sampler_sees)
+
+
+@pytest.mark.parametrize("size", [1e-3, 0.1])
+def test_an_adapted_head_is_one_policy_in_tiles_and_whole(size, monkeypatch):
+    """Logits of the sampler are whole, the learner's of a real vocabulary are not. Mutation: W + A B, rounded."""
+    model = presets.make("test", 24, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, tied=False)
+    low = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params, data = lora.add(low, jax.random.key(1), rank=2, targets="lm_head"), batch()
+    noise = lambda x: x + size * jax.random.normal(jax.random.key(2), x.shape)  # noqa: E731
+    params = {**params, lora.LORA: jax.tree.map(noise, params[lora.LORA])}
+    loss = lambda p: (token_scores(model)(p, data.tokens, data.mask)["logp"] * data.weight).sum()  # noqa: E731
+    whole = token_scores(model)(params, data.tokens, data.mask), jax.grad(loss)(params)[lora.LORA]
+    monkeypatch.setattr(tiles, "ELEMENTS", 1)
+    got = token_scores(model)(params, data.tokens, data.mask), jax.grad(loss)(params)[lora.LORA]
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), got[0], whole[0])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0.05, atol=0.01), got[1], whole[1])
 
 
 def temporaries(model, rows, columns, microbatches):

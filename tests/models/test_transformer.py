@@ -182,6 +182,8 @@ def test_windows_are_plain_masks():
         ({"windows": (3,)}, r"windows=\(3,\) says something of 1 layers: there are 2"),
         ({"rotated": (True, False, True)}, "rotated=.* of 3 layers: there are 2"),
         ({"rotary_dim": 5}, "rotary_dim=5: must be even and below the head's 8"),
+        ({"kv_heads": 3}, "kv_heads=3 does not divide heads=4: give a divisor"),
+        ({"kv_heads": 0}, "kv_heads=0: must be 1 or more"),
         ({"norms": "around"}, "norms='around': must be one of before, after, both"),
         ({"activation": "relu"}, "unknown activation 'relu'"),
         ({"attention_cap": 5.0, "attention": "cudnn"}, "attention='cudnn' has no soft cap of scores: give naive or"),

@@ -283,14 +283,17 @@ class Natural:
         return 3 if any(step.explanation for step in read.steps) else 2 if read.steps else 1
 
     def place(self, text: str, critique: chat.ChatCritique) -> int | None:
-        """The line that the critique repeats with or without its number, else its place among those repeated."""
+        """The line that the critique repeats with or without its number, else one that has its letters and digits, else
+        its place among those repeated."""
         if critique.step is None:
             return None
         said, lines = critique.steps[critique.step - 1].text, chat.steps_of(self.task.whole(text))
+        blank = lambda line: "".join(line.split())  # noqa: E731
         same = lambda line: "".join(filter(str.isalnum, line))  # noqa: E731
-        for i, line in enumerate(lines, 1):
-            if same(said) in (same(line), same(f"{i}{line}")):
-                return i
+        for form in (blank, same):  # by letters and digits alone 3 + 5 would be 3 * 5
+            for i, line in enumerate(lines, 1):
+                if form(said) in (form(line), form(f"{i}. {line}")):
+                    return i
         return critique.step
 
     def question(self, problem: Problem) -> str:

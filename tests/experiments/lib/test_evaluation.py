@@ -7,6 +7,7 @@ import pytest
 from entropy_rl import metrics
 from entropy_rl.data import packing
 from entropy_rl.errors import InputError
+from entropy_rl.sampling import engine
 from entropy_rl.tasks import countdown
 from entropy_rl.training import collect
 from entropy_rl.training.checkpoints import Checkpoints
@@ -48,7 +49,8 @@ def run(folder, **changes):
 
 
 def test_batches_that_are_dear_share_their_slots(monkeypatch):
-    """Six calls become two, and the responses stay. Mutations: a key of the call for all; slots of all batches."""
+    """Six calls become two, and the responses stay; three where four prompts have room. Mutations: a key of the call
+    for all; slots of all batches; as many prompts whatever their keys and values take."""
     p, calls, generate = parts.make(get()), [], collect.generate
     policy = parts.first(get(), p).policy.params
     monkeypatch.setattr(collect, "generate", lambda *args, **how: calls.append(how) or generate(*args, **how))
@@ -64,6 +66,10 @@ def test_batches_that_are_dear_share_their_slots(monkeypatch):
     monkeypatch.setattr(packing, "PAYS", 1)
     assert sampled() == want
     assert [(c.get("slots"), c.get("part")) for c in calls[6:]] == [(4, 2), (4, 2)]
+    m = p.model.config
+    each = 2 * m.layers * m.kv_heads * m.head_dim * task.prompt_length * 4
+    monkeypatch.setattr(engine, "CACHE", 4 * each)
+    assert sampled() == want and len(calls[8:]) == 3
 
 
 def stripped(out):

@@ -246,8 +246,13 @@ def test_closed_sentences_have_the_calculator_too():
 
 
 def test_steps_have_the_numbers_of_the_attempts(folder):
-    """Of those repeated, with or without their numbers. Mutation: the place among those repeated."""
+    """Of those repeated, with or without their numbers. Mutations: the place among those repeated; letters and digits
+    alone, by which 3 + 5 is 3 * 5 and 12 + 3 is 1 + 23."""
     _, language = spoken(folder)
+    lines = ["3 + 5 = 9", "3 * 5 = 9", "1 + 23 = 9", "12 + 3 = 9"]
+    for number, line in enumerate(lines, 1):
+        for text in (line, f"{number}. {line}", line.replace(" ", "")):
+            assert language.place("\n".join(lines), chat.ChatCritique(False, (chat.Step(text, False),))) == number
     for text in ("7 * 2 = 15", "2. 7 * 2 = 15", "**7 * 2 = 15**"):
         assert language.place(BAD, chat.ChatCritique(False, (chat.Step(text, False),))) == 2
     assert language.place(BAD, chat.ChatCritique(False, (chat.Step("else", False),))) == 1

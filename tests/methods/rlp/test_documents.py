@@ -5,7 +5,7 @@ import pytest
 from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.errors import InputError
 from entropy_rl.methods.rlp import documents
-from experiments import tiny_model
+from experiments import rlp, tiny_model
 from experiments.lib import launch
 
 
@@ -37,6 +37,17 @@ def test_windows_of_a_file(tokenizer, file):
     for row, context, result in zip(tokens, questions.contexts, questions.results):
         assert [*context, result] == row[: len(context) + 1].tolist() and 1 <= len(context) <= train.context_length
     assert len({len(c) for c in questions.contexts}) == 7  # every place
+
+
+def test_no_window_is_held_out_twice(tokenizer, file):
+    """Its copies would count as documents of their own. Mutation: they come again, as in another epoch."""
+    c = launch.load_config(f"configs/rlp.py:smoke,path={tokenizer.path},text={file}")
+    c.eval.problems = len(rlp.texts(c)[1].windows)
+    windows, _ = rlp.texts(c)[1].documents(0, c.eval.problems)
+    assert len(set(map(tuple, windows.tolist()))) == len(windows)
+    c.eval.problems += 1
+    with pytest.raises(InputError, match=f"problems={c.eval.problems}: .* has {len(windows)} windows"):
+        rlp.texts(c)
 
 
 def test_what_ends_a_thought(tokenizer, file):
