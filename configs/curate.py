@@ -19,6 +19,9 @@ and for RLP, its reading and what comes after:
 python -m experiments.curate --config=configs/curate.py:rlp --config.runs=runs/rlp --workdir=notebooks/data/rlp
 and for those of the sweep of shares of forking tokens:
 python -m experiments.curate --config=configs/curate.py:forking --config.runs=runs/forking --workdir=notebooks/data/forking
+and for those of ways to learn from a critique and of mixtures of experts:
+python -m experiments.curate --config=configs/curate.py:critique_learn --config.runs=runs/critique_learn --workdir=notebooks/data/critique_learn
+python -m experiments.curate --config=configs/curate.py:moe --config.runs=runs/moe --workdir=notebooks/data/moe
 
 Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
 """  # noqa: E501  commands on one line, to be copied
@@ -31,9 +34,8 @@ from configs import common
 
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
-    common.variant(
-        arg, "controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking"
-    )
+    studies = ("controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking")
+    common.variant(arg, *studies, "critique_learn", "moe")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -53,9 +55,10 @@ def get_config(arg=""):
     elif arg == "laws":
         c.update(match="*mix=*", digits=5)
         c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
-    elif arg == "critique":
-        c.update(match="*,seed=*", every=10, digits=4, solved=True)
+    elif arg in ("critique", "critique_learn", "moe"):
+        c.update(match="*,seed=*", every=10, digits=4, solved=arg == "critique")
         c.metrics = ("policy/entropy", "policy/entropy_*", "rollout/*", "refine/*", "critique/*", "time/*")
+        c.metrics += () if arg == "critique" else ("distillation/*", "moe/*", "policy/logp_gap*")
         c.evals = ("pass@1*", "pass@8", "entropy_sequence", "answer_entropy", "distinct_count")
     elif arg == "self_train":
         c.update(match="*,seed=*", digits=4, problems=True)
