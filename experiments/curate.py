@@ -78,12 +78,13 @@ def wanted(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def about(path: Path) -> str:
-    """The text of the run's config.json, with its command as one would type it here, whatever tree it ran in."""
+    """The text of the run's config.json, with its commands as one would type them here, whatever tree it ran in."""
     text = (path / "config.json").read_text().replace(f"{Path.cwd()}/", "")
     content = json.loads(text)
-    command = content.get("command", [])
-    if len(command) > 1 and (script := re.search(r"(?:^|/)experiments/(\w+)\.py$", command[1])):
-        content["command"] = ["python", "-m", f"experiments.{script[1]}", *command[2:]]
+    for start in (content, *content.get("history", [])):
+        command = start.get("command", [])
+        if len(command) > 1 and (script := re.search(r"(?:^|/)experiments/(\w+)\.py$", command[1])):
+            start["command"] = ["python", "-m", f"experiments.{script[1]}", *command[2:]]
     return json.dumps(content, indent=2) + "\n"
 
 

@@ -46,7 +46,8 @@ def study(folder):
                 writer.scalars(step, row)
             writer.evals(20, "countdown", {"pass@1": 1 / 3, "pass@8": 0.5, "pass@1/level3": 0.5, "length": 18.0}, 8)
         command = ["/x/python", "/other/tree/experiments/train_rl.py", f"--workdir={Path.cwd()}/runs/a"]
-        (folder / name / "config.json").write_text(json.dumps({"config": {"steps": 40}, "command": command}))
+        made = {"config": {"steps": 40}, "command": command, "history": [{"command": command}]}
+        (folder / name / "config.json").write_text(json.dumps(made))
     return folder
 
 
@@ -76,6 +77,7 @@ def test_a_study_becomes_thin_curves(tmp_path):
     about, _ = archive.read(tmp_path / "out", "configs")
     # as one would type it, whatever tree and interpreter it ran with
     assert about["command"] == ["python", "-m", "experiments.train_rl", "--workdir=runs/a"]
+    assert about["history"] == [{"command": about["command"]}]
     assert about["config"] == {"steps": 40}
 
 
