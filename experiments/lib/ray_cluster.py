@@ -26,6 +26,7 @@ from experiments.lib.children import end, kill, start  # not `children.end`: a t
 
 RESTARTS = 5  # of a run whose worker died
 CONNECT_SECONDS = 45  # ray:// gives up by itself after 30
+NOT_YET, TRIES = "Starting Ray client server failed", 3  # of a cluster that is there, and whose head is busy
 LOCK_SECONDS = 180  # NFS keeps the locks of a machine that is gone for 90
 
 
@@ -64,7 +65,13 @@ class Cluster:
         # no retries of Ray's own: they would pass in silence
         self.task = ray.remote(max_retries=0, scheduling_strategy="SPREAD", **options)(_attend)
         _reach(address)
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        for last in (False,) * (TRIES - 1) + (True,):
+            try:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+                break
+            except RuntimeError as e:
+                if last or NOT_YET not in str(e):
+                    raise
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(all(node.get(name, 0) >= number for name, number in slot.items()) for node in nodes):
             words = ",".join(f"{name}={number:g}" for name, number in slot.items())
@@ -120,13 +127,18 @@ def _reach(address: str) -> None:
     """Raises an InputError where there is no cluster, which ray.init itself may take minutes to find out."""
     code = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
     command = [sys.executable, "-c", code, address]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT_SECONDS)
+    for _ in range(TRIES):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT_SECONDS)
+        except subprocess.TimeoutExpired:
+            why = f"no answer in {CONNECT_SECONDS} s"
+            break
+        if not done.returncode:
+            return
         why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-    except subprocess.TimeoutExpired:
-        done, why = None, f"no answer in {CONNECT_SECONDS} s"
-    if done is None or done.returncode:
-        raise InputError(f"no Ray cluster at --ray={address}: {why}; give the address that `ray start --head` prints")
+        if NOT_YET not in why:
+            break
+    raise InputError(f"no Ray cluster at --ray={address}: {why}; give the address that `ray start --head` prints")
 
 
 def _attend(root: str, command: list[str], log: str) -> tuple[int, float]:
