@@ -133,7 +133,8 @@ class Layout(NamedTuple):
 def layout(chosen: jax.Array, experts: int, block: int) -> Layout:
     """Choices i32[N] in rows sorted by expert, each expert's a multiple of `block`.
 
-    A choice of expert E is none, and has a row behind all others that nothing lies in.
+    A choice of expert E is none, and has a row behind all others that nothing lies in. (E + 1) N must be below 2^31, as
+    expert and place are sorted as one number.
     """
     count = len(chosen)
     blocks = -(-count // block) + (experts if block > 1 else 0)
