@@ -25,7 +25,7 @@ from experiments.lib import children, launch
 from experiments.lib.children import end, kill, start  # not `children.end`: a task takes what it names, and no more
 
 RESTARTS = 5  # of a run whose worker died
-CONNECT_SECONDS = 45  # ray:// gives up by itself after 30
+CONNECT_SECONDS = 120  # a busy head takes a minute; ray:// gives up by itself after 30
 NOT_YET, TRIES = "Starting Ray client server failed", 3  # of a cluster that is there, and whose head is busy
 LOCK_SECONDS = 180  # NFS keeps the locks of a machine that is gone for 90
 

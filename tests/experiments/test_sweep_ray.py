@@ -74,8 +74,12 @@ def alive(pid):
         return False
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
+# Seconds, of what hangs, not of what is slow: beside six busy processes a node takes over a minute to start.
+BOUND = 300
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + BOUND
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -86,7 +90,7 @@ def end(process):
     for pid in session(process.pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=BOUND)
     wait_for(lambda: not session(process.pid))
 
 
@@ -136,20 +140,27 @@ def cluster(tmp_path_factory):
         environment.undo()
 
 
-def start(folder, address, *runs, code=None):
-    runs = [{"script": "tiny_steps", "config": "c.py", **run} for run in runs]
-    (folder / "sweep.py").write_text(f"def get_runs(arg=''):\n    return {runs!r}\n")
-    program = ["-c", code] if code else ["-m", "experiments.sweep"]
-    flags = [f"--config={folder / 'sweep.py'}", f"--workdir={folder / 'out'}", f"--ray={address}"]
-    command = [sys.executable, *program, *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start(tmp_path):
+    """Starts a sweep in tmp_path / "out". One that a failed test leaves is killed, or its runs would keep the slots."""
+    with contextlib.ExitStack() as started:
+
+        def start(address, *runs, code=None):
+            runs = [{"script": "tiny_steps", "config": "c.py", **run} for run in runs]
+            (tmp_path / "sweep.py").write_text(f"def get_runs(arg=''):\n    return {runs!r}\n")
+            program = ["-c", code] if code else ["-m", "experiments.sweep"]
+            flags = [f"--config={tmp_path / 'sweep.py'}", f"--workdir={tmp_path / 'out'}", f"--ray={address}"]
+            command = [sys.executable, *program, *flags]
+            child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            started.enter_context(child)  # which closes its pipes and waits for it
+            started.callback(child.kill)
+            return child
+
+        yield start
 
 
-def finish(child, seconds=240):
-    try:
-        out, err = child.communicate(timeout=seconds)
-    finally:
-        child.kill()
+def finish(child):
+    out, err = child.communicate(timeout=BOUND)
     return child.returncode, out, err
 
 
@@ -163,12 +174,12 @@ def log(folder, name):
     return (folder / "out" / name / "log.txt").read_text()
 
 
-def test_runs_of_a_killed_node_go_on_elsewhere_from_where_they_were(cluster, tmp_path):
+def test_runs_of_a_killed_node_go_on_elsewhere_from_where_they_were(cluster, start, tmp_path):
     nodes = cluster.nodes()
     names = [f"r{i}" for i in range(4)]
     hold = tmp_path / "hold"
     runs = [{"name": name, "overrides": {"n": 30, "hold": str(hold)}} for name in names]
-    child = start(tmp_path, cluster.address, *runs)
+    child = start(cluster.address, *runs)
     wait_for(lambda: sum(len(steps(tmp_path, name)) == 10 for name in names) == 2)  # one a slot
     assert sum(bool(steps(tmp_path, name)) for name in names) == 2
     (killed, other) = [name for name in names if steps(tmp_path, name)]
@@ -176,7 +187,7 @@ def test_runs_of_a_killed_node_go_on_elsewhere_from_where_they_were(cluster, tmp
     worker = int(re.search(r"PPid:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
     (node,) = [node for node in nodes if node.pid == os.getsid(worker)]
     end(node)
-    wait_for(lambda: not alive(pid), 3)
+    wait_for(lambda: not alive(pid))
     hold.touch()
     status, out, err = finish(child)
     assert (status, err) == (0, ""), out + err
@@ -194,10 +205,9 @@ def test_runs_of_a_killed_node_go_on_elsewhere_from_where_they_were(cluster, tmp
     assert re.findall(r"(\w+): its worker died \(.*\), started again \((\d of 5)\)\n", out) == [(killed, "1 of 5")]
 
 
-def test_failures_are_final_and_workers_that_always_die_are_given_up(cluster, tmp_path):
+def test_failures_are_final_and_workers_that_always_die_are_given_up(cluster, start, tmp_path):
     cluster.nodes()
     child = start(
-        tmp_path,
         cluster.client,
         {"name": "bad", "overrides": {"n": 1, "do": "fail"}},
         {"name": "later", "overrides": {"n": 1}, "after": ["bad"]},
@@ -215,13 +225,13 @@ def test_failures_are_final_and_workers_that_always_die_are_given_up(cluster, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(cluster, tmp_path, number):
+def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(cluster, start, tmp_path, number):
     cluster.nodes()
     runs = [{"name": f"r{i}", "overrides": {"n": 40, "do": "child"}} for i in range(6)]
-    child = start(tmp_path, cluster.address, *runs)
+    child = start(cluster.address, *runs)
     wait_for(lambda: steps(tmp_path, "r0"))
     child.send_signal(number)
-    status, _, err = finish(child, 30)
+    status, _, err = finish(child)
     if number == signal.SIGINT:
         assert (status, err) == (130, "interrupted: the same command continues\n")
     begun = [steps(tmp_path, run["name"]) for run in runs]
@@ -229,20 +239,20 @@ def test_ending_the_sweep_ends_its_runs_and_it_goes_on_later(cluster, tmp_path, 
     assert pids and not all(begun)
     if number != signal.SIGKILL:
         assert not any(map(alive, pids)) and "asked to end" in log(tmp_path, "r0")
-    wait_for(lambda: not any(map(alive, pids)), 30)  # else Ray ends them
+    wait_for(lambda: not any(map(alive, pids)))  # else Ray ends them
     before = [len(steps(tmp_path, run["name"])) for run in runs]
     time.sleep(1)
     assert before == [len(steps(tmp_path, run["name"])) for run in runs]  # what had waited does not begin
 
     runs = [{**run, "overrides": {"n": 40}} for run in runs[:2]]
-    assert finish(start(tmp_path, cluster.address, *runs))[0] == 0
+    assert finish(start(cluster.address, *runs))[0] == 0
     assert [step["i"] for step in steps(tmp_path, "r0")] == list(range(40))
 
 
-def test_a_second_signal_kills_runs_that_do_not_end(cluster, tmp_path):
+def test_a_second_signal_kills_runs_that_do_not_end(cluster, start, tmp_path):
     cluster.nodes()
     runs = [{"name": f"r{i}", "overrides": {"n": 400, "do": "never"}} for i in range(3)]
-    child = start(tmp_path, cluster.address, *runs)
+    child = start(cluster.address, *runs)
     wait_for(lambda: steps(tmp_path, "r0"))
     child.send_signal(signal.SIGINT)
     while "kills" not in child.stdout.readline():
@@ -251,33 +261,32 @@ def test_a_second_signal_kills_runs_that_do_not_end(cluster, tmp_path):
     time.sleep(3)
     assert alive(pid) and child.poll() is None
     child.send_signal(signal.SIGINT)
-    status, _, err = finish(child, 30)
+    status, _, err = finish(child)
     assert (status, err) == (130, "interrupted: the same command continues\n")
-    wait_for(lambda: not alive(pid), 30)
+    wait_for(lambda: not alive(pid))
 
 
-def test_a_run_waits_until_nothing_else_runs_in_its_workdir(cluster, tmp_path):
+def test_a_run_waits_until_nothing_else_runs_in_its_workdir(cluster, start, tmp_path):
     cluster.nodes()
     (tmp_path / "out" / "a").mkdir(parents=True)
     with open(tmp_path / "out" / "a" / "lock", "a") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
-        child = start(tmp_path, cluster.address, {"name": "a", "overrides": {"n": 1}})
+        child = start(cluster.address, {"name": "a", "overrides": {"n": 1}})
         wait_for(lambda: (tmp_path / "out" / "a" / "log.txt").exists() and "# on node" in log(tmp_path, "a"))
         time.sleep(2)
         assert "from" not in log(tmp_path, "a")
     assert finish(child)[0] == 0
 
 
-def test_a_node_without_the_checkout(cluster, tmp_path):
+def test_a_node_without_the_checkout(cluster, start):
     cluster.nodes()
     code = "from experiments import sweep; from experiments.lib import launch; launch.ROOT = '/nowhere/checkout'"
     code += "; sweep.main()"
-    status, out, err = finish(start(tmp_path, cluster.address, {"name": "a", "overrides": {"n": 1}}, code=code))
+    status, out, err = finish(start(cluster.address, {"name": "a", "overrides": {"n": 1}}, code=code))
     assert (status, err) == (1, "")
     assert re.search(r"a: failed, .*: error: node .* has no /nowhere/checkout: this checkout must be at", out)
 
 
-def test_no_cluster_there(tmp_path):
-    child = start(tmp_path, "nonsense", {"name": "a"})
-    status, _, err = finish(child)
+def test_no_cluster_there(start):
+    status, _, err = finish(start("nonsense", {"name": "a"}))
     assert status == 2 and err.startswith("error: no Ray cluster at --ray=nonsense: ") and err.count("\n") == 1
