@@ -6,16 +6,17 @@
 The start is made as that of configs/sweeps/critique.py, with fewer steps of lessons, so that refining can still get
 better; or its folder is given as `--config=configs/sweeps/critique_learn.py:START`. refined: a retry is learnt on the
 question alone (Critique-GRPO, arXiv:2506.03106); joint: under its critique too; of a group four retries at most.
-joint_more and refined_more: with two critiques an attempt, so eight. turns, turns_each: up to three attempts in one
-context with the verdict between them, by the reward of the last or each by its own; turns_critique: with the solver's
-critique between them. sdpo: self-distillation from critiques and right siblings (configs/rl/sdpo.py); sdpo_outcome:
-with the loss of the advantages beside it. Those of SEEDS have five seeds, the others three, MAIN's first.
-`retries,ARM,seed=S` has the run's policy, and `retries,start` that of the start, retry the same failed attempts: those
-of the start at held-out problems, after the solver's critique, after the verdict, without words and afresh.
+joint_more and refined_more: with two critiques an attempt, so eight; joint_hint and refined_hint: so too, of critiques
+that say which step would be right in place of the wrong one. turns, turns_each: up to three attempts in one context
+with the verdict between them, by the reward of the last or each by its own; turns_critique: with the solver's critique
+between them. sdpo: self-distillation from critiques and right siblings (configs/rl/sdpo.py); sdpo_outcome: with the
+loss of the advantages beside it. Those of SEEDS have five seeds, the others three, MAIN's first. `retries,ARM,seed=S`
+has the run's policy, and `retries,start` that of the start, retry the same failed attempts: those of the start at
+held-out problems, after the solver's critique, after the verdict, without words and afresh.
 What to look at: `refine/repaired` in the first and last quarter of a run, where what still fails becomes harder; the
 retries of the same attempts, where it does not; pass@1, pass@64, tokens.
 
-Time: one to three minutes a run on a core of an idle 2-core CPU, 35 runs; half a minute for the retries of each; the
+Time: one to three minutes a run on a core of an idle 2-core CPU, 45 runs; half a minute for the retries of each; the
 start five minutes.
 """
 
@@ -26,11 +27,14 @@ from typing import Any
 from configs.common import part
 from configs.sweeps import critique
 
+HINT = {"critique.level": "hint", "critique.count": 2}
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "refined": ("rl/critique_joint", {"critique.learn": "refined"}),
     "joint": ("rl/critique_joint", {}),
     "joint_more": ("rl/critique_joint", {"critique.count": 2}),
     "refined_more": ("rl/critique_joint", {"critique.learn": "refined", "critique.count": 2}),
+    "joint_hint": ("rl/critique_joint", HINT),
+    "refined_hint": ("rl/critique_joint", HINT | {"critique.learn": "refined"}),
     "turns": ("rl/critique_turns", {}),
     "turns_each": ("rl/critique_turns", {"critique.credit": "each"}),
     "turns_critique": ("rl/critique_turns", {"critique.source": "oracle"}),
@@ -38,7 +42,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sdpo_outcome": ("rl/sdpo", {"distillation.outcome": 1.0}),
 }
 MAIN = ("refined", "joint", "turns", "sdpo")
-SEEDS = {"refined": 5, "joint": 5, "joint_more": 5, "refined_more": 5}
+SEEDS = dict.fromkeys(("refined", "joint", "joint_more", "refined_more", "joint_hint", "refined_hint"), 5)
 START = ("sft", "said", "start")
 
 
