@@ -54,6 +54,6 @@ def get_config(arg=""):
         }
     )
     c.param_dtype, c.dtype, c.state_dtype = "bfloat16", "bfloat16", "float32"
-    c.remat, c.attention = "block", "chunked"
+    c.remat, c.scan_layers, c.attention = "block", True, "chunked"
     c.search = 2 if smoke else 0  # programs that are compiled to find the largest batch and context that fit
     return c

@@ -221,7 +221,7 @@ def check(config: ConfigDict) -> None:
 
 def shape(config: ConfigDict) -> Config:
     """The model's, of a preset or a folder's config.json; weights are not needed."""
-    changes = {"remat": config.remat, "attention": config.attention}
+    changes = {"remat": config.remat, "scan_layers": config.scan_layers, "attention": config.attention}
     kinds = {key: jnp.dtype(config[key]) for key in ("param_dtype", "dtype")}
     if config.model.path is not None:
         return dataclasses.replace(hf.load_config(config.model.path), **changes, **kinds)

@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     workdirs.open_workdir(
         *(config, workdir),
         ignore=("law", "export"),
-        knobs=(*knobs, "types.remat", "types.attention", "types.grouped", "task.args.workers"),
+        knobs=(*knobs, *(f"types.{key}" for key in workdirs.COMPUTES), "task.args.workers"),
     )
     steps = [
         (f"RL with a verifiable reward, {config.rl.steps} steps -> {rl}", lambda: train_rl.run(whole.rl, rl)),

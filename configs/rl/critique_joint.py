@@ -6,8 +6,9 @@ As configs/rl/critique_grpo.py, where a retry is learnt on the question alone an
 Here every retry is a row under question, attempt and critique besides, compared with the others of its problem; four
 failed attempts of a group are retried, so that there are some. `--config.critique.learn=refined` is Critique-GRPO.
 Time: a minute and a half on one core. Expect `refine/repaired` to fall from .36 to .32 in a run, where there it falls
-from .33 to .23, and pass@1 as there; with `--config.critique.count=2`, twice the retries, from .38 to .36 (five seeds:
-configs/sweeps/critique_learn.py, docs/results/critique.md).
+from .33 to .23, and pass@1 as there; with `--config.critique.count=2`, twice the retries, from .38 to .36, and with
+`--config.critique.level=hint` besides to rise from .39 to .43 (five seeds: configs/sweeps/critique_learn.py,
+docs/results/critique.md).
 """
 
 from configs.rl import critique_grpo

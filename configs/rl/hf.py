@@ -53,9 +53,9 @@ def get_config(arg: str = "") -> ConfigDict:
     lengths = (64, 48) if smoke else (32, 8) if tiny else (512, 1024)
     c.prompt = common.prompt("plain" if tiny else "boxed", *lengths)
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
-    # activations made again in the backward pass: none, save_linear or block; attention naive, chunked, xla or cudnn;
-    # grouped products of a model with experts: blocks, or ragged for accelerators
-    c.types.update(remat="none", attention="naive", grouped="blocks")
+    # activations made again in the backward pass: none, save_linear or block; layers as a loop, which compiles sooner;
+    # attention naive, chunked, xla or cudnn; products of a model with experts: blocks, or ragged for accelerators
+    c.types.update(remat="none", scan_layers=False, attention="naive", grouped="blocks")
     c.lora = common.lora()
     if len(chosen := variants & set(VARIANTS)) > 1:
         raise InputError("configs/rl/hf.py: critique and sdpo are two ways to learn from critiques: give one of them")

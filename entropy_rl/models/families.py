@@ -308,7 +308,8 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
         out = dict(raw)
         out.pop("torch_dtype", None)
         return out | {"dtype": dtype}
-    plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", remat="none", attention="naive", grouped="blocks")
+    how = {"remat": "none", "scan_layers": False, "attention": "naive", "grouped": "blocks"}
+    plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", **how)
     if m.rope_scaling:
         read = {_SCALING[key] for key in _WRITTEN[m.rope_scaling.kind]} | {"original_context"}
         given = {key: getattr(m.rope_scaling, key) for key in read}

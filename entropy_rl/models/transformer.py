@@ -21,7 +21,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.models import attention, experts, rope
+from entropy_rl.models import attention, experts, layers, rope
 from entropy_rl.models.products import adapted_matmul, head_product, matmul
 
 # Parameter path -> PartitionSpec axes, first match wins (sharding.py). Written for the axes data, fsdp, tensor.
@@ -92,6 +92,7 @@ class Config:
     dtype: Any = jnp.float32  # of activations
     param_dtype: Any = jnp.float32
     remat: str = "none"  # what the backward pass makes again: a row of REMAT
+    scan_layers: bool = False  # whether layers that are alike are a loop over one, but for decode steps (layers.py)
     attention: str = "naive"  # one of attention.ATTENTION
 
     def __post_init__(self):
@@ -373,27 +374,47 @@ class Transformer(nn.Module):
             at = jnp.broadcast_to(positions, tokens.shape)[:, None, :, None].astype(jnp.int32)
             at, places = _places(at, positions, cache, column)
         out: dict[str, Any] = {"embedded": x}
-        keys, values, routes = [], [], []
         policy = REMAT[m.remat] if column is None else None  # nothing is differentiated in a decode step
         block = Block if policy is None else nn.remat(Block, policy=policy)
         steer = self.get_variable("steer", "after") if self.has_variable("steer", "after") else None
+
+        def through(block, x, turn, given):
+            layer, own, vector = given
+            x, kv, route = block(x, turn, layer, column, valid, places, own)
+            if vector is not None:
+                vector = vector.astype(x.dtype)[None, None]
+                x = x + (vector if gate is None else jnp.where(gate[..., None], vector, 0))
+            return x, (x, kv, route)
+
+        given, kinds = [], []  # of each layer
         for i in range(m.layers):
             layer = None if cache is None else (cache.k[i], cache.v[i])
-            window = m.window(i)
-            turn = near if window and near is not None else angle
-            if m.rotated and not m.rotated[i]:
-                turn = None
-            own = chosen[:, :, len(routes)] if chosen is not None and m.has_experts(i) else None
-            block_i = block(m, window, m.has_experts(i), self.mesh, name=f"layer_{i}")
-            x, (k, v), route = block_i(x, turn, layer, column, valid, places, own)
-            routes += [] if route is None else [route]
-            if steer is not None:
-                vector = steer[i].astype(x.dtype)[None, None]
-                x = x + (vector if gate is None else jnp.where(gate[..., None], vector, 0))
-            out[f"layer_{i}"] = x
-            keys.append(k)
-            values.append(v)
-        out["cache"], out["routes"] = Cache(tuple(keys), tuple(values), at), tuple(routes)
+            before = sum(map(m.has_experts, range(i)))
+            own = chosen[:, :, before] if chosen is not None and m.has_experts(i) else None
+            given.append((layer, own, None if steer is None else steer[i]))
+            kinds.append((m.window(i), not m.rotated or m.rotated[i], m.has_experts(i)))
+
+        def weights(i):
+            return {kind: tree[f"layer_{i}"] for kind, tree in self.variables.items() if f"layer_{i}" in tree}
+
+        scan = m.scan_layers and column is None and not self.is_initializing()
+        forms = [layers.form(weights(i)) if scan else i for i in range(m.layers)]
+        made = []
+        for run in layers.alike(list(zip(kinds, forms))):
+            window, rotated, sparse = kinds[run[0]]
+            turn = None if not rotated else near if window and near is not None else angle
+            if len(run) > 1:
+                one = block(m, window, sparse, self.mesh, parent=None)
+                step = lambda x, each: through(partial(one.apply, each[0]), x, turn, each[1])  # noqa: B023, E731
+                x, of_run = layers.loop(step, x, [(weights(i), given[i]) for i in run])
+                made += of_run
+            else:
+                one = block(m, window, sparse, self.mesh, name=f"layer_{run[0]}")
+                x, of_layer = through(one, x, turn, given[run[0]])
+                made.append(of_layer)
+        after, kv, routes = zip(*made)
+        out |= {f"layer_{i}": y for i, y in enumerate(after)}
+        out["cache"], out["routes"] = Cache(*zip(*kv), at), tuple(r for r in routes if r is not None)
         x = norm(m, "final_norm")(x)
         out["hidden"] = x
         if self.has_variable("lora", "lm_head"):  # its adapter's A; B is in head_matrix

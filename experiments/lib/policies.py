@@ -20,10 +20,10 @@ from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.training import checkpoints, learner
 from entropy_rl.training.state import adapters, heated, on_base
-from experiments.lib import build
+from experiments.lib import build, workdirs
 
 Policy = tuple[Transformer, Any]  # model, parameters
-HOW = ("dtype", "param_dtype", "remat", "attention", "grouped")  # how a model computes, whatever its shape
+HOW = ("dtype", "param_dtype", *workdirs.COMPUTES)  # how a model computes, whatever its shape
 
 
 def load_policy(

@@ -22,11 +22,13 @@ from entropy_rl.errors import InputError
 from entropy_rl.trackers import Trackers, libraries
 from experiments.lib import launch
 
+COMPUTES = ("remat", "scan_layers", "attention", "grouped")  # of transformer.Config: how, not what
 # What may change while a run goes on, by keys and groups of keys: how long it is, how it is looked at, and on what it
 # runs. All else defines the experiment. More steps of a rate that decays are also other rates from there on.
 KNOBS = (
     *("steps", "rounds", "eval", "checkpoint", "log_every", "track", "mesh", "microbatches", "rollout.slots"),
-    *("model.args.remat", "model.args.attention", "model.args.grouped", "task.args.workers"),
+    *(f"model.args.{key}" for key in COMPUTES),
+    "task.args.workers",
 )
 
 

@@ -124,7 +124,12 @@ def test_self_distillation_over_a_mesh(name, monkeypatch):
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(
-    "how", [pytest.param({"microbatches": 2}, marks=pytest.mark.slow), {"remat": "block"}, {"tiled": True}]
+    "how",
+    [
+        pytest.param({"microbatches": 2}, marks=pytest.mark.slow),
+        {"remat": "block", "scan_layers": True},
+        {"tiled": True},
+    ],
 )
 def test_ways_to_save_memory_on_a_mesh(name, how, monkeypatch):
     want = updated("ppo", kv_heads=4)

@@ -89,9 +89,9 @@ def test_how_it_computes_is_asked_for(run):
     """Mutation: model.args of the run alone."""
     c = config(**{"model.args.remat": "block"})
     with c.unlocked():
-        c.model.args.grouped = "ragged"
+        c.model.args.update(grouped="ragged", scan_layers=True)
     shape = load_policy(c, run[0], build.mesh(c), WORDS)[0].config
-    assert shape.remat == "block" and shape.grouped == "ragged"
+    assert shape.remat == "block" and shape.grouped == "ragged" and shape.scan_layers
 
 
 def test_a_workdir_without_a_config(tmp_path):
