@@ -37,6 +37,7 @@ def get_config(arg=""):
     c.seed = 0  # of the draws
     if c.kind == "attempts":
         c.k = 16  # of pass@k, or all attempts where there are fewer
+        c.together = False  # whether the intervals of a column hold for all arms at once, not each by itself
         c.more = ()  # further columns: pass@32, pass@1/level5, coverage, classes, distinct/level3, rollout/length
     if c.kind == "calibration":
         c.bins = 10  # of confidence

@@ -11,7 +11,8 @@ config.kind says what the runs are, and with it which columns there are:
 
 Writes table.json and table.md in OUT (of texts rlp.json and rlp.md), and prints the latter. A run that is not there or
 not finished is named, and left out. Differences to the baseline are over the seeds that both have; laws/paired.py says
-what their intervals can say. There are no stars: of many 90 % intervals around nothing, one in ten leaves out 0.
+what their intervals can say. There are no stars: of many 90 % intervals around nothing, one in ten leaves out 0; with
+config.together one in ten columns has an arm whose interval does (Bonferroni: of n arms each at 1 - (1 - level) / n).
 
 Of attempts, per control, means over its seeds:
 
@@ -270,6 +271,10 @@ def compare(found: dict[str, dict[int, Run]], config: ConfigDict) -> dict[str, A
 
     values = {c: {s: cells(run) for s, run in seeds.items()} for c, seeds in found.items()}
     cost = np.mean([run.course["ms"] for run in found[baseline].values()])
+    seeds = {c: [s for s in found[baseline] if s in found[c]] for c in found}  # those that a difference is over
+    arms = sum(bool(seeds[c]) for c in found if c != baseline) if config.together else 1
+    each = config.copy_and_resolve_references()  # of one interval; as many draws beyond its ends as without others
+    each.update(level=1 - (1 - config.level) / max(arms, 1), draws=config.draws * max(arms, 1))
     controls = {}
     for control in first(found, baseline):
         by_seed = {
@@ -278,12 +283,11 @@ def compare(found: dict[str, dict[int, Run]], config: ConfigDict) -> dict[str, A
         }
         row = {key: float(np.mean([of[key] for of in by_seed.values()])) for key in next(iter(by_seed.values()))}
         row |= {"cost": float(row["ms"] / cost), "by_seed": {str(s): of for s, of in by_seed.items()}}
-        both = [s for s in found[baseline] if s in found[control]]
-        if control != baseline and both:
+        if control != baseline and (both := seeds[control]):
             row["difference"] = {"seeds": both}
             for key in dict.fromkeys(("pass@1", f"pass@{k}", "distinct", hardest, *more)):
                 there_too = all(np.isfinite(values[c][s][key]).all() for c in (control, baseline) for s in both)
-                row["difference"][key] = less(values, control, baseline, key, config) if there_too else None
+                row["difference"][key] = less(values, control, baseline, key, each) if there_too else None
         controls[control] = {"seeds": list(found[control])} | row
     return {
         "baseline": baseline,
@@ -293,7 +297,8 @@ def compare(found: dict[str, dict[int, Run]], config: ConfigDict) -> dict[str, A
         "k": k,
         "more": list(more),
         "problems": {str(n): int((levels == n).sum()) for n in there},  # of each level
-        **{key: config[key] for key in ("level", "draws", "seed")},
+        **{key: config[key] for key in ("level", "draws", "seed", "together")},
+        "level_of_each": each.level,
         "controls": controls,
         **circumstances(found),
         "runs": str(config.runs),
@@ -375,10 +380,10 @@ def markdown(out: dict[str, Any]) -> str:
     problems = ", ".join(f"{number} of level {n}" for n, number in out["problems"].items())
     lines += ["", f"{out['task']} after {out['step']} steps: {problems}, {out['attempts']} attempts at each."]
     if differences:
-        lines.append(
-            f"Intervals are over seeds and problems ({out['draws']} draws, laws/paired.py), each by itself: "
-            f"of these {count} about {count * (1 - out['level']):.0f} miss the truth."
-        )
+        how = f"each by itself: of these {count} about {count * (1 - out['level']):.0f} miss the truth."
+        if out["together"]:
+            how = f"together for the {len(differences)} of a column (Bonferroni, each at {out['level_of_each']:.2%})."
+        lines.append(f"Intervals are over seeds and problems ({out['draws']} draws, laws/paired.py), {how}")
         if any(not d["pass@1"]["seeds_resampled"] for d in differences.values()):
             lines.append("(problems only): a single seed, so the interval says nothing about other seeds.")
     lines.append(f"Runs of commit {', '.join(out['git_commit'])} on {', '.join(out['device'])}.")

@@ -182,6 +182,9 @@ def test_every_knob_is_used(sweep, tmp_path):
     assert span() == span()
     assert span(level=0.5)[1] < span()[1]
     assert span(draws=300) != span() != span(seed=1)
+    alone = span(level=0.95, draws=2 * get(sweep).draws)
+    assert span(together=True) == alone  # of two arms
+    assert "together for the 2 of a column (Bonferroni, each at 95.00%)." in (tmp_path / "table.md").read_text()
     other = compare.run(get(sweep, baseline="kl_cov", k=4), tmp_path)["controls"]
     assert other["grpo"]["difference"]["pass@4"]["value"] < 0 and other["kl_cov"]["cost"] == 1
 
