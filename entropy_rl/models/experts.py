@@ -21,10 +21,11 @@ from jax.sharding import Mesh, PartitionSpec
 from entropy_rl.errors import InputError
 from entropy_rl.parallel.sharding import ROWS, row_shards
 
-# How products with the experts' kernels are made of rows that are sorted by expert: jax.lax.ragged_dot, which TPUs and
-# GPUs have kernels for, and which multiplies every row with every expert on CPU (jax 0.10: masked, E times the work);
-# or blocks of rows that have one expert each, batched, the last of each expert filled up with zeros.
+# How products with the experts' kernels are made of rows that are sorted by expert: jax.lax.ragged_dot, which TPUs have
+# kernels for, and which multiplies every row with every expert on CPU (jax 0.10: masked, E times the work); or blocks
+# of rows that have one expert each, batched, the last of each expert filled up with zeros.
 GROUPED = ("blocks", "ragged")
+TILE = 512  # rows and columns of a tile of the TPU's kernel, at most
 BLOCK, FEW = 64, 16  # rows of a block, at most, and those below which copies of kernels cost more than filling up
 AXIS = "tensor"  # of a mesh, which cuts experts
 
@@ -177,11 +178,43 @@ gathered.defvjp(
 )
 
 
+@jax.custom_vjp
+def ragged_product(x: jax.Array, kernel: jax.Array, sizes: jax.Array) -> jax.Array:
+    """jax.lax.ragged_dot, [S, n], [E, n, m], i32[E] -> [S, m]; the gradient of `kernel` by jax's own kernel on TPUs.
+
+    XLA has none there (libtpu 0.0.42): it multiplies every row with every expert, masked, E times the arithmetic.
+    """
+    return jax.lax.ragged_dot(x, kernel, sizes)
+
+
+def _ragged_backward(kept, g):
+    x, kernel, sizes = kept
+
+    def plain(x, g, sizes):
+        return jax.linear_transpose(lambda k: jax.lax.ragged_dot(x, k, sizes), kernel)(g)[0]
+
+    of_kernel = jax.lax.platform_dependent(x, g, sizes, tpu=outer_products, default=plain)
+    return jax.lax.ragged_dot(g, kernel.swapaxes(1, 2), sizes), of_kernel, None
+
+
+ragged_product.defvjp(lambda *given: (ragged_product(*given), given), _ragged_backward)
+
+
+def outer_products(x: jax.Array, g: jax.Array, sizes: jax.Array, interpret: bool = False) -> jax.Array:
+    """x^T g of each expert's rows: [S, n], [S, m], i32[E] -> [E, n, m], by jax's kernel for TPUs (megablox)."""
+    from jax.experimental.pallas.ops.tpu.megablox.gmm import tgmm
+
+    tile = min(TILE, 128 * -(-len(x) // 128))
+    x, g = (jnp.pad(a, ((0, -len(x) % tile), (0, 0))) for a in (x, g))
+    tiles = tile, *(min(TILE, a.shape[1]) for a in (x, g))
+    return tgmm(x.swapaxes(0, 1), g, sizes, g.dtype, tiles, interpret=interpret)
+
+
 def grouped_product(x: jax.Array, kernel: jax.Array, rows: Layout, how: str) -> jax.Array:
     """Each row with its expert's kernel: [S, n], [E, n, m] -> [S, m]."""
     if how == "ragged":
         filled = (jnp.arange(len(x)) < jnp.sum(rows.sizes))[:, None]  # what lies behind may be given any value
-        return jnp.where(filled, jax.lax.ragged_dot(jnp.where(filled, x, 0), kernel, rows.sizes), 0)
+        return jnp.where(filled, ragged_product(jnp.where(filled, x, 0), kernel, rows.sizes), 0)
     of_block = x.reshape(len(rows.owner), -1, x.shape[1])
     return jnp.einsum("bsn,bnm->bsm", of_block, kernel[rows.owner]).reshape(len(x), -1)
 

@@ -46,6 +46,9 @@ def test_a_mixture_by_hand(norm):
         np.testing.assert_allclose(np.sum(route.prob, axis=-1), 1.0, rtol=1e-6)
 
 
+LAST_BIT = {"float32": {"atol": 1e-4, "rtol": 1e-5}, "bfloat16": {"atol": 1e-2, "rtol": 2**-7}}
+
+
 def test_gradients_of_blocks_are_those_of_ragged_products():
     """And those of all experts on all tokens: of the input, all parameters, the router's too.
 
@@ -72,6 +75,20 @@ def test_gradients_of_blocks_are_those_of_ragged_products():
     for got in grads:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), got, want)
     assert all(np.abs(x).sum() > 0 for x in jax.tree.leaves(grads[0]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rows", [40, 700])
+def test_outer_products_of_the_kernel_for_tpus(rows, dtype):
+    """Interpreted: with an expert without rows, rows of none, and no multiple of a tile. Mutation: no padding."""
+    x, g = (jax.random.normal(jax.random.key(i), (rows, n), dtype) for i, n in enumerate((32, 640)))
+    sizes = jnp.array([rows // 3, 0, rows // 2, 1])
+    loss = lambda k, g: jnp.sum(g * experts.ragged_product(x, k, sizes))  # noqa: E731
+    want = jax.grad(loss)(jnp.zeros((4, 32, 640), dtype), g).astype(jnp.float32)
+    got = experts.outer_products(x, g, sizes, interpret=True)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got.astype(jnp.float32), want, **LAST_BIT[dtype])
+    assert not got[1].any() and got[3].any()
 
 
 def test_a_layout_has_every_choice_once_in_a_block_of_its_expert():
