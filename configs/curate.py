@@ -22,6 +22,8 @@ python -m experiments.curate --config=configs/curate.py:forking --config.runs=ru
 and for those of ways to learn from a critique and of mixtures of experts:
 python -m experiments.curate --config=configs/curate.py:critique_learn --config.runs=runs/critique_learn --workdir=notebooks/data/critique_learn
 python -m experiments.curate --config=configs/curate.py:moe --config.runs=runs/moe --workdir=notebooks/data/moe
+python -m experiments.curate --config=configs/curate.py:controls2026 --config.runs=runs/controls2026 --workdir=notebooks/data/controls2026
+python -m experiments.curate --config=configs/curate.py:mismatch --config.runs=runs/mismatch --workdir=notebooks/data/mismatch
 
 Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
 """  # noqa: E501  commands on one line, to be copied
@@ -35,7 +37,7 @@ from configs import common
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
     studies = ("controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking")
-    common.variant(arg, *studies, "critique_learn", "moe")
+    common.variant(arg, *studies, "critique_learn", "moe", "controls2026", "mismatch")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -49,6 +51,10 @@ def get_config(arg=""):
         c.update(match="*,seed=*", every=10, digits=5)
         c.metrics = ("policy/entropy_sequence", "rollout/reward")
         c.evals = ("pass@1", "pass@8", "distinct_count")  # of 8 attempts, so pass@8 is the coverage
+    elif arg in ("controls2026", "mismatch"):
+        c.update(match="*,seed=*", every=20, digits=4)
+        c.metrics = ("policy/entropy_sequence", "rollout/reward", "time/*", "importance/*", "policy/logp_gap*")
+        c.evals = ("pass@1", "pass@8", "distinct_count")
     elif arg == "changes":
         c.update(match="*,seed=0", every=20, digits=5)
         c.metrics, c.evals = ("entropy/change_*",), ()
