@@ -4,7 +4,7 @@ python -m experiments.plan --config=configs/plan.py:qwen2.5-7b,v5e:8x8 --workdir
 python -m experiments.plan --config=configs/plan.py:h100:8 --config.model.path=Qwen2.5-1.5B --workdir=runs/plan_mine
 
 Time: one to four minutes on 2 CPU cores, compilation. Expect for Qwen2.5-7B with responses of 4,096 tokens on 64 chips
-of v5e that it fits, and a step that is bound by the memory of the decode steps; see docs/large_runs.md for the tables.
+of v5e that it fits, and a step that is bound by the links between chips; see docs/large_runs.md for the tables.
 """
 
 from ml_collections import ConfigDict

@@ -45,7 +45,7 @@ KNOBS = {
     "entropy_adaptive (+.060, -.018); grpo_slow, two thirds of the learning rate (+.055, +.034); clip_higher, kl_cov "
     "and an entropy bonus ended where GRPO does",
     "explosion": "a lower entropy coefficient or target, a lower upper clip bound (clip_higher), a lower learning rate "
-    "(two thirds: pass@1 +.034); where the sampler is not the learner, importance_cap",
+    "(two thirds: pass@1 +.034); where the sampler is not the learner, importance.name=token_cap",
     "plateau": "dynamic sampling (dapo: pass@1 +.091 for two to three times the rollouts), harder problems, a lower "
     "learning rate (+.034); or stop here",
     "overfit": "stop at the best evaluation; more problems; kl_reference (pass@16 +.038, pass@1 unchanged), a lower "
@@ -60,8 +60,8 @@ KNOBS = {
     "format": "a lower weight of the reward for the format, or its end once it is learnt (no row in the table)",
     "zero_variance": "dynamic sampling (dapo: pass@1 +.091 for two to three times the rollouts), problems nearer to "
     "what is solved half of the time, more responses a prompt",
-    "sampler_gap": "importance_cap=2 (a forward pass more), the same number format and kernels in sampler and learner, "
-    "fewer updates on a rollout",
+    "sampler_gap": "importance.name=token_cap (a forward pass more), the same number format and kernels in sampler and "
+    "learner, fewer updates on a rollout",
     "spent": "a new run with another control or model: what is left is less than was asked for",
 }
 
