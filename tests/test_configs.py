@@ -324,5 +324,7 @@ def test_the_study_of_2026_runs_what_was_best_on_validation(tmp_path):
             way = {k: v for k, v in by_arm[arm][3].items() if k not in ("steps", "seed", "eval.split")}
             assert way.items() <= run["overrides"].items()
             assert "eval.split" not in run["overrides"]
+    (grpo,) = [run for run in launch.call(f"{spec}:2026,final", "get_runs") if run["name"] == "grpo,seed=0"]
+    assert grpo["overrides"]["optimizer.learning_rate"] == 4e-4  # the best of six in VALIDATION_2026
     with pytest.raises(InputError, match="knows no phase 'finale'"):
         launch.call(f"{spec}:2026,finale", "get_runs")
