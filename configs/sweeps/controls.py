@@ -16,9 +16,9 @@ learning rate and strength with the same budget, six runs on the validation spli
     python -m experiments.sweep --config=configs/sweeps/controls.py:2026 --workdir=runs/controls2026 --workers=2
     python -m experiments.sweep --config=configs/sweeps/controls.py:2026,final --workdir=runs/controls2026 --workers=2
 
-The second runs which of the six was best in pass@1 over its last three validation evaluations (VALIDATION_2026 below, or
-those of another tuning: `2026,final=FOLDER`), with five seeds, 400 steps, 512 test problems x 64 at the end. `grpo_slow`
-is GRPO at 2e-4 as it is. `2026,smoke` takes two tiny steps of every arm.
+The second runs which of the six was best in pass@1 over its last three validation evaluations (VALIDATION_2026 below,
+or those of another tuning: `2026,final=FOLDER`), with five seeds, 400 steps, 512 test problems x 64 at the end.
+`grpo_slow` is GRPO at 2e-4 as it is. `2026,smoke` takes two tiny steps of every arm.
 Time: 126 runs of a third of a minute and 110 of one on a core of an idle 2-core CPU.
 """
 
@@ -117,7 +117,7 @@ ARMS_2026: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"entropy_band.low.args.end": x / 2, "entropy_band.high.args.end": x} for x in (0.1, 0.2)],
     ),
 }
-# pass@1 of each of the `ways` on validation problems, a mean over the last three evaluations; commit 596625c, 2026-11-30.
+# Validation pass@1 of each of the `ways`, a mean over the last three evaluations; commit 3352d92, 2026-11-30
 VALIDATION_2026: dict[str, tuple[float, ...]] = {
     "grpo": (.4598, .5317, .5570, .5558, .5622, .4912),
     "dapo": (.5641, .6024, .6208, .5643, .5996, .5955),
@@ -197,7 +197,7 @@ def run(name: str, control: str, strength: int, shared: dict[str, Any]) -> dict[
 
 
 def study(phase: str) -> list[dict[str, Any]]:
-    """Runs of the study of 2026: "" tunes, "final" runs what was best, there or in "final=FOLDER", "smoke" two steps."""
+    """Runs of the study of 2026: "" tunes, "final[=FOLDER]" runs what was best (there), "smoke" two steps."""
     name, _, folder = phase.partition("=")
     if name not in ("", "final", "smoke") or (folder and name != "final"):
         raise InputError(f"the study of 2026 knows no phase {phase!r}: say 2026, 2026,final[=FOLDER] or 2026,smoke")
