@@ -217,6 +217,7 @@ def study(phase: str) -> list[dict[str, Any]]:
             for i, way in enumerate(ways(arm))
         ]
     best = {arm: ways(arm)[chosen(folder, arm)] for arm in ARMS_2026}
+    best["dapo"]["filter_rounds"] = 30  # of 10 some run runs out before its end; as many are drawn as are needed
     best["grpo_slow"] = {"updates": 4, "optimizer.learning_rate": 2e-4}
     last = shared | {"steps": 400, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 64}
     return runs + [
