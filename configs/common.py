@@ -161,6 +161,9 @@ def policy_gradient(c: ConfigDict) -> None:
     # most numbers of columns that updates run responses in, the fewest that the longest of a step fits; fewer where
     # a program more would not pay (data/packing.widths): 1 at small models
     c.rollout.widths = 8
+    # whether the sampler holds its weights cut over the mesh's axis tensor alone, gathered over fsdp once a step: more
+    # memory, and no weights on the wires in decode steps
+    c.rollout.gather_weights = False
     c.rollout.dtype = placeholder(str)  # what the sampler computes in; None: as the learner
     c.rollout.param_dtype = placeholder(str)  # what the sampler's weights are rounded to; None: as they are
     c.entropy_band = ConfigDict(  # outside of it rows of one sign teach nothing; bounds are rows of CONTROLLERS

@@ -49,6 +49,7 @@ def get_config(arg=""):
             "response": 16 if smoke else 4096,
             "slots": 32 if smoke else 1024,
             "microbatches": microbatches,  # 0: of 8 rows, or of one a device where there are more
+            "gather_weights": False,  # as rollout.gather_weights of a run
             "reference": False,  # whether there is a policy to keep near to
         }
     )

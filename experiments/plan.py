@@ -37,8 +37,8 @@ from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import experts, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.models.transformer import OLD_NAMES, REMAT, Config, Transformer
-from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated, row_shards
+from entropy_rl.models.transformer import OLD_NAMES, REMAT, RULES, Config, Transformer
+from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated, row_shards, without
 from entropy_rl.sampling import decode as decoding
 from entropy_rl.sampling import engine, warp
 from entropy_rl.training import checkpoints, learner, objectives, optimizer
@@ -59,6 +59,7 @@ class Work:
     response: int
     slots: int
     microbatches: int
+    gather_weights: bool = False  # whether the sampler's are cut over tensor alone
     reference: bool = False  # whether there is a policy to keep near to
 
     @property
@@ -94,8 +95,10 @@ def run(config: ConfigDict, workdir: str) -> dict:
     state = learner.abstract_state(model, tx, mesh)
     parts = {"parameters": share(state.params), "optimiser": share(state.opt_state)}
     view = jax.eval_shape(partial(lora.view, dtype=model.config.dtype), state.params)
-    view = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s.sharding), view, state.params)
-    if any(a.dtype != b.dtype for a, b in zip(jax.tree.leaves(view), jax.tree.leaves(state.params))):
+    where = infer_sharding(view, without(RULES, "fsdp") if work.gather_weights else RULES, mesh)
+    view = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), view, where)
+    other = [a.dtype != b.dtype for a, b in zip(jax.tree.leaves(view), jax.tree.leaves(state.params))]
+    if any(other) or work.gather_weights and mesh.shape["fsdp"] > 1:
         parts["copy to sample with"] = share(view)
 
     if work.reference:
@@ -207,7 +210,7 @@ def _libtpu() -> str | None:
 
 def check(config: ConfigDict) -> None:
     """InputError for values that mean nothing."""
-    of_work = (f"work.{key}" for key in config.work if key not in ("microbatches", "reference"))
+    of_work = (f"work.{key}" for key in config.work if key not in ("microbatches", "gather_weights", "reference"))
     checks.positive(config, *of_work, "mesh.fsdp", "mesh.tensor")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "work.microbatches")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "search")

@@ -90,7 +90,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         return loaded(tree, partial(base.params, meta))
 
     def evaluate(writer, step, state, last):
-        policy = view(state.policy.params)
+        policy = p.gathered(view(state.policy.params))
         p.evaluator(writer, step, policy)
         if last:
             p.evaluator.last(writer, step, policy)

@@ -115,6 +115,12 @@ def infer_sharding(tree: Any, rules: Rules, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
+def without(rules: Rules, axis: str) -> Rules:
+    """The rules with dimensions whole that they cut over an axis of the mesh."""
+    left = lambda axes: None if axes == axis else axes  # noqa: E731
+    return tuple((pattern, tuple(map(left, axes))) for pattern, axes in rules)
+
+
 def _cut(axes, n, mesh):
     """Those of the axes that cut a dimension of n: an axis, several, or None."""
     names = [a for a in ((axes,) if isinstance(axes, str) else axes or ()) if mesh.shape[a] > 1]

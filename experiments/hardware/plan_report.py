@@ -59,6 +59,15 @@ def advice(result: dict[str, Any], cut: int) -> list[str]:
             lines.append(f"{name}: fits, {_gb(-over)} to spare")
         else:
             lines.append(f"{name}: does not fit, {_gb(over)} too much: {_knob(name, p, result, cut)}")
+    decode, state, fsdp = result["programs"]["decode step"], result["state"], result["mesh"]["fsdp"]
+    seconds = decode.get("seconds", {"interconnect": 0.0, "memory": 0.0})
+    copy = state.get("copy to sample with", state["parameters"]) * fsdp
+    waits = fsdp > 1 and not result["work"]["gather_weights"] and seconds["interconnect"] > seconds["memory"]
+    if waits and decode["peak"] + copy <= result["capacity"]:
+        lines.append(
+            f"decode steps are bound by the wires: with work.gather_weights=True (rollout.gather_weights of a run) the "
+            f"sampler's weights take {_gb(copy)} more and are sent once a step of the run"
+        )
     return lines
 
 

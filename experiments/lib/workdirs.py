@@ -27,6 +27,7 @@ COMPUTES = ("remat", "scan_layers", "attention", "grouped")  # of transformer.Co
 # runs. All else defines the experiment. More steps of a rate that decays are also other rates from there on.
 KNOBS = (
     *("steps", "rounds", "eval", "checkpoint", "log_every", "track", "mesh", "microbatches", "rollout.slots"),
+    "rollout.gather_weights",
     *(f"model.args.{key}" for key in COMPUTES),
     "task.args.workers",
 )

@@ -24,7 +24,8 @@ from entropy_rl.losses.kl import KL
 from entropy_rl.losses.policy import DRAWS, POLICY_LOSSES
 from entropy_rl.models import lora, rope
 from entropy_rl.models.scoring import by_place, chosen_experts, filtered_scores, token_scores, values
-from entropy_rl.models.transformer import Transformer
+from entropy_rl.models.transformer import RULES, Transformer
+from entropy_rl.parallel import sharding
 from entropy_rl.training import learner
 from entropy_rl.training.state import Critic, State, abstract_state, first_state, heated
 from experiments.lib import build, checks
@@ -50,6 +51,7 @@ class Parts:
     reference: bool  # whether there is one
     lag: int  # steps by which the policy that samples is behind
     seen: Callable[[Any], Any]  # parameters as they are trained -> as rollouts are sampled with
+    gathered: Callable[[Any], Any]  # parameters to sample with -> where samplers want them
     learning: dict[str, Any]  # keywords of training/step.Learner, but its key
     sampling: dict[str, Any]  # keywords of training/collect.Collector, but its key
 
@@ -102,6 +104,7 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
     settings.refuse_replay(config, model.config.experts)
     adaptation = build.adaptation(config, model)
     sampler, seen = sampling_policy(config, model, adaptation)
+    gathered = gather(config, mesh)
     bounds = [build.controller(config.entropy_band[k], f"config.entropy_band.{k}") for k in ("low", "high")]
     banded = not all(map(settings.zero, config.entropy_band.values()))
     coef, frac, top_p = (config.nucleus[key] for key in ("coef", "frac", "top_p"))
@@ -166,7 +169,10 @@ def make(config: ConfigDict, workdir: str | Path | None = None) -> Parts:
         "routes": config.replay == "sampler",
     }
     evaluator = Evaluator(config, model, mesh)
-    return Parts(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, seen, learning, sampling)
+    sampled = lambda params: gathered(seen(params))  # noqa: E731
+    return Parts(
+        *(task, model, mesh, tx, evaluator, adaptation, critic, reference, r.lag, sampled, gathered, learning, sampling)
+    )
 
 
 def first(config: ConfigDict, p: Parts) -> State:
@@ -195,6 +201,15 @@ def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any],
     model = Transformer(dataclasses.replace(policy.config, head="value"))
     tx, _ = build.optimizer(config, updates, "critic.optimizer")
     return Critic(model, tx, values(model, **shared), advantage, config.critic.clip, config.critic.warmup)
+
+
+def gather(config: ConfigDict, mesh: jax.sharding.Mesh) -> Callable[[Any], Any]:
+    """Of parameters to sample with: where they are, or with `rollout.gather_weights` cut over tensor alone."""
+    if not config.rollout.gather_weights or mesh.shape["fsdp"] == 1:
+        return lambda params: params
+    rules = sharding.without(RULES, "fsdp")
+    same = lambda params: params  # noqa: E731
+    return lambda params: jax.jit(same, out_shardings=sharding.infer_sharding(params, rules, mesh))(params)
 
 
 def sampling_policy(

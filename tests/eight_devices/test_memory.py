@@ -17,6 +17,7 @@ from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode, warp
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.rollouts import Batch
+from experiments.hardware import hlo
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 EVERY = [name if name == "2x2x2" else pytest.param(name, marks=pytest.mark.slow) for name in MESHES]
@@ -33,12 +34,12 @@ def like(tree, rules, mesh):
     return jax.tree.map(lambda x, s: array(x.shape, x.dtype, s), tree, sharding.infer_sharding(tree, rules, mesh))
 
 
-def programs(mesh):
-    """Each program of sampling, scoring and updating, as what lowers it for a mesh."""
+def programs(mesh, rules=RULES):
+    """Each program of sampling, scoring and updating, as what lowers it for a mesh; weights by `rules`."""
     rows = sharding.batch_sharding(mesh)
     whole = sharding.replicated(mesh)
     key = array((), jax.eval_shape(lambda: jax.random.key(0)).dtype, whole)
-    params = like(jax.eval_shape(MODEL.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), RULES, mesh)
+    params = like(jax.eval_shape(MODEL.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), rules, mesh)
     slots, kept = PROMPTS * SAMPLES, PROMPTS * SAMPLES // 2
     prompts = array((PROMPTS, WIDTH), jnp.int32, rows)
     prefix = like(jax.eval_shape(lambda p, x: decode.prefill(MODEL, p, x), params, prompts), decode.RULES, mesh)
@@ -96,6 +97,17 @@ def test_a_device_holds_its_share(name):
     cache = ("empty", "insert, far False", "insert, far True")
     report = {k: n for k, n in report.items() if sharding.row_shards(mesh) > 1 or k in cache}
     assert max(report.values()) <= 1.1, report
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_gathered_weights_are_not_sent_in_decode_steps(gathered):
+    """Of a sampler whose weights tensor alone cuts (`rollout.gather_weights`). Mutation: the rules of training."""
+    mesh = sharding.make_mesh(1, 8, 1)
+    rules = sharding.without(RULES, "fsdp") if gathered else RULES
+    lower = dict(programs(mesh, rules))["decode"]
+    found, _ = hlo.collectives(lower().compile().as_text())
+    sent = sum(total for _, total in found.values())
+    assert sent < 100 if gathered else sent > 1e6  # bytes; whether a slot is under way is sent in any case
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -23,11 +23,16 @@ def get(steps, **mesh):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_one_mesh_goes_on_on_another(tmp_path):
-    """Four steps on eight devices by rows, or two of them and two cut every way. Mutation: the mesh defines the run."""
+    """Four steps on eight devices by rows, or two of them and two cut every way with the sampler's weights gathered.
+
+    Mutation: the mesh, or where the sampler has its weights, defines the run.
+    """
     whole, moved = tmp_path / "whole", tmp_path / "moved"
     train_rl.run(get(4), str(whole))
     train_rl.run(get(2), str(moved))
-    train_rl.run(get(4, **OTHER), str(moved))
+    config = get(4, **OTHER)
+    config.rollout.gather_weights = True
+    train_rl.run(config, str(moved))
     a, b = metrics.read(whole).metrics, metrics.read(moved).metrics
     assert [row["step"] for row in b] == [0, 1, 2, 3] and all(row["update/grad_norm"] > 0 for row in b)
     for x, y in zip(a, b):

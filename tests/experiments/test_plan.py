@@ -125,7 +125,7 @@ def test_chips():
 
 
 def result(peak=10e9, of_state=4e9, cache=1e9, **work):
-    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "chunked"} | work
+    work = {"rows": 64, "microbatches": 4, "remat": "block", "attention": "chunked", "gather_weights": False} | work
     state, mesh = {"parameters": of_state}, {"data": 2, "fsdp": 4, "tensor": 1}
     programs = {"update": {"peak": peak}, "decode step": {"peak": peak}}
     return {"programs": programs, "capacity": 16e9, "work": work, "state": state, "cache": cache, "mesh": mesh}
@@ -145,7 +145,19 @@ def result(peak=10e9, of_state=4e9, cache=1e9, **work):
 )
 def test_what_does_not_fit_is_said_with_what_helps(made, update, decode):
     lines = plan_report.advice(result(**made), 8)
-    assert update in lines[0] and decode in lines[1]
+    assert update in lines[0] and decode in lines[1] and len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "said"), [({}, 1), ({"gather_weights": True}, 0), ({"wires": 0.1}, 0), ({"of_state": 1.6e9}, 0)]
+)
+def test_weights_that_decode_steps_send_and_need_not(made, said):
+    """1.4 GB of weights, 5.6 where fsdp does not cut them, and 6 to spare. Mutation: without regard to the room."""
+    wires = made.pop("wires", 0.3)
+    found = result(**{"of_state": 1.4e9} | made)
+    found["programs"]["decode step"]["seconds"] = {"interconnect": wires, "memory": 0.2}
+    lines = plan_report.advice(found, 8)[2:]
+    assert len(lines) == said and (not said or "work.gather_weights=True" in lines[0] and "5.60 GB more" in lines[0])
 
 
 def run(tmp_path, *flags, python=sys.executable):
