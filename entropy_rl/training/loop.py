@@ -51,6 +51,7 @@ def loop(
     log_every: int = 1,
     numbered_from: int = 0,
     single_update: bool = False,
+    wanting: Callable[[], bool] = lambda: False,
     remedy: str = REMEDY,
     progress: Callable[[int, int], Any] | None = None,
     shown: Mapping[str, str] | None = None,
@@ -80,6 +81,7 @@ def loop(
       numbered_from: 0: checkpoint n is the state before step n. 1: that after step n, and the last evaluation is that
         of the last step (where step 0 is the start, as in rounds).
       single_update: a step is one update, so one that is not finite left the state as it was: it is saved.
+      wanting: whether a run that is finished lacks its last evaluation, as one has that was not asked for it.
       remedy: of the message where an update is not finite.
       progress: (steps, start) -> a context manager with `update()` and `note({name: number})`.
       shown: names and keys of a row's numbers that it notes.
@@ -95,7 +97,7 @@ def loop(
         if start > steps:
             raise InputError(f"{workdir} has done {start} steps, more than the {steps} that are asked for: give more")
         unfinished = restored and restored[2].get("unfinished") and _read(workdir / FINISHED) != str(start)
-        if start == steps and not processes.broadcast(bool(unfinished)):
+        if start == steps and not processes.broadcast(bool(unfinished or wanting())):
             return
         state = unpack(*restored[1:]) if restored else first()
         del restored

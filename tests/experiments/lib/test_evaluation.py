@@ -89,11 +89,14 @@ def test_a_row_a_problem(straight):
     assert 0 < sum(row["right"] for row in out.problems) < 24
 
 
-def test_off_it_changes_nothing_else(straight, tmp_path):
-    """Mutation: noise of training or of the other evaluations that depends on it."""
+def test_off_it_changes_nothing_else_and_is_made_later_when_asked_for(straight, tmp_path):
+    """And then once. Mutation: noise of training or of the other evaluations that depends on it."""
     on, off = straight(), run(tmp_path / "off", **{"eval.last.problems": 0})
     assert off.problems == [] and len(on.problems) == 6
     assert [repr(x) for x in stripped(off)[:2]] == [repr(x) for x in stripped(on)[:2]]
+    later = run(tmp_path / "off")
+    assert repr(stripped(later)) == repr(stripped(on))
+    assert run(tmp_path / "off").evals == later.evals  # with their times
 
 
 def test_its_noise_is_its_own(tmp_path, monkeypatch):
