@@ -380,10 +380,11 @@ def markdown(out: dict[str, Any]) -> str:
     problems = ", ".join(f"{number} of level {n}" for n, number in out["problems"].items())
     lines += ["", f"{out['task']} after {out['step']} steps: {problems}, {out['attempts']} attempts at each."]
     if differences:
+        draws = out["draws"] * (len(differences) if out["together"] else 1)
         how = f"each by itself: of these {count} about {count * (1 - out['level']):.0f} miss the truth."
         if out["together"]:
             how = f"together for the {len(differences)} of a column (Bonferroni, each at {out['level_of_each']:.2%})."
-        lines.append(f"Intervals are over seeds and problems ({out['draws']} draws, laws/paired.py), {how}")
+        lines.append(f"Intervals are over seeds and problems ({draws} draws, laws/paired.py), {how}")
         if any(not d["pass@1"]["seeds_resampled"] for d in differences.values()):
             lines.append("(problems only): a single seed, so the interval says nothing about other seeds.")
     lines.append(f"Runs of commit {', '.join(out['git_commit'])} on {', '.join(out['device'])}.")

@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
-    errors files streams tables masking models.attention models.tiles models.tiled_head models.tiled_change
-    models.logprobs
+    errors files streams tables masking models.attention models.layers models.tiles models.tiled_head
+    models.tiled_change models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
     losses.selection losses.kl losses.ratio losses.trust_region losses.policy losses.weights losses.importance

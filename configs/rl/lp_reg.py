@@ -5,7 +5,8 @@ python -m experiments.train_rl --config=configs/rl/lp_reg.py --config.init=runs/
 The least likely 1 % of the negative tokens, coefficient 1, filter at 2 % of the likeliest token, clips of 1 and 9 are
 the paper's code's. A mini-batch here has some 1,400 negative tokens, of which 1 % are mostly ones that the filter
 drops: ours is 10 % (`:paper` has 1 %). One more forward pass a rollout, for the filtered policy.
-Time: about 90 s on 2 CPU cores. Expect: not measured yet; configs/sweeps/controls.py:2026 has it as an arm.
+Time: about 90 s on 2 CPU cores. Expect, as tuned in configs/sweeps/controls.py:2026 (a rate of 2e-4, frac=0.1), pass@1
+.640 and pass@64 .821 after 400 steps, where GRPO at 2e-4 has .657 and .820.
 """
 
 from configs import common
