@@ -24,7 +24,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from entropy_rl import metrics
 from entropy_rl.entropy.controllers import EntropyAlarm
 from entropy_rl.parallel import processes
 from entropy_rl.streams import stream
@@ -145,7 +144,7 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         track=workdirs.tracking(config, workdir),
         checkpoint_every=config.checkpoint.every,
         eval_every=config.eval.every,
-        wanting=lambda: bool(config.eval.last.problems) and not metrics.read(workdir).problems,
+        wanting=partial(p.evaluator.lacks_last, workdir),
         single_update=config.updates * config.epochs == 1,
         remedy=f"the last checkpoint in {workdir} is good; {REMEDY} or check the rewards",
         progress=partial(progress, desc="RL"),

@@ -94,6 +94,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         checkpoint_every=config.checkpoint.every,
         eval_every=config.eval.every,
         log_every=config.log_every,
+        wanting=partial(evaluator.lacks_last, workdir),
         progress=partial(progress, desc="imitation"),
         shown={"nll": "sft/nll", "entropy": "policy/entropy"},
     )

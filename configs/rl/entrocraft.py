@@ -4,8 +4,8 @@ python -m experiments.train_rl --config=configs/rl/entrocraft.py --config.init=r
 
 The paper's band falls from .6 to .7 down to .4 to .5 nats, linearly over the run (`:paper`). The policies here begin at
 .3: ours falls from .2 to .3 down to .05 to .1. Above it only what is right teaches, below it only what is wrong.
-Time: about 70 s on 2 CPU cores. Expect, as tuned in configs/sweeps/controls.py:2026 (a rate of 2e-4, end=0.1), pass@1
-.638 and pass@64 .801 after 400 steps, where GRPO at 2e-4 has .657 and .820.
+Time: about 70 s on 2 CPU cores. Expect, as tuned in configs/sweeps/controls.py:2026 (a rate of 2e-4, bounds that end at
+0.05 and 0.1), pass@1 .638 and pass@64 .801 after 400 steps, where GRPO at 2e-4 has .657 and .820.
 """
 
 from configs import common

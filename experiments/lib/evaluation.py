@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from entropy_rl import metrics
 from entropy_rl.data.problem import Task
 from entropy_rl.evaluate import attempt_all, evaluate, per_problem
 from entropy_rl.metrics import Writer
@@ -81,6 +83,10 @@ class Evaluator:
             key = jax.random.fold_in(stream(self._key, "last evaluation"), step)
             groups = attempt_all(self._model, params, task, key, **how)
             writer.problems(step, self._name, per_problem(task, groups))
+
+    def lacks_last(self, workdir: Path) -> bool:
+        """Whether the last evaluation is on and a run has none: it was asked for after the run had ended."""
+        return self._last is not None and not metrics.read(workdir).problems
 
 
 def behaviour(config: ConfigDict) -> Warp:

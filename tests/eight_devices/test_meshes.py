@@ -40,10 +40,13 @@ def test_the_update_is_that_of_one_device(name):
 def test_experts_over_a_mesh(name):
     """Update, load loss, choices and samples are those of one device; kernels are cut by the rules. Mutations: the sum
     over the axis left out; experts numbered from 0 on every device."""
-    how = {"kv_heads": 4, "experts": 8, "experts_per_token": 2, "d_expert": 16, "sparse": (True, False)}
+    how = {"kv_heads": 4, "experts": 8, "experts_per_token": 2, "d_expert": 16}
+    how |= {"layers": 3, "sparse": (True, True, False)}
     m = mesh(name)
     load = objectives.Load(0.3, 2)
-    assert_close(updated("ppo", mesh=m, load=load, **how), updated("ppo", load=load, **how))
+    want = updated("ppo", load=load, **how)
+    for scan_layers in (False, True):
+        assert_close(updated("ppo", mesh=m, load=load, scan_layers=scan_layers, **how), want)
     model = presets.make("test", 24, **how)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     placed = jax.device_put(params, sharding.infer_sharding(params, RULES, m))

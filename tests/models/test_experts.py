@@ -46,9 +46,6 @@ def test_a_mixture_by_hand(norm):
         np.testing.assert_allclose(np.sum(route.prob, axis=-1), 1.0, rtol=1e-6)
 
 
-LAST_BIT = {"float32": {"atol": 1e-4, "rtol": 1e-5}, "bfloat16": {"atol": 1e-2, "rtol": 2**-7}}
-
-
 def test_gradients_of_blocks_are_those_of_ragged_products():
     """And those of all experts on all tokens: of the input, all parameters, the router's too.
 
@@ -75,6 +72,9 @@ def test_gradients_of_blocks_are_those_of_ragged_products():
     for got in grads:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), got, want)
     assert all(np.abs(x).sum() > 0 for x in jax.tree.leaves(grads[0]))
+
+
+LAST_BIT = {"float32": {"atol": 1e-4, "rtol": 1e-5}, "bfloat16": {"atol": 1e-2, "rtol": 2**-7}}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
