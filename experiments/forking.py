@@ -42,9 +42,9 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.sampling import warp
 from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.rollouts import Rollout
-from experiments import compare
 from experiments.lib import build, checks, launch, runs
 from experiments.lib.policies import load_policy
+from experiments.studies import compare_attempts as compare
 
 BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
 FILE = "forking"

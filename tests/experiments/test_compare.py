@@ -120,6 +120,17 @@ def test_further_columns_by_hand(tmp_path):
     assert "| pass@2, level 3 |" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_what_came_after_a_gate_by_hand(tmp_path):
+    """Entropy 1 / (i + 1) is first below .22 at step 4, where pass@1 is .2 + .4 x .4; the last step, 19, has .51. Not
+    below .05 at any step. Mutations: `<=` the gate; the last step below it."""
+    make_run(tmp_path / "runs", "grpo", 0, [4, 0], n=4)
+    out = compare.run(get(tmp_path / "runs", more=("after/0.22", "after/0.2", "after/0.05")), tmp_path / "out")
+    row = out["controls"]["grpo"]["by_seed"]["0"]
+    assert row["after/0.22"] == pytest.approx(0.51 - 0.36)
+    assert row["after/0.2"] == pytest.approx(0.51 - 0.40)
+    assert row["after/0.05"] == 0
+
+
 def test_columns_of_the_course_and_of_retries_by_hand(tmp_path):
     """Mutations: the first step for the first tenth; another run's retries; a key that some runs lack is refused."""
     runs = tmp_path / "runs"

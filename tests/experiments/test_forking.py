@@ -14,8 +14,9 @@ from configs.rl import high_entropy_tokens
 from entropy_rl.errors import InputError
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import Checkpoints
-from experiments import compare, forking
+from experiments import forking
 from experiments.lib import build
+from experiments.studies import compare_attempts as compare
 
 # Row 0 has three tokens, row 1 two; the last column is padding, whatever stands there.
 MASK = np.array([[0, 1, 1, 1, 0], [0, 1, 1, 0, 0]], bool)
@@ -35,7 +36,8 @@ def run_of(right, levels, entropy=0.1, attempts=4):
     course = {"peak": 0.0, "area": 0.0, "entropy": entropy, "ms": 1.0}
     right = np.array(right)
     made_by = {"git_commit": "c", "device": "d"}
-    return compare.Run(Path("x"), "t", 9, attempts, problems, right, right, None, course, {}, made_by)
+    curve = np.zeros((2, 1))
+    return compare.Run(Path("x"), "t", 9, attempts, problems, right, right, None, course, curve, {}, made_by)
 
 
 def test_forks_by_hand():
