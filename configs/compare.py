@@ -3,9 +3,9 @@
 python -m experiments.compare --config=configs/compare.py --config.runs=runs/study --workdir=runs/study_table
 
 Time: about 3 seconds for 80 runs, half of it imports; 20 for the calibration of 15 policies. Outcome: table.json and
-table.md in the workdir, the latter printed; experiments/studies/compare_attempts.py says what is in them. Where runs of one setting
-differ by 0.02 from seed to seed (standard deviation of pass@1), expect 90 % intervals of about +-0.05 from 3 seeds and
-+-0.03 from 5.
+table.md in the workdir, the latter printed; experiments/studies/compare_attempts.py says what is in them. Where runs
+of one setting differ by 0.02 from seed to seed (standard deviation of pass@1), expect 90 % intervals of about +-0.05
+from 3 seeds and +-0.03 from 5.
 `:darling` has the columns of configs/sweeps/darling.py: pass@1 and pass@128 by level, classes of solutions, and
 of what training rollouts are made.
 `:calibration` has accuracy, entropy and calibration of the policies that experiments.calibrate has measured, less those
