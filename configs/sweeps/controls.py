@@ -246,12 +246,20 @@ def chosen(folder: str, arm: str) -> int:
     """
     if not folder:
         return int(np.argmax(VALIDATION_2026[arm]))
+    return best([f"{folder}/{arm},tune={i}" for i in range(len(ways(arm)))])
+
+
+def best(folders: list[str]) -> int:
+    """Which of these runs had the best pass@1, as a mean over its last three evaluations.
+
+    Raises:
+      InputError: a run is not there, or was not evaluated.
+    """
     means = []
-    for i in range(len(ways(arm))):
-        rows = metrics.read(f"{folder}/{arm},tune={i}").evals
-        values = [row["value"] for row in rows if row["metric"] == "pass@1" and row["task"] == "countdown"]
+    for folder in folders:
+        values = [row["value"] for row in metrics.read(folder).evals if row["metric"] == "pass@1"]
         if not values:
-            raise InputError(f"{folder}/{arm},tune={i} has no evaluations: run configs/sweeps/controls.py:2026 first")
+            raise InputError(f"{folder} has no evaluations: run the tuning first")
         means.append(np.mean(values[-3:]))
     return int(np.argmax(means))
 
