@@ -283,6 +283,7 @@ SWEEPS = (
     "moe.py moe.py:smoke equal_entropy.py equal_entropy.py:smoke "
     "narrowing.py narrowing.py:smoke narrowing.py:runs/start "
     "laws.py critique.py critique_learn.py smollm2.py smollm2.py:api self_train.py self_train.py:able cft.py "
+    "small_english.py small_english.py:tune small_english.py:smoke "
     "darling.py rlsf.py rlp.py rlp.py:early elicit.py dual.py "
     "forking.py:countdown forking.py:grid forking.py:gym forking.py:critique"
 ).split()
