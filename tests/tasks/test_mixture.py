@@ -4,6 +4,7 @@ import pytest
 
 from entropy_rl.data.problem import TextTask
 from entropy_rl.errors import InputError
+from entropy_rl.methods.critique.chat import ChatCritique
 from entropy_rl.tasks import base, countdown_words, mixture
 
 EASY = ("countdown_words", {"levels": (3,), "largest": 20, "form": "lines"}, 2)
@@ -49,6 +50,25 @@ def test_each_response_is_scored_by_its_own_part():
     assert made.verify_all(problems, [p.answer for p in problems]) == [1.0] * 9
     assert made.verify(problems[0], problems[1].answer) == 0 and made.final_answer(problems[2].answer)
     assert made.final_answer("none") == "" and made.solution("1 + 1\n = 2") == "1 + 1 = 2"
+
+
+def test_critiques_are_by_the_oracle_of_the_part():
+    """At the level asked for, or the verdict alone. Mutations: the first part's oracle; every level."""
+
+    class Silent:
+        """A part without an oracle."""
+
+        def verify_all(self, problems, responses):
+            return [float(r == "right") for r in responses]
+
+    made = mixture.make("test", PARTS, 3)
+    problems, wrong = [made[i] for i in range(3)], "1 + 1 = 3"
+    mixed = mixture.Mixture("test", 3, (made.tasks[0], Silent()), made.turns)
+    own = countdown_words.make("test", size=2, **EASY[1])
+    for level in ("verdict", "step", "reason"):
+        assert mixed.oracle(problems[1], wrong, None, level) == own.oracle(own[1], wrong, None, level)
+    assert mixed.oracle(problems[2], wrong) == ChatCritique(False)
+    assert mixed.oracle(problems[2], "right") == ChatCritique(True)
 
 
 @pytest.mark.parametrize(
