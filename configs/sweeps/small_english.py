@@ -1,7 +1,7 @@
 """Does a critique in the training loop keep a policy wide? The same arms for a small model of generated English.
 
     python -m experiments.sweep --config=configs/sweeps/small_english.py --workdir=runs/small_english --workers=1
-    python -m experiments.compare --config=configs/compare.py --config.runs=runs/small_english --config.k=64 \\
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/small_english --config.k=32 \\
         --config.more="('refine/repaired:first','refine/repaired')" --workdir=runs/small_english-table
 
 Between the toy of configs/sweeps/critique.py (0.1 M parameters, a closed vocabulary) and configs/sweeps/smollm2.py: a
@@ -47,11 +47,11 @@ POSED = {
 }
 CONVERSATION = {"critique.max_tokens": 96, "critique.prompt_length": 208}
 
-STEPS = 160
+STEPS = 120
 RATE = 3e-4
 JOINT = {"critique.learn": "joint", "critique.guard.repetition": 0.5, "critique.guard.copying": 0.5}
 TURNS = {"critique.source": "indicative", "critique.turns": 2, "critique.credit": "last", "critique.refined": 0}
-TURNS |= {"rollout.samples": 6, "critique.attempts": 6, "critique.prompt_length": 176}
+TURNS |= {"rollout.samples": 6, "critique.attempts": 6}
 # variant of configs/rl/hf.py, and what differs
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "grpo": ("critique", {"critique.source": "off"}),
@@ -95,7 +95,7 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
     sft = taught | {"steps": 1200, "batch": 64, "optimizer.learning_rate": 3e-3}
     said = POSED | CONVERSATION | MIXTURE | {"init": "{workdir}/sft", "annotators": ("oracle",)}
     said |= {"problems": 8192, "samples": 2, "planted": 2048}
-    lessons = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "batch": 32, "steps": 800}
+    lessons = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "batch": 32, "steps": 600}
     lessons |= {"lessons.solve": 0.35, "lessons.critique": 0.15, "lessons.refine": 0.5}
     lessons |= {"optimizer.learning_rate": 1.5e-3}
     scores = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "eval.problems": 256, "eval.samples": 8}
@@ -125,7 +125,7 @@ def run(arm: str, seed: int, rate: float | None = None, smoke: bool = False) -> 
     shared = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "seed": seed, "steps": STEPS, "updates": 2}
     shared |= {"rollout.prompts": 16, "rollout.samples": 8, "optimizer.learning_rate": RATE, "change.every": 0}
     shared |= {"checkpoint.every": STEPS, "checkpoint.keep": 1}
-    shared |= {"eval.every": 40, "eval.problems": 128, "eval.last.problems": 256, "eval.last.samples": 64}
+    shared |= {"eval.every": 40, "eval.problems": 128, "eval.last.problems": 256, "eval.last.samples": 32}
     name = f"{arm},seed={seed}"
     if rate is not None:
         name = f"tune,rate={rate:g}"
