@@ -2,7 +2,8 @@
 
     python -m experiments.sweep --config=configs/sweeps/small_english.py --workdir=runs/small_english --workers=1
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/small_english --config.k=32 \\
-        --config.more="('refine/repaired:first','refine/repaired')" --workdir=runs/small_english-table
+        --config.more="('policy/entropy_sequence:mean','refine/repaired:first','refine/repaired')" \\
+        --workdir=runs/small_english-table
 
 Between the toy of configs/sweeps/critique.py (0.1 M parameters, a closed vocabulary) and configs/sweeps/smollm2.py: a
 Qwen3 of 1.06 M parameters with a BPE tokenizer of 583 tokens, made here from nothing. `folder` has random weights and
