@@ -19,6 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
     c.seed = 0
     c.task = common.task(given.pop("task", "countdown"), given)
     c.texts = 100 if smoke else 5000  # problems whose texts the tokenizer is trained on
+    c.critiques = False  # whether it is trained on critiques of attempts at them and on requests to try again too
     c.vocabulary = 300 if smoke else 512  # tokens at most; 259 are bytes and special tokens
     c.model = ConfigDict(
         {

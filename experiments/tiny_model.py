@@ -15,10 +15,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from entropy_rl.data.prompts import BOXED
 from entropy_rl.errors import InputError
+from entropy_rl.methods.critique import arithmetic, chat
 from entropy_rl.models import hf
 from entropy_rl.models.transformer import Config, Transformer
 from entropy_rl.tasks import base as tasks
@@ -44,7 +46,8 @@ def run(config: ConfigDict, workdir: str) -> Path:
     checks.seed(config)
     task = tasks.get(config.task.name, split="train", **build.plain(config.task.args))
     folder = workdirs.open_workdir(config, workdir) / FOLDER
-    tokenizer = train(texts(task, config.texts), config.vocabulary)
+    known = texts(task, config.texts) + (conversations(task, config.texts) if config.critiques else [])
+    tokenizer = train(known, config.vocabulary)
     model = Transformer(Config(vocab_size=tokenizer.get_vocab_size(), **config.model))
     params = jax.jit(model.init)(jax.random.key(config.seed), jnp.zeros((1, 2), jnp.int32))
     hf.save(folder, model, params)
@@ -58,6 +61,23 @@ def texts(task: tasks.Task | tasks.TextTask, count: int) -> list[str]:
     """Prompts and answers of the first problems, and what is written around them."""
     problems = [task[i] for i in range(min(count, len(task)))]
     return [BOXED, ROLES, *(text for p in problems for text in (p.prompt, p.answer, p.demonstration) if text)]
+
+
+def conversations(task: tasks.Task | tasks.TextTask, count: int) -> list[str]:
+    """What is asked and said of three wrong attempts at each of the first problems (methods/critique/chat.py): one with
+    a false last line, one that ends after its first line, and the answer of the next problem."""
+    rng, out = np.random.default_rng(0), [chat.indicative(True), chat.indicative(False)]
+    truth = getattr(task, "oracle", lambda *_, **__: chat.ChatCritique(False))
+    problems = [task[i] for i in range(min(count, len(task)))]
+    for problem, other in zip(problems, problems[1:]):
+        *before, last = (problem.demonstration or problem.answer).splitlines() or [""]
+        slip = "\n".join([*before, arithmetic.plant(last, 1) or last])
+        for attempt in (slip, (before or [last])[0], other.answer):
+            said = chat.write(truth(problem, attempt, rng, level="hint"))
+            asked = chat.critique_messages(problem.prompt, attempt)
+            asked += chat.refinement_messages(problem.prompt, attempt, said, chat.FORM)
+            out += [said, *(message["content"] for message in asked)]
+    return out
 
 
 def train(texts: Iterable[str], vocabulary: int):

@@ -35,6 +35,7 @@ ORDER = """
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws
     methods.critique.arithmetic methods.critique.language methods.critique.countdown_words tasks.countdown_words
+    tasks.mixture
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state

@@ -13,7 +13,8 @@ Without `tiny`, RL begins with the model as it is, at the learning rate that pap
 `critique` is Critique-GRPO: failed attempts are criticised in natural language and retried, by
 `--config.rl.critique.source=arithmetic oracle self frozen learned indicative none random ...` (docs/critique.md).
 `--config.rl.critique.learn=joint` learns retries under their critique too, `turns` several attempts in one context.
-`sdpo` is self-distillation from the same critiques and right siblings (configs/rl/sdpo.py).
+`critique_clip_cov` is that with Clip-Cov on own samples (configs/rl/critique_clip_cov.py), `sdpo` self-distillation
+from the same critiques and right siblings (configs/rl/sdpo.py).
 `lessons` teaches critiques of experiments.make_critiques before RL, or with `part=sft` alone: a critique model.
 Time: with `tiny` about 6 CPU-minutes. Expect on two-digit sums entropy 0.44 -> 0.32 nats a token, held-out
 pass@1 0.36 -> 0.44, pass@8 0.91 -> 0.90; for a real model see configs/rl/qwen_math.py.
@@ -35,12 +36,15 @@ CRITIQUE = {
     "loss": common.choice("shaped", gamma=0.1, clip_low=0.2, clip_high=0.2),
     "critique__source": "arithmetic",
 }
-VARIANTS = {"critique": CRITIQUE, "sdpo": {"critique__source": "arithmetic", **SDPO}}
+# and with Clip-Cov (arXiv:2505.22617) on the own samples, as configs/rl/critique_clip_cov.py
+CLIP_COV = common.choice("shaped_clip_cov", gamma=0.1, frac=0.02, lower=1.0, upper=5.0, clip_low=1.0, clip_high=1.0)
+VARIANTS = {"critique": CRITIQUE, "critique_clip_cov": CRITIQUE | {"loss": CLIP_COV}}
+VARIANTS |= {"sdpo": {"critique__source": "arithmetic", **SDPO}}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: key=value and variants with commas between, as above; `smoke` takes a few steps of whatever model."""
-    variants, given = common.parse(arg, "smoke", "tiny", "critique", "sdpo", "lessons")
+    variants, given = common.parse(arg, "smoke", "tiny", "lessons", *VARIANTS)
     smoke, tiny = "smoke" in variants, "tiny" in variants
     c = ConfigDict()
     c.seed = 0
@@ -58,7 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
     c.types.update(remat="none", scan_layers=False, attention="naive", grouped="blocks")
     c.lora = common.lora()
     if len(chosen := variants & set(VARIANTS)) > 1:
-        raise InputError("configs/rl/hf.py: critique and sdpo are two ways to learn from critiques: give one of them")
+        raise InputError(f"configs/rl/hf.py: {', '.join(VARIANTS)} are ways to learn from critiques: give one of them")
     c.sft, c.rl = sft(smoke, tiny), rl(smoke, tiny, *chosen)
     if "lessons" in variants:
         c.sft.lessons = common.lessons()

@@ -14,9 +14,10 @@ Per control, means over its seeds:
 
 config.more has further ones, of all levels or one: pass@32 pass@1/level5 coverage classes distinct/level3; or a key of
 metrics.jsonl, such as rollout/length: its mean over the last tenth of the steps, with intervals over seeds alone;
-rollout/length:first is that over the first tenth, :rise the last less the first. `retries/no critique` and so on are
-what experiments.critique_scores has in a folder `retries,<control>,seed=<k>`. –: some run has no such key. `after/0.1`
-is the pass@1 that came after policy/entropy_sequence first was below 0.1 nats: what stopping there would have lost.
+rollout/length:first is that over the first tenth, :rise the last less the first, :mean over all steps (of an entropy
+the area under its curve, per step). `retries/no critique` and so on are what experiments.critique_scores has in a
+folder `retries,<control>,seed=<k>`. –: some run has no such key. `after/0.1` is the pass@1 that came after
+policy/entropy_sequence first was below 0.1 nats: what stopping there would have lost.
 """
 
 from __future__ import annotations
@@ -141,14 +142,15 @@ def tenth(values) -> int:
 
 
 def logged(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the last tenth of the steps, the first (key:first), and their difference (key:rise), of the keys with
-    a / in them, where they are there."""
+    """Means over the last tenth of the steps, the first (key:first), their difference (key:rise), and over all steps
+    (key:mean), of the keys with a / in them, where they are there."""
     n = tenth(rows)
-    last, start = (
+    last, start, whole = (
         {k: np.mean([r[k] for r in some if k in r]) for k in {k for r in some for k in r if "/" in k}}
-        for some in (rows[-n:], rows[:n])
+        for some in (rows[-n:], rows[:n], rows)
     )
     both = last.keys() & start.keys()
+    last |= {f"{k}:mean": mean for k, mean in whole.items()}
     return last | {f"{k}:first": start[k] for k in both} | {f"{k}:rise": last[k] - start[k] for k in both}
 
 

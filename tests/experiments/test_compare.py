@@ -141,11 +141,11 @@ def test_columns_of_the_course_and_of_retries_by_hand(tmp_path):
     retries = runs / "retries,other,seed=0"
     retries.mkdir()
     (retries / "scores.json").write_text(json.dumps({"repaired": {"no critique": [0.25, 0.2, 0.3]}}))
-    more = ("refine/x", "refine/x:first", "refine/x:rise", "retries/no critique")
+    more = ("refine/x", "refine/x:first", "refine/x:rise", "refine/x:mean", "retries/no critique")
     out = compare.run(get(runs, more=more), tmp_path / "out")
     grpo, other = out["controls"]["grpo"], out["controls"]["other"]
-    np.testing.assert_allclose([grpo[key] for key in more], [18.5, 0.5, 18, np.nan])
-    np.testing.assert_allclose([other[key] for key in more], [37, 1, 36, 0.25])
+    np.testing.assert_allclose([grpo[key] for key in more], [18.5, 0.5, 18, 9.5, np.nan])
+    np.testing.assert_allclose([other[key] for key in more], [37, 1, 36, 19, 0.25])
     assert other["difference"]["refine/x:rise"]["value"] == 18 and other["difference"]["retries/no critique"] is None
     assert not any("retries" in note for note in out["notes"])
     (retries / "scores.json").write_text("{}")

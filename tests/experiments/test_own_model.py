@@ -62,6 +62,19 @@ def test_the_tiny_folder(folder):
     assert len(modes) == 1, "whoever may read the config may read the weights"
 
 
+def test_a_tokenizer_knows_the_words_of_critiques(tmp_path):
+    """Of a task with an oracle and of one without: a token a word and mark. Mutation: prompts and answers alone."""
+    for task in ("countdown_words", "countdown"):
+        lengths = []
+        for critiques in (False, True):
+            config = launch.load_config(f"configs/tiny_model.py:smoke,task={task}")
+            config.critiques, config.vocabulary = critiques, 1024
+            tokenizer = FolderTokenizer(tiny_model.run(config, str(tmp_path / f"{task}{critiques}")))
+            said = "Correctness of the final answer: Wrong\n\nSolve the question again, one step a line"
+            lengths.append(len(tokenizer.encode(said)))
+        assert lengths[1] < 20 < 30 < lengths[0], lengths
+
+
 def test_every_part_leaves_what_it_should(done, folder):
     """Mutation: RL begins with the folder's weights and not with those of the imitation."""
     assert [row["step"] for row in metrics.read(done / "rl").metrics] == list(range(10))
