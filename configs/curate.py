@@ -53,7 +53,7 @@ def get_config(arg=""):
         c.evals = ("pass@1", "pass@8", "distinct_count")  # of 8 attempts, so pass@8 is the coverage
     elif arg in ("controls2026", "mismatch"):
         c.update(match="*,seed=*", every=20, digits=4)
-        c.metrics = ("policy/entropy_sequence", "rollout/reward", "time/*", "importance/*", "policy/logp_gap*")
+        c.metrics = ("policy/entropy_sequence", "rollout/reward", "time/*", "policy/sampler_*", "policy/importance*")
         c.evals = ("pass@1", "pass@8", "distinct_count")
     elif arg == "changes":
         c.update(match="*,seed=0", every=20, digits=5)
