@@ -176,12 +176,13 @@ def is_diverse(config: dict[str, Any]) -> bool:
 
 
 def is_plain(run: Run) -> bool:
-    """A policy gradient as its paper has it, with nothing that is there for entropy's sake."""
+    """A policy gradient as its paper has it, from its own samples, with nothing that is there for entropy's sake."""
     low, high = (run.get(f"loss.args.clip_{side}", 0) for side in ("low", "high"))
     symmetric = run.get("loss.name") != "ppo" or low == high
     names = (("loss.name", PLAIN_LOSSES), ("weight.name", PLAIN_WEIGHTS), ("advantage.name", PLAIN_ADVANTAGES))
     taught = run.get("distillation.coef", 0)
-    return symmetric and not (controls(run) or taught) and all(run.get(key) in of for key, of in names)
+    other = any(run.get(f"rollout.{key}") for key in ("lag", "dtype", "param_dtype"))
+    return symmetric and not (controls(run) or taught or other) and all(run.get(key) in of for key, of in names)
 
 
 def algorithms(study: Study, plain: Arm) -> list[Arm]:

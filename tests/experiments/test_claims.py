@@ -89,6 +89,7 @@ def test_kinds_and_arms_by_content(tmp_path):
     plant(tmp_path / "g,seed=2", config(seed=2, diversity=off, init_temperature=1.0))
     plant(tmp_path / "h,seed=0", config(diversity=off | {"predicate": {"name": "answer"}}))
     plant(tmp_path / "j,seed=0", config(distillation={"coef": 1.0}))
+    plant(tmp_path / "k,seed=0", config(rollout={"lag": 4}))  # of an older policy's samples
     (study,) = arms.studies(data.read([tmp_path]).runs)
     plain = study.plain()
     assert sorted(plain.runs) == [0, 1, 2] and plain.name == "a" and study.kind == "rl"
@@ -96,7 +97,7 @@ def test_kinds_and_arms_by_content(tmp_path):
     assert {arm.name for arm in arms.algorithms(study, plain)} == {"a", "c"}
     assert of["d"].source == "oracle" and of["e"].share == 0.2 and arms.controls(of["grpo"].first) == {"loss"}
     assert arms.differ(of["i"], plain) == {"init"}
-    assert not arms.is_plain(of["j"].first) and arms.is_plain(of["c"].first)
+    assert [name for name in "acijk" if arms.is_plain(of[name].first)] == ["a", "c", "i"]
     assert arms.controls(of["h"].first) == {"diversity"} and arms.differ(of["f"], plain) == {"optimizer.learning_rate"}
 
 
