@@ -199,6 +199,15 @@ class Kept:
 
 PROGRAMS = "programs.jsonl"
 LONG = ("score", "update")
+# Products with scores, or what is as large, in the forward and the backward pass, and whether masked blocks are left
+# out. "chunked" makes a block again; of kernels, cudnn's backward one makes the scores again, and splash's two both do.
+PRODUCTS = {
+    "naive": (2, 4, False),
+    "chunked": (2, 6, False),
+    "xla": (2, 4, False),
+    "cudnn": (2, 5, True),
+    "splash": (2, 7, True),
+}
 
 
 def _libtpu() -> str | None:
@@ -353,21 +362,24 @@ def compiled(lowered) -> dict[str, Any]:
 def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     """FLOPs and bytes of an update on one device, by arithmetic.
 
-    6 P FLOPs a token, P the parameters but for those of experts that a token does not go to, and 12 L T H D / 2 for
-    causal attention, of a layer with a window w < T 12 (w - w^2 / 2 T) H D, a third more with all blocks made again;
-    the head's products a third more, as its tiles are made again. Each micro-batch reads the parameters in each pass,
-    and the optimiser reads and writes its state.
+    6 P FLOPs a token, P the parameters but for those of experts that a token does not go to, a third more with all
+    blocks made again; the head's products a third more, as its tiles are made again; and attention's (`PRODUCTS`), of
+    a layer 2 H D FLOPs a product and key: of T keys, and of T / 2, or with a window w < T of w - w^2 / 2 T, where
+    masked blocks are left out. Each micro-batch reads the parameters in each pass, and the optimiser reads and writes
+    its state. Scores are counted as if they never left the chip.
     """
     tokens = work.rows * work.length
     head = m.vocab_size * m.d_model
     spans = [min(m.window(i) or work.length, work.length) for i in range(m.layers)]
-    attention = 12 * m.heads * m.head_dim * sum(w - w * w / (2 * work.length) for w in spans)
-    again = 4 / 3 if m.remat == "block" else 1.0
+    forward, backward, skips = PRODUCTS[m.attention]
+    keys = sum(w - w * w / (2 * work.length) if skips else work.length for w in spans)
+    remade = m.remat == "block"
+    attention = 2 * m.heads * m.head_dim * keys * (forward * (1 + remade) + backward)
     # an embedding that is not the head's is looked up, and costs nothing
     matrices = experts.active(m, size) - head - (0 if m.tied else head)
-    flops = tokens * ((6 * matrices + attention) * again + 8 * head)
+    flops = tokens * (6 * matrices * (4 / 3 if remade else 1) + attention + 8 * head)
     width = jnp.dtype(m.dtype).itemsize
-    passes = 3 if m.remat == "block" else 2
+    passes = 3 if remade else 2
     of_state = 2 * size * (jnp.dtype(m.param_dtype).itemsize + 12) / mesh.size
     return {
         "flops": flops / mesh.size,

@@ -58,7 +58,8 @@ def get_config(arg: str = "") -> ConfigDict:
     c.prompt = common.prompt("plain" if tiny else "boxed", *lengths)
     c.types = ConfigDict({"param_dtype": placeholder(str), "dtype": placeholder(str)})  # None: as the folder has it
     # activations made again in the backward pass: none, save_linear or block; layers as a loop, which compiles sooner;
-    # attention naive, chunked, xla or cudnn; products of a model with experts: blocks, or ragged for accelerators
+    # attention naive, chunked, xla, cudnn (GPUs) or splash (TPUs); products of a model with experts: blocks, or ragged
+    # for accelerators
     c.types.update(remat="none", scan_layers=False, attention="naive", grouped="blocks")
     c.lora = common.lora()
     if len(chosen := variants & set(VARIANTS)) > 1:

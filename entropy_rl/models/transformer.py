@@ -114,7 +114,7 @@ class Config:
         experts.check(self)
         if self.rotary_dim is not None and (self.rotary_dim % 2 or not 0 < self.rotary_dim < self.head_dim):
             raise InputError(f"rotary_dim={self.rotary_dim}: must be even and below the head's {self.head_dim}")
-        if self.attention_cap is not None and self.attention in ("xla", "cudnn"):
+        if self.attention_cap is not None and self.attention in attention.UNCAPPED:
             raise InputError(f"attention={self.attention!r} has no soft cap of scores: give naive or chunked")
 
     def window(self, layer: int) -> int:
@@ -207,6 +207,7 @@ class Attention(nn.Module):
 
     config: Config
     window: int = 0
+    mesh: Mesh | None = None
 
     @nn.compact
     def __call__(self, x, angle, cache, column, valid, places):
@@ -232,9 +233,6 @@ class Attention(nn.Module):
         q = q.reshape(batch, time, m.kv_heads, m.heads // m.kv_heads, m.head_dim).transpose(0, 2, 3, 1, 4)
         k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
         kv = k, v
-        out = Dense(m, m.d_model, use_bias=m.o_bias, name="o")
-        if cache is None and m.attention in ("xla", "cudnn"):
-            return out(attention.flash(q, k, v, m.attention, self.window, scale)), kv
         near = attention.Near(self.window, *places) if self.window else None
         if column is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
@@ -247,13 +245,9 @@ class Attention(nn.Module):
             if cache is not None:
                 each, past = batch // cache[0].shape[0], valid
                 k, v = (jnp.concatenate([jnp.repeat(x, each, axis=0), y], axis=2) for x, y in zip(cache, kv))
-            if m.attention in ("chunked", "cudnn"):
-                mixed = attention.chunked(q, k, v, past, near, scale, m.attention_cap)
-            else:
-                seen = attention.causal(0, time, k.shape[2], past, near)
-                mixed = attention.attend(q, k, v, seen, scale, m.attention_cap)
+            mixed = attention.over_tokens(m.attention, q, k, v, past, near, scale, m.attention_cap, self.mesh)
         mixed = mixed.transpose(0, 3, 1, 2, 4).reshape(batch, time, m.heads * m.head_dim)
-        return out(mixed), kv
+        return Dense(m, m.d_model, use_bias=m.o_bias, name="o")(mixed), kv
 
 
 class Block(nn.Module):
@@ -277,7 +271,7 @@ class Block(nn.Module):
         def after(y, name):
             return y if m.norms == "before" else norm(m, f"{name}_post_norm")(y)
 
-        attend = Attention(m, self.window, name="attention")
+        attend = Attention(m, self.window, self.mesh, name="attention")
         y, kv = attend(before(x, "attention"), angle, cache, column, valid, places)
         x = x + after(y, "attention")
         y = before(x, "mlp")
@@ -296,13 +290,16 @@ class Transformer(nn.Module):
     mesh: Mesh | None = None  # see `over`
 
     def over(self, mesh: Mesh | None) -> Transformer:
-        """The same model, whose experts are known to be cut over a mesh; InputError where it does not divide them.
+        """The same model, which knows the mesh that rows, heads and experts are cut over; InputError where it does not
+        divide the experts.
 
-        Without it programs on a mesh are right too, and gather the rows of all devices on each.
+        Without it programs on a mesh are right too: with experts they gather the rows of all devices on each, and
+        splash attention is chunked.
         """
-        if mesh is None or mesh.size == 1 or not self.config.experts:
+        if mesh is None or mesh.size == 1 and self.config.attention != "splash":
             return self
-        experts.check_mesh(self.config, mesh)
+        if self.config.experts:
+            experts.check_mesh(self.config, mesh)
         return self.clone(mesh=mesh)
 
     @nn.compact

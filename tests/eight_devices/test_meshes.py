@@ -1,6 +1,7 @@
 """Run by tests/test_eight_devices.py."""
 
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import optax
 import pytest
 
 from entropy_rl.errors import InputError
-from entropy_rl.models import hf, lora, presets, tiles
+from entropy_rl.models import attention, hf, lora, presets, tiles
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
 from entropy_rl.models.transformer import RULES
@@ -62,6 +63,25 @@ def test_experts_over_a_mesh(name):
     for a, b in zip(sample(params, None)[0], sample(placed, m)[0]):
         np.testing.assert_array_equal(a.tokens, b.tokens)
         np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads, groups, rows", [(2, 1, 4), (1, 2, 4), (1, 3, 3)])
+def test_splash_over_a_mesh(kv_heads, groups, rows):
+    """Rows and heads cut, or heads of each key-value head, or neither: value and gradients of one device, interpreted.
+    Mutations: rows not cut, keys' gradient of one device's heads alone."""
+    rng, m = np.random.default_rng(0), mesh("2x2x2")
+    q = rng.normal(size=(rows, kv_heads, groups, 30, 8)).astype("f4")
+    k, v = rng.normal(size=(2, rows, kv_heads, 40, 8)).astype("f4")
+    past = jnp.asarray(rng.random((rows, 10)) < 0.5)
+    run = partial(attention.splash, mesh=m, interpret=True)
+
+    def both(f):
+        return jax.jit(jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(f(*args, past))), (0, 1, 2)))(q, k, v)
+
+    want = both(lambda q, k, v, past: attention.attend(q, k, v, attention.causal(0, 30, 40, past)))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), both(run), want)
+    cut = jax.jit(run)(q, k, v, past).addressable_shards[0].data.shape
+    assert cut == {(2, 1, 4): (1, 1, 1, 30, 8), (1, 2, 4): (1, 1, 1, 30, 8), (1, 3, 3): q.shape}[kv_heads, groups, rows]
 
 
 def test_experts_that_a_mesh_does_not_divide_are_named():

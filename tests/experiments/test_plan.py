@@ -13,6 +13,7 @@ import pytest
 from configs import plan as ready
 from entropy_rl.errors import InputError
 from entropy_rl.models import presets
+from entropy_rl.models.attention import ATTENTION
 from experiments import plan
 from experiments.hardware import chips, hlo, plan_report
 from experiments.lib import launch
@@ -91,18 +92,24 @@ class Mesh:
 
 
 def test_bounds_by_hand():
-    """Per device. Mutations: an untied embedding that is multiplied, a cache that tensor does not cut."""
+    """Per device. Mutations: an untied embedding that is multiplied, a cache that tensor does not cut, masked blocks
+    left out of all kinds of attention."""
     m = presets.make("test", 100, kv_heads=4, remat="block", tied=False).config
     assert (m.d_model, m.layers, m.heads, m.head_dim) == (32, 2, 4, 8)
     work = plan.Work(prompts=4, samples=4, prompt=10, response=30, slots=8, microbatches=2)
     size, head = 50_000, 100 * 32
     got = plan.learning_bounds(m, size, Mesh, work)
-    attention = 12 * 2 * 4 * 8 * 40 / 2
-    assert got["flops"] == pytest.approx(16 * 40 * ((6 * (size - 2 * head) + attention) * 4 / 3 + 8 * head) / 8)
-    # of which a window of 10 leaves 10 tokens but where fewer came before
-    local = dataclasses.replace(m, windows=(10, 0))
-    less = got["flops"] - plan.learning_bounds(local, size, Mesh, work)["flops"]
-    assert less == pytest.approx(16 * 40 * 12 * 4 * 8 * (40 / 2 - (10 * 30 + 10 * 10 / 2) / 40) * 4 / 3 / 8)
+    plain = 6 * (size - 2 * head) * 4 / 3 + 8 * head
+    assert got["flops"] == pytest.approx(16 * 40 * (plain + 2 * 2 * 4 * 8 * 40 * (2 + 2 + 4)) / 8)
+    # splash leaves out half of the keys, and makes the scores three times more
+    kernel = dataclasses.replace(m, attention="splash")
+    of_kernel = plan.learning_bounds(kernel, size, Mesh, work)["flops"]
+    assert of_kernel == pytest.approx(16 * 40 * (plain + 2 * 2 * 4 * 8 * 20 * (2 + 2 + 7)) / 8)
+    # of which a window of 10 leaves 10 tokens but where fewer came before; all scores are made all the same
+    for m_, saved in ((m, 0), (kernel, 2 * 4 * 8 * (40 / 2 - (10 * 30 + 10 * 10 / 2) / 40) * (2 + 2 + 7))):
+        local = plan.learning_bounds(dataclasses.replace(m_, windows=(10, 0)), size, Mesh, work)["flops"]
+        assert plan.learning_bounds(m_, size, Mesh, work)["flops"] - local == pytest.approx(16 * 40 * saved / 8)
+    assert set(plan.PRODUCTS) == set(ATTENTION)
     # float32: two micro-batches in three passes; parameters, masters' place and two moments are read and written
     assert got["bytes"] == pytest.approx(2 * 3 * size * 4 / 4 + 2 * size * 16 / 8)
     got = plan.sampling_bounds(m, size, Mesh, work)
