@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
@@ -24,6 +23,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from entropy_rl.errors import InputError
+from entropy_rl.training.checksums import sums
 
 PyTree = Any
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -327,25 +327,6 @@ def _about(path: Path) -> dict[str, Any]:
     if zlib.crc32(meta["about"].encode()) != meta["crc"]:
         raise ValueError(f"the text in {path / 'meta'} is not the one that was saved")
     return json.loads(meta["about"])
-
-
-@jax.jit
-def sums(tree: PyTree) -> jax.Array:
-    """Checksums u32[leaves] of the bits: sums, which no layout over devices changes, weighted by position."""
-
-    def one(x):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x = jax.random.key_data(x)
-        if x.dtype == jnp.bool_:
-            x = x.astype(jnp.uint8)
-        bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * min(x.dtype.itemsize, 4)}"))
-        weight, stride = jnp.uint32(1), 2
-        for axis in range(bits.ndim):  # odd, to lose no bit; axis by axis, as flattening would move shards
-            weight += stride * jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
-            stride = stride * bits.shape[axis] % 2**32
-        return (bits.astype(jnp.uint32) * weight).sum(dtype=jnp.uint32)
-
-    return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
 
 
 def _check_sums(tree: PyTree, arrays: dict[str, list]) -> None:
