@@ -96,10 +96,10 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
     sft = taught | {"steps": 1200, "batch": 64, "optimizer.learning_rate": 3e-3}
     said = POSED | CONVERSATION | MIXTURE | {"init": "{workdir}/sft", "annotators": ("oracle",)}
     said |= {"problems": 8192, "samples": 2, "planted": 2048}
-    lessons = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "batch": 32, "steps": 600}
+    lessons = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "batch": 32, "steps": 1200}
     lessons |= {"lessons.solve": 0.35, "lessons.critique": 0.15, "lessons.refine": 0.5}
     lessons |= {"optimizer.learning_rate": 1.5e-3}
-    scores = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "eval.problems": 256, "eval.samples": 8}
+    scores = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "eval.problems": 128, "eval.samples": 8}
     if smoke:
         folder |= {"texts": 100, "model.d_model": 32, "model.layers": 2, "model.d_ff": 64}
         for made in (sft, lessons):
