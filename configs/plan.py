@@ -54,6 +54,7 @@ def get_config(arg=""):
         }
     )
     c.param_dtype, c.dtype, c.state_dtype = "bfloat16", "bfloat16", "float32"
-    c.remat, c.scan_layers, c.attention = "block", True, "chunked"
+    c.remat, c.scan_layers = "block", True
+    c.attention = placeholder(str)  # None: splash on TPUs, chunked elsewhere
     c.search = 2 if smoke else 0  # programs that are compiled to find the largest batch and context that fit
     return c

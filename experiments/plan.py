@@ -224,16 +224,27 @@ def check(config: ConfigDict) -> None:
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "work.microbatches")
     checks.require(config, "a number of 0 or more", lambda x: x >= 0, "search")
     checks.one_of(config, "remat", REMAT, OLD_NAMES["remat"])
-    checks.one_of(config, "attention", ATTENTION, OLD_NAMES["attention"])
+    attention_of(config)
     checks.one_of(config, "state_dtype", ("float32", "bfloat16"))
     w = config.work
     if w.microbatches and w.prompts * w.samples % w.microbatches:
         raise InputError(f"config.work.microbatches={w.microbatches} does not divide the {w.prompts * w.samples} rows")
 
 
+def attention_of(config: ConfigDict) -> str:
+    """How attention is computed: as is given, or by splash on TPUs and chunked elsewhere."""
+    on_tpu = chips.parse(config.hardware)[0].platform == "tpu"
+    if config.attention is None:
+        return "splash" if on_tpu else "chunked"
+    checks.one_of(config, "attention", ATTENTION, OLD_NAMES["attention"])
+    if config.attention == "splash" and not on_tpu:
+        raise InputError(f"config.attention=splash is for TPUs, and hardware={config.hardware}: give chunked")
+    return config.attention
+
+
 def shape(config: ConfigDict) -> Config:
     """The model's, of a preset or a folder's config.json; weights are not needed."""
-    changes = {"remat": config.remat, "scan_layers": config.scan_layers, "attention": config.attention}
+    changes = {"remat": config.remat, "scan_layers": config.scan_layers, "attention": attention_of(config)}
     kinds = {key: jnp.dtype(config[key]) for key in ("param_dtype", "dtype")}
     if config.model.path is not None:
         return dataclasses.replace(hf.load_config(config.model.path), **changes, **kinds)

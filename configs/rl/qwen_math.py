@@ -37,7 +37,7 @@ def get_config(arg: str = ""):
         return c
     c.prompt.style = "chat"
     if not smoke:
-        c.types.update(remat="block", scan_layers=True, attention="chunked")
+        c.types.update(remat="block", scan_layers=True, attention="splash")  # chunked where there is no TPU
         c.rl.rollout.slots = 512  # all responses of a step at once, 64 a GPU
         c.rl.eval.update(every=10, problems=256)
         c.rl.eval.last.update(problems=1319)

@@ -216,6 +216,7 @@ BAD = {
     "work.microbatches=3": "work.microbatches=3 does not divide the 32 rows",
     "work.slots=6": "the slots are 6, which mesh.data * mesh.fsdp = 4 does not divide",
     "model.name=qwen": "unknown model preset 'qwen'",
+    "attention=splash": "config.attention=splash is for TPUs, and hardware=h100:8: give chunked",
 }
 
 
