@@ -41,7 +41,7 @@ from entropy_rl.models.transformer import OLD_NAMES, REMAT, RULES, Config, Trans
 from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated, row_shards, without
 from entropy_rl.sampling import decode as decoding
 from entropy_rl.sampling import engine, warp
-from entropy_rl.training import checkpoints, learner, objectives, optimizer
+from entropy_rl.training import checksums, learner, objectives, optimizer
 from entropy_rl.training.rollouts import Batch
 from experiments.hardware import chips, hlo
 from experiments.hardware.plan_report import advice, table
@@ -303,8 +303,11 @@ def score(model, state, mesh, work: Work):
 
 
 def sums(state):
-    """The checksums of a state that is saved, or has been read onto its devices; lowered."""
-    return checkpoints.sums.lower(state)
+    """The checksums of a state that is saved, or has been read onto its devices; lowered.
+
+    As one program, where a run has one of each shape: at most as much memory as this.
+    """
+    return jax.jit(lambda tree: [checksums.one(x) for x in jax.tree.leaves(tree)]).lower(state)
 
 
 def of_prompts(mesh, work: Work) -> int:

@@ -16,11 +16,12 @@ def sums(tree: Any) -> np.ndarray:
     odd, so that no bit is lost.
     """
     # array by array: arrays that are alike share a program, where one of all of them takes seconds to compile
-    return np.array([int(_sum(x)) for x in jax.tree.leaves(tree)], np.uint32)
+    return np.array([int(one(x)) for x in jax.tree.leaves(tree)], np.uint32)
 
 
 @jax.jit
-def _sum(x: jax.Array) -> jax.Array:
+def one(x: jax.Array) -> jax.Array:
+    """The checksum of an array, u32[]; see `sums`."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)
     if x.dtype == jnp.bool_:
