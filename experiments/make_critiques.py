@@ -8,8 +8,9 @@
 2. Critiques by `config.annotators`: "oracle", the solver (critique/oracle.py, or the text task's own); "arithmetic",
    false equations (critique/arithmetic.py); "self", the policy of `config.init`; the workdir of a critique model, or a
    Hugging Face folder. A model's critique is kept if it can be read and its verdict is the verifier's, as
-   in arXiv:2506.03106. The refinement that is taught is the solver's or the task's worked solution, or a right attempt
-   at the same problem where there is none.
+   in arXiv:2506.03106. The refinement that is taught is the solution that the solver tells, which keeps to its critique
+   (in words where worked solutions are steps alone), else the task's worked solution, or a right attempt at the same
+   problem where there is none.
 3. The soft filter, with `--config.filter.tries=N`: kept if at least `filter.least` of N refinements by the policy of
    `config.init`, which must have been taught to refine, come right. (The paper's N and k are not published.)
 
@@ -32,7 +33,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError
-from entropy_rl.methods.critique import arithmetic, critics, dataset, flaws, oracle, refine
+from entropy_rl.methods.critique import arithmetic, chat, critics, dataset, flaws, oracle, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt
 from entropy_rl.methods.critique.sentences import LEVELS
 from entropy_rl.sampling import warp
@@ -207,6 +208,9 @@ class Maker:
                     continue
                 known = text if t.right else truths[i].answer if language is CLOSED else p.plain.demonstration
                 known = known or solved.get(p.id, "")
+                told = [] if language is CLOSED else chat.solution(c)
+                if told and len(told) == len(known.splitlines()):  # steps alone: what the critique says is followed
+                    known = "\n".join(told)
                 about = (p.id, p.level, language.question(p), text, language.say(c), known, stage)
                 rows.append(dataset.Row(*about, annotator=name))
         return rows

@@ -9,8 +9,9 @@ Between the toy of configs/sweeps/critique.py (0.1 M parameters, a closed vocabu
 Qwen3 of 1.06 M parameters with a BPE tokenizer of 583 tokens, made here from nothing. `folder` has random weights and
 the tokenizer, trained on questions, answers, critiques and requests; `sft` imitates worked answers of three tasks
 (Countdown in words, sums of two numbers, greatest common divisors; in rounds of 4, 1 and 1), `said` has critiques of
-its attempts at them by the tasks' oracle, and `start` was taught from these to solve, to criticise and to refine, all
-in turns of a chat. `scores` is what a retry of a failed attempt is worth at the start, after each kind of critique.
+its attempts at them by the tasks' oracle, and `taught` learns from these to solve, to criticise and to refine, all in
+turns of a chat; `said_more` and `start` are once more the same. `scores` is what a retry of a failed attempt is worth
+at the start, after each kind of critique.
 
 All arms are trained on Countdown in words from `start` and meet the same questions, 16 a step with 8 rows each, 2
 updates. grpo, and what retries follow in Critique-GRPO (one retry takes the place of the eighth row): fresh (another
@@ -99,22 +100,27 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
     lessons = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "batch": 32, "steps": 1200}
     lessons |= {"lessons.solve": 0.35, "lessons.critique": 0.15, "lessons.refine": 0.5}
     lessons |= {"optimizer.learning_rate": 1.5e-3}
+    more = lessons | {"init": "{workdir}/taught", "lessons.path": "{workdir}/said_more", "steps": 600}
+    more |= {"lessons.solve": 0.25, "lessons.critique": 0.1, "lessons.refine": 0.65}
     scores = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "eval.problems": 128, "eval.samples": 8}
     if smoke:
         folder |= {"texts": 100, "model.d_model": 32, "model.layers": 2, "model.d_ff": 64}
-        for made in (sft, lessons):
+        for made in (sft, lessons, more):
             made |= {"steps": 2, "batch": 8, "optimizer.warmup": 0}
         taught |= {"eval.problems": 6, "eval.samples": 2, "eval.ks": (1, 2)}
         said |= {"problems": 24, "planted": 24}
         scores |= {"eval.problems": 4, "eval.samples": 2}
     alone = "configs/rl/hf.py:tiny,part=sft,task=mixture"
+    teach = "configs/rl/hf.py:tiny,lessons,part=sft,task=mixture"
     return [
         part("folder", "tiny_model", "tiny_model", folder) | {"config": "configs/tiny_model.py:task=mixture"},
         part("sft", "train_sft", "rl/hf", taught | sft, "folder") | {"config": alone},
         part("said", "make_critiques", "critique/make", said, "sft")
         | {"config": "configs/critique/make.py:task=mixture"},
-        part("start", "train_sft", "rl/hf", taught | lessons, "said")
-        | {"config": "configs/rl/hf.py:tiny,lessons,part=sft,task=mixture"},
+        part("taught", "train_sft", "rl/hf", taught | lessons, "said") | {"config": teach},
+        part("said_more", "make_critiques", "critique/make", said | {"init": "{workdir}/taught"}, "taught")
+        | {"config": "configs/critique/make.py:task=mixture"},
+        part("start", "train_sft", "rl/hf", taught | more, "said_more") | {"config": teach},
         part("scores", "critique_scores", "critique/scores", scores | {"critique.model": "{workdir}/start"}, "start")
         | {"config": "configs/critique/scores.py:task=countdown_words"},
     ]

@@ -21,6 +21,7 @@ import re
 
 from entropy_rl.methods.critique.sentences import LEVELS
 
+SOLUTION = "A solution is: "  # and its steps, with semicolons between: the end of the explanation of a final answer
 MAX_CHARS = 100_000  # a longer reply is rambling
 
 _JUDGEMENTS = {"correct": True, "right": True, "wrong": False, "incorrect": False}
@@ -124,15 +125,38 @@ def indicative(right: bool, answer: str = "") -> str:
     return f"The final answer of this solution is {'right' if right else 'wrong'}.{truth}"
 
 
+def hint(step: str, goes_on: bool) -> str:
+    """The sentence that gives a step away: it goes on from the one that is blamed, or stands in its place."""
+    return f"A good {'next step' if goes_on else 'step in its place'} is {step}."
+
+
+def solution(critique: ChatCritique) -> list[str]:
+    """The steps of the solution that a critique tells after `SOLUTION`, the right steps of the attempt first; []: none.
+
+    It keeps to what the critique says: after it, it is the refinement to teach.
+    """
+    return [step for step in critique.explanation.partition(SOLUTION)[2].split("; ") if step]
+
+
 def limit(critique: ChatCritique, level: str) -> ChatCritique:
     """The critique without what leaks more than `level`, one of `LEVELS`.
 
-    verdict: the final judgement; step: also those of the steps; reason and hint: also the steps' explanations;
-    answer: also that of the final answer, which tends to name the true one. Explanations are free text: one that
-    gives away more than its level is not found out.
+    verdict: the final judgement; step: also those of the steps; reason: also the steps' explanations; hint: of a
+    solution that the final explanation tells (`solution`) also the step that could stand in place of the wrong one;
+    answer: also the final explanation, which tends to name the true answer. Explanations are free text: one that gives
+    away more than its level is not found out.
     """
     rank = LEVELS.index(level)
     steps = critique.steps if rank >= LEVELS.index("step") else ()
+    if level == "hint" and critique.step is not None:
+        *before, wrong = steps[: critique.step]
+        rest = solution(critique)
+        for line in before:  # some of which are words between the steps
+            rest = rest[_same(line.text, rest) :]
+        goes_on = _same(wrong.text, rest)
+        if rest := rest[goes_on:]:
+            why = f"{wrong.explanation} {hint(rest[0], goes_on)}".strip()
+            steps = (*before, dataclasses.replace(wrong, explanation=why), *steps[critique.step :])
     if rank < LEVELS.index("reason"):
         steps = tuple(dataclasses.replace(step, explanation="") for step in steps)
     return ChatCritique(critique.right, steps, critique.explanation if level == "answer" else "")
@@ -187,6 +211,12 @@ def parse_verdict(text: str) -> bool | None:
     """
     said = {_judgement(lines[0]) for code, lines in _fields(text) if code in "FC"} or {_judgement(_read(text))}
     return said.pop() if len(said) == 1 else None
+
+
+def _same(line, steps):
+    """Whether a line is the first of `steps`, however its signs are written."""
+    marks = lambda text: [c for c in text if c.isalnum()]  # noqa: E731
+    return bool(steps) and marks(line) == marks(steps[0])
 
 
 def _user(content):

@@ -25,7 +25,8 @@ from entropy_rl.answers import countdown, trees
 from entropy_rl.answers.countdown import Pool
 from entropy_rl.answers.trees import Tree, combine, number
 from entropy_rl.errors import lookup
-from entropy_rl.methods.critique.chat import ChatCritique, Step
+from entropy_rl.methods.critique.chat import SOLUTION, ChatCritique, Step
+from entropy_rl.methods.critique.chat import hint as say_hint
 from entropy_rl.methods.critique.sentences import LEVELS
 
 Values = tuple[Fraction, ...]
@@ -51,9 +52,8 @@ def critique(
       attempt: any text; of a long one `answers.countdown.MAX_CHARACTERS` are read.
       rng: draws the hint and the answer; None: leaves both away.
       level: what is said, one of `sentences.LEVELS`, each with those before: verdict, step (which line is wrong),
-        reason, hint (a step that could stand in its place), answer (a solution, which has such a step). `chat.limit`
-        cannot tell a hint from a reason, as both explain the step; so a hint is said at its level alone, and
-        `chat.limit(critique(..., level="answer"), "reason")` says the reason and no more.
+        reason, hint (a step that could stand in its place), answer (a solution, which has that step). `chat.limit` of
+        a critique of level answer says the same at each level.
 
     Returns:
       ChatCritique with the lines up to the first wrong one; right if and only if `countdown.verify` gives 1.
@@ -71,9 +71,9 @@ def critique(
     if rng is not None and level in ("hint", "answer") and (tree := solve(fault.pool, target, rng)) is not None:
         rest = trees.steps(tree)
         if level == "answer":
-            answer = f"A solution is: {'; '.join([*fault.kept, *rest])}"
+            answer = f"{SOLUTION}{'; '.join([*fault.kept, *rest])}"
         elif rest:
-            hint = f"A good {'next step' if fault.good else 'step in its place'} is {rest[0]}."
+            hint = say_hint(rest[0], fault.good)
     steps: tuple[Step, ...] = ()
     if "step" in says and said.lines:
         why = " ".join(filter(None, (fault.why, hint))) if "reason" in says else ""

@@ -343,3 +343,25 @@ def test_a_dataset_lessons_and_scores_in_words(place, tmp_path):
     out = critique_scores.run(config, tmp_path / "scores")
     assert out["critique"]["malformed"][0] == out["critique"]["majority"][0] == 1 and "reason" not in out["critique"]
     assert {"arithmetic, step", "learned, hint", "no critique"} <= out["repaired"].keys()
+
+
+@pytest.mark.parametrize("form", ["lines", "tag"])
+def test_a_taught_refinement_keeps_to_its_critique(form, tmp_path):
+    """Where worked solutions are steps alone; else they are taught. Mutations: always, or never, the worked solution."""
+    config = launch.load_config("configs/tiny_model.py:smoke,task=countdown_words")
+    folder = tiny_model.run(config, str(tmp_path / "tiny"))
+    config = launch.load_config("configs/critique/make.py:smoke,task=countdown_words")
+    config.update_from_flattened_dict(
+        {"model.path": str(folder), "annotators": ("oracle",), "task.args.form": form, "task.args.levels": (3,)}
+        | {"prompt.prompt_length": 120, "prompt.response_length": 24, "filter.tries": 0}
+    )
+    make_critiques.run(config, tmp_path / "said")
+    rows = dataset.read(tmp_path / "said")
+    assert len(rows) >= 8
+    for row in rows:
+        said, lines = chat.parse(row.critique), row.refinement.splitlines()
+        assert (lines == chat.solution(said)) == (form == "lines")
+        assert "<answer>" in row.refinement or form == "lines"
+        if form == "lines" and said.steps:
+            hint = chat.limit(said, "hint").steps[-1].explanation
+            assert any(line in hint for line in lines)

@@ -67,6 +67,8 @@ def test_hint_and_answer_lead_to_the_target(attempt, line, why, rng):
     said = of(attempt, rng, level="hint").steps[-1].explanation
     hint = said.partition(" step in its place is ")[2] or said.partition(" next step is ")[2]
     assert said.startswith(why)
+    whole, hinted = (of(attempt, np.random.default_rng(5), level=level) for level in ("answer", "hint"))
+    assert chat.limit(whole, "hint") == hinted and "\n".join(chat.solution(found)) == solution
     kept = attempt.split("\n")[: line - ("in its place" in said)]
     assert countdown.reached(NUMBERS, countdown.read("\n".join([*kept, hint])))[0], said
 
@@ -79,7 +81,7 @@ def test_levels_say_no_more(rng):
     assert said["reason"].steps[0].explanation == "19 + 36 is 55, not 54."
     assert "A good step in its place is" in said["hint"].steps[0].explanation and not said["hint"].explanation
     assert said["answer"] == of("19 + 36 = 54", np.random.default_rng(1)) and "A solution" in said["answer"].explanation
-    for level in ("verdict", "step", "reason", "answer"):
+    for level in LEVELS:
         assert chat.limit(said["answer"], level) == said[level]
     with pytest.raises(InputError, match="critique level"):
         of("", level="why")
