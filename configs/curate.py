@@ -24,6 +24,8 @@ python -m experiments.curate --config=configs/curate.py:critique_learn --config.
 python -m experiments.curate --config=configs/curate.py:moe --config.runs=runs/moe --workdir=notebooks/data/moe
 python -m experiments.curate --config=configs/curate.py:controls2026 --config.runs=runs/controls2026 --workdir=notebooks/data/controls2026
 python -m experiments.curate --config=configs/curate.py:mismatch --config.runs=runs/mismatch --workdir=notebooks/data/mismatch
+python -m experiments.curate --config=configs/curate.py:small_english --config.runs=runs/small_english --workdir=notebooks/data/small_english
+python -m experiments.curate --config=configs/curate.py:equal_entropy --config.runs=runs/equal --workdir=notebooks/data/equal_entropy
 
 Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
 """  # noqa: E501  commands on one line, to be copied
@@ -37,7 +39,7 @@ from configs import common
 def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
     studies = ("controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking")
-    common.variant(arg, *studies, "critique_learn", "moe", "controls2026", "mismatch")
+    common.variant(arg, *studies, "critique_learn", "moe", "controls2026", "mismatch", "small_english", "equal_entropy")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -51,7 +53,7 @@ def get_config(arg=""):
         c.update(match="*,seed=*", every=10, digits=5)
         c.metrics = ("policy/entropy_sequence", "rollout/reward")
         c.evals = ("pass@1", "pass@8", "distinct_count")  # of 8 attempts, so pass@8 is the coverage
-    elif arg in ("controls2026", "mismatch"):
+    elif arg in ("controls2026", "mismatch", "equal_entropy"):
         c.update(match="*,seed=*", every=20, digits=4)
         c.metrics = ("policy/entropy_sequence", "rollout/reward", "time/*", "policy/sampler_*", "policy/importance*")
         c.evals = ("pass@1", "pass@8", "distinct_count")
@@ -61,7 +63,7 @@ def get_config(arg=""):
     elif arg == "laws":
         c.update(match="*mix=*", digits=5)
         c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
-    elif arg in ("critique", "critique_learn", "moe"):
+    elif arg in ("critique", "critique_learn", "moe", "small_english"):
         c.update(match="*,seed=*", every=10, digits=4, solved=arg == "critique")
         c.metrics = ("policy/entropy", "policy/entropy_*", "rollout/*", "refine/*", "critique/*", "time/*")
         c.metrics += () if arg == "critique" else ("distillation/*", "moe/*", "policy/logp_gap*")
