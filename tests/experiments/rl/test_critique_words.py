@@ -347,7 +347,7 @@ def test_a_dataset_lessons_and_scores_in_words(place, tmp_path):
 
 @pytest.mark.parametrize("form", ["lines", "tag"])
 def test_a_taught_refinement_keeps_to_its_critique(form, tmp_path):
-    """Where worked solutions are steps alone; else those are taught. Mutations: always, never the worked solution."""
+    """Where worked solutions are steps alone; else they are taught. Mutations: always or never the worked one."""
     config = launch.load_config("configs/tiny_model.py:smoke,task=countdown_words")
     folder = tiny_model.run(config, str(tmp_path / "tiny"))
     config = launch.load_config("configs/critique/make.py:smoke,task=countdown_words")
