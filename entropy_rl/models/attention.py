@@ -38,7 +38,13 @@ def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:
 
 
 def attend(
-    q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array, scale: float | None = None, cap: float | None = None
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    seen: jax.Array,
+    scale: float | None = None,
+    cap: float | None = None,
+    turned: bool = False,
 ) -> jax.Array:
     """softmax(q k^T scale) v over what is seen, in float32: q [B, K, G, T, D], k and v [B, K, S, D], seen
     [B | 1, 1, 1, T | 1, S] -> [B, K, G, T, D].
@@ -50,9 +56,11 @@ def attend(
       q, k, v, seen: as above.
       scale: None: 1 / sqrt(D).
       cap: of the scores, see `soft_cap`.
+      turned: k is [B, K, D, S].
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    score = jnp.einsum("bkgtd,bksd->bkgts", q, k, preferred_element_type=jnp.float32) * scale
+    form = "bkgtd,bkds->bkgts" if turned else "bkgtd,bksd->bkgts"
+    score = jnp.einsum(form, q, k, preferred_element_type=jnp.float32) * scale
     score = jnp.where(seen, soft_cap(score, cap), -1e30)
     share = jnp.exp(score - jax.lax.stop_gradient(jnp.max(score, axis=-1, keepdims=True)))
     total = jnp.sum(share, axis=-1, keepdims=True)

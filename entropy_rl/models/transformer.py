@@ -49,6 +49,12 @@ class Cache:
     k: tuple[jax.Array, ...]
     v: tuple[jax.Array, ...]
     at: jax.Array | None = None  # i32[slots, 1, columns, 1], their positions, of a model with windows
+    # Whether keys lie [slots, kv_heads, head_dim, columns], as the products of decode steps read them (`turn`).
+    turned: bool = struct.field(default=False, pytree_node=False)
+
+    def turn(self) -> Cache:
+        """The same, the other way round."""
+        return self.replace(k=tuple(k.swapaxes(2, 3) for k in self.k), turned=not self.turned)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +214,7 @@ class Attention(nn.Module):
     config: Config
     window: int = 0
     mesh: Mesh | None = None
+    turned: bool = False  # whether the cache's keys are (Cache)
 
     @nn.compact
     def __call__(self, x, angle, cache, column, valid, places):
@@ -235,11 +242,12 @@ class Attention(nn.Module):
         kv = k, v
         near = attention.Near(self.window, *places) if self.window else None
         if column is not None:
-            k = jax.lax.dynamic_update_slice_in_dim(cache[0], k, column, axis=2)
+            new = k.swapaxes(2, 3) if self.turned else k
+            k = jax.lax.dynamic_update_slice_in_dim(cache[0], new, column, axis=3 if self.turned else 2)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v, column, axis=2)
             kv = k, v
             seen = valid if near is None else valid & near.seen()[:, 0]
-            mixed = attention.attend(q, k, v, seen[:, None, None, None, :], scale, m.attention_cap)
+            mixed = attention.attend(q, k, v, seen[:, None, None, None, :], scale, m.attention_cap, self.turned)
         else:
             past = None
             if cache is not None:
@@ -260,6 +268,7 @@ class Block(nn.Module):
     window: int = 0
     sparse: bool = False
     mesh: Mesh | None = None
+    turned: bool = False
 
     @nn.compact
     def __call__(self, x, angle, cache, column, valid, places, chosen=None):
@@ -271,7 +280,7 @@ class Block(nn.Module):
         def after(y, name):
             return y if m.norms == "before" else norm(m, f"{name}_post_norm")(y)
 
-        attend = Attention(m, self.window, self.mesh, name="attention")
+        attend = Attention(m, self.window, self.mesh, self.turned, name="attention")
         y, kv = attend(before(x, "attention"), angle, cache, column, valid, places)
         x = x + after(y, "attention")
         y = before(x, "mlp")
@@ -361,7 +370,7 @@ class Transformer(nn.Module):
         if m.embed_scale:
             x = x * jnp.asarray(m.d_model**0.5, m.dtype)
         if context is None:
-            past = 0 if cache is None else cache.k[0].shape[2]
+            past = 0 if cache is None else cache.v[0].shape[2]
             context = past + (tokens.shape[1] if column is None else 0)
         turned = m.rotary_dim or m.head_dim
         angle = rope.rotary(positions, turned, m.rope_theta, m.rope_scaling, context)
@@ -394,6 +403,7 @@ class Transformer(nn.Module):
         def weights(i):
             return {kind: tree[f"layer_{i}"] for kind, tree in self.variables.items() if f"layer_{i}" in tree}
 
+        keys_turned = cache is not None and cache.turned
         scan = m.scan_layers and column is None and not self.is_initializing()
         forms = [layers.form(weights(i)) if scan else i for i in range(m.layers)]
         made = []
@@ -406,12 +416,12 @@ class Transformer(nn.Module):
                 x, of_run = layers.loop(step, x, [(weights(i), given[i]) for i in run])
                 made += of_run
             else:
-                one = block(m, window, sparse, self.mesh, name=f"layer_{run[0]}")
+                one = block(m, window, sparse, self.mesh, keys_turned, name=f"layer_{run[0]}")
                 x, of_layer = through(one, x, turn, given[run[0]])
                 made.append(of_layer)
         after, kv, routes = zip(*made)
         out |= {f"layer_{i}": y for i, y in enumerate(after)}
-        out["cache"], out["routes"] = Cache(*zip(*kv), at), tuple(r for r in routes if r is not None)
+        out["cache"], out["routes"] = Cache(*zip(*kv), at, keys_turned), tuple(r for r in routes if r is not None)
         x = norm(m, "final_norm")(x)
         out["hidden"] = x
         if self.has_variable("lora", "lm_head"):  # its adapter's A; B is in head_matrix

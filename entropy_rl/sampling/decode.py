@@ -30,6 +30,7 @@ from entropy_rl.models.transformer import Cache, Transformer
 from entropy_rl.parallel.sharding import ROWS, infer_sharding, row_shards
 
 Warp = Callable[[jax.Array], jax.Array]
+TURNED = 128  # columns of the cache from which it pays
 # Where a State lies on a mesh (sharding.infer_sharding): slots over the rows' axes, heads as those of the kernels.
 RULES = (
     (r"(k|v)/\d+", (ROWS, "tensor", None, None)),  # of the slots' cache and of prefixes
@@ -243,6 +244,16 @@ def compact(state: State, kept: jax.Array, *, mesh: Mesh | None = None) -> State
     return _apart(some, mesh, {"state": state, "kept": kept}, state)
 
 
+def turned(columns: int, mesh: Mesh | None) -> bool:
+    """Whether steps of `decode` have keys turned (transformer.Cache): on a CPU, in caches of TURNED columns or more.
+
+    Of keys as they are, [columns, head_dim], the product with the few queries of a step is made from a copy in another
+    order, which takes longer than the product.
+    """
+    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    return device.platform == "cpu" and columns >= TURNED
+
+
 @partial(
     jax.jit,
     static_argnames=("model", "ticks", "eos", "warp", "width", "mesh", "each", "routes"),
@@ -339,6 +350,11 @@ def decode(
         )
         return t + 1, state, emitted
 
+    turn = turned(columns, mesh)
+    if turn:
+        state = state.replace(cache=state.cache.turn())
     _, state, emitted = jax.lax.while_loop(more, step, (jnp.zeros((), jnp.int32), state, emitted))
+    if turn:
+        state = state.replace(cache=state.cache.turn())
     emitted = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), emitted)
     return _shared(mesh, state), _shared(mesh, emitted, (RULES[2], (r"", (ROWS, None))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,6 +22,10 @@ from entropy_rl.errors import InputError
 # part of a small training step is fresh pages. So: no mmap, nothing given back, growth by 256 MiB, one arena.
 _MALLOPT = ((-4, 0), (-1, -1), (-2, 256 << 20), (-8, 1))
 
+# New objects after which Python looks for cycles of them. Its own 700 is a good tenth of a first step from the cache:
+# tracing makes objects by the million, and few are cycles.
+_COLLECT = 10_000
+
 
 def setup_process() -> None:
     """Sets up this process for a run, before jax computes anything.
@@ -32,6 +37,7 @@ def setup_process() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
+    gc.set_threshold(_COLLECT, *gc.get_threshold()[1:])
     _cache()
     if not _accelerator():
         _keep_memory()

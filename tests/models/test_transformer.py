@@ -94,6 +94,21 @@ def test_cache_parity(variant):
         np.testing.assert_allclose(one[:, 0], whole[:, t], atol=2e-5)
 
 
+@pytest.mark.parametrize("variant", ["gemma", "qwen2"])
+def test_turned_keys_are_the_same_cache(variant):
+    """Mutation: turned keys are given out as they came, or the new one is written along the other axis."""
+    model, params, tokens = make(**(VARIANTS | FAMILIES)[variant])
+    c, rng = model.config, np.random.default_rng(0)
+    some = lambda: tuple(jnp.asarray(rng.normal(size=(3, c.kv_heads, 9, c.head_dim)), "f4") for _ in range(c.layers))  # noqa: E731
+    at = jnp.broadcast_to(jnp.arange(9)[:, None], (3, 1, 9, 1)) if c.windows else None
+    cache, valid = Cache(some(), some(), at), jnp.asarray(rng.random((3, 9)) < 0.6).at[:, 4].set(True)
+    step = partial(model.apply, params, tokens[:, :1], jnp.full((3, 1), 4), column=4, valid=valid)
+    (plain, want), (turned, got) = step(cache=cache), step(cache=cache.turn())
+    assert cache.turn().k[0].shape == (3, c.kv_heads, c.head_dim, 9) and got["cache"].turned
+    np.testing.assert_allclose(turned, plain, atol=2e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), got["cache"].turn(), want["cache"])
+
+
 def test_padding_on_the_right_changes_nothing():
     model, params, tokens = make()
     padded, _ = model.apply(params, jnp.pad(tokens, ((0, 0), (0, 5))))

@@ -92,6 +92,18 @@ def test_prompt_padding_does_not_change_what_is_sampled(policy):
     assert tokens(sample(policy, prompt_length=9)) == tokens(sample(policy))
 
 
+def test_neither_do_turned_keys(policy, monkeypatch):
+    """Where caches are long, on CPUs. Mutation: `decode` gives its state out with keys as it turned them."""
+    want = sample(policy, slots=3, chunk=4)
+    monkeypatch.setattr(decode, "TURNED", 1)
+    decode.decode.clear_cache()
+    got = sample(policy, slots=3, chunk=4)
+    decode.decode.clear_cache()
+    assert tokens(got) == tokens(want)
+    for a, b in zip(sum(got, []), sum(want, []), strict=True):
+        np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
+
+
 def test_neither_do_columns_that_no_prompt_has(policy, monkeypatch):
     """The same tokens, as likely, of prompts that are run in the first width that the longest of them fits. Mutations:
     a width below it; the prompt's own length as its position."""

@@ -229,6 +229,18 @@ def test_no_cache_where_the_cpu_stands_for_several_devices(tmp_path, first):
     assert not list((tmp_path / "cache").rglob("*-cache"))
 
 
+def test_cycles_are_looked_for_less_often():
+    """309 times in a first step by Python's own settings, for 16. Mutation: nothing of it in setup_process."""
+    code = """
+        import gc
+        from experiments.lib.process import setup_process
+        before = gc.get_threshold()
+        setup_process()
+        print(before[0] < 5_000 < gc.get_threshold()[0], before[1:] == gc.get_threshold()[1:])
+    """
+    assert run_python(code, ENTROPY_RL_CACHE="") == "True True\n"
+
+
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="a matter of glibc")
 def test_memory_is_kept_for_reuse():
     code = """
