@@ -88,5 +88,5 @@ def test_what_does_not_fit_is_said_with_by_how_much(monkeypatch, tmp_path):
 
 
 def test_two_ways_at_once_are_refused():
-    with pytest.raises(InputError, match="critique and sdpo are two ways"):
+    with pytest.raises(InputError, match="critique, critique_clip_cov, sdpo are ways"):
         launch.load_config("configs/rl/hf.py:critique,sdpo,path=x")
