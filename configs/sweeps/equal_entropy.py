@@ -20,7 +20,7 @@ it does not, and the gain is the objective's. More between low and high than bet
 claim about one must hold the other. Fewer than three counted pairs: nothing is decided, and the controller is to blame.
 
 Levels, rate, updates and start are those of configs/sweeps/controls.py:2026; five seeds, outermost. `:smoke` has one
-seed of two tiny steps. Two seeds of the five have been run (docs/results/retest.md).
+seed of two tiny steps. Three seeds of the five have been run (docs/results/retest.md).
 Time: 55 runs of 240 steps, .7 minutes each on a core, and the start.
 """
 
