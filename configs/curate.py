@@ -20,12 +20,14 @@ python -m experiments.curate --config=configs/curate.py:rlp --config.runs=runs/r
 and for those of the sweep of shares of forking tokens:
 python -m experiments.curate --config=configs/curate.py:forking --config.runs=runs/forking --workdir=notebooks/data/forking
 and for those of ways to learn from a critique and of mixtures of experts:
-python -m experiments.curate --config=configs/curate.py:critique_learn --config.runs=runs/critique_learn --workdir=notebooks/data/critique_learn
-python -m experiments.curate --config=configs/curate.py:moe --config.runs=runs/moe --workdir=notebooks/data/moe
+python -m experiments.curate --config=configs/curate.py:critique_learn --config.runs=runs/critique_learn --workdir=runs/curated/critique_learn
+python -m experiments.curate --config=configs/curate.py:moe --config.runs=runs/moe --workdir=runs/curated/moe
+python -m experiments.curate --config=configs/curate.py:mismatch --config.runs=runs/mismatch --workdir=runs/curated/mismatch
+python -m experiments.curate --config=configs/curate.py:small_english --config.runs=runs/small_english --workdir=runs/curated/small_english
+python -m experiments.curate --config=configs/curate.py:equal_entropy --config.runs=runs/equal --workdir=runs/curated/equal_entropy
+
+These five are one archive, notebooks/data/studies: `logs.archive.pack` of a folder with each of them unpacked in it; and
 python -m experiments.curate --config=configs/curate.py:controls2026 --config.runs=runs/controls2026 --workdir=notebooks/data/controls2026
-python -m experiments.curate --config=configs/curate.py:mismatch --config.runs=runs/mismatch --workdir=notebooks/data/mismatch
-python -m experiments.curate --config=configs/curate.py:small_english --config.runs=runs/small_english --workdir=notebooks/data/small_english
-python -m experiments.curate --config=configs/curate.py:equal_entropy --config.runs=runs/equal --workdir=notebooks/data/equal_entropy
 
 Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
 """  # noqa: E501  commands on one line, to be copied
