@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,8 @@ class Worker:
             return json.loads(line)
         last = self._log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         self.failed = last[0][:300]
+        if (status := self._child.wait()) < 0:  # then its last line says nothing of why
+            self.failed = f"ended by {signal.Signals(-status).name}, for want of memory perhaps, after: {self.failed}"
         return None
 
 

@@ -68,6 +68,14 @@ def test_a_worker_that_dies_is_named_and_the_others_go_on(tmp_path):
     assert "other       failed: out of luck" in text and "entropy_rl     4.000" in text
 
 
+def test_a_worker_that_is_killed_says_by_what(tmp_path):
+    """A worker that ran out of memory left a warning as its last line. Mutation: the last line alone."""
+    dies = "import os, sys; print('a warning', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    worker = bench_peers.Worker("other", [sys.executable, "-c", dies], tmp_path)
+    worker.close()
+    assert worker.failed == "ended by SIGKILL, for want of memory perhaps, after: a warning"
+
+
 def test_a_worker_with_another_model_is_named(tmp_path):
     made, _ = compare(tmp_path, ("entropy_rl", 0, 0), ("impostor", 10, 0))
     assert made["rows"]["impostor"] == {
