@@ -226,6 +226,7 @@ def write_spec(c: ConfigDict, config: ConfigDict, folder: Path) -> Path:
         "prompts": bench_work.random_prompts(c.prompts, c.prompt, c.vocab - 1, config.seed),
         "samples": c.samples,
         "new": c.new,
+        "parts": c.get("parts", 1),
         "learning_rate": config.learning_rate,
         "threads": os.cpu_count(),
         "most_steps": config.repeats + 10,

@@ -14,7 +14,8 @@ of two or three numbers in words, where an attempt is a number and a critique (`
 arm, 40 steps of one seed on the validation split. `:smoke` makes a tiny model and takes a few steps of every arm.
 
 A start is imitation and then lessons in refining (parts `start`, `said` and `taught`, of each task). Runs are cut off
-and go on as any run: what is done stays, seeds are outermost, and what is there after days can be compared.
+and go on as any run: what is done stays. Seeds are outermost, and of a seed sums come first, as their steps are short:
+what is there after hours can be compared.
 Not run yet. Time: not measured; by the steps of configs/sweeps/smollm2.py half a minute to a minute and a half a
 step on two cores, so 20 to 40 hours; 8 to 14 GB of memory.
 """
@@ -28,13 +29,13 @@ from configs.rl.smollm2 import CONVERSATION, PATH, TASK
 
 # of a task: its spec behind a config's colon, settings, and who criticises
 TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "countdown": ("task=countdown_words", TASK | CONVERSATION, "oracle"),
     "sums": (
         "task=chain_sum,min_terms=2,max_terms=3,min_digits=1,max_digits=1",
         {"prompt.style": "plain", "prompt.prompt_length": 44, "prompt.response_length": 12}
         | {"critique.max_tokens": 16, "critique.prompt_length": 256},
         "arithmetic",
     ),
+    "countdown": ("task=countdown_words", TASK | CONVERSATION, "oracle"),
 }
 # of an arm: the variant of configs/rl/hf.py, and what it changes; a source that is not given is the task's
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,7 +61,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         few = {"steps": 40, "eval.every": 10, "eval.split": "validation", "eval.last.problems": 0}
         tried = [few | {"optimizer.learning_rate": rate} for rate in (*RATES, RATE)]
         return runs + [arm(name, task, 0, way) for name in ARMS for task in TASKS for way in tried]
-    return runs + [arm(name, task, seed, {}) for seed in range(2) for name in ARMS for task in TASKS]
+    return runs + [arm(name, task, seed, {}) for seed in range(2) for task in TASKS for name in ARMS]
 
 
 def start(task: str) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """Does a critique in the training loop keep a policy wide? The same arms for a small model of generated English.
 
-    python -m experiments.sweep --config=configs/sweeps/small_english.py --workdir=runs/small_english --workers=1
+    python -m experiments.sweep --config=configs/sweeps/small_english.py:tune --workdir=runs/small_english --workers=1
+    python -m experiments.sweep --config=configs/sweeps/small_english.py:runs/small_english \\
+        --workdir=runs/small_english --workers=1
     python -m experiments.compare --config=configs/compare.py --config.runs=runs/small_english --config.k=32 \\
         --config.more="('policy/entropy_sequence:mean','refine/repaired:first','refine/repaired')" \\
         --workdir=runs/small_english-table
@@ -19,10 +21,14 @@ sample, no retry), none (no words), random (a critique of another attempt), indi
 wrong step and why), self (the policy's own critique), hint (the solver's with a step to take, which leaks part of a
 solution). joint learns up to four retries under the solver's critique too, turns up to three attempts with the verdict
 between them, sdpo is self-distillation from the solver's critiques. entropy_bonus, clip_cov and oracle_clip_cov
-control the entropy. Seeds are outermost in each block, so that a sweep that is stopped has arms of equal seeds. `:tune`
-has the rates that RATE was chosen from, on validation.
+control the entropy. Seeds are outermost in each block, so that a sweep that is stopped has arms of equal seeds.
 
-Time: a minute a run on an idle core of a 2-core CPU, 54 runs; the start half an hour. Outcome:
+`:tune` has three learning rates of each arm of MAIN, on validation with one seed and as many steps as the runs
+themselves. With its folder behind the colon each arm of MAIN has the best of the three in pass@1 over the last three
+evaluations, and the others that of the arm they are compared with, grpo or oracle; without it all have RATE. sdpo keeps
+its own.
+
+Time: a minute a run on an idle core of a 2-core CPU, 18 runs to tune and 54 after it; the start an hour. Outcome:
 docs/results/small_english.md.
 """
 
@@ -31,6 +37,7 @@ from __future__ import annotations
 from typing import Any
 
 from configs.common import part
+from configs.sweeps import controls
 
 COUNTDOWN = {"levels": (3,), "largest": 30, "form": "lines"}
 SUMS = {"name": "chain_sum", "settings": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}}
@@ -73,20 +80,28 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sdpo": ("sdpo", {"critique.source": "oracle", "optimizer.learning_rate": 5e-5}),
 }
 MAIN = ("grpo", "oracle", "none", "fresh", "random", "indicative")  # five seeds; the others have three
+ALONE = ("entropy_bonus", "clip_cov")  # of the others: those that have grpo's rate, not oracle's
 RATES = (1e-4, 3e-4, 1e-3)
 SMOKE = ("oracle", "self", "joint", "oracle_clip_cov", "sdpo")
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
-    """The start, its scores, and the arms; `tune`: GRPO at RATES instead; `smoke`: everything small, some arms."""
-    smoke, tune = arg == "smoke", arg == "tune"
-    if smoke:
+    """The start, its scores, and the arms; `tune`: MAIN at RATES instead; `smoke`: everything small, some arms.
+
+    Any other `arg` is the folder of a tuning.
+    """
+    if arg == "smoke":
         return [*start(smoke=True), *(run(arm, 0, smoke=True) for arm in SMOKE)]
-    if tune:
-        return [*start(), *(run("grpo", 0, rate=rate) for rate in RATES)]
+    if arg == "tune":
+        return [*start(), *(tuning(arm, i) for arm in MAIN for i in range(len(RATES)))]
+    rates = dict.fromkeys(ARMS, RATE)
+    if arg:
+        tuned = {arm: [f"{arg}/{tuning(arm, i)['name']}" for i in range(len(RATES))] for arm in MAIN}
+        best = {arm: RATES[controls.best(folders)] for arm, folders in tuned.items()}
+        rates = {arm: best.get(arm, best["grpo" if arm in ALONE else "oracle"]) for arm in ARMS}
     blocks = [(MAIN, (0,)), (tuple(a for a in ARMS if a not in MAIN), (0,)), (MAIN, (1, 2))]
     blocks += [(tuple(a for a in ARMS if a not in MAIN), (1, 2)), (MAIN, (3, 4))]
-    return [*start(), *(run(arm, seed) for arms, seeds in blocks for seed in seeds for arm in arms)]
+    return [*start(), *(run(arm, seed, rates[arm]) for arms, seeds in blocks for seed in seeds for arm in arms)]
 
 
 def start(smoke: bool = False) -> list[dict[str, Any]]:
@@ -101,15 +116,16 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
     lessons = {"init": "{workdir}/sft", "lessons.path": "{workdir}/said", "batch": 32, "steps": 1200}
     lessons |= {"lessons.solve": 0.35, "lessons.critique": 0.15, "lessons.refine": 0.5}
     lessons |= {"optimizer.learning_rate": 1.5e-3}
-    more = lessons | {"init": "{workdir}/taught", "lessons.path": "{workdir}/said_more", "steps": 600}
-    more |= {"lessons.solve": 0.25, "lessons.critique": 0.1, "lessons.refine": 0.65}
+    said_more = said | {"init": "{workdir}/taught", "problems": 16384}
+    more = lessons | {"init": "{workdir}/taught", "lessons.path": "{workdir}/said_more", "steps": 5000}
+    more |= {"lessons.solve": 0.2, "lessons.critique": 0.1, "lessons.refine": 0.7}
     scores = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "eval.problems": 128, "eval.samples": 8}
     if smoke:
         folder |= {"texts": 100, "model.d_model": 32, "model.layers": 2, "model.d_ff": 64}
         for made in (sft, lessons, more):
             made |= {"steps": 2, "batch": 8, "optimizer.warmup": 0}
         taught |= {"eval.problems": 6, "eval.samples": 2, "eval.ks": (1, 2)}
-        said |= {"problems": 24, "planted": 24}
+        said, said_more = (made | {"problems": 24, "planted": 24} for made in (said, said_more))
         scores |= {"eval.problems": 4, "eval.samples": 2}
     alone = "configs/rl/hf.py:tiny,part=sft,task=mixture"
     teach = "configs/rl/hf.py:tiny,lessons,part=sft,task=mixture"
@@ -119,7 +135,7 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
         part("said", "make_critiques", "critique/make", said, "sft")
         | {"config": "configs/critique/make.py:task=mixture"},
         part("taught", "train_sft", "rl/hf", taught | lessons, "said") | {"config": teach},
-        part("said_more", "make_critiques", "critique/make", said | {"init": "{workdir}/taught"}, "taught")
+        part("said_more", "make_critiques", "critique/make", said_more, "taught")
         | {"config": "configs/critique/make.py:task=mixture"},
         part("start", "train_sft", "rl/hf", taught | more, "said_more") | {"config": teach},
         part("scores", "critique_scores", "critique/scores", scores | {"critique.model": "{workdir}/start"}, "start")
@@ -127,20 +143,23 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
     ]
 
 
-def run(arm: str, seed: int, rate: float | None = None, smoke: bool = False) -> dict[str, Any]:
-    """Reinforcement learning in one arm; with a `rate`, evaluated on validation."""
+def tuning(arm: str, i: int) -> dict[str, Any]:
+    """The `i`-th rate of an arm, on validation."""
+    one = run(arm, 0, RATES[i])
+    one["overrides"] |= {"eval.split": "validation", "eval.last.samples": 8}
+    return one | {"name": f"{arm},tune={i}"}
+
+
+def run(arm: str, seed: int, rate: float = RATE, smoke: bool = False) -> dict[str, Any]:
+    """Reinforcement learning in one arm."""
     variant, changes = ARMS[arm]
     shared = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "seed": seed, "steps": STEPS, "updates": 2}
-    shared |= {"rollout.prompts": 16, "rollout.samples": 8, "optimizer.learning_rate": RATE, "change.every": 0}
+    shared |= {"rollout.prompts": 16, "rollout.samples": 8, "optimizer.learning_rate": rate, "change.every": 0}
     shared |= {"checkpoint.every": STEPS, "checkpoint.keep": 1}
     shared |= {"eval.every": 40, "eval.problems": 128, "eval.last.problems": 256, "eval.last.samples": 32}
-    name = f"{arm},seed={seed}"
-    if rate is not None:
-        name = f"tune,rate={rate:g}"
-        changes = changes | {"optimizer.learning_rate": rate, "eval.split": "validation", "eval.last.samples": 16}
     if smoke:
         shared |= {"steps": 2, "rollout.prompts": 4, "rollout.samples": 4, "optimizer.warmup": 0, "eval.every": 2}
         shared |= {"eval.problems": 4, "eval.samples": 2, "eval.ks": (1, 2), "eval.last.problems": 4}
-    return part(name, "train_rl", "rl/hf", shared | changes, "start") | {
+    return part(f"{arm},seed={seed}", "train_rl", "rl/hf", shared | changes, "start") | {
         "config": f"configs/rl/hf.py:{variant},tiny,part=rl,task=countdown_words"
     }

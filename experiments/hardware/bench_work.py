@@ -184,7 +184,7 @@ def grpo_step(
       prompts: token ids; None: random ones.
     """
     model, params, size = (policy_of or policy)(c, seed)
-    state, step = learning(model, seed, params, samples=c.samples, prompt_length=c.prompt)
+    state, step = learning(model, seed, params, c.get("parts", 1), samples=c.samples, prompt_length=c.prompt)
     prompts = prompts or random_prompts(c.prompts, c.prompt, c.vocab, seed)
     length = c.prompt + c.new
     advantage, weight = jax.jit(ADVANTAGES["grpo"]), jax.jit(compose("token_mean"))
@@ -237,15 +237,17 @@ def head_size(model: Transformer) -> int:
     return model.config.vocab_size * model.config.d_model
 
 
-def learning(model: Transformer, seed: int, params: Any = None, **shared):
-    """(state, update) of PPO with AdamW; `shared` prompts as in models/scoring.token_scores."""
+def learning(model: Transformer, seed: int, params: Any = None, parts: int = 1, *, samples: int, prompt_length: int):
+    """(state, update) of PPO with AdamW, in `parts` micro-batches; prompts shared as in models/scoring.token_scores."""
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-5))
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    objective = objectives.policy(token_scores(model, **shared), POLICY_LOSSES["ppo"])
+    scores = token_scores(model, samples=samples, prompt_length=prompt_length)
+    objective = objectives.policy(scores, POLICY_LOSSES["ppo"])
     state = learner.init_state(model, tx, mesh, jax.random.key(seed))
     if params is not None:
         state = learner.with_params(state, params)
-    return state, learner.make_update(objective, tx, record=objectives.policy_record)
+    cut = {"microbatches": parts, "group_size": samples}
+    return state, learner.make_update(objective, tx, record=objectives.policy_record, **cut)
 
 
 def random_prompts(count: int, length: int, vocab: int, seed: int) -> list[list[int]]:

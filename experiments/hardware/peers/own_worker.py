@@ -27,7 +27,7 @@ def main(spec: dict) -> None:
 
     model, params = hf.load(spec["folder"])
     size = sum(x.size for x in jax.tree.leaves(params))
-    c = ConfigDict({k: spec[k] for k in ("samples", "new", "learning_rate")})
+    c = ConfigDict({k: spec[k] for k in ("samples", "new", "learning_rate", "parts")})
     c.prompts, c.prompt, c.vocab = len(spec["prompts"]), len(spec["prompts"][0]), model.config.vocab_size
     work = bench_work.grpo_step(c, 0, policy_of=lambda *_: (model, params, size), prompts=spec["prompts"])
     peak = bench_work.peak()

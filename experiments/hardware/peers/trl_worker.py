@@ -52,13 +52,14 @@ def main(spec: dict) -> None:
         use_cpu=True,
         bf16=False,
         model_init_kwargs={"dtype": "float32"},
-        per_device_train_batch_size=rows,
+        per_device_train_batch_size=rows // spec["parts"],
+        gradient_accumulation_steps=spec["parts"],
         num_generations=spec["samples"],
         max_completion_length=spec["new"],
         cache_implementation="static",
         # no end of sequence before the last token: every response has its full length
         generation_kwargs={"min_new_tokens": spec["new"]},
-        steps_per_generation=1,
+        steps_per_generation=spec["parts"],  # all rows are sampled at once
         num_iterations=1,
         beta=0.0,
         temperature=1.0,

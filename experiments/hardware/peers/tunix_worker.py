@@ -72,7 +72,7 @@ def main(spec: dict) -> None:
                 eval_every_n_steps=1_000_000,
                 max_steps=spec["most_steps"],
                 mini_batch_size=len(prompts),
-                train_micro_batch_size=len(prompts),
+                train_micro_batch_size=len(prompts) // spec["parts"],
             ),
             rollout_config=base_rollout.RolloutConfig(
                 max_tokens_to_generate=spec["new"],
