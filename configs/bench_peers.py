@@ -5,7 +5,7 @@ python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs
 
 Variants: `smollm2`, `small`, `medium`: that size alone. `smollm2` has that folder's weights; tunix' worker reads Qwen3
 folders alone, so there it is named as failed.
-Time: five minutes on 2 idle CPU cores for the two small sizes, half an hour for `smollm2` (8 GB), and five minutes
+Time: five minutes on 2 idle CPU cores for the two small sizes, ten for `smollm2`, and five minutes
 before for the two environments (1.5 GB each). Expect both to take more than twice the CPU-seconds of a step here, at
 both small sizes; docs/speed.md has the table.
 """
@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.bench import MEDIUM, SMALL
 
-# of `make smollm2`; fewer rounds, as a step takes half a minute; the update of each in micro-batches, as all rows at once
-# take 10 GB here and more in TRL, and both are in memory together
+# of `make smollm2`; fewer rounds, as a step takes half a minute; updates in four micro-batches, as all rows at once take
+# 10 GB here and more in TRL, and both are in memory together
 SMOLLM2 = {"folder": "runs/smollm2/model", "vocab": 49_152, "prompts": 16, "samples": 4, "prompt": 16, "new": 48}
 SMOLLM2 |= {"parts": 4}
 # 1e6, as tunix 0.1.7's Qwen3 rotates by that whatever its config says
