@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.bench import MEDIUM, SMALL
 
-# of `make smollm2`; fewer rounds, as a step takes half a minute; updates in four micro-batches, as all rows at once take
-# 10 GB here and more in TRL, and both are in memory together
+# of `make smollm2`; fewer rounds, as a step takes half a minute; updates in four micro-batches, as all rows at once
+# take 10 GB here and more in TRL, and both are in memory together
 SMOLLM2 = {"folder": "runs/smollm2/model", "vocab": 49_152, "prompts": 16, "samples": 4, "prompt": 16, "new": 48}
 SMOLLM2 |= {"parts": 4}
 # 1e6, as tunix 0.1.7's Qwen3 rotates by that whatever its config says
