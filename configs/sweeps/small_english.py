@@ -117,8 +117,8 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
     lessons |= {"lessons.solve": 0.35, "lessons.critique": 0.15, "lessons.refine": 0.5}
     lessons |= {"optimizer.learning_rate": 1.5e-3}
     said_more = said | {"init": "{workdir}/taught", "problems": 16384}
-    more = lessons | {"init": "{workdir}/taught", "lessons.path": "{workdir}/said_more", "steps": 5000}
-    more |= {"lessons.solve": 0.2, "lessons.critique": 0.1, "lessons.refine": 0.7}
+    more = lessons | {"init": "{workdir}/taught", "lessons.path": "{workdir}/said_more"}
+    more |= {"steps": 5000, "batch": 16, "lessons.solve": 0.2, "lessons.critique": 0.1, "lessons.refine": 0.7}
     scores = POSED | CONVERSATION | WORDS | {"init": "{workdir}/start", "eval.problems": 128, "eval.samples": 8}
     if smoke:
         folder |= {"texts": 100, "model.d_model": 32, "model.layers": 2, "model.d_ff": 64}
