@@ -332,7 +332,7 @@ def decode(
         logits, out = run(gate=gate[:, None]) if steered else run()
         logits = logits[:, 0]
         warped = warp(logits)
-        token = draw(warped, noise(key, state.request, state.position + 1, warped.shape[-1], each))
+        token = draw(warped, jax.lax.dynamic_index_in_dim(race, t, 0, keepdims=False))
         logp, entropy = categorical_stats(logits, token)
         if warped is not logits:
             logp, _ = categorical_stats(warped, token)
@@ -350,6 +350,10 @@ def decode(
         )
         return t + 1, state, emitted
 
+    # of all ticks at once: a request keeps its slot, and one that has ended needs none
+    race = jax.vmap(lambda t: noise(key, state.request, state.position + 1 + t, model.config.vocab_size, each))(
+        jnp.arange(ticks)
+    )
     turn = turned(columns, mesh)
     if turn:
         state = state.replace(cache=state.cache.turn())
