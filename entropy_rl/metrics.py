@@ -36,9 +36,7 @@ class Writer:
       InputError: a file cannot be opened, or what `track` raises.
     """
 
-    def __init__(
-        self, workdir: str | os.PathLike, *, track: Callable[[int], Trackers] | None = None, start: int = 0
-    ):
+    def __init__(self, workdir: str | os.PathLike, *, track: Callable[[int], Trackers] | None = None, start: int = 0):
         import jax  # here and not above: reading metrics for a figure needs no jax
 
         self._get = jax.device_get

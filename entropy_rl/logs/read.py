@@ -80,9 +80,7 @@ def read(
     return of_runs(found, asked, min_points, errors, "" if join or len(found) < 2 else _join_hint(found, min_points))
 
 
-def of_runs(
-    found: list[Run], asked: Names, min_points: int, errors: Sequence[InputError] = (), hint: str = ""
-) -> Logs:
+def of_runs(found: list[Run], asked: Names, min_points: int, errors: Sequence[InputError] = (), hint: str = "") -> Logs:
     """Points of runs as a reader found them; as `read`, which says what else could not be used, and a remedy."""
     errors, points = list(errors), []
     for one in found:

@@ -267,7 +267,7 @@ def _ends_its_line(path: Path) -> bool:
 
 
 def shape_of(header: list[str]) -> str:
-    """"wide", a metric a column; "on its side", a metric a row and the steps in the header; "long", a cell a row."""
+    """ "wide", a metric a column; "on its side", a metric a row and the steps in the header; "long", a cell a row."""
     steps = [number(name) for name in header[1:]]
     if len(steps) > 2 and math.isnan(number(header[0])) and all(a < b for a, b in itertools.pairwise(steps)):
         return "on its side"

@@ -132,9 +132,7 @@ TRAINERS: dict[str, Trainer] = {
         {"optim/entropy": SAMPLED},
         elsewhere="metrics.jsonl in log_path",
     ),
-    "xtuner": Trainer(
-        ("entropy/old_l*", "entropy/rollout"), {"entropy/old_l*": UNKNOWN, "entropy/rollout": SAMPLED}
-    ),
+    "xtuner": Trainer(("entropy/old_l*", "entropy/rollout"), {"entropy/old_l*": UNKNOWN, "entropy/rollout": SAMPLED}),
     "ms-swift": Trainer(
         ("global_step/max_steps", "train_speed(iter/s)"),
         {"entropy/mean": FULL},
@@ -204,9 +202,7 @@ ERRATA: dict[str, tuple[Erratum, ...]] = {
             "trl#2496",
         ),
         Erratum("RLOOTrainer, DPOTrainer", "mean of the means of ranks", "small", "trl PR#5620"),
-        Erratum(
-            "PR#5596 (closed)", "an entropy bonus under no_grad", "the coefficient has no effect", "trl PR#5596"
-        ),
+        Erratum("PR#5596 (closed)", "an entropy bonus under no_grad", "the coefficient has no effect", "trl PR#5596"),
     ),
     "marin": (
         Erratum(
@@ -230,9 +226,7 @@ def recognise(names: Collection[str], form: str = "") -> str | None:
 
     form: of the log; trainer_state.json is of TRL, or of what builds on transformers as TRL does.
     """
-    found = {
-        trainer: sum(bool(fnmatch.filter(names, mark)) for mark in row.marks) for trainer, row in TRAINERS.items()
-    }
+    found = {trainer: sum(bool(fnmatch.filter(names, mark)) for mark in row.marks) for trainer, row in TRAINERS.items()}
     by_trl = found.pop("TRL") or form == "trainer_state"  # others build on it and have its names beside their own
     best = max(found, key=found.__getitem__)
     if found[best] and (own := [name for name, row in TRAINERS.items() if row.of == best and found[name]]):

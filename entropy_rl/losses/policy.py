@@ -350,9 +350,7 @@ def erc(logp, old_logp, advantage, mask, *, entropy, old_entropy, key=None,
     entropy, old_entropy = (sg(mask_out(x, mask)) for x in (entropy, old_entropy))
     change = (entropy + 1e-8) / (old_entropy + 1e-8)
     keep = (change > 1.0 - band_low) & (change < 1.0 + band_high)
-    loss, marks = ppo(
-        logp, old_logp, advantage, mask, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip
-    )
+    loss, marks = ppo(logp, old_logp, advantage, mask, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip)
     return jnp.where(keep, loss, 0.0), {"band": mask & ~keep, **{k: v & keep for k, v in marks.items()}}
 
 

@@ -63,9 +63,7 @@ def dppo_kl(logp, old_logp, advantage, mask, *, key=None, delta_low=0.05, delta_
     log_p, log_q = (sg(jnp.minimum(x, 0.0)) for x in (logp, old_logp))
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     divergence = q * (log_q - log_p) + (1.0 - q) * jnp.log((1.0 - q + 1e-8) / (1.0 - p + 1e-8))
-    keep = jnp.where(
-        advantage > 0, (divergence <= delta_high) | (p <= q), (divergence <= delta_low) | (p >= q)
-    )
+    keep = jnp.where(advantage > 0, (divergence <= delta_high) | (p <= q), (divergence <= delta_low) | (p >= q))
     return _kept(keep, cap, logp, old_logp, advantage, mask)
 
 
