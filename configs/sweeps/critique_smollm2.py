@@ -56,12 +56,13 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         folder = common.part("folder", "tiny_model", "tiny_model", {})
         arms = [arm(name, "sums", 0, {}, small=True) for name in ARMS]
         return [folder | {"config": f"{folder['config']}:smoke,{TASKS['sums'][0]}"}, *arms]
-    runs = [one for task in TASKS for one in start(task)]
     if arg == "tune":
+        runs = [one for task in TASKS for one in start(task)]
         few = {"steps": 40, "eval.every": 10, "eval.split": "validation", "eval.last.problems": 0}
         tried = [few | {"optimizer.learning_rate": rate} for rate in (*RATES, RATE)]
         return runs + [arm(name, task, 0, way) for name in ARMS for task in TASKS for way in tried]
-    return runs + [arm(name, task, seed, {}) for seed in range(2) for task in TASKS for name in ARMS]
+    first = [one for task in TASKS for one in (*start(task), *(arm(name, task, 0, {}) for name in ARMS))]
+    return first + [arm(name, task, 1, {}) for task in TASKS for name in ARMS]
 
 
 def start(task: str) -> list[dict[str, Any]]:
