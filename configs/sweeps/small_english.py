@@ -19,16 +19,16 @@ All arms are trained on Countdown in words from `start` and meet the same questi
 updates. grpo, and what retries follow in Critique-GRPO (one retry takes the place of the eighth row): fresh (another
 sample, no retry), none (no words), random (a critique of another attempt), indicative (the verdict), oracle (first
 wrong step and why), self (the policy's own critique), hint (the solver's with a step to take, which leaks part of a
-solution). joint learns up to four retries under the solver's critique too, turns up to three attempts with the verdict
+solution). joint and hint_joint learn up to four retries under the solver's critique too, turns up to three attempts with the verdict
 between them, sdpo is self-distillation from the solver's critiques. entropy_bonus, clip_cov and oracle_clip_cov
 control the entropy. Seeds are outermost in each block, so that a sweep that is stopped has arms of equal seeds.
 
-`:tune` has three learning rates of each arm of MAIN, on validation with one seed and as many steps as the runs
-themselves. With its folder behind the colon each arm of MAIN has the best of the three in pass@1 over the last three
-evaluations, and the others that of the arm they are compared with, grpo or oracle; without it all have RATE. sdpo keeps
-its own.
+`:tune` has three learning rates of grpo and of oracle, on validation with one seed and as many steps as the runs
+themselves. With its folder behind the colon arms without critiques have the rate of grpo that was best in pass@1 over
+the last three evaluations, and the others that of oracle; without it all have RATE, which is what both gave when this
+was run. sdpo keeps its own.
 
-Time: a minute a run on an idle core of a 2-core CPU, 18 runs to tune and 54 after it; the start an hour. Outcome:
+Time: a minute a run on an idle core of a 2-core CPU, 6 runs to tune and 57 after it; the start an hour. Outcome:
 docs/results/small_english.md.
 """
 
@@ -75,32 +75,34 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "oracle_clip_cov": ("critique_clip_cov", {"critique.source": "oracle"}),
     "hint": ("critique", {"critique.source": "oracle", "critique.level": "hint"}),
     "joint": ("critique", {"critique.source": "oracle", "critique.attempts": 4} | JOINT),
+    "hint_joint": ("critique", {"critique.source": "oracle", "critique.level": "hint", "critique.attempts": 4} | JOINT),
     "self": ("critique", {"critique.source": "self"}),
     "turns": ("critique", JOINT | TURNS),
     "sdpo": ("sdpo", {"critique.source": "oracle", "optimizer.learning_rate": 5e-5}),
 }
-MAIN = ("grpo", "oracle", "none", "fresh", "random", "indicative")  # five seeds; the others have three
-ALONE = ("entropy_bonus", "clip_cov")  # of the others: those that have grpo's rate, not oracle's
+MAIN = ("grpo", "hint", "none", "fresh", "oracle", "random")  # five seeds; the others have three
+TUNED = ("grpo", "oracle")
+ALONE = ("grpo", "entropy_bonus", "clip_cov")  # have grpo's rate, the others oracle's
 RATES = (1e-4, 3e-4, 1e-3)
 SMOKE = ("oracle", "self", "joint", "oracle_clip_cov", "sdpo")
 
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
-    """The start, its scores, and the arms; `tune`: MAIN at RATES instead; `smoke`: everything small, some arms.
+    """The start, its scores, and the arms; `tune`: TUNED at RATES instead; `smoke`: everything small, some arms.
 
     Any other `arg` is the folder of a tuning.
     """
     if arg == "smoke":
         return [*start(smoke=True), *(run(arm, 0, smoke=True) for arm in SMOKE)]
     if arg == "tune":
-        return [*start(), *(tuning(arm, i) for arm in MAIN for i in range(len(RATES)))]
+        return [*start(), *(tuning(arm, i) for arm in TUNED for i in range(len(RATES)))]
     rates = dict.fromkeys(ARMS, RATE)
     if arg:
-        tuned = {arm: [f"{arg}/{tuning(arm, i)['name']}" for i in range(len(RATES))] for arm in MAIN}
+        tuned = {arm: [f"{arg}/{tuning(arm, i)['name']}" for i in range(len(RATES))] for arm in TUNED}
         best = {arm: RATES[controls.best(folders)] for arm, folders in tuned.items()}
-        rates = {arm: best.get(arm, best["grpo" if arm in ALONE else "oracle"]) for arm in ARMS}
-    blocks = [(MAIN, (0,)), (tuple(a for a in ARMS if a not in MAIN), (0,)), (MAIN, (1, 2))]
-    blocks += [(tuple(a for a in ARMS if a not in MAIN), (1, 2)), (MAIN, (3, 4))]
+        rates = {arm: best["grpo" if arm in ALONE else "oracle"] for arm in ARMS}
+    others = tuple(arm for arm in ARMS if arm not in MAIN)
+    blocks = [(MAIN, (0, 1, 2)), (others, (0,)), (MAIN, (3, 4)), (others, (1, 2))]
     return [*start(), *(run(arm, seed, rates[arm]) for arms, seeds in blocks for seed in seeds for arm in arms)]
 
 
