@@ -19,9 +19,10 @@ All arms are trained on Countdown in words from `start` and meet the same questi
 updates. grpo, and what retries follow in Critique-GRPO (one retry takes the place of the eighth row): fresh (another
 sample, no retry), none (no words), random (a critique of another attempt), indicative (the verdict), oracle (first
 wrong step and why), self (the policy's own critique), hint (the solver's with a step to take, which leaks part of a
-solution). joint and hint_joint learn up to four retries under the solver's critique too, turns up to three attempts with the verdict
-between them, sdpo is self-distillation from the solver's critiques. entropy_bonus, clip_cov and oracle_clip_cov
-control the entropy. Seeds are outermost in each block, so that a sweep that is stopped has arms of equal seeds.
+solution). joint and hint_joint learn up to four retries under the solver's critique too, turns up to three attempts
+with the verdict between them, sdpo is self-distillation from the solver's critiques. entropy_bonus, clip_cov and
+oracle_clip_cov control the entropy. Seeds are outermost in each block, so that a sweep that is stopped has arms of
+equal seeds.
 
 `:tune` has three learning rates of grpo and of oracle, on validation with one seed and as many steps as the runs
 themselves. With its folder behind the colon arms without critiques have the rate of grpo that was best in pass@1 over
