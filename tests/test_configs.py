@@ -241,6 +241,8 @@ def test_the_update_of_a_recipe_can_be_built(path, request):
     for key, given in GIVEN.items():
         if key in config and config[key] is None:
             config[key] = str(given(request.getfixturevalue))
+    with config.unlocked():
+        config.model.args.layers = 1
     p = parts.make(config)
     more, width = p.sampling["turns"]  # rows of a group that are learnt under their context
     rows = (config.rollout.samples + more) * max(1, config.rollout.prompts // config.updates)

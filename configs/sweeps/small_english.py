@@ -70,16 +70,16 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("critique", {"critique.source": "none"}),
     "fresh": ("critique", {"critique.source": "fresh"}),
     "random": ("critique", {"critique.source": "random"}),
+    "hint": ("critique", {"critique.source": "oracle", "critique.level": "hint"}),
+    "clip_cov": ("critique_clip_cov", {"critique.source": "off"}),
+    "hint_joint": ("critique", {"critique.source": "oracle", "critique.level": "hint", "critique.attempts": 4} | JOINT),
+    "oracle_clip_cov": ("critique_clip_cov", {"critique.source": "oracle"}),
+    "self": ("critique", {"critique.source": "self"}),
     "indicative": ("critique", {"critique.source": "indicative"}),
     "entropy_bonus": ("critique", {"critique.source": "off", "entropy_coef.args.value": 0.01}),
-    "clip_cov": ("critique_clip_cov", {"critique.source": "off"}),
-    "oracle_clip_cov": ("critique_clip_cov", {"critique.source": "oracle"}),
-    "hint": ("critique", {"critique.source": "oracle", "critique.level": "hint"}),
     "joint": ("critique", {"critique.source": "oracle", "critique.attempts": 4} | JOINT),
-    "hint_joint": ("critique", {"critique.source": "oracle", "critique.level": "hint", "critique.attempts": 4} | JOINT),
-    "self": ("critique", {"critique.source": "self"}),
-    "turns": ("critique", JOINT | TURNS),
     "sdpo": ("sdpo", {"critique.source": "oracle", "optimizer.learning_rate": 5e-5}),
+    "turns": ("critique", JOINT | TURNS),
 }
 MAIN = ("grpo", "hint", "none", "fresh", "oracle", "random")  # five seeds; the others have three
 TUNED = ("grpo", "oracle")

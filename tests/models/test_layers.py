@@ -34,7 +34,6 @@ def loss(model, params, tokens):
 @pytest.mark.parametrize(
     ("how", "loops"),
     [
-        ({}, 1),
         ({"remat": "block", "adapted": True, "steered": True}, 1),
         ({"sparse": (True, True, False, True, True), "remat": "save_linear", **EXPERTS}, 2),
         ({"windows": (4, 4, 0, 0, 4), "rotated": (True, True, True, False, False)}, 1),
