@@ -83,6 +83,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 MAIN = ("grpo", "hint", "none", "fresh", "oracle", "random")  # five seeds; the others have three
 TUNED = ("grpo", "oracle")
+LONG = ("sdpo", "turns")  # four and ten minutes a run
 ALONE = ("grpo", "entropy_bonus", "clip_cov")  # have grpo's rate, the others oracle's
 RATES = (1e-4, 3e-4, 1e-3)
 SMOKE = ("oracle", "self", "joint", "oracle_clip_cov", "sdpo")
@@ -102,8 +103,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         tuned = {arm: [f"{arg}/{tuning(arm, i)['name']}" for i in range(len(RATES))] for arm in TUNED}
         best = {arm: RATES[controls.best(folders)] for arm, folders in tuned.items()}
         rates = {arm: best["grpo" if arm in ALONE else "oracle"] for arm in ARMS}
-    others = tuple(arm for arm in ARMS if arm not in MAIN)
-    blocks = [(MAIN, (0, 1, 2)), (others, (0,)), (MAIN, (3, 4)), (others, (1, 2))]
+    others = tuple(arm for arm in ARMS if arm not in MAIN + LONG)
+    blocks = [(MAIN, (0, 1, 2)), (others, (0,)), (MAIN, (3, 4)), (others, (1, 2)), (LONG, (0, 1, 2))]
     return [*start(), *(run(arm, seed, rates[arm]) for arms, seeds in blocks for seed in seeds for arm in arms)]
 
 
