@@ -104,7 +104,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
         best = {arm: RATES[controls.best(folders)] for arm, folders in tuned.items()}
         rates = {arm: best["grpo" if arm in ALONE else "oracle"] for arm in ARMS}
     others = tuple(arm for arm in ARMS if arm not in MAIN + LONG)
-    blocks = [(MAIN, (0, 1, 2)), (others, (0,)), (MAIN, (3, 4)), (others, (1, 2)), (LONG, (0, 1, 2))]
+    blocks = [(MAIN, (0, 1, 2)), (others[:2], (0,)), (MAIN, (3, 4)), (others[2:], (0,)), (others, (1, 2))]
+    blocks += [(LONG, (0, 1, 2))]
     return [*start(), *(run(arm, seed, rates[arm]) for arms, seeds in blocks for seed in seeds for arm in arms)]
 
 
