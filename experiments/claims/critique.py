@@ -100,13 +100,13 @@ def beside_test_time(data: Data, studies: list[Study], how: How) -> Verdict:
         if study.kind != "rl":
             continue
         for arm in content:
-            about = (arm.source, arm.first.get("critique.level"))
+            about = (arm.first.get("task.name"), arm.source, arm.first.get("critique.level"))
             matching = [(doc, gain) for doc, (of, gain) in gains if of == about]
             pairs = common(arm, plain)
             x, y = ([of.runs[s] for s in pairs] for of in (arm, plain))
             train = paired_span(x, y, "pass@1", 1, how)
             if not matching or train is None:
-                why = f"{study.name}: {arm.name} (source {about[0]}, level {about[1]}) has no test-time counterpart"
+                why = f"{study.name}: {arm.name} (source {about[1]}, level {about[2]}) has no test-time counterpart"
                 out.missing += [] if matching else [why]
                 continue
             doc, gain = matching[0]
@@ -117,7 +117,7 @@ def beside_test_time(data: Data, studies: list[Study], how: How) -> Verdict:
             high = value + math.hypot(train[2] - train[0], gain[0] - gain[1])
             what = f"{study.name}: pass@1 gained by {arm.name} in training, less what it gains at test time"
             out.add(what, (value, low, high), how, len(pairs), above=0.0)
-            rows.append([arm.name, str(about[1]), plain.name, spelled(train), spelled(gain)])
+            rows.append([arm.name, str(about[2]), plain.name, spelled(train), spelled(gain)])
     if rows:
         header = ["arm", "level", "less", "in training", "at test time, one sample refined, less none"]
         out.details.append(("gains of pass@1", header, rows))
@@ -126,19 +126,23 @@ def beside_test_time(data: Data, studies: list[Study], how: How) -> Verdict:
     return out
 
 
-def test_time_gain(doc: Document) -> tuple[tuple[str, str], tuple[float, float, float]] | None:
-    """((source, level), gain of refining one sample over answering with it) of a test_time.json; None of another."""
+def test_time_gain(doc: Document) -> tuple[tuple[str, str, str], tuple[float, float, float]] | None:
+    """((task, source, level), gain of refining one sample over answering with it) of a test_time.json; None of another.
+
+    The task is the command's, behind its config's colon; without one Countdown, the config's own.
+    """
     try:
         row = doc.content["ways"]["parallel"]["1"]["less majority"]
         command = doc.content["command"]
         source = re.search(r"critique\.source=(\w+)", command)
         level = re.search(r"critique\.level=(\w+)", command)
+        task = re.search(r"--config=\S*[:,]task=(\w+)", command)
         value, low, high = map(float, row)
     except (KeyError, TypeError, ValueError):
         return None
     if not source or not all(map(math.isfinite, (value, low, high))):
         return None
-    return (source[1], level[1] if level else "reason"), (value, low, high)
+    return (task[1] if task else "countdown", source[1], level[1] if level else "reason"), (value, low, high)
 
 
 def plateau(data: Data, studies: list[Study], how: How) -> Verdict:
@@ -224,7 +228,7 @@ TEST_TIME = Claim(
         "before that training when it criticises one sample at test time and the sample is refined. For the "
         "claim: above 0. Intervals of the two are put together as independent."
     ),
-    needs="RL arms with critiques, 3 seeds, and test_time.json of the same source and level",
+    needs="RL arms with critiques, 3 seeds, and test_time.json of the same task, source and level",
     decides="both at equal compute, and test-time critiques after training with them",
     test=beside_test_time,
 )

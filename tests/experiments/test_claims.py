@@ -245,13 +245,14 @@ def test_critiques_at_test_time(tmp_path, gain, verdict):
     """Trained with critiques 2 of 8 more attempts are right: more than a gain of .01 at test time, less than .9."""
     study(tmp_path, (0, 2), critique__source="oracle")
     way = {"parallel": {"1": {"less majority": [gain, gain - 0.005, gain + 0.005]}}}
-    command = "python -m experiments.test_time --config.critique.source=oracle --config.critique.level=reason"
+    command = "python -m experiments.test_time --config=x.py:task=toy --config.critique.source=oracle"
     path = tmp_path / "test_time.json"
     path.write_text(json.dumps({"command": command, "ways": way}))
     found = verdict_on(critique.TEST_TIME, tmp_path)
     assert found.verdict == verdict and found.files == [path]
-    path.write_text(json.dumps({"command": command.replace("oracle", "self"), "ways": way}))
-    assert verdict_on(critique.TEST_TIME, tmp_path).verdict == "undecided"
+    for other in (command.replace("oracle", "self"), command.replace("=toy", "=grid"), command.replace(":task=toy", "")):
+        path.write_text(json.dumps({"command": other, "ways": way}))
+        assert verdict_on(critique.TEST_TIME, tmp_path).verdict == "undecided"
 
 
 def test_selecting_and_creating(tmp_path):
