@@ -250,8 +250,8 @@ def test_critiques_at_test_time(tmp_path, gain, verdict):
     path.write_text(json.dumps({"command": command, "ways": way}))
     found = verdict_on(critique.TEST_TIME, tmp_path)
     assert found.verdict == verdict and found.files == [path]
-    for other in (command.replace("oracle", "self"), command.replace("=toy", "=grid"), command.replace(":task=toy", "")):
-        path.write_text(json.dumps({"command": other, "ways": way}))
+    for own, other in (("oracle", "self"), ("=toy", "=grid"), (":task=toy", "")):
+        path.write_text(json.dumps({"command": command.replace(own, other), "ways": way}))
         assert verdict_on(critique.TEST_TIME, tmp_path).verdict == "undecided"
 
 
