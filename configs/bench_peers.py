@@ -5,9 +5,9 @@ python -m experiments.bench_peers --config=configs/bench_peers.py --workdir=runs
 
 Variants: `smollm2`, `small`, `medium`: that size alone. `smollm2` has that folder's weights; tunix' worker reads Qwen3
 folders alone, so there it is named as failed.
-Time: five minutes on 2 idle CPU cores for the two small sizes, ten for `smollm2`, and five minutes
-before for the two environments (1.5 GB each). Expect both to take more than twice the CPU-seconds of a step here, at
-both small sizes; docs/speed.md has the table.
+Time: five minutes on 2 idle CPU cores for the two small sizes, ten for `smollm2`, and five minutes before for the two
+environments (1.5 GB each). Expect both to take more than twice the CPU-seconds of a step here, at every size;
+docs/speed.md has the table.
 """
 
 from ml_collections import ConfigDict

@@ -28,7 +28,7 @@ QUICK = {"--xla_backend_optimization_level": "0", "--xla_cpu_use_fusion_emitters
 # A flag that XLA does not know ends the process, and since 0.11.1 jaxlib has the emitters alone.
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:3])) >= (0, 11, 1):
     del QUICK["--xla_cpu_use_fusion_emitters"]
-# Tracing makes so many objects that Python's collector took a fifth of the suite's time at its own thresholds.
+# Tracing makes many objects: of three files that trace much, Python's collector took a fifth at its own thresholds.
 COLLECT = (100_000, 50, 100)
 # Begun first, as what takes longest must not be left to one worker at the end.
 LONG = ("test_eight_devices", "test_configs", "test_rl_features", "test_learner", "test_hf", "test_evaluation")
