@@ -16,10 +16,10 @@ entropy bonus, Clip-Cov, MaxRL, pass@k training and UCPO, alone and with the sol
 `:tune` has four learning rates of every arm, on the validation split with one seed and as many steps as the runs
 themselves; without it, each arm has the best of the four in pass@1 over the last three evaluations, from the folder of
 the tuning: `:runs/closed`. `:untuned` has the third rate of all, to begin at once. MAIN's arms have eight seeds, the
-others three; seeds are outermost. `:smoke` takes two tiny steps of every arm. The start is that of
-configs/sweeps/critique_learn.py.
-Not run yet: 45 arms, 160 runs to tune and 195 after it. Time: not measured; by critique_learn.py one to three minutes a
-run on a core, so 5 to 10 hours of two cores; starts and the critique model half an hour.
+others three; MAIN's come first, and `:main,tune`, `:main,runs/closed` have no others. `:smoke` takes two tiny steps of
+every arm. The start is that of configs/sweeps/critique_learn.py.
+Time: 45 arms, 160 runs to tune and 195 after it; by critique_learn.py one to three minutes a run on a core, so 5 to 10
+hours of two cores; starts and the critique model half an hour.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "ucpo": {"weight.name": "ucpo"},
 }
 BUDGETS = {1: (1, 1), 2: (2, 1), 4: (4, 1), 8: (4, 2)}  # retries of a group: attempts and critiques of each
-MAIN = ("grpo", "fresh", *(f"{source}_refined" for source in SOURCES), "oracle_joint", "oracle_sdpo", "oracle_turns")
+MAIN = ("grpo", "fresh", *(f"{source}_refined" for source in SOURCES if source != "learned"))
+MAIN += ("oracle_joint", "oracle_sdpo", "oracle_turns", "learned_refined")  # in the order of their runs
 
 
 def arms() -> dict[str, tuple[str, dict[str, Any], str]]:
@@ -83,31 +84,42 @@ def arms() -> dict[str, tuple[str, dict[str, Any], str]]:
 
 def get_runs(arg: str = "untuned") -> list[dict[str, Any]]:
     """The start and the critique model, and the runs of a phase: tune, untuned, smoke, or the folder of a tuning."""
-    if arg == "smoke":
+    phase = arg.removeprefix("main,")
+    every = arms()
+    order = [*MAIN, *(name for name in every if name not in MAIN and arg == phase)]
+    if phase == "smoke":
         known = part("start", "train_sft", "sft/countdown", {"task.args.talk": True})
         critic = part("critique_model", "train_sft", "sft/countdown", {"task.args.talk": True})
-        small = [run(name, arm[0], arm[1], {"rollout.samples": 4}) for name, arm in arms().items()]
+        small = [run(name, *every[name][:2], {"rollout.samples": 4}) for name in order]
         return [one | {"config": f"{one['config']}:smoke"} for one in (known, critic, *small)]
     made = {one["name"]: one for one in critique.get_runs()}
     starts = [one for one in critique_learn.get_runs() if one["name"] in critique_learn.START]
-    parts = [*starts, made["said_more"], made["critique_model"]]
+    critic = [made["said_more"], made["critique_model"]]
     shared = {"steps": critique.STEPS, "eval.every": 20}
-    if arg == "tune":
+    if phase == "tune":
         shared |= {"seed": 100, "eval.split": "validation"}
-        tuned = [(name, arm) for name, arm in arms().items() if arm[2] == name]
-        return parts + [
-            run(f"{name},tune={i}", arm[0], arm[1], shared | {"optimizer.learning_rate": rate})
-            for name, arm in tuned
+        tuning = [
+            run(f"{name},tune={i}", *every[name][:2], shared | {"optimizer.learning_rate": rate})
+            for name in order
+            if every[name][2] == name
             for i, rate in enumerate(rates(name))
         ]
+        return starts + before_use(critic, tuning)
     shared |= {"eval.last.problems": 510, "eval.last.samples": 64}
-    best = {name: rates(name)[2 if arg == "untuned" else chosen(arg, arm[2])] for name, arm in arms().items()}
-    return parts + [
-        run(f"{name},seed={seed}", arm[0], arm[1], shared | {"seed": seed, "optimizer.learning_rate": best[name]})
-        for seed in range(8)
-        for name, arm in arms().items()
-        if seed < 3 or name in MAIN
+    best = {name: rates(name)[2 if phase == "untuned" else chosen(phase, every[name][2])] for name in order}
+    runs = [
+        run(f"{name},seed={seed}", *every[name][:2], shared | {"seed": seed, "optimizer.learning_rate": best[name]})
+        for seeds, names in ((range(8), MAIN), (range(3), order[len(MAIN) :]))
+        for seed in seeds
+        for name in names
     ]
+    return starts + before_use(critic, runs)
+
+
+def before_use(critic: list[dict[str, Any]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs, with the critique model made just before the first that hears it."""
+    first = next(i for i, one in enumerate(runs) if critic[-1]["name"] in one["after"])
+    return [*runs[:first], *critic, *runs[first:]]
 
 
 def rates(name: str) -> tuple[float, ...]:
