@@ -59,8 +59,8 @@ def run(config: ConfigDict, workdir: str, collector: Callable[..., Any] | None =
         gradient that is not finite, or too few groups whose rewards differ.
     """
     p = parts.make(config, workdir)
-    abstract = parts.abstract(p)
-    checks.state_fits(p.mesh, abstract)
+    abstract, *copy = parts.held(config, p)
+    checks.state_fits(p.mesh, abstract, *copy)
     # before there is a workdir: a bad config.init leaves none behind
     made = [] if processes.broadcast((Path(workdir) / "config.json").exists()) else [parts.first(config, p)]
     workdir = workdirs.open_workdir(config, workdir, knobs=KNOBS)

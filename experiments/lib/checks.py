@@ -113,7 +113,7 @@ def fits(what: str, needed: float, there: float, remedy: str) -> None:
 def state_fits(mesh: Mesh, *trees: Any) -> None:
     """InputError where shapes of what a run keeps on its devices all the time are more than a device has.
 
-    A lower bound: activations, and what the sampler holds, come to it (experiments.plan has them).
+    A lower bound: activations, and the sampler's cache, come to it (experiments.plan has them).
     """
     remedy = "give config.lora.rank, config.mesh.fsdp, or a device with more memory"
     fits("what is trained, with its optimiser, on each device,", sum(map(share, trees)), device_memory(mesh), remedy)

@@ -34,6 +34,7 @@ from experiments.lib.policies import first_policy
 from experiments.rl import critique, distillation, diversity, settings
 
 IMPORTANCE_CAP = 2.0  # of truncated importance sampling (verl's and the usual one)
+GATHERED = sharding.without(RULES, "fsdp")  # where a sampler's copy of the weights is
 DTYPES = ("float32", "bfloat16", "float16")  # of a sampler
 
 
@@ -204,12 +205,26 @@ def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any],
 
 
 def gather(config: ConfigDict, mesh: jax.sharding.Mesh) -> Callable[[Any], Any]:
-    """Of parameters to sample with: where they are, or with `rollout.gather_weights` cut over tensor alone."""
-    if not config.rollout.gather_weights or mesh.shape["fsdp"] == 1:
+    """Of parameters to sample with: where they are, or with `rollout.gather_weights` a copy cut over tensor alone."""
+    if not gathers(config, mesh):
         return lambda params: params
-    rules = sharding.without(RULES, "fsdp")
     same = lambda params: params  # noqa: E731
-    return lambda params: jax.jit(same, out_shardings=sharding.infer_sharding(params, rules, mesh))(params)
+    return lambda params: jax.jit(same, out_shardings=sharding.infer_sharding(params, GATHERED, mesh))(params)
+
+
+def gathers(config: ConfigDict, mesh: jax.sharding.Mesh) -> bool:
+    """Whether `rollout.gather_weights` makes a copy: where no axis fsdp cuts the weights there is none to make."""
+    return config.rollout.gather_weights and mesh.shape["fsdp"] > 1
+
+
+def held(config: ConfigDict, p: Parts) -> list[Any]:
+    """Shapes, types and shardings of what devices hold through a run: its state, and the sampler's copy of weights."""
+    state = abstract(p)
+    if not gathers(config, p.mesh):
+        return [state]
+    copy = jax.eval_shape(p.seen, state.policy.params)
+    where = sharding.infer_sharding(copy, GATHERED, p.mesh)
+    return [state, jax.tree.map(lambda x, cut: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut), copy, where)]
 
 
 def sampling_policy(

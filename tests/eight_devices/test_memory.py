@@ -18,6 +18,8 @@ from entropy_rl.sampling import decode, warp
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.rollouts import Batch
 from experiments.hardware import hlo
+from experiments.lib import checks, launch
+from experiments.rl import parts
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 EVERY = [name if name == "2x2x2" else pytest.param(name, marks=pytest.mark.slow) for name in MESHES]
@@ -108,6 +110,19 @@ def test_gathered_weights_are_not_sent_in_decode_steps(gathered):
     found, _ = hlo.collectives(lower().compile().as_text())
     sent = sum(total for _, total in found.values())
     assert sent < 100 if gathered else sent > 1e6  # bytes; whether a slot is under way is sent in any case
+
+
+def test_a_copy_of_the_weights_is_counted_before_a_run():
+    """Of `rollout.gather_weights`: each device has what tensor leaves of them. Mutation: the rules of training."""
+    config = launch.load_config("configs/rl/grpo.py:smoke")
+    config.update_from_flattened_dict({"rollout.prompts": 4, "rollout.gather_weights": True, "rollout.lag": 0})
+    config.mesh.update({"data": 1, "fsdp": 4, "tensor": 2})
+    made = parts.make(config)
+    state, copy = map(checks.share, parts.held(config, made))
+    whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(parts.abstract(made).policy.params))
+    assert whole / 2 <= copy < 0.6 * whole and state < 0.6 * 3 * whole
+    config.mesh.update({"data": 4, "fsdp": 1})
+    assert len(parts.held(config, parts.make(config))) == 1
 
 
 @pytest.mark.parametrize("name", EVERY)
