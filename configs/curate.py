@@ -26,8 +26,9 @@ python -m experiments.curate --config=configs/curate.py:mismatch --config.runs=r
 python -m experiments.curate --config=configs/curate.py:small_english --config.runs=runs/small_english --workdir=runs/curated/small_english
 python -m experiments.curate --config=configs/curate.py:critique_smollm2 --config.runs=runs/smollm2/study --workdir=runs/curated/critique_smollm2
 python -m experiments.curate --config=configs/curate.py:equal_entropy --config.runs=runs/equal --workdir=runs/curated/equal_entropy
+python -m experiments.curate --config=configs/curate.py:critique_closed --config.runs=runs/closed --workdir=runs/curated/critique_closed
 
-These six are one archive, notebooks/data/studies: `logs.archive.pack` of a folder with each of them unpacked in it; and
+These seven are one archive, notebooks/data/studies: `logs.archive.pack` of a folder with each of them unpacked in it; and
 python -m experiments.curate --config=configs/curate.py:controls2026 --config.runs=runs/controls2026 --workdir=notebooks/data/controls2026
 
 Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
@@ -43,7 +44,7 @@ def get_config(arg=""):
     """`:changes` keeps the curves of entropy, `:tokens` tokens.json, the other variants the curves of their study."""
     studies = ("controls", "changes", "tokens", "laws", "critique", "self_train", "cft", "darling", "rlp", "forking")
     studies += ("critique_learn", "moe", "controls2026", "mismatch", "equal_entropy")
-    common.variant(arg, *studies, "small_english", "critique_smollm2")
+    common.variant(arg, *studies, "small_english", "critique_smollm2", "critique_closed")
     c = ConfigDict()
     c.runs = placeholder(str)  # a folder with runs below it
     c.match = "*rl"  # of their paths below it
@@ -67,7 +68,7 @@ def get_config(arg=""):
     elif arg == "laws":
         c.update(match="*mix=*", digits=5)
         c.metrics, c.evals = ("policy/entropy_sequence", "rollout/reward"), ("pass@1", "pass@1/level*")
-    elif arg in ("critique", "critique_learn", "moe", "small_english", "critique_smollm2"):
+    elif arg in ("critique", "critique_learn", "moe", "small_english", "critique_smollm2", "critique_closed"):
         c.update(match="*,seed=*", every=10, digits=4, solved=arg == "critique")
         c.metrics = ("policy/entropy", "policy/entropy_*", "rollout/*", "refine/*", "critique/*", "time/*")
         c.metrics += () if arg == "critique" else ("distillation/*", "moe/*", "policy/logp_gap*")
