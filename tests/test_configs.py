@@ -285,7 +285,7 @@ SWEEPS = (
     "moe.py moe.py:smoke equal_entropy.py equal_entropy.py:smoke "
     "narrowing.py narrowing.py:smoke narrowing.py:runs/start "
     "critique_smollm2.py critique_smollm2.py:tune critique_smollm2.py:smoke "
-    "critique_closed.py:untuned critique_closed.py:tune critique_closed.py:smoke "
+    "critique_closed.py:untuned critique_closed.py:tune critique_closed.py:main,tune critique_closed.py:smoke "
     "laws.py critique.py critique_learn.py smollm2.py smollm2.py:api self_train.py self_train.py:able cft.py "
     "small_english.py small_english.py:tune small_english.py:smoke "
     "darling.py rlsf.py rlp.py rlp.py:early elicit.py dual.py "

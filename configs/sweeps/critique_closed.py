@@ -56,7 +56,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 BUDGETS = {1: (1, 1), 2: (2, 1), 4: (4, 1), 8: (4, 2)}  # retries of a group: attempts and critiques of each
 MAIN = ("grpo", "fresh", *(f"{source}_refined" for source in SOURCES if source != "learned"))
-MAIN += ("oracle_joint", "oracle_sdpo", "oracle_turns", "learned_refined")  # in the order of their runs
+MAIN += ("oracle_joint", "oracle_sdpo", "oracle_turns")  # in the order of their runs; learned needs a critique model
 
 
 def arms() -> dict[str, tuple[str, dict[str, Any], str]]:
@@ -117,9 +117,9 @@ def get_runs(arg: str = "untuned") -> list[dict[str, Any]]:
 
 
 def before_use(critic: list[dict[str, Any]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs, with the critique model made just before the first that hears it."""
-    first = next(i for i, one in enumerate(runs) if critic[-1]["name"] in one["after"])
-    return [*runs[:first], *critic, *runs[first:]]
+    """The runs, with the critique model made just before the first that hears it, if one does."""
+    hears = [i for i, one in enumerate(runs) if critic[-1]["name"] in one["after"]]
+    return [*runs[: hears[0]], *critic, *runs[hears[0] :]] if hears else runs
 
 
 def rates(name: str) -> tuple[float, ...]:
