@@ -18,7 +18,7 @@ themselves; without it, each arm has the best of the four in pass@1 over the las
 the tuning: `:runs/closed`. `:untuned` has the third rate of all, to begin at once. MAIN's arms have eight seeds, the
 others three; MAIN's come first, and `:main,tune`, `:main,runs/closed` have no others. `:smoke` takes two tiny steps of
 every arm. The start is that of configs/sweeps/critique_learn.py.
-Time: 45 arms, 160 runs to tune and 195 after it; by critique_learn.py one to three minutes a run on a core, so 5 to 10
+Time: 45 arms, 160 runs to tune and 190 after it; by critique_learn.py one to three minutes a run on a core, so 5 to 10
 hours of two cores; starts and the critique model half an hour.
 """
 
