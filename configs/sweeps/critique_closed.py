@@ -2,7 +2,7 @@
 
     python -m experiments.sweep --config=configs/sweeps/critique_closed.py:tune --workdir=runs/closed --workers=2
     python -m experiments.sweep --config=configs/sweeps/critique_closed.py --workdir=runs/closed --workers=2
-    python -m experiments.compare --config=configs/compare.py --config.runs=runs/closed --config.k=64 \\
+    python -m experiments.compare --config=configs/compare.py --config.runs=runs/closed --config.k=256 \\
         --workdir=runs/closed-table
 
 The first of three worlds; the others are configs/sweeps/small_english.py and critique_smollm2.py. Arms are SOURCE_WAY:
@@ -105,7 +105,7 @@ def get_runs(arg: str = "untuned") -> list[dict[str, Any]]:
             for i, rate in enumerate(rates(name))
         ]
         return starts + before_use(critic, tuning)
-    shared |= {"eval.last.problems": 510, "eval.last.samples": 64}
+    shared |= {"eval.last.problems": 510, "eval.last.samples": 256}
     best = {name: rates(name)[2 if phase == "untuned" else chosen(phase, every[name][2])] for name in order}
     runs = [
         run(f"{name},seed={seed}", *every[name][:2], shared | {"seed": seed, "optimizer.learning_rate": best[name]})
