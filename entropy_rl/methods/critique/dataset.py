@@ -108,15 +108,8 @@ def rows_of(examples: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
         missing = [k for k in FIELDS if k not in example and k != "annotator"]
         if missing:
             raise InputError(f"{where}: row {i} has no field {missing[0]!r}: it has {', '.join(sorted(example))}")
-        values = {k: example.get(k, "oracle") for k in FIELDS}
-        rows.append(
-            Row(
-                **{
-                    k: t(v.decode() if isinstance(v, bytes) else v)
-                    for (k, t), v in zip(FIELDS.items(), values.values())
-                }
-            )
-        )
+        plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in example.items()}
+        rows.append(Row(**{k: t(plain[k]) for k, t in FIELDS.items() if k in plain}))
     return rows
 
 
