@@ -70,13 +70,9 @@ def branch(
     """For each problem its k branches, the likeliest first token first.
 
     Args:
-      model, params: the policy.
       task: has the tokenizer and reads answers; it verifies nothing.
-      problems: to be answered.
-      k: first tokens.
       max_new: longest response, in tokens, the first one included.
       prompt_length: prompts are padded to so many tokens.
-      span: see the module.
       **sampling: slots, mesh of sampling/engine.generate.
 
     Raises:
@@ -124,11 +120,8 @@ def read(
     """Given responses, sampled in whatever way, with the policy's confidence in each: one forward pass.
 
     Args:
-      model, params: the policy.
-      task: as in `branch`.
       prompts, completions: for each prompt its responses.
       length: rows of prompt and response are padded to so many tokens.
-      span: see the module.
       forced: tokens at the beginning of each response that were not the policy's choice.
 
     Raises:

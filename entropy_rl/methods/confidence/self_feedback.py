@@ -57,7 +57,6 @@ def to_rows(
     Args:
       prompts, branches, chosen: for each question its tokens, its branches, its pairs.
       length: T, of prompt and response.
-      pad_id: fills up on the right.
 
     Returns:
       {"tokens" i32[2P, T], "mask" bool[2P, T], True on responses, "margin" f32[2P], the pair's in both rows}.

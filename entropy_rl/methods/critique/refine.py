@@ -97,12 +97,10 @@ def retry(
     """Retries of attempts after their critiques, verified; in several processes each verifies its part.
 
     Args:
-      task: verifies.
       answer: prompts -> (texts, completions), e.g. `respond` with the policy bound.
-      tried: attempts.
-      said: a critique of each; "": none, the request to try again alone; None: the question alone (SOURCES, `fresh`).
-      samples: retries of each attempt.
-      language: of critiques and requests.
+      said: a critique of each attempt; "": none, the request to try again alone; None: the question alone (SOURCES,
+        `fresh`).
+      samples: retries of each.
       fits: whether a prompt may be asked; attempts with others are not retried.
     """
     once = [t.problem.prompt if s is None else language.ask_refinement(t, s) for t, s in zip(tried, said, strict=True)]

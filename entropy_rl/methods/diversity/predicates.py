@@ -31,12 +31,8 @@ LONGEST = 4096  # characters of a response that an embedder or a judge is shown
 def partition(n: int, same: Same) -> list[int]:
     """Classes of 0..n-1 under the transitive closure of `same`.
 
-    Args:
-      n: how many there are.
-      same: asked for pairs i < j that are not in one class yet: n (n - 1) / 2 times at most.
-
-    Returns:
-      The number of each one's class; classes are numbered in the order in which they first come up.
+    `same` is asked for pairs i < j that are not in one class yet: n (n - 1) / 2 times at most. Classes are numbered in
+    the order in which they first come up.
     """
     parent = list(range(n))
 

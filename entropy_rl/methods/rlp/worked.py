@@ -54,11 +54,7 @@ class Questions:
 
 @dataclasses.dataclass(frozen=True)
 class Worked:
-    """Text of one split; made by `make`.
-
-    Attributes:
-      split, levels, seed, worked, whole: as given to `make`.
-    """
+    """Text of one split; made by `make`, whose arguments it has."""
 
     split: str
     levels: tuple[int, ...]
