@@ -30,7 +30,7 @@ from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling.engine import Completion, generate, of_part, together, token_work
-from entropy_rl.training.collect import Group, Turn, verify_completions
+from entropy_rl.training.collect import NOTHING, Group, Turn, verify_completions
 
 
 def respond(
@@ -109,7 +109,7 @@ def retry(
     texts, completions = answer([prompt for prompt, ok in zip(asked, there) if ok])
     if not all(there):
         made = iter(zip(texts, completions, strict=True))
-        empty = Completion(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), True)
+        empty = dataclasses.replace(NOTHING, truncated=True)
         texts, completions = map(list, zip(*(next(made) if ok else ("", empty) for ok in there)))
     problems = [t.problem for t in tried for _ in range(samples)]
     return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions), there)
