@@ -71,7 +71,7 @@ class Endpoint:
         self._path, self._url, self._model = Path(folder) / FILE, url, model
         try:
             parts = urllib.parse.urlsplit(url)
-            host, _ = parts.hostname, parts.port
+            host, _ = parts.hostname, parts.port  # which says that a port is none
         except ValueError:
             host = None
         if not host or parts.scheme not in ("http", "https"):
