@@ -1,6 +1,6 @@
 """RL from self-feedback (RLSF, van Niekerk et al., arXiv:2507.21931): confidence says which answer is the better one.
 
-Of the branches of a question (methods/cot_decoding.py) all ordered pairs (i, j) are preferences where
+Of the branches of a question (methods/confidence/cot_decoding.py) all ordered pairs (i, j) are preferences where
 
     conf_i > conf_j   and   conf_i >= threshold        margin_ij = exp(conf_i - conf_j), from 1 to e
 

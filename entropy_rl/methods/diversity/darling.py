@@ -25,9 +25,9 @@ class Diversity:
 
     Attributes:
       task: what the responses are to.
-      predicate: (task, prompt, texts) -> same(i, j), a row of diversity.PREDICATES with its hyper-parameters; None: the
-        share of a response's own n-grams instead of classes.
-      combine: (reward, diversity) -> reward, a row of diversity.COMBINE with its hyper-parameters.
+      predicate: (task, prompt, texts) -> same(i, j), a row of predicates.PREDICATES with its hyper-parameters; None:
+        the share of a response's own n-grams instead of classes.
+      combine: (reward, diversity) -> reward, a row of predicates.COMBINE with its hyper-parameters.
       floor: least diversity.
       correct_only: right responses are compared with right ones only, wrong ones get the floor. So does the only right
         one of a group, which else would be the most different: the authors' `partition_correct`, kept as it is.

@@ -191,7 +191,7 @@ def by_judge(task: Any, prompt: str, texts: Sequence[str], *, judge: Callable[[s
 
     The authors' partition_reward_lm_judge.py asks whether two solutions are *different* and takes yes for the same;
     here the question is the one that is counted. Who says neither yes nor no has not said that they are the same. Give
-    `judge` in Python (methods/darling.Diversity); a config cannot hold it.
+    `judge` in Python (methods/diversity/darling.Diversity); a config cannot hold it.
     """
     return lambda i, j: parse_judge(judge(judge_prompt(prompt, texts[i], texts[j]))) is True
 

@@ -1,4 +1,4 @@
-"""entropy_rl/methods/diversity/predicates.py by hand, and the group's rewards in methods/darling.py."""
+"""entropy_rl/methods/diversity/predicates.py by hand, and the group's rewards in methods/diversity/darling.py."""
 
 import itertools
 import subprocess
