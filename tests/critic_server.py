@@ -18,13 +18,12 @@ WRONG = "Step sentence: 1\nCorrectness of the step: Wrong\nExplanation: no {}.\n
 Behave = Callable[[int, dict[str, Any]], tuple[int, str | Iterable[str]]]
 
 
-def completion(text: str | None, *, tokens: int = 7, reason: str = "stop") -> str:
+def completion(text: str | None, *, reason: str = "stop") -> str:
     """The body of a reply."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
-    usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
-    return json.dumps(
-        {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]} | {"usage": usage}
-    )
+    usage = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
+    about = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
+    return json.dumps(about | {"choices": [choice], "usage": usage})
 
 
 def criticises(number: int, asked: dict[str, Any]) -> tuple[int, str]:

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError, nearest
 
@@ -76,7 +78,13 @@ def write(
             raise InputError(f"{there} holds another dataset ({', '.join(differ)} differ): raise the version")
         read(folder, name, version, next(iter(splits)))  # not only said to be the same
         return there, False
-    return _prepare(folder, name, version, splits, about), True
+    kinds = {**dict.fromkeys(FIELDS, str), "level": np.int32, "number": np.int64}
+    stored = {
+        split: [{**{k: getattr(problem, k) for k in FIELDS}, "number": i} for i, problem in enumerate(problems)]
+        for split, problems in splits.items()
+    }
+    what = f"Problems of the task {about['task']!r}, frozen by experiments.make_dataset of entropy_rl."
+    return store(folder, name, version, stored, kinds, about=what, metadata={"entropy_rl": about}), True
 
 
 def _check_name(name: str, version: str) -> None:
@@ -100,36 +108,51 @@ def _check_questions(splits: Mapping[str, Sequence[Problem]]) -> None:
             seen[key] = (split, problem.id)
 
 
-def _prepare(
-    folder: str | os.PathLike, name_: str, version: str, splits: Mapping[str, Sequence[Problem]], about: dict[str, Any]
+def store(
+    folder: str | os.PathLike,
+    name_: str,
+    version: str,
+    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    kinds: Mapping[str, type],
+    *,
+    about: str,
+    metadata: Mapping[str, Any],
 ) -> Path:
-    import numpy as np
-    import tensorflow_datasets as tfds  # here and not above: a second, and only data needs it
+    """The folder of a new TFDS dataset of any rows; splits without rows are left out.
 
-    kinds = {name: tfds.features.Text() for name in FIELDS}
-    kinds |= {"level": tfds.features.Scalar(np.int32), "number": tfds.features.Scalar(np.int64)}
+    Args:
+      kinds: type of each column, str or a numpy integer.
+      about, metadata: what is said of it, in words and in JSON.
+    """
+    import tensorflow_datasets as tfds  # here and not above: three seconds, and only data needs it
+
+    features = {k: tfds.features.Text() if kind is str else tfds.features.Scalar(kind) for k, kind in kinds.items()}
 
     with tfds.core.registered.skip_registration():
 
-        class Frozen(tfds.core.GeneratorBasedBuilder):
+        class Stored(tfds.core.GeneratorBasedBuilder):
             name = name_
             VERSION = tfds.core.Version(version)
 
             def _info(self):
-                metadata = tfds.core.MetadataDict(entropy_rl=about)
-                what = f"Problems of the task {about['task']!r}, frozen by experiments.make_dataset of entropy_rl."
+                described = tfds.core.MetadataDict(metadata)
                 return tfds.core.DatasetInfo(
-                    builder=self, description=what, features=tfds.features.FeaturesDict(kinds), metadata=metadata
+                    builder=self, description=about, features=tfds.features.FeaturesDict(features), metadata=described
                 )
 
             def _split_generators(self, dl_manager):
-                return {split: self._generate_examples(problems) for split, problems in splits.items() if problems}
+                return {split: self._generate_examples(rows) for split, rows in splits.items() if rows}
 
-            def _generate_examples(self, problems):
-                for i, problem in enumerate(problems):
-                    yield i, {**{k: getattr(problem, k) for k in FIELDS}, "number": i}
+            def _generate_examples(self, rows):
+                yield from enumerate(rows)
 
-    builder = Frozen(data_dir=str(folder), file_format="array_record")
+    return prepare(Stored(data_dir=str(folder), file_format="array_record"))
+
+
+def prepare(builder: Any) -> Path:
+    """The folder of a TFDS builder's dataset, which is made."""
+    import tensorflow_datasets as tfds
+
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     return Path(builder.data_dir)
 

@@ -92,7 +92,7 @@ def _prepared(data_dir: str | None, download: bool) -> Path:
             )
         from tensorflow_datasets.text.gsm8k import gsm8k
 
-        _run(gsm8k.Gsm8k(data_dir=str(folder), file_format="array_record"))
+        frozen.prepare(gsm8k.Gsm8k(data_dir=str(folder), file_format="array_record"))
     return frozen.find(folder, "gsm8k")
 
 
@@ -139,15 +139,9 @@ def _prepare(path: str, data_dir: str | None) -> Path:
     builder = Local(data_dir=str(_folder(data_dir)), file_format="array_record")
     place = Path(builder.data_dir)
     if not (place / "dataset_info.json").exists():
-        _run(builder)
+        frozen.prepare(builder)
     elif (place / "metadata.json").exists() and json.loads((place / "metadata.json").read_text())["sha256"] == digests:
         pass
     else:
         raise InputError(f"{place} holds gsm8k of other files than {path}: give another data_dir, or no path to use it")
     return place
-
-
-def _run(builder: Any) -> None:
-    import tensorflow_datasets as tfds
-
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))

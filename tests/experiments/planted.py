@@ -89,5 +89,5 @@ def study(folder, gains, seeds=3, problems=40, entropy=None, **settings):
     return folder
 
 
-def cell(value, half, seeds=3):
-    return {"value": value, "low": value - half, "high": value + half, "seeds": seeds}
+def cell(value, half):
+    return {"value": value, "low": value - half, "high": value + half, "seeds": 3}

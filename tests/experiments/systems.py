@@ -7,6 +7,7 @@ mesh; docs/systems.md has the table.
 import importlib
 
 import pytest
+from flax.traverse_util import flatten_dict
 
 from entropy_rl.methods.critique import chat, dataset
 from experiments import tiny_model
@@ -63,14 +64,9 @@ def run(name, given, workdir, mesh=None, **changes):
     if mesh:
         sizes = {"batch": 8, "documents": 16, "rollout.prompts": 16, "eval.problems": 8, "rollout.slots": 8}
         sizes |= {"eval.last.problems": 8, "reward_model.batch": 8, "questions": 16}
-        flat = config.to_dict()
-        changes |= {key: n for key, n in sizes.items() if _has(flat, key)}
+        flat = flatten_dict(config.to_dict(), sep=".")
+        changes |= {key: n for key, n in sizes.items() if key in flat}
         config.mesh.update(mesh)
     config.update_from_flattened_dict({k: given.get(v, v) if isinstance(v, str) else v for k, v in changes.items()})
     importlib.import_module(f"experiments.{script}").run(config, str(workdir))
     return config
-
-
-def _has(tree, key):
-    first, _, rest = key.partition(".")
-    return first in tree and (not rest or isinstance(tree[first], dict) and _has(tree[first], rest))

@@ -11,7 +11,7 @@ from entropy_rl.data.subwords import FolderTokenizer
 from entropy_rl.models import families, hf, lora
 from entropy_rl.training import checkpoints
 from entropy_rl.training.checkpoints import Checkpoints
-from experiments import tiny_model, tokens
+from experiments import tokens
 from experiments.lib import build, launch, policies
 from experiments.lib.policies import first_policy
 from tests.experiments import systems
@@ -19,9 +19,8 @@ from tests.experiments.lib.test_policies import save
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    config = launch.load_config("configs/tiny_model.py:smoke")
-    return str(tiny_model.run(config, str(tmp_path_factory.mktemp("tiny"))))
+def folder(folder):
+    return str(folder)
 
 
 @pytest.fixture(scope="module")

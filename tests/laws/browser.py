@@ -96,10 +96,10 @@ class Page:
             time.sleep(0.1)
         return value
 
-    def open(self, path, width=1200, height=900, dark=False):
+    def open(self, path, width=1200, dark=False):
         """Shows a file on a screen of this width, in pixels, for a reader who likes it dark."""
         phone = {"deviceScaleFactor": 1, "mobile": width < 500}
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, **phone)
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, **phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.ask("Page.navigate", url=f"file://{path}")

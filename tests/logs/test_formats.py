@@ -1,4 +1,4 @@
-"""Formats in text, and what is made of bad files. Those of trackers are in test_trackers.py."""
+"""Formats in text, and what is made of bad files. Those of trackers are in test_tracker_*.py."""
 
 import json
 import pathlib

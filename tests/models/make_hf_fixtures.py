@@ -60,134 +60,60 @@ BY_KIND = {
     "full_attention": dict(rope_type="linear", rope_theta=1000000.0, factor=8.0),
     "sliding_attention": dict(rope_type="default", rope_theta=10000.0),
 }
-GEMMA = SHAPE | dict(
-    num_hidden_layers=3, head_dim=8, query_pre_attn_scalar=12, sliding_window=5, final_logit_softcapping=12.0
-)
-
-# name: config, type of the weights, tensors of a file at most, whether config.json is in the spelling of transformers 4
-CASES = {
-    "qwen2": (Qwen2Config(**SHAPE, tie_word_embeddings=True), torch.float32, "5GB", False),
-    "qwen2_untied_sharded": (Qwen2Config(**SHAPE, tie_word_embeddings=False), torch.bfloat16, "12KB", True),
-    "qwen2_yarn": (
-        Qwen2Config(**SHAPE, head_dim=16, rope_parameters=YARN, tie_word_embeddings=True),
-        torch.bfloat16,
-        "5GB",
-        False,
-    ),
-    "qwen3": (Qwen3Config(**SHAPE, head_dim=16, tie_word_embeddings=True), torch.float32, "5GB", False),
-    "qwen3_untied_biased": (
-        Qwen3Config(**SHAPE, head_dim=8, attention_bias=True, tie_word_embeddings=False),
-        torch.float16,
-        "5GB",
-        True,
-    ),
-    "llama": (LlamaConfig(**SHAPE, tie_word_embeddings=False), torch.float32, "5GB", True),
-    "llama_biased": (
-        LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True, head_dim=10, tie_word_embeddings=False),
-        torch.float16,
-        "5GB",
-        False,
-    ),
-    "llama3": (
-        LlamaConfig(**SHAPE, head_dim=16, rope_parameters=LLAMA3, tie_word_embeddings=True),
-        torch.bfloat16,
-        "5GB",
-        False,
-    ),
-    "llama3_old": (
-        LlamaConfig(**SHAPE, head_dim=16, rope_parameters=LLAMA3, tie_word_embeddings=True),
-        torch.float32,
-        "5GB",
-        True,
-    ),
-    "llama_linear": (
-        LlamaConfig(**SHAPE, rope_parameters=LINEAR, tie_word_embeddings=True),
-        torch.float16,
-        "5GB",
-        False,
-    ),
-    "qwen2_windows": (
-        Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=7, max_window_layers=1, tie_word_embeddings=True),
-        torch.bfloat16,
-        "5GB",
-        True,
-    ),
-    "mistral": (
-        MistralConfig(**SHAPE, head_dim=8, sliding_window=7, tie_word_embeddings=False),
-        torch.bfloat16,
-        "12KB",
-        False,
-    ),
-    "phi3": (Phi3Config(**SHAPE, sliding_window=9, tie_word_embeddings=False), torch.bfloat16, "5GB", True),
-    "phi3_longrope": (
-        Phi3Config(
-            **SHAPE | {"hidden_size": 32},
-            original_max_position_embeddings=32,
-            rope_parameters=LONGROPE,
-            tie_word_embeddings=False,
-        ),
-        torch.float16,
-        "12KB",
-        False,
-    ),
-    "llama_dynamic": (
-        LlamaConfig(**SHAPE | {"max_position_embeddings": 48}, rope_parameters=DYNAMIC, tie_word_embeddings=True),
-        torch.float16,
-        "5GB",
-        True,
-    ),
-    "smollm3": (
-        SmolLM3Config(
-            **SHAPE, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=6, tie_word_embeddings=True
-        ),
-        torch.bfloat16,
-        "5GB",
-        False,
-    ),
-    "olmo2": (Olmo2Config(**SHAPE, tie_word_embeddings=False), torch.bfloat16, "5GB", False),
-    "gemma3": (
-        Gemma3TextConfig(
-            **GEMMA,
-            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-            rope_parameters=BY_KIND,
-            tie_word_embeddings=True,
-        ),
-        torch.bfloat16,
-        "5GB",
-        False,
-    ),
-    "gemma2": (
-        Gemma2Config(**GEMMA, attn_logit_softcapping=6.0, tie_word_embeddings=True),
-        torch.bfloat16,
-        "5GB",
-        False,
-    ),
-}
-
+GEMMA = dict(num_hidden_layers=3, head_dim=8, query_pre_attn_scalar=12, sliding_window=5, final_logit_softcapping=12.0)
+MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 EXPERTS = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8, head_dim=8)
-CASES |= {
-    "qwen3_moe": (
-        Qwen3MoeConfig(**SHAPE, **EXPERTS, norm_topk_prob=True, tie_word_embeddings=False),
-        torch.bfloat16,
-        "20KB",
-        True,
+WINDOW = dict(use_sliding_window=True, sliding_window=7)
+F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
+
+
+def case(family, dtype, *, tied, most="5GB", old=False, **shape):
+    """Config, type of the weights, tensors of a file at most, whether config.json is in the spelling of transformers 4;
+    `shape` is what differs from SHAPE."""
+    return family(**SHAPE | shape, tie_word_embeddings=tied), dtype, most, old
+
+
+CASES = {
+    "qwen2": case(Qwen2Config, F32, tied=True),
+    "qwen2_untied_sharded": case(Qwen2Config, BF16, tied=False, most="12KB", old=True),
+    "qwen2_yarn": case(Qwen2Config, BF16, tied=True, head_dim=16, rope_parameters=YARN),
+    "qwen3": case(Qwen3Config, F32, tied=True, head_dim=16),
+    "qwen3_untied_biased": case(Qwen3Config, F16, tied=False, old=True, head_dim=8, attention_bias=True),
+    "llama": case(LlamaConfig, F32, tied=False, old=True),
+    "llama_biased": case(LlamaConfig, F16, tied=False, attention_bias=True, mlp_bias=True, head_dim=10),
+    "llama3": case(LlamaConfig, BF16, tied=True, head_dim=16, rope_parameters=LLAMA3),
+    "llama3_old": case(LlamaConfig, F32, tied=True, old=True, head_dim=16, rope_parameters=LLAMA3),
+    "llama_linear": case(LlamaConfig, F16, tied=True, rope_parameters=LINEAR),
+    "qwen2_windows": case(Qwen2Config, BF16, tied=True, old=True, **WINDOW, max_window_layers=1),
+    "mistral": case(MistralConfig, BF16, tied=False, most="12KB", head_dim=8, sliding_window=7),
+    "phi3": case(Phi3Config, BF16, tied=False, old=True, sliding_window=9),
+    "phi3_longrope": case(
+        *(Phi3Config, F16),
+        tied=False,
+        most="12KB",
+        hidden_size=32,
+        original_max_position_embeddings=32,
+        rope_parameters=LONGROPE,
     ),
+    "llama_dynamic": case(LlamaConfig, F16, tied=True, old=True, max_position_embeddings=48, rope_parameters=DYNAMIC),
+    "smollm3": case(
+        SmolLM3Config, BF16, tied=True, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=6
+    ),
+    "olmo2": case(Olmo2Config, BF16, tied=False),
+    "gemma3": case(Gemma3TextConfig, BF16, tied=True, **GEMMA, layer_types=MIXED, rope_parameters=BY_KIND),
+    "gemma2": case(Gemma2Config, BF16, tied=True, **GEMMA, attn_logit_softcapping=6.0),
+    "qwen3_moe": case(Qwen3MoeConfig, BF16, tied=False, most="20KB", old=True, **EXPERTS, norm_topk_prob=True),
     # dense layers between, weights as they are, a window and biases
-    "qwen3_moe_mixed": (
-        Qwen3MoeConfig(
-            **SHAPE | {"num_hidden_layers": 4},
-            **EXPERTS,
-            decoder_sparse_step=2,
-            mlp_only_layers=[3],
-            norm_topk_prob=False,
-            use_sliding_window=True,
-            sliding_window=7,
-            attention_bias=True,
-            tie_word_embeddings=True,
-        ),
-        torch.float16,
-        "5GB",
-        False,
+    "qwen3_moe_mixed": case(
+        *(Qwen3MoeConfig, F16),
+        tied=True,
+        num_hidden_layers=4,
+        **EXPERTS,
+        decoder_sparse_step=2,
+        mlp_only_layers=[3],
+        norm_topk_prob=False,
+        **WINDOW,
+        attention_bias=True,
     ),
 }
 

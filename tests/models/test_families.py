@@ -1,7 +1,6 @@
 """config.json of model folders, read and written: what it says, leaves unsaid, and says that is not supported."""
 
 import dataclasses
-import pathlib
 
 import jax.numpy as jnp
 import pytest
@@ -9,8 +8,8 @@ import pytest
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, hf, presets, rope
 from entropy_rl.models.transformer import ACTIVATIONS, NORMS
+from tests.models.folders import FOLDERS
 
-FOLDERS = sorted(path for path in (pathlib.Path(__file__).parent / "hf").iterdir() if path.is_dir())
 NAMES = [path.name for path in FOLDERS]
 
 

@@ -37,7 +37,7 @@ LOSSES = _rarely(POLICY_LOSSES, LIKE_PPO | LIKE_CLIP_COV)
 SELECTIONS = _rarely(SELECTING, LIKE_CLIP_COV)
 
 
-def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
+def batch(rows=16, columns=12, vocab=24):
     """Rows sorted by length: parts of the batch have very different token counts, and a mean of means is far off."""
     rng = np.random.default_rng(0)
     lengths = np.sort(rng.integers(1, columns - 2, rows))
@@ -47,7 +47,7 @@ def batch(rows=16, columns=12, vocab=24, weight="token_mean"):
     return Batch(
         tokens=tokens,
         mask=mask,
-        weight=np.asarray(WEIGHTS[weight](mask)),
+        weight=np.asarray(WEIGHTS["token_mean"](mask)),
         old_logp=np.where(mask, -3 + rng.normal(size=mask.shape), 0).astype(np.float32),
         advantage=np.where(mask, rng.normal(size=(rows, 1)), 0).astype(np.float32),
         old_entropy=np.where(mask, 2.9 + 0.4 * rng.random(mask.shape), 0).astype(np.float32),

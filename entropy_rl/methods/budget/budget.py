@@ -11,7 +11,7 @@ The paper suppresses the end of a thought and appends "Wait" (its first control)
                 never met the word, or so long a trace, is out of distribution.
     exact       a thought of exactly N tokens, whose end tokens cannot be drawn, cut off there; then the wait word, and
                 the answer, drawn freely.
-    parallel    N responses and a vote: methods/test_time.py.
+    parallel    N responses and a vote: methods/critique/test_time.py.
 
 The measured "variance" of the paper is the entropy of the answer given the thought z, E[-log pi(y | z, x)]: minus the
 log-probability of a drawn answer, its end included, is an unbiased estimate. Beside it stands the entropy over the

@@ -29,7 +29,7 @@ MIN_POINTS = 5  # for three numbers, and something left to judge them by
 _GRID = 24  # starts of the search in each direction
 
 
-def expected(spread: ArrayLike, own: float, gap2: float) -> NDArray:
+def expected(spread: ArrayLike, own: ArrayLike, gap2: ArrayLike) -> NDArray:
     """E[r]; elementwise.
 
     Args:
@@ -61,10 +61,6 @@ class Dilution:
     r2: float
     line_r2: float
     n: int
-
-    def predict(self, spread: ArrayLike) -> NDArray:
-        """Accuracy at measured spreads."""
-        return self.amplitude * expected(spread, self.own, self.gap2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +96,7 @@ def fit(spread: ArrayLike, accuracy: ArrayLike) -> Dilution:
         raise InputError("all spreads are the same: nothing says how accuracy depends on them")
     unit = float(x.max())
     own, gap2 = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e-3, 1e2, _GRID), np.geomspace(1e-3, 1e2, _GRID)))
-    shapes = np.exp(-gap2[:, None] / (2 * (own[:, None] + x / unit))) / np.sqrt(own[:, None] + x / unit)
+    shapes = expected(x / unit, own[:, None], gap2[:, None])
     at = ((_scaled(shapes, y)[:, None] * shapes - y) ** 2).sum(axis=1).argmin()
 
     def residual(logs: NDArray) -> NDArray:

@@ -38,6 +38,7 @@ from entropy_rl.models.scoring import token_scores, top_gaps
 from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion, generate
+from entropy_rl.training.collect import NOTHING
 from entropy_rl.training.rollouts import pack
 
 SPANS = ("answer", "solution", "response")
@@ -70,13 +71,9 @@ def branch(
     """For each problem its k branches, the likeliest first token first.
 
     Args:
-      model, params: the policy.
       task: has the tokenizer and reads answers; it verifies nothing.
-      problems: to be answered.
-      k: first tokens.
       max_new: longest response, in tokens, the first one included.
       prompt_length: prompts are padded to so many tokens.
-      span: see the module.
       **sampling: slots, mesh of sampling/engine.generate.
 
     Raises:
@@ -100,11 +97,10 @@ def branch(
             **sampling,
         )
     after = {at: group[0] for at, group in zip(going, continued)}
-    ended = Completion(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), truncated=False)
     whole: list[list[Completion]] = [[] for _ in prompts]
     for i, token in started:
-        rest = after.get((i, token), ended)
-        cut = rest.truncated or rest is ended and token not in tokenizer.eos_ids
+        rest = after.get((i, token), NOTHING)
+        cut = rest.truncated or rest is NOTHING and token not in tokenizer.eos_ids
         own = np.concatenate([[token], rest.tokens]).astype(np.int32)
         whole[i].append(Completion(own, np.zeros(len(own)), np.zeros(len(own)), truncated=cut))
     return read(model, params, task, prompts, whole, length=prompt_length + max_new, span=span, forced=1)
@@ -124,11 +120,8 @@ def read(
     """Given responses, sampled in whatever way, with the policy's confidence in each: one forward pass.
 
     Args:
-      model, params: the policy.
-      task: as in `branch`.
       prompts, completions: for each prompt its responses.
       length: rows of prompt and response are padded to so many tokens.
-      span: see the module.
       forced: tokens at the beginning of each response that were not the policy's choice.
 
     Raises:

@@ -1,6 +1,6 @@
 """RL from self-feedback (RLSF, van Niekerk et al., arXiv:2507.21931): confidence says which answer is the better one.
 
-Of the branches of a question (methods/cot_decoding.py) all ordered pairs (i, j) are preferences where
+Of the branches of a question (methods/confidence/cot_decoding.py) all ordered pairs (i, j) are preferences where
 
     conf_i > conf_j   and   conf_i >= threshold        margin_ij = exp(conf_i - conf_j), from 1 to e
 
@@ -57,7 +57,6 @@ def to_rows(
     Args:
       prompts, branches, chosen: for each question its tokens, its branches, its pairs.
       length: T, of prompt and response.
-      pad_id: fills up on the right.
 
     Returns:
       {"tokens" i32[2P, T], "mask" bool[2P, T], True on responses, "margin" f32[2P], the pair's in both rows}.

@@ -69,8 +69,12 @@ class Endpoint:
         on_failure: str = "stop",
     ):
         self._path, self._url, self._model = Path(folder) / FILE, url, model
-        parts = _split(url)
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, _ = parts.hostname, parts.port  # which says that a port is none
+        except ValueError:
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
             raise InputError(f"critique.api.url={url!r} is no URL: give one such as http://localhost:8000/v1")
         if parts.username or parts.password:
             raise InputError("critique.api.url holds a name or password, which a workdir would keep: give it without")
@@ -136,11 +140,11 @@ class Endpoint:
         left = len(questions)
         if self._max_calls:
             left = min(left, max(self._max_calls - calls - len(ours), 0))
-        if self._max_tokens and spent >= self._max_tokens:
+        no_tokens = self._max_tokens and spent >= self._max_tokens
+        if no_tokens:
             left = 0
         if left < len(questions) and not self._goes_on:
-            tokens = self._max_tokens and spent >= self._max_tokens
-            what = f"max_tokens={self._max_tokens}" if tokens else f"max_calls={self._max_calls}"
+            what = f"max_tokens={self._max_tokens}" if no_tokens else f"max_calls={self._max_calls}"
             raise InputError(
                 f"critique.api.{what} is spent ({calls + len(ours)} calls, {spent} tokens): raise it, or give "
                 "critique.api.on_failure=verdict"
@@ -172,7 +176,11 @@ class Endpoint:
             made = {"text": "", "tokens": 0, "spent": 0, "truncated": False, "failed": True}
         row = {"hash": name, **about, **made}
         with self._lock:
-            self._append(row)
+            try:
+                with open(self._path, "ab", buffering=0) as f:
+                    f.write(files.line(row).encode())
+            except OSError as e:
+                raise InputError(f"cannot write {self._path}: {e.strerror}; repair that and start again") from e
             self._stored[name] = row
 
     def _tries(self, messages: Messages) -> tuple[dict[str, Any] | None, str]:
@@ -238,19 +246,3 @@ class Endpoint:
                     files.rewrite(self._path, rows)
             self._stored = {row["hash"]: row for row in rows}
         return self._stored
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        try:
-            with open(self._path, "ab", buffering=0) as f:
-                f.write(files.line(dict(row)).encode())
-        except OSError as e:
-            raise InputError(f"cannot write {self._path}: {e.strerror}; repair that and start again") from e
-
-
-def _split(url: str) -> urllib.parse.SplitResult | None:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        parts.port  # noqa: B018
-    except ValueError:
-        return None
-    return parts

@@ -181,7 +181,7 @@ def _last(tokens: list[Token]) -> list[Token]:
 
 def _first(tokens: list[Token]) -> tuple[list[Token], list[Token]]:
     """(the number that a text begins with, the whole expression); ([], []) where what follows makes another of it."""
-    i, number = 0, None
+    i, depth, number = 0, 0, None
     while i < len(tokens) and i <= MAX_TOKENS:
         kind, text, space = tokens[i]
         before = tokens[i - 1][0] if i else "op"
@@ -192,8 +192,9 @@ def _first(tokens: list[Token]) -> tuple[list[Token], list[Token]]:
             if i < len(tokens) and tokens[i][0] == "op":
                 continue
             break
-        if kind == "other" or kind == "close" and _depth(tokens[:i]) == 0:
+        if kind == "other" or kind == "close" and not depth:
             break
+        depth += (kind == "open") - (kind == "close")
         if number is None and before in ("number", "frac", "close") and kind in ("op", "word"):
             number = tokens[:i]
         i += 1
@@ -204,10 +205,6 @@ def _first(tokens: list[Token]) -> tuple[list[Token], list[Token]]:
         if not (ends or kind == "close" or kind == "word" and space):
             return [], []
     return number or found, found
-
-
-def _depth(tokens: list[Token]) -> int:
-    return sum((kind == "open") - (kind == "close") for kind, _, _ in tokens)
 
 
 def _judge(left: list[Token], number: list[Token], right: list[Token]) -> tuple[str, str, bool] | None:
@@ -252,7 +249,7 @@ def _judge(left: list[Token], number: list[Token], right: list[Token]) -> tuple[
     numbers = sum(kind in ("number", "frac") for kind, _, _ in (*left, *right))
     if value is None or units & _CONVERTED and sums and counted < numbers:
         return None
-    if units and not sums and units & _CONVERTED and not units <= {"$"}:
+    if not sums and units & _CONVERTED and units != {"$"}:
         return None  # 5 hours * 12 = 60 dollars, left unsaid
     return _text(left), _say(value), False
 
@@ -354,7 +351,7 @@ def _value(tokens: list[Token], *, comma: bool, late: bool, hundredths: bool) ->
         if peek()[0] == "percent":
             at += 1
             x = x / 100 if hundredths else x
-        if peek()[0] in ("dollar", "word") and peek()[1] != "x":
+        if peek()[0] in ("dollar", "word"):
             at += 1
         return x
 
@@ -371,13 +368,8 @@ def _text(tokens: list[Token]) -> str:
 
 def _say(x: Fraction) -> str:
     """A whole number, a decimal that ends, or a fraction."""
-    rest, places = x.denominator, 0
-    for p in (2, 5):
-        n = 0
-        while rest % p == 0:
-            rest, n = rest // p, n + 1
-        places = max(places, n)
-    if rest > 1 or places > 12:
+    places = next((n for n in range(13) if 10**n % x.denominator == 0), None)
+    if places is None:
         return f"{x.numerator}/{x.denominator}"
     digits = f"{abs(x.numerator) * 10**places // x.denominator:0{places + 1}d}"
     whole = f"{digits[:-places]}.{digits[-places:]}" if places else digits

@@ -88,21 +88,13 @@ def critique(
 
 
 class _Fault(NamedTuple):
-    """The first wrong line of an attempt.
+    """The first wrong line of an attempt."""
 
-    Attributes:
-      line: its index; 0 where there is none.
-      why: a sentence.
-      kept: the steps that may stay.
-      pool: the numbers after them.
-      good: whether the line is right in itself and one of those.
-    """
-
-    line: int
-    why: str
-    kept: list[str]
-    pool: Pool
-    good: bool = False
+    line: int  # its index; 0 where there is none
+    why: str  # a sentence
+    kept: list[str]  # the steps that may stay
+    pool: Pool  # the numbers after them
+    good: bool = False  # whether the line is right in itself and one of those steps
 
 
 def _fault(start: Pool, target: Fraction, said: countdown.Attempt) -> _Fault:

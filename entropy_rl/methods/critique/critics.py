@@ -82,21 +82,13 @@ MODELS = ("learned", "self", "frozen", "api")  # critiques by a language model: 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What a critic said.
+    """What a critic said."""
 
-    Attributes:
-      text: as it came.
-      tokens: how many.
-      truncated: whether it ran out of room.
-      asked: False: it was not asked, as the conversation did not fit.
-      failed: no reply came (api.py).
-    """
-
-    text: str = ""
+    text: str = ""  # as it came
     tokens: int = 0
-    truncated: bool = False
-    asked: bool = True
-    failed: bool = False
+    truncated: bool = False  # it ran out of room
+    asked: bool = True  # False: the conversation did not fit
+    failed: bool = False  # no reply came (api.py)
 
 
 UNASKED = Reply(asked=False)
@@ -114,9 +106,7 @@ def ask_critic(
 
     Args:
       answer: prompts -> (texts, completions).
-      tried: attempts.
       reference: whether the model sees the reference solution too. The best-known implementation shows it.
-      language: of the critic.
       fits: whether a prompt may be asked; attempts with others are not criticised (`Reply.asked`).
     """
     prompts = [language.ask_critique(t, reference) for t in tried]

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from entropy_rl.data import frozen
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique.chat import ChatCritique
 from entropy_rl.methods.critique.sentences import Critique, parse
@@ -57,48 +60,21 @@ def write(folder: str | os.PathLike, rows: Sequence[Row], *, about: str, counts:
     """
     if not rows:
         raise InputError(f"no critiques to write to {folder}: raise problems or samples, or lower the filter")
-    import numpy as np
-    import tensorflow_datasets as tfds  # here and not above: three seconds, and only data needs it
-
-    features = {k: tfds.features.Scalar(np.int32) if t is int else tfds.features.Text() for k, t in FIELDS.items()}
-
-    with tfds.core.registered.skip_registration():
-
-        class Critiques(tfds.core.GeneratorBasedBuilder):
-            name = "critiques"
-            VERSION = tfds.core.Version(globals()["VERSION"])
-
-            def _info(self):
-                described = tfds.core.MetadataDict(counts=dict(counts))
-                return tfds.core.DatasetInfo(
-                    builder=self, description=about, features=tfds.features.FeaturesDict(features), metadata=described
-                )
-
-            def _split_generators(self, dl_manager):
-                return {"train": self._generate_examples()}
-
-            def _generate_examples(self):
-                for i, row in enumerate(rows):
-                    yield i, dataclasses.asdict(row)
-
-    builder = Critiques(data_dir=str(folder), file_format="array_record")
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-    return Path(builder.data_dir)
+    kinds = {k: np.int32 if t is int else str for k, t in FIELDS.items()}
+    splits = {"train": [dataclasses.asdict(row) for row in rows]}
+    return frozen.store(folder, "critiques", VERSION, splits, kinds, about=about, metadata={"counts": dict(counts)})
 
 
 def read(path: str | os.PathLike) -> list[Row]:
     """Rows of a dataset that `write` wrote: its folder, or the one that holds `critiques/`.
 
     Raises:
-      InputError: there is none, or its rows lack a field.
+      InputError: there is none, it is damaged, or its rows lack a field.
     """
-    import tensorflow_datasets as tfds
-
     found = [p.parent for p in sorted(Path(path).glob("**/dataset_info.json"))]
     if len(found) != 1:
         raise InputError(f"{path} holds {len(found)} critique datasets: give the folder of one (make_critiques)")
-    source = tfds.builder_from_directory(str(found[0])).as_data_source("train")
-    return rows_of(source.__getitems__(range(len(source))), str(path))
+    return rows_of(frozen.rows(found[0], "train"), str(path))
 
 
 def rows_of(examples: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
@@ -108,15 +84,8 @@ def rows_of(examples: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
         missing = [k for k in FIELDS if k not in example and k != "annotator"]
         if missing:
             raise InputError(f"{where}: row {i} has no field {missing[0]!r}: it has {', '.join(sorted(example))}")
-        values = {k: example.get(k, "oracle") for k in FIELDS}
-        rows.append(
-            Row(
-                **{
-                    k: t(v.decode() if isinstance(v, bytes) else v)
-                    for (k, t), v in zip(FIELDS.items(), values.values())
-                }
-            )
-        )
+        plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in example.items()}
+        rows.append(Row(**{k: t(plain[k]) for k, t in FIELDS.items() if k in plain}))
     return rows
 
 

@@ -18,10 +18,8 @@ def plant(question: str, solution: str, at: int, kind: str, rng: np.random.Gener
     unreachable  a correct step after which the target is out of reach.
 
     Args:
-      question: a prompt of tasks/countdown.py.
-      solution: a right response to it.
+      question: a prompt of tasks/countdown.py. solution: a right response to it.
       at: the step to spoil, from 1.
-      kind: one of `KINDS`.
       rng: draws the wrong step, uniformly over those of the kind.
 
     Returns:

@@ -4,9 +4,9 @@
     Natural     messages of chat.py, by the chat template of a Hugging Face folder, or as plain text where it has none
 
 Both ask for a critique and for a refinement, write, read and cut critiques, and know what a solver or a calculator says
-of an attempt; critics.py and refine.py are written once against them (`Language`). Natural shows attempts as numbered
-lines to the critic; for a refinement question and attempt are turns as the policy knows them, and the critique is the
-next turn.
+of an attempt; critics.py, refine.py and distil.py are written once against them (`Language`), whose methods `Closed`
+describes. Natural shows attempts as numbered lines to the critic; for a refinement question and attempt are turns as
+the policy knows them, and the critique is the next turn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -41,79 +41,35 @@ class Attempt:
     before: tuple[tuple[str, str], ...] = ()
 
 
-class Language(Protocol):
-    """What critics.py, refine.py and distil.py ask of a language."""
-
-    def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
-        """The prompt whose response is a critique; `reference`: the true answer is shown."""
-
-    def ask_refinement(self, tried: Attempt, said: str) -> str:
-        """The prompt whose response is another solution; `said` "": without a critique."""
-
-    def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
-        """The prompt of a policy that knows more about an attempt (distil.py): its critique, and another attempt, which
-        is right; "": not shown, but one of the two is."""
-
-    def read(self, text: str, truncated: bool = False) -> Critique | None:
-        """The critique that a reply gives, None for any other text. Total."""
-
-    def say(self, critique: Critique) -> str:
-        """The reply that says a critique: `read` of it is that critique."""
-
-    def write(self, critique: Critique) -> str:
-        """What a refiner is told of a critique."""
-
-    def limit(self, critique: Critique, level: str) -> Critique:
-        """The critique without what leaks more than `level`, one of `LEVELS`."""
-
-    def verdict(self, right: bool, answer: str = "") -> str:
-        """What a refiner is told of the verdict alone, or with the true answer."""
-
-    def oracle(self, tried: Attempt, rng: np.random.Generator | None, level: str = "answer") -> Critique:
-        """The truth about an attempt, by the task's own solver, before `limit` to `level`; InputError without one."""
-
-    def arithmetic(self, tried: Attempt) -> Critique:
-        """The first equation of an attempt that is false."""
-
-    def tells_all(self) -> bool:
-        """Whether there is an oracle."""
-
-    def leak(self, said: str | None) -> int:
-        """What a refiner is told: 0 nothing, then 1 to 5 in the order of LEVELS."""
-
-    def place(self, text: str, critique: Critique) -> int | None:
-        """The first wrong step that a critique names, by its number among those of the attempt `text`; None: none."""
-
-    def question(self, problem: Problem) -> str:
-        """The question of a problem, for a dataset."""
-
-    def problem(self, question: str, id: str = "", level: int = 0) -> Problem:
-        """The problem that a question of a dataset asks, without its answer."""
-
-    def size(self, text: str) -> int:
-        """Tokens of a text."""
-
-
 class Closed:
-    """Sentences over a closed vocabulary (sentences.py), with Countdown's solver (oracle.py)."""
+    """Sentences over a closed vocabulary (sentences.py), with Countdown's solver (oracle.py).
+
+    `say` is the reply that says a critique, of which `read` gives that critique; `write` is what a refiner is told of
+    it; `limit` leaves away what leaks more than a level, one of `LEVELS`.
+    """
 
     say, write, limit = map(staticmethod, (sentences.write, sentences.write, sentences.limit))
 
     def ask_critique(self, tried: Attempt, reference: bool = False) -> str:
-        """Question, attempt, "critique"."""
+        """The prompt whose response is a critique; `reference`: the true answer is shown."""
         seen = f"{tried.text} answer {tried.problem.answer}" if reference else tried.text
         return sentences.ask_critique(tried.problem.prompt, seen)
 
     def ask_refinement(self, tried: Attempt, said: str) -> str:
-        """Question, attempt, critique, "again"; of several attempts each with its critique and "again"."""
+        """The prompt whose response is another solution; `said` "": without a critique. Earlier attempts of the same
+        context stand before, each with its critique."""
         prompt = tried.problem.prompt
         for attempt, critique in (*tried.before, (tried.text, said)):
             prompt = sentences.ask_refinement(prompt, attempt, critique)
         return prompt
 
     def ask_informed(self, tried: Attempt, said: str, sibling: str) -> str:
-        """That of a refinement: the attempt and its critique, to which the sibling is the answer; or the sibling and
-        that it is right."""
+        """The prompt of a policy that knows more about an attempt (distil.py): its critique, and another attempt, which
+        is right; "": not shown, but one of the two is.
+
+        Here that of a refinement: the attempt and its critique, to which the sibling is the answer; or the sibling and
+        that it is right.
+        """
         if tried.right:
             return self.ask_refinement(dataclasses.replace(tried, text=sibling), self.verdict(True))
         read = self.read(said) or sentences.Critique(False)
@@ -121,47 +77,48 @@ class Closed:
         return self.ask_refinement(tried, told)
 
     def read(self, text: str, truncated: bool = False) -> sentences.Critique | None:
-        """`sentences.parse`; what is cut off is read too where it is a sentence."""
+        """The critique that a reply gives, None for any other text; total. What is cut off is read too where it is a
+        sentence."""
         return sentences.parse(text)
 
     def verdict(self, right: bool, answer: str = "") -> str:
-        """ "right", "wrong", "wrong answer ..."."""
+        """What a refiner is told of the verdict alone, or with the true answer."""
         return sentences.write(sentences.Critique(right, answer="" if right else answer))
 
     def oracle(self, tried: Attempt, rng: np.random.Generator | None, level: str = "answer") -> sentences.Critique:
-        """The solver's truth, of all levels."""
+        """The truth about an attempt, by the task's own solver, before `limit` to `level`: here of all levels."""
         return oracle.critique(tried.problem.prompt, tried.text, rng)
 
     def arithmetic(self, tried: Attempt) -> sentences.Critique:
-        """The first step that miscalculates."""
+        """The first equation of an attempt that is false."""
         found, _ = arithmetic.first_false(tried.text.split(" ; "))
         if tried.right or found is None:
             return sentences.Critique(tried.right)
         return sentences.Critique(False, found.line + 1, "arithmetic")
 
     def tells_all(self) -> bool:
-        """Always."""
+        """Whether there is an oracle."""
         return True
 
     def leak(self, said: str | None) -> int:
-        """By `sentences.Critique.level`."""
+        """What a refiner is told: 0 nothing, then 1 to 5 in the order of LEVELS."""
         read = sentences.parse(said or "")
         return 0 if read is None else 1 + LEVELS.index(read.level)
 
     def place(self, text: str, critique: sentences.Critique) -> int | None:
-        """`critique.step`."""
+        """The first wrong step that a critique names, by its number among those of the attempt `text`; None: none."""
         return critique.step
 
     def question(self, problem: Problem) -> str:
-        """The prompt."""
+        """The question of a problem, for a dataset."""
         return problem.prompt
 
     def problem(self, question: str, id: str = "", level: int = 0) -> Problem:
-        """With the question as prompt."""
+        """The problem that a question of a dataset asks, without its answer."""
         return Problem(question, "", id, level)
 
     def size(self, text: str) -> int:
-        """Words."""
+        """Tokens of a text."""
         return len(text.split())
 
 
@@ -183,6 +140,8 @@ class Natural:
     tokenizer: FolderTokenizer
     chat: bool
     truth: Truth | None = None
+
+    say, limit = map(staticmethod, (chat.write, chat.limit))
 
     def critique_messages(self, tried: Attempt, reference: bool = False) -> list[dict[str, str]]:
         """The conversation with a critic, as messages."""
@@ -232,26 +191,19 @@ class Natural:
         """`chat.parse` of what follows a thought; None for a reply that is cut off."""
         return None if truncated else chat.parse(text.rpartition(THOUGHT_ENDS)[2])
 
-    def say(self, critique: chat.ChatCritique) -> str:
-        """`chat.write`."""
-        return chat.write(critique)
-
     def write(self, critique: chat.ChatCritique) -> str:
         """`chat.write`; a verdict alone as a sentence."""
         if not critique.steps and not critique.explanation:
             return chat.indicative(critique.right)
         return chat.write(critique)
 
-    def limit(self, critique: chat.ChatCritique, level: str) -> chat.ChatCritique:
-        """`chat.limit`."""
-        return chat.limit(critique, level)
-
     def verdict(self, right: bool, answer: str = "") -> str:
         """`chat.indicative`."""
         return chat.indicative(right, "" if right else answer)
 
     def oracle(self, tried: Attempt, rng: np.random.Generator | None, level: str = "answer") -> chat.ChatCritique:
-        """What the task's `oracle` says; one that takes a `level` is told it, as hints cannot be cut from reasons."""
+        """What the task's `oracle` says; one that takes a `level` is told it, as hints cannot be cut from reasons.
+        InputError where there is none."""
         if self.truth is None:
             raise InputError(f"task {tried.problem.id.split('/')[0]} has no oracle: give critique.source=arithmetic")
         how = {"level": level} if "level" in inspect.signature(self.truth).parameters else {}
@@ -312,6 +264,8 @@ class Natural:
         # what a model or a server says must not end a turn
         return [{**m, "content": self.tokenizer.unmarked(m["content"])} for m in messages]
 
+
+Language = Closed | Natural  # what critics.py, refine.py and distil.py are given
 
 NO_SLIP = chat.Step(
     "all steps with a calculation", True, "The steps are right, the answer is not: no calculation is wrong."

@@ -30,7 +30,7 @@ from entropy_rl.methods.diversity.predicates import grams
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.sampling.engine import Completion, generate, of_part, together, token_work
-from entropy_rl.training.collect import Group, Turn, verify_completions
+from entropy_rl.training.collect import NOTHING, Group, Turn, verify_completions
 
 
 def respond(
@@ -97,12 +97,10 @@ def retry(
     """Retries of attempts after their critiques, verified; in several processes each verifies its part.
 
     Args:
-      task: verifies.
       answer: prompts -> (texts, completions), e.g. `respond` with the policy bound.
-      tried: attempts.
-      said: a critique of each; "": none, the request to try again alone; None: the question alone (SOURCES, `fresh`).
-      samples: retries of each attempt.
-      language: of critiques and requests.
+      said: a critique of each attempt; "": none, the request to try again alone; None: the question alone (SOURCES,
+        `fresh`).
+      samples: retries of each.
       fits: whether a prompt may be asked; attempts with others are not retried.
     """
     once = [t.problem.prompt if s is None else language.ask_refinement(t, s) for t, s in zip(tried, said, strict=True)]
@@ -111,7 +109,7 @@ def retry(
     texts, completions = answer([prompt for prompt, ok in zip(asked, there) if ok])
     if not all(there):
         made = iter(zip(texts, completions, strict=True))
-        empty = Completion(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), True)
+        empty = dataclasses.replace(NOTHING, truncated=True)
         texts, completions = map(list, zip(*(next(made) if ok else ("", empty) for ok in there)))
     problems = [t.problem for t in tried for _ in range(samples)]
     return Retries(asked, texts, completions, verify_completions(task, problems, texts, completions), there)
@@ -121,19 +119,19 @@ CREDITS = ("each", "last")
 N = 4  # words of an n-gram that a guard looks at
 
 
-def looping(text: str, n: int = N) -> float:
+def looping(text: str) -> float:
     """Share of a text's n-grams of words that it has said before: 0 where it never repeats itself, or is shorter."""
-    count = len(text.split()) - n + 1
-    return 1 - len(grams(text, n)) / count if count > 0 else 0.0
+    count = len(text.split()) - N + 1
+    return 1 - len(grams(text, N)) / count if count > 0 else 0.0
 
 
-def copying(text: str, said: str | None, known: str, n: int = N) -> float:
+def copying(text: str, said: str | None, known: str) -> float:
     """Share of a text's different n-grams of words that are the critique's, and are not in what was `known` before it.
 
     A critique repeats steps of the attempt, and a solution that keeps them copies nothing.
     """
-    own = grams(text, n)
-    return len(own & (grams(said or "", n) - grams(known, n))) / max(len(own), 1)
+    own = grams(text, N)
+    return len(own & (grams(said or "", N) - grams(known, N))) / max(len(own), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +165,9 @@ class Retry:
     text: str
     completion: Completion
     reward: float
-    passes: bool  # the guards, and is no repetition of its attempt where that is not allowed
+    repeats: bool  # its attempt, word for word
+    marks: dict[str, float]  # what the guard looks at, by the names of Guard
+    passes: bool  # the guard, and is no repetition of its attempt where that is not allowed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,8 +267,6 @@ class Refiner:
         dialogues: dict[int, list[dict[str, Any]]] = {}
         logs: list[tuple[dict[str, float], int]] = []  # of criticism, and of how many attempts
         told: list[str | None] = []
-        heard: list[tuple[dict[str, float], bool, bool, bool]] = []  # marks, right, repeated, truncated
-        asked = too_long = 0
         live = [(chain, Attempt(groups[g].problem, groups[g].texts[i], False)) for chain, (g, i) in enumerate(places)]
         for number in range(1, self.turns + 1):
             if not live:
@@ -286,38 +284,36 @@ class Refiner:
                 row_of = dialogue(t, said[i], replies[i], text, again.rewards[i], again.fits[i])
                 dialogues.setdefault(g, []).append(row_of)
                 if not again.fits[i]:
-                    too_long += 1
                     continue
-                asked += len(self.task.tokenizer.encode(again.asked[i]))
                 known = " ".join((t.problem.prompt, *(a for a, _ in t.before), t.text))
                 marks = {"repetition": looping(text), "copying": copying(text, said[i], known)}
                 marks["entropy"] = float(c.entropy.mean()) / typical if typical and c.entropy.size else 0.0
-                heard.append((marks, again.rewards[i] >= 1, text == t.text, c.truncated))
-                passes = (self.repeats or text != t.text) and self.guard.passes(marks)
-                retries.append(Retry(g, place, chain, number, again.asked[i], text, c, again.rewards[i], passes))
+                repeats = text == t.text
+                passes = (self.repeats or not repeats) and self.guard.passes(marks)
+                about = (g, place, chain, number, again.asked[i], text, c, again.rewards[i])
+                retries.append(Retry(*about, repeats, marks, passes))
                 if again.rewards[i] < 1 and said[i] is not None:
                     left.append((chain, Attempt(t.problem, text, False, (*t.before, (t.text, said[i])))))
             live = left
-        share = lambda values: float(np.mean(values)) if values else 0.0  # noqa: E731
-        marks, right, repeated, truncated = zip(*heard) if heard else ((), (), (), ())
+        mean = lambda value: float(np.mean([value(r) for r in retries])) if retries else 0.0  # noqa: E731
         row |= merged(logs)
         row |= {
             "critique/attempts": float(len(told)),
             "critique/leak": leak(told, self.language),
-            "critique/too_long": row.get("critique/too_long", 0.0) + float(too_long),
+            "critique/too_long": row.get("critique/too_long", 0.0) + float(len(told) - len(retries)),
             "refine/tokens": float(sum(len(r.completion.tokens) for r in retries)),
-            "refine/prompt_tokens": float(asked),
-            "refine/repaired": share(right),
-            "refine/repeated": share(repeated),
-            "refine/truncated": share(truncated),
-            "refine/looping": share([m["repetition"] for m in marks]),
-            "refine/copying": share([m["copying"] for m in marks]),
-            "refine/entropy_ratio": share([m["entropy"] for m in marks]),
-            "refine/guarded": float(sum(not self.guard.passes(m) for m in marks)),
+            "refine/prompt_tokens": float(sum(len(self.task.tokenizer.encode(r.asked)) for r in retries)),
+            "refine/repaired": mean(lambda r: r.reward >= 1),
+            "refine/repeated": mean(lambda r: r.repeats),
+            "refine/truncated": mean(lambda r: r.completion.truncated),
+            "refine/looping": mean(lambda r: r.marks["repetition"]),
+            "refine/copying": mean(lambda r: r.marks["copying"]),
+            "refine/entropy_ratio": mean(lambda r: r.marks["entropy"]),
+            "refine/guarded": float(sum(not self.guard.passes(r.marks) for r in retries)),
         }
         if self.turns > 1:
             last = {r.chain: r.reward >= 1 for r in retries}
-            row["refine/repaired_last"] = share(list(last.values()))
+            row["refine/repaired_last"] = float(np.mean(list(last.values()))) if last else 0.0
         return retries, dialogues, told[0] is None, row
 
     def _under_context(self, groups: list[Group], retries: list[Retry]) -> tuple[list[Group], dict[str, float]]:

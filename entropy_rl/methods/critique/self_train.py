@@ -62,8 +62,7 @@ def refined_items(
     """Refinements that are kept, and what is logged of them.
 
     Args:
-      tried: failed attempts.
-      asked: for each, the prompt that its retries followed: question, attempt and critique.
+      asked: for each attempt, the prompt that its retries followed: question, attempt and critique.
       retries: for each, (text, reward) of its retries.
       reserved: at most so many of an attempt's right retries are kept, the first ones.
       slack: of the barrier against shortcuts (`is_shortcut`).

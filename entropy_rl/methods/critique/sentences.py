@@ -31,21 +31,13 @@ _WRONG = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Critique:
-    """Words about one attempt.
-
-    Attributes:
-      right: the verdict.
-      step: the first wrong step, from 1; None: not said, or the attempt is right.
-      reason: why it is wrong, a key of `REASONS`; "": not said.
-      hint: a step that could stand in its place; leaks part of a solution.
-      answer: a solution; leaks it.
-    """
+    """Words about one attempt; "" is not said."""
 
     right: bool
-    step: int | None = None
-    reason: str = ""
-    hint: str = ""
-    answer: str = ""
+    step: int | None = None  # the first wrong one, from 1; None: not said, or the attempt is right
+    reason: str = ""  # why it is wrong, a key of `REASONS`
+    hint: str = ""  # a step that could stand in its place
+    answer: str = ""  # a solution
 
     @property
     def level(self) -> str:

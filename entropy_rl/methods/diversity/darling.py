@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +25,12 @@ class Diversity:
 
     Attributes:
       task: what the responses are to.
-      predicate: (task, prompt, texts) -> same(i, j), a row of diversity.PREDICATES with its hyper-parameters; None: the
-        share of a response's own n-grams instead of classes.
-      combine: (reward, diversity) -> reward, a row of diversity.COMBINE with its hyper-parameters.
+      predicate: (task, prompt, texts) -> same(i, j), a row of predicates.PREDICATES with its hyper-parameters; None:
+        the share of a response's own n-grams instead of classes.
+      combine: (reward, diversity) -> reward, a row of predicates.COMBINE with its hyper-parameters.
       floor: least diversity.
-      correct_only: right responses are compared with right ones only, wrong ones get the floor.
+      correct_only: right responses are compared with right ones only, wrong ones get the floor. So does the only right
+        one of a group, which else would be the most different: the authors' `partition_correct`, kept as it is.
       n: of the n-grams.
     """
 
@@ -79,12 +79,12 @@ class Diversity:
             predicate = predicates.by_solution_graph  # to be logged only
         same = predicate and predicate(self.task, g.problem.prompt, g.texts)
         labels = predicates.partition(len(g.texts), same) if same else None
-        if self.predicate is None:
-            value = grams
-            if self.correct_only:
-                value = np.zeros(len(right))
-                if right.sum() > 1:
-                    value[right] = predicates.ngram_diversity([t for t, ok in zip(g.texts, right) if ok], n=self.n)
-            return labels, np.maximum(self.floor, value), grams
-        floored = partial(predicates.correct_only, right=right) if self.correct_only else predicates.class_diversity
-        return labels, floored(labels, floor=self.floor), grams
+        if self.correct_only:
+            value, own = np.zeros(len(right)), np.flatnonzero(right)
+            if len(own) > 1 and self.predicate is None:
+                value[own] = predicates.ngram_diversity([g.texts[i] for i in own], n=self.n)
+            elif len(own) > 1:
+                value[own] = predicates.class_diversity([labels[i] for i in own], floor=self.floor)
+        else:
+            value = grams if self.predicate is None else predicates.class_diversity(labels, floor=self.floor)
+        return labels, np.maximum(self.floor, value), grams

@@ -4,9 +4,9 @@
 
 Classes are those of a predicate "says the same", closed transitively (union-find): two responses that are each like a
 third one are in one class. From the authors' code, partition_reward_vllm_serve.py: `partition` (Div and the floor of
-0.1, so that quality is never quite forgotten), `process_uid_partition` (union-find), `partition_correct`; from
-diversity_rewards.py: `ngram`. Where we depart: a pair that is in one class already is not asked about again, which
-changes no class; a group of one has no others and gets the floor (their code divides by 0).
+0.1, so that quality is never quite forgotten), `process_uid_partition` (union-find); from diversity_rewards.py:
+`ngram`. Where we depart: a pair that is in one class already is not asked about again, which changes no class; a group
+of one has no others and gets the floor (their code divides by 0).
 
 To add a predicate: a function `(task, prompt, texts, **hparams) -> same(i, j)` and a row in PREDICATES. `same` is asked
 with i < j only. To add a way to combine: `(reward, diversity, **hparams) -> reward` of one group and a row in COMBINE.
@@ -31,12 +31,8 @@ LONGEST = 4096  # characters of a response that an embedder or a judge is shown
 def partition(n: int, same: Same) -> list[int]:
     """Classes of 0..n-1 under the transitive closure of `same`.
 
-    Args:
-      n: how many there are.
-      same: asked for pairs i < j that are not in one class yet: n (n - 1) / 2 times at most.
-
-    Returns:
-      The number of each one's class; classes are numbered in the order in which they first come up.
+    `same` is asked for pairs i < j that are not in one class yet: n (n - 1) / 2 times at most. Classes are numbered in
+    the order in which they first come up.
     """
     parent = list(range(n))
 
@@ -63,24 +59,6 @@ def class_diversity(labels: Sequence[int], *, floor: float = FLOOR) -> NDArray:
     n = len(labels)
     _, of, sizes = np.unique(np.asarray(labels, int), return_inverse=True, return_counts=True)
     return np.maximum(floor, (n - sizes[of]) / max(n - 1, 1))
-
-
-def correct_only(labels: Sequence[int], right: ArrayLike, *, floor: float = FLOOR) -> NDArray:
-    """Div among the right responses alone; the floor for wrong ones, and for all where at most one is right.
-
-    So the only right response of a group gets the least diversity, where `class_diversity` would give it the most: the
-    code's rule, kept as it is. f64[n].
-
-    Args:
-      labels: classes, one a response.
-      right: bool[n].
-      floor: least diversity.
-    """
-    right = np.asarray(right, bool)
-    out = np.full(len(labels), float(floor))
-    if right.sum() > 1:
-        out[right] = class_diversity(np.asarray(labels, int)[right], floor=floor)
-    return out
 
 
 def grams(text: str, n: int) -> set[tuple[str, ...]]:
@@ -213,7 +191,7 @@ def by_judge(task: Any, prompt: str, texts: Sequence[str], *, judge: Callable[[s
 
     The authors' partition_reward_lm_judge.py asks whether two solutions are *different* and takes yes for the same;
     here the question is the one that is counted. Who says neither yes nor no has not said that they are the same. Give
-    `judge` in Python (methods/darling.Diversity); a config cannot hold it.
+    `judge` in Python (methods/diversity/darling.Diversity); a config cannot hold it.
     """
     return lambda i, j: parse_judge(judge(judge_prompt(prompt, texts[i], texts[j]))) is True
 

@@ -73,7 +73,6 @@ def trained(
       layers: f[L], 1 for blocks after which there is a vector, 0 for those without.
       key: of the rows drawn.
       steps, rows: updates, and responses in each.
-      rate: the learning rate.
 
     Returns:
       f32[L, d_model].

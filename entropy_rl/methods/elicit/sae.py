@@ -113,7 +113,6 @@ def reason_score(z: np.ndarray, word: np.ndarray, *, alpha: float = 0.7) -> np.n
       z: f[N, latents], of N tokens.
       word: i[N], number of the reasoning word, 0 .. W - 1; -1: none. The paper's words are those like "wait" and
         "however", with a window around each; which tokens count is the caller's choice.
-      alpha: of the entropy.
 
     Raises:
       InputError: there is no token of one of the kinds.

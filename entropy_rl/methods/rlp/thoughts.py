@@ -103,7 +103,6 @@ def think(
       baseline: phi, parameters that predict without one.
       contexts: x_<t, token ids.
       following: x_t, a token id each.
-      key: random key of this call.
       score: models/scoring.token_scores of `model` at temperature 1, best jitted.
       delimiters: tokens that open a thought, that close it, and any of which ends it.
       context_length: the longest context.

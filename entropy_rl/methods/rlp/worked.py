@@ -7,8 +7,8 @@
 A document is a chain of operations, done from the left whatever they are, an `=`, and the result. Its steps, in
 Countdown's notation, may stand between the two, all of them or each with probability 1/2; they are delimited by
 `because` and `again`, two of the words that Countdown's critics have (tasks/countdown.SPEECH) and that its solutions
-lack. The result of a bare document is where RLP thinks (methods/rlp.py): a model of two layers cannot go through four
-operations in its head.
+lack. The result of a bare document is where RLP thinks (methods/rlp/thoughts.py): a model of two layers cannot go
+through four operations in its head.
 
 Numbers are 1..9 and values 0..30, a token each; level n has n numbers. Operations are uniform over those whose value
 is in range (one always is: a sum where a < b, a difference elsewhere). Document i is a function of (seed, i), and the
@@ -54,11 +54,7 @@ class Questions:
 
 @dataclasses.dataclass(frozen=True)
 class Worked:
-    """Text of one split; made by `make`.
-
-    Attributes:
-      split, levels, seed, worked, whole: as given to `make`.
-    """
+    """Text of one split; made by `make`, whose arguments it has."""
 
     split: str
     levels: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""entropy_rl/methods/diversity/predicates.py by hand, and the group's rewards in methods/darling.py."""
+"""entropy_rl/methods/diversity/predicates.py by hand, and the group's rewards in methods/diversity/darling.py."""
 
 import itertools
 import subprocess
@@ -60,10 +60,14 @@ def test_div_by_hand():
 
 def test_right_responses_among_themselves():
     """Three right of five, two of them alike: (3 - 2) / 2 and (3 - 1) / 2; wrong ones do not count as different."""
-    right = [True, False, True, True, False]
-    np.testing.assert_allclose(predicates.correct_only([0, 1, 0, 2, 3], right), [0.5, 0.1, 0.5, 1, 0.1])
-    np.testing.assert_allclose(predicates.correct_only([0, 1, 2], [False, True, False]), 0.1)  # one alone
-    np.testing.assert_allclose(predicates.correct_only([0, 1], [False, False]), 0.1)
+    for labels, right, want in (
+        ("abacd", [1, 0, 1, 1, 0], [0.5, 0.1, 0.5, 1, 0.1]),
+        ("abc", [0, 1, 0], [0.1] * 3),  # one alone
+        ("ab", [0, 0], [0.1] * 2),
+    ):
+        g = Group(Problem(PROMPT, "", "a", 4), [], [], list(labels), right)
+        made = Diversity(TASK, predicates.by_solution, combine=lambda reward, value: value, correct_only=True)
+        np.testing.assert_allclose(made([g])[0], [want])
 
 
 def test_own_ngrams_by_hand():
