@@ -10,15 +10,16 @@ who is heard (none: retried without words; random: a critique of another attempt
 solver's first wrong step and why; learned: a critique model's; self: the policy's own; hint: the solver's with the step
 that would be right, a leak) and what is learnt from it (refined: the retry on the question alone, Critique-GRPO; joint:
 under its critique too; sdpo: self-distillation from it beside GRPO's loss; turns: several attempts in one context). And
-GRPO; as many fresh samples; budgets of one, two, four and eight retries a group; a critique that is withdrawn half-way;
-entropy bonus, Clip-Cov, MaxRL, pass@k training and UCPO, alone and with the solver's critique.
+GRPO; grpo_slow, GRPO at 2e-4, where most arms with critiques have their best rate and entropy falls more slowly by
+itself; as many fresh samples; budgets of one, two, four and eight retries a group; a critique that is withdrawn
+half-way; entropy bonus, Clip-Cov, MaxRL, pass@k training and UCPO, alone and with the solver's critique.
 
 `:tune` has four learning rates of every arm, on the validation split with one seed and as many steps as the runs
 themselves; without it, each arm has the best of the four in pass@1 over the last three evaluations, from the folder of
 the tuning: `:runs/closed`. `:untuned` has the third rate of all, to begin at once. MAIN's arms have eight seeds, the
 others three; MAIN's come first, and `:main,tune`, `:main,runs/closed` have no others. `:smoke` takes two tiny steps of
 every arm. The start is that of configs/sweeps/critique_learn.py.
-Time: 45 arms, 160 runs to tune and 190 after it; by critique_learn.py one to three minutes a run on a core, so 5 to 10
+Time: 46 arms, 160 runs to tune and 198 after it; by critique_learn.py one to three minutes a run on a core, so 5 to 10
 hours of two cores; starts and the critique model half an hour.
 """
 
@@ -55,8 +56,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "ucpo": {"weight.name": "ucpo"},
 }
 BUDGETS = {1: (1, 1), 2: (2, 1), 4: (4, 1), 8: (4, 2)}  # retries of a group: attempts and critiques of each
+# in the order of their runs; without the learned one, which needs a critique model
 MAIN = ("grpo", "fresh", *(f"{source}_refined" for source in SOURCES if source != "learned"))
-MAIN += ("oracle_joint", "oracle_sdpo", "oracle_turns")  # in the order of their runs; learned needs a critique model
+MAIN += ("oracle_joint", "oracle_sdpo", "oracle_turns", "grpo_slow")
 
 
 def arms() -> dict[str, tuple[str, dict[str, Any], str]]:
@@ -69,6 +71,7 @@ def arms() -> dict[str, tuple[str, dict[str, Any], str]]:
     off, oracle = {"critique.source": "off"}, of["oracle_refined"][1]
     plain = {"grpo": ("critique_grpo", off, "grpo"), "fresh": ("critique_joint", {"critique.source": "fresh"}, "fresh")}
     plain["fresh"][1]["critique.learn"] = "refined"
+    plain["grpo_slow"] = ("critique_grpo", off | {"optimizer.learning_rate": RATES[1]}, "grpo")
     controlled = {}
     for name, changes in CONTROLS.items():
         recipe = "critique_clip_cov" if name == "clip_cov" else "critique_grpo"
