@@ -197,10 +197,8 @@ class _Parser:
             return -self.argument()
         if kind == "number" and not signed and len(token) > 1:  # \frac12, \sqrt12
             self.tokens[self.at] = (kind, token[1:])
-            return constant(int(token[0])) if token[0] != "." else self._refuse()
-        if kind in ("number", "name"):
+            if token[0] != ".":
+                return constant(int(token[0]))
+        elif kind in ("number", "name"):
             return self.base()[0]
-        return self._refuse()
-
-    def _refuse(self) -> Expression:
         raise Unread
