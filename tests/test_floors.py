@@ -30,7 +30,7 @@ ORDER = """
     models.rope models.products models.experts models.transformer models.presets models.families
     models.tensor_names models.hf models.gguf
     models.lora models.peft models.steering models.scoring
-    data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
+    data.problem data.splits data.gym data.order data.drawn data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws

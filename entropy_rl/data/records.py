@@ -11,7 +11,6 @@ of a shuffle by `seed`, so that it is a fair sample of the file whatever its ord
 from __future__ import annotations
 
 import dataclasses
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -105,10 +104,7 @@ class Records(WithVerifier):
 
     def __getitem__(self, i: int) -> Problem:
         """Problem `i`; IndexError outside 0..len-1."""
-        i = operator.index(i)
-        if not 0 <= i < len(self.problems):
-            raise IndexError(f"{self.name}/{self.split} has problems 0..{len(self.problems) - 1}, not {i}")
-        return self.problems[i]
+        return self.problems[order.within(i, len(self), f"{self.name}/{self.split}")]
 
 
 def build(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entropy_rl.data.splits import SPLITS
-from entropy_rl.errors import InputError, nearest
+from entropy_rl.errors import InputError, lookup, nearest
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 PARQUET = (".parquet",)
@@ -49,8 +49,7 @@ def find(path: str, split: str, suffixes: Sequence[str], task: str) -> Pool:
     """
     if not path:
         raise InputError(f"task {task!r} needs path=: a file, a folder, a pattern or data/{{split}}{suffixes[0]}")
-    if split not in SPLITS:
-        raise InputError(f"unknown {task} split {split!r}{nearest(split, SPLITS)}: one of {', '.join(SPLITS)}")
+    lookup(dict.fromkeys(SPLITS), split, f"{task} split")
     if "{split}" in path:
         named = {name: _files(path.replace("{split}", name), suffixes) for name in SPLITS}
     else:
