@@ -19,7 +19,8 @@ ORDER = """
     losses.value losses.preference losses.distillation
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
-    logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats
+    logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.csv_formats
+    logs.text_formats
     logs.consoles logs.tracker_formats logs.formats logs.points logs.read logs.alarms
     logs.live logs.trl_hook logs.verl_hook
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
