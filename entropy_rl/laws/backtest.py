@@ -76,8 +76,8 @@ def backtest(
     rng: np.random.Generator,
     shares: Sequence[float] = SHARES,
     *,
-    entropy_step: ArrayLike | None = None,
-    entropy_H: ArrayLike | None = None,
+    entropy_step: ArrayLike,
+    entropy_H: ArrayLike,
     weights: ArrayLike | None = None,
     last: float = 0.05,
     level: float = 0.9,
@@ -91,16 +91,14 @@ def backtest(
 
     Args:
       step, H, R, weights: [n] the whole run, as in `pure`.
-      entropy_step, entropy_H: [m] its entropy record; None where the evaluations are all there is.
+      entropy_step, entropy_H: [m] its entropy record.
       rng: every row draws from a child of its own.
 
     Raises:
       InputError: what no share can mend: arrays that `fit` refuses, steps that do not rise, shares outside (0, 1).
     """
     step, H, R, w = checked(step, H, R, weights)
-    if (entropy_step is None) != (entropy_H is None):
-        raise InputError("entropy_step and entropy_H belong together: give both or neither")
-    record = rising(step, H) if entropy_step is None else rising(entropy_step, entropy_H)
+    record = rising(entropy_step, entropy_H)
     bootstrap.check(level, draws)
     if not 0 < last < 1:
         raise InputError(f"last {last:g}: the final score is over a share of the run between 0 and 1, such as 0.05")

@@ -268,7 +268,6 @@ def test_mistakes_in_entropy():
         ({"shares": [0.0]}, "share 0: give one above 0"),
         ({"shares": [0.97]}, "share 0.97: give one above 0 that ends before the last 5"),
         ({"last": 1.0}, "last 1"),
-        ({"entropy_H": None}, "belong together"),
         ({"step": [], "H": [], "R": []}, "no evaluations"),
     ],
 )
