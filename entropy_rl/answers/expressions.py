@@ -41,10 +41,6 @@ def expression(text: str) -> Expression | None:
         or (runs and not re.search(r"[0-9^+*/\\-]", text))
     ):
         return None
-    return _read(text)
-
-
-def _read(text: str) -> Expression | None:
     read = memory()
     if text not in read:
         try:

@@ -81,9 +81,6 @@ class Records(WithVerifier):
     """Problems of one split; made by `build`.
 
     Attributes:
-      name, split: of the task.
-      problems: all of them.
-      verifier: checks responses.
       levels: those that there are.
       duplicates: rows that were left out because their question had been there before.
       unchecked: rows that were left out (`skip`) because their own answer cannot be checked.

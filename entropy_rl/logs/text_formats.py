@@ -24,7 +24,8 @@ def read_jsonl(path: Path, run: str | None) -> list[Run]:
     """
     table, kind = Table(path.name, run=run), "jsonl"
     for line, row in json_lines(path, table):
-        kind = "verl jsonl" if is_verl(row) else kind
+        if "step" in row and isinstance(row.get("data"), dict):  # verl's FileLogger
+            kind = "verl jsonl"
         table.add(line, cells_of(row))
     mostly_good(path, table, "a JSON object", "keep only those that do (grep '^{')")
     return one_or_more(path, kind, table)
@@ -49,11 +50,6 @@ def parse(raw: bytes | str) -> Any:
         return json.loads(raw)
     except (ValueError, TypeError, RecursionError):
         return None
-
-
-def is_verl(row: Any) -> bool:
-    """Whether a JSON line is one of verl's FileLogger."""
-    return isinstance(row, dict) and "step" in row and isinstance(row.get("data"), dict)
 
 
 def cells_of(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -38,14 +38,7 @@ TRIES = 1000  # draws until a question is of the split, and new in it
 class Scorer:
     """How responses are scored, and which problem an id stands for; the half of the task that makes no problems.
 
-    Args:
-      name, seed, settings, levels: of the task.
-      form: where answers stand: boxed, hash, tag, or any of them and else the whole response.
-      partial: whether scores between 0 and 1 are given as they are; otherwise only a full score is right.
-      seconds, workers, megabytes: that scoring one response may take, processes that do it, memory of each.
-
-    Raises:
-      InputError: an unknown task, setting or form; a value out of range; reasoning-gym is not installed.
+    It takes its arguments from those of `make`, and refuses them as that does.
     """
 
     def __init__(
@@ -136,13 +129,7 @@ class Scorer:
 
 @dataclasses.dataclass(frozen=True)
 class Gym(records.WithVerifier):
-    """Problems of one split; made by `make`.
-
-    Attributes:
-      name, split: of the task.
-      size: number of problems.
-      verifier: scores responses.
-    """
+    """Problems of one split; made by `make`."""
 
     name: str
     split: str
