@@ -53,12 +53,12 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
                     shape = shape_of(header)
                 elif cells == header:
                     table.notes.append(f"the header stands again in {table.place(reader.line_num)}: a restart?")
-                elif shape == "on its side" and len(cells) == len(header):
-                    sides.append((reader.line_num, list(map(str.strip, cells))))
-                elif shape == "long" and len(cells) == len(header):
-                    table.add(reader.line_num, long_cells(header, list(map(str.strip, cells))))
                 elif header and len(cells) == len(header):
-                    table.add(reader.line_num, zip(header, map(str.strip, cells)))
+                    row = list(map(str.strip, cells))
+                    if shape == "on its side":
+                        sides.append(row)
+                    else:
+                        table.add(reader.line_num, long_cells(header, row) if shape == "long" else zip(header, row))
                 elif cells:
                     table.spoil(reader.line_num)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -69,7 +69,7 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
     if sides:
         table.notes.append("the table lies on its side, a metric a row: turned")
         for row, step in enumerate(header[1:]):
-            table.add(row + 2, [("step", step), *((cells[0], cells[row + 1]) for _, cells in sides)])
+            table.add(row + 2, [("step", step), *((cells[0], cells[row + 1]) for cells in sides)])
         table.unit = "column"
     elif shape == "long":
         table.notes.append("a long table, a cell a row: each name is a column")
