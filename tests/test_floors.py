@@ -19,7 +19,8 @@ ORDER = """
     losses.value losses.preference losses.distillation
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html
-    logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.text_formats
+    logs.archive logs.trainers logs.columns logs.tables logs.records logs.lengths logs.wire logs.csv_formats
+    logs.text_formats
     logs.consoles logs.tracker_formats logs.formats logs.points logs.read logs.alarms
     logs.live logs.trl_hook logs.verl_hook
     parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
@@ -30,7 +31,7 @@ ORDER = """
     models.rope models.products models.experts models.transformer models.presets models.families
     models.tensor_names models.hf models.gguf
     models.lora models.peft models.steering models.scoring
-    data.problem data.splits data.gym data.order data.rows data.dumps data.records data.examples data.frozen
+    data.problem data.splits data.gym data.order data.drawn data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid
     data.prompts
     methods.critique.sentences methods.critique.chat methods.critique.oracle methods.critique.flaws

@@ -18,9 +18,8 @@ _GREEK = "alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi va
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)"
     rf"|(?P<name>(?:[A-Za-z]|\\(?:{_GREEK.replace(' ', '|')})(?![A-Za-z]))(?:_(?:[A-Za-z0-9]|\{{[A-Za-z0-9]+\}}))?)"
-    r"|(?P<command>\\(?:frac|sqrt|binom|cdot|times|div)(?![A-Za-z]))|(?P<sign>[-+*/^!(){}\[\]\u221a\u03c0\u00b7\u00f7]))"
+    r"|(?P<command>\\(?:frac|sqrt|binom|cdot|times|div)(?![A-Za-z]))|(?P<sign>[-+*/^!(){}\[\]]))"
 )
-_SPELLED = {"\u221a": "\\sqrt", "\u03c0": "\\pi", "\u00b7": "*", "\u00f7": "/"}
 _CLOSES = {"(": ")", "{": "}", "[": "]"}
 _WORDS = set(
     "and or not no to of in on at by if is as the for per was are but so cm mm km kg mg ml ft in deg am pm".split()
@@ -31,7 +30,7 @@ _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 def expression(text: str) -> Expression | None:
     """The expression that clean text (`latex.clean`) writes, or None; from the work that algebra.budget leaves."""
-    if len(text) > MAX_CHARACTERS or not re.search(r"[0-9A-Za-z\u03c0]", text):
+    if len(text) > MAX_CHARACTERS or not re.search("[0-9A-Za-z]", text):
         return None
     # a word is no product: even, Evelyn; and an order of letters (ACB) is none either
     runs = _LETTERS.findall(text)
@@ -41,10 +40,6 @@ def expression(text: str) -> Expression | None:
         or (runs and not re.search(r"[0-9^+*/\\-]", text))
     ):
         return None
-    return _read(text)
-
-
-def _read(text: str) -> Expression | None:
     read = memory()
     if text not in read:
         try:
@@ -64,9 +59,6 @@ class _Parser:
             if not match:
                 raise Unread
             kind, token = match.lastgroup, match[match.lastgroup]
-            if kind == "sign" and token in _SPELLED:
-                token = _SPELLED[token]
-                kind = {"\\sqrt": "command", "\\pi": "name"}.get(token, "sign")
             if kind == "name" and not token.startswith("\\") and match.end() < len(text) and token in "fghPF":
                 if text[match.end()] == "(":  # f(2) is no product
                     raise Unread
@@ -197,10 +189,8 @@ class _Parser:
             return -self.argument()
         if kind == "number" and not signed and len(token) > 1:  # \frac12, \sqrt12
             self.tokens[self.at] = (kind, token[1:])
-            return constant(int(token[0])) if token[0] != "." else self._refuse()
-        if kind in ("number", "name"):
+            if token[0] != ".":
+                return constant(int(token[0]))
+        elif kind in ("number", "name"):
             return self.base()[0]
-        return self._refuse()
-
-    def _refuse(self) -> Expression:
         raise Unread

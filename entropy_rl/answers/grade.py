@@ -82,12 +82,7 @@ class Grader:
 
     def grade(self, gold: str, response: str) -> float:
         """1.0 where the response's final answer is the gold one, else 0.0. Never raises on text."""
-        answer = final_answer(response, self.form)
-        decided = equal(gold, answer) if answer else False
-        if decided is None:
-            return self._ask([(gold, answer)])[0]
-        self.counts["exact"] += 1
-        return 1.0 if decided else 0.0
+        return self.grade_all([(gold, response)])[0]
 
     def grade_all(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
         """`grade` of each (gold, response); all that need math-verify go to the processes together."""
@@ -100,8 +95,9 @@ class Grader:
             else:
                 self.counts["exact"] += 1
             rewards.append(1.0 if decided else 0.0)
-        for i, reward in zip(undecided, self._ask(list(undecided.values()))):
-            rewards[i] = reward
+        if undecided:
+            for i, reward in zip(undecided, self._ask(list(undecided.values()))):
+                rewards[i] = reward
         return rewards
 
     def final(self, response: str) -> str:

@@ -236,9 +236,7 @@ def _is_equation(found: str) -> bool:
 def _run(line: str, start: int, end: int) -> str:
     """The words of `line` around the number at start:end that make one formula with it."""
     words = [(m.start(), m.end()) for m in _PIECE.finditer(line)]
-    at = next((i for i, (a, b) in enumerate(words) if a <= start < b), None)
-    if at is None:
-        return line[start:end]
+    at = next(i for i, (a, b) in enumerate(words) if a <= start < b)
     a, b = words[at][0], max(words[at][1], end)
     word = line[a:b]
     # a bracket that this word closes

@@ -34,13 +34,10 @@ _WORD = re.compile(r"[A-Za-z ]{4,}|[A-Z]?[a-z]{2,3}")
 _OVERS = re.compile(r"\\over(?![A-Za-z])")
 _NAMES = re.compile(r"(?<![A-Za-z\\])(?:pi(?![A-Za-z])|sqrt(?=[({]))")
 _TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10 ?\^)")
-_RENAMED = re.compile(
-    r"\\(dfrac|tfrac|cfrac|dbinom|tbinom|geqslant|"
-    r"geq|leqslant|leq|neq|lvert|rvert|gt|lt|colon)(?![A-Za-z])"
-)
 _NEW = dict.fromkeys(("dfrac", "tfrac", "cfrac"), "\\frac") | dict.fromkeys(("dbinom", "tbinom"), "\\binom")
 _NEW |= {"geqslant": "\\ge", "geq": "\\ge", "leqslant": "\\le", "leq": "\\le", "neq": "\\ne"}
 _NEW |= {"lvert": "|", "rvert": "|", "gt": ">", "lt": "<", "colon": ":"}
+_RENAMED = re.compile(rf"\\({'|'.join(_NEW)})(?![A-Za-z])")
 _RAISED = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
 _POWER = re.compile(r"(?<=[0-9A-Za-z)}\u03c0]) ?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+(?![0-9])")
 _RADICAL = re.compile(r"\u221a ?([0-9]+(?:\.[0-9]+)?|[A-Za-z])|\u221a(?=[({])")

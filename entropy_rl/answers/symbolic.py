@@ -89,21 +89,20 @@ def load() -> Callable[[Sequence[str]], bool]:
     return check
 
 
-class Symbolic:
+class Symbolic(Workers):
     """math-verify in worker processes. Close it, or use it in a `with`.
 
     Args:
       seconds: for one pair; then it is a Failure("timeout").
       count: processes.
-      megabytes: address space of each.
 
     Raises:
       InputError: math-verify is not installed, a value out of range.
     """
 
-    def __init__(self, *, seconds: float = 5.0, count: int = 1, megabytes: int = 1024):
+    def __init__(self, *, seconds: float = 5.0, count: int = 1):
         require()
-        self._workers = Workers(f"{__name__}:load", count=count, seconds=seconds, megabytes=megabytes, setup={})
+        super().__init__(f"{__name__}:load", count=count, seconds=seconds, setup={})
 
     def equal_all(self, pairs: Iterable[tuple[str, str]]) -> list[bool | Failure]:
         """For each (gold, answer): what `exact.equal` says, and where that is None what math-verify says.
@@ -118,15 +117,5 @@ class Symbolic:
             decided = exact.equal(gold, answer)
             found[gold, answer] = False if decided is None and not asked(gold, answer) else decided
         open_pairs = [pair for pair, decided in found.items() if decided is None]
-        found |= zip(open_pairs, self._workers.map(open_pairs))
+        found |= zip(open_pairs, self.map(open_pairs))
         return [found[gold, answer] for gold, answer in pairs]
-
-    def close(self) -> None:
-        """Ends the processes."""
-        self._workers.close()
-
-    def __enter__(self) -> Symbolic:
-        return self
-
-    def __exit__(self, *args) -> None:
-        self.close()

@@ -187,7 +187,7 @@ def _item(text: str, depth: int) -> Value | None:
         return _union(text, depth)
     if text.startswith("\\begin"):
         return _matrix(text, depth)
-    if "\\pm" in text or "\u00b1" in text:
+    if "\\pm" in text:
         return _plus_minus(text)
     return _measured(text, depth) or _expressed(text)
 
@@ -260,7 +260,7 @@ def _matrix(text: str, depth: int) -> Value | None:
 
 
 def _plus_minus(text: str) -> Value | None:
-    parts = re.split(r"\\pm(?![A-Za-z])|\u00b1", text)
+    parts = re.split(r"\\pm(?![A-Za-z])", text)
     if len(parts) != 2 or parts[0] and "," in parts[0]:
         return None
     both = [_expressed(parts[0] + sign + parts[1]) for sign in "+-"]

@@ -12,6 +12,7 @@ fresh process.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import importlib
@@ -107,44 +108,32 @@ class Workers:
         if self._closed:
             raise RuntimeError("these workers are closed")
         messages = [json.dumps(item).encode() for item in items]
-        results: list[Any] = [None] * len(messages)
-        numbers = iter(range(len(messages)))
-        lock, stop = threading.Lock(), threading.Event()
-        errors: list[BaseException] = []
+        stop = threading.Event()
         busy: set[_Worker] = set()
 
-        def work() -> None:
-            while not stop.is_set():
-                with lock:
-                    i = next(numbers, None)
-                if i is None:
-                    return
-                worker = self._idle.get()
-                busy.add(worker)
-                try:
-                    results[i] = worker.call(messages[i], self.seconds, stop)
-                except BaseException as error:
-                    worker.end()
-                    errors.append(error)
-                    stop.set()
-                finally:
-                    busy.discard(worker)
-                    self._idle.put(worker)
+        def call(message: bytes) -> Any:
+            worker = self._idle.get()
+            busy.add(worker)
+            try:
+                return worker.call(message, self.seconds, stop)
+            except BaseException:
+                worker.end()
+                raise
+            finally:
+                busy.discard(worker)
+                self._idle.put(worker)
 
-        threads = [threading.Thread(target=work) for _ in range(min(len(self._workers), len(messages)) - 1)]
-        try:
-            for thread in threads:
-                thread.start()
-            work()
-        finally:
-            if errors:  # such as Ctrl-C, which the other threads do not see
+        if len(messages) < 2:
+            return list(map(call, messages))
+        with concurrent.futures.ThreadPoolExecutor(min(len(self._workers), len(messages))) as threads:
+            try:
+                return list(threads.map(call, messages))
+            except BaseException:  # such as Ctrl-C, which the threads do not see
+                stop.set()
+                threads.shutdown(wait=False, cancel_futures=True)
                 for worker in list(busy):
                     worker.kill()
-            for thread in threads:
-                thread.join()
-        if errors:
-            raise errors[0]
-        return results
+                raise
 
     def close(self) -> None:
         """Ends the processes. A second call does nothing."""

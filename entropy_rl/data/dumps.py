@@ -16,7 +16,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from entropy_rl.data import rows
@@ -64,7 +63,8 @@ def read(path: str) -> list[Sampled]:
       InputError: no such file; a row that is no JSON, without prompt, response, and reward or advantage, or whose
         number is not finite.
     """
-    files = sorted(_files(path), key=lambda f: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", f.name)])
+    files = rows.files(path, KINDS, "give a dump of one of these kinds")
+    files = sorted(files, key=lambda f: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", f.name)])
     if not files:
         raise InputError(f"{path} has no rollouts: give a file, folder or pattern of {', '.join(KINDS)}")
     found, names = [], None
@@ -76,39 +76,20 @@ def read(path: str) -> list[Sampled]:
     return found
 
 
-def _files(path: str) -> list[Path]:
-    place = Path(path)
-    if place.is_file():
-        if not place.name.endswith(KINDS):
-            raise InputError(f"{path} is not one of {', '.join(KINDS)}")
-        return [place]
-    if place.is_dir():
-        found = place.iterdir()
-    else:
-        found = place.parent.glob(place.name) if place.parent.is_dir() else iter(())
-    return [file for file in found if file.is_file() and file.name.endswith(KINDS)]
-
-
 def _columns(row: rows.Row) -> dict[str, str | None]:
     def first(names: Sequence[str]) -> str | None:
         return next((name for name in names if rows.get(row.data, name) is not None), None)
 
-    wanted = {"reward": REWARD, "advantage": ADVANTAGE, "group": GROUP, "step": STEP, "logp": LOGP, "tokens": TOKENS}
-    out = {what: first(names) for what, names in wanted.items()}
-    for what, names in (("prompt", PROMPT), ("response", RESPONSE)):
-        out[what] = first(names)
-        if out[what] is None:
+    needed = {"the prompt": PROMPT, "the response": RESPONSE, "a reward or an advantage": (*REWARD, *ADVANTAGE)}
+    for what, names in needed.items():
+        if first(names) is None:
             there = ", ".join(rows.columns(row.data))
             raise InputError(
-                f"{row.where}: no column with the {what} (looked for {', '.join(names)}): it has {there}; rename one"
+                f"{row.where}: no column with {what} (looked for {', '.join(names)}): it has {there}; rename one"
             )
-    if out["reward"] is None and out["advantage"] is None:
-        there = ", ".join(rows.columns(row.data))
-        raise InputError(
-            f"{row.where}: no column with a reward or an advantage (looked for {', '.join((*REWARD, *ADVANTAGE))}): it "
-            f"has {there}; rename one"
-        )
-    return out
+    wanted = {"prompt": PROMPT, "response": RESPONSE, "reward": REWARD, "advantage": ADVANTAGE}
+    wanted |= {"group": GROUP, "step": STEP, "logp": LOGP, "tokens": TOKENS}
+    return {what: first(names) for what, names in wanted.items()}
 
 
 def _sampled(row: rows.Row, names: Mapping[str, str | None]) -> Sampled:

@@ -1,14 +1,7 @@
-r"""Questions with answers from rows, whatever their columns are called: those of MATH, TRL and verl are known.
+"""Questions with answers from rows, whatever their columns are called: those of MATH, TRL and verl are known.
 
-    question     problem, question, prompt, query, instruction; text or a list of messages
-    gold answer  answer, ground_truth, final_answer, expected_answer, target, reward_model.ground_truth, and where none
-                 of these is there, the box or the `####` at the end of solution, completion, response
-    worked       solution, completion, response, rationale, extra_info.answer
-    level        level, extra_info.level: a number, or MATH's `Level 3`; anything else is level 0
-    subject      subject, type, category, ability, data_source
-
-Columns are looked for in the first row and hold for all. An answer column that has a worked answer in it (GSM8K) gives
-both. Sources: MATH, arXiv:2103.03874; TRL's dataset formats; verl's examples/data_preprocess.
+Columns are looked for by the names below in the first row, and hold for all. Sources: MATH, arXiv:2103.03874; TRL's
+dataset formats; verl's examples/data_preprocess.
 """
 
 from __future__ import annotations
@@ -22,10 +15,12 @@ from entropy_rl.data import records, rows
 from entropy_rl.data.splits import SHARES
 from entropy_rl.errors import InputError
 
-PROMPT = ("problem", "question", "prompt", "query", "instruction")
+PROMPT = ("problem", "question", "prompt", "query", "instruction")  # text or a list of messages
+# The gold answer; where none of these is there, the box or the `####` at the end of a worked one. A worked answer that
+# stands here (GSM8K) gives both.
 ANSWER = ("answer", "ground_truth", "final_answer", "expected_answer", "target", "reward_model.ground_truth")
 WORKED = ("solution", "completion", "response", "rationale", "extra_info.answer")
-LEVEL = ("level", "extra_info.level")
+LEVEL = ("level", "extra_info.level")  # a number, or MATH's `Level 3`; anything else is level 0
 SUBJECT = ("subject", "type", "category", "ability", "data_source")
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")  # GSM8K's calculator
 

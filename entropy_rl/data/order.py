@@ -57,6 +57,14 @@ def _hash(key: bytes, turn: int, digit: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, key=key).digest(), "big")
 
 
+def within(i: int, n: int, name: str) -> int:
+    """The place `i` of one of n problems, as an int; IndexError outside 0..n-1: none is counted from the end."""
+    i = operator.index(i)
+    if not 0 <= i < n:
+        raise IndexError(f"{name} has problems 0..{n - 1}, not {i}")
+    return i
+
+
 def problem_at(task: Task | TextTask, seed: int, place: int) -> Problem:
     """The problem that a run of this seed meets at `place`.
 

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from entropy_rl.data.order import problem_at
+from entropy_rl.data.order import index, problem_at
 from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem, Task, TextTask
 from entropy_rl.data.subwords import FolderTokenizer
@@ -38,6 +37,7 @@ class Style:
 
 THOUGHT = "<think>"
 TOO_LONG = ("drop", "error")
+KNOBS = {"prompt": "prompt_length", "demonstration": "response_length"}  # what says how long they may be
 LARGE = 1 << 16  # problems of a stream, above which it is not read through
 FIRST = 128  # problems of such a stream that are looked at when it is posed
 TRIES = 1000  # problems of a stream that may be too long one after the other
@@ -57,6 +57,7 @@ class Posed:
     Attributes:
       task: the task that is posed.
       levels, stream: its.
+      system: what a chat begins with; "": nothing.
       tokenizer: of the model; of a chat, the one whose responses end with the turn (FolderTokenizer.for_chat).
       said_of_ends: a line about the token that ends them, where it is none that the folder names; or "".
       solution_graph: the task's, where it has one.
@@ -70,7 +71,7 @@ class Posed:
       style: a row of `STYLES`.
       prompt_length, response_length: as above.
       ask: what is asked in place of the style's; None: that.
-      system: what a chat begins with; "": nothing.
+      system: as above.
       too_long: "drop": such problems are left out. In place of one of a large stream, which is not read through,
         stands the next of its level that fits. "error": they are refused.
 
@@ -93,7 +94,7 @@ class Posed:
     ):
         self._style = lookup(STYLES, style, "prompt style")
         self._ask = self._style.ask if ask is None else ask
-        self._system = system
+        self.system = system
         for key, n in (("prompt_length", prompt_length), ("response_length", response_length)):
             if n < 1:
                 raise InputError(f"prompt.{key}={n}: must be 1 or more tokens")
@@ -113,18 +114,9 @@ class Posed:
         self._drop = too_long == "drop"
         self._walk = task.stream and len(task) > LARGE
         self.seen = FIRST if self._walk else len(task)
-        fitting = [i for i in range(self.seen) if self._pose(i) is not None]
+        fitting = self._fitting(self._pose, self.seen, "prompt")
         self.too_long = self.seen - len(fitting)
         self._kept = None if self._walk or not self.too_long else fitting
-        if self.seen and not fitting:
-            raise InputError(
-                f"all of {self.seen} prompts have more tokens than prompt.prompt_length={prompt_length}: raise it"
-            )
-
-    @property
-    def system(self) -> str:
-        """What a chat begins with; "": nothing."""
-        return self._system
 
     def turn(self, problem: Problem) -> str:
         """The question of a problem of `task` with what is asked after it: the user's turn."""
@@ -139,7 +131,7 @@ class Posed:
         asked = "\n".join(filter(None, (question, self._ask)))
         if not self._style.chat:
             return self.tokenizer.begun(f"{asked}\n")
-        system = [{"role": "system", "content": self._system}] if self._system else []
+        system = [{"role": "system", "content": self.system}] if self.system else []
         return self.tokenizer.chat([*system, {"role": "user", "content": asked}])
 
     def __len__(self) -> int:
@@ -150,16 +142,7 @@ class Posed:
         """Problem `i` of those that fit, posed; InputError where a stream has none for it."""
         if self._kept is not None:
             i = self._kept[i]
-        if not self._walk:
-            return self._pose(i)
-        for turn in range(TRIES):  # in steps of the levels, which take turns
-            at = i + turn * len(self.levels)
-            if (problem := self._pose(at % len(self.task) if turn else i)) is not None:
-                return problem
-        raise InputError(
-            f"{TRIES} prompts from {self.task[i].id} on have more tokens than prompt.prompt_length="
-            f"{self.prompt_length}: raise it, or leave out level {self.task[i].level}"
-        )
+        return self._next(self._pose, i, "prompt") if self._walk else self._pose(i)
 
     def posed(self, problem: Problem) -> PosedProblem:
         """A problem of `task`, however long its prompt is."""
@@ -168,17 +151,38 @@ class Posed:
 
     def _pose(self, i: int) -> PosedProblem | None:
         """Problem `i` of the task; None where its prompt is too long and such are dropped."""
-        problem = self.task[i]
-        posed = self.posed(problem)
-        count = len(self.tokenizer.encode(posed.prompt))
-        if count > self.prompt_length:
-            if self._drop:
-                return None
+        problem = self.posed(self.task[i])
+        return problem if self._fits(self.tokenizer.encode(problem.prompt), problem, "prompt") else None
+
+    def _fits(self, tokens: list[int], problem: Problem, what: str) -> bool:
+        """Whether a prompt or demonstration is short enough; InputError where it is not and such are not dropped."""
+        most = getattr(self, KNOBS[what])
+        if len(tokens) > most and not self._drop:
             raise InputError(
-                f"the prompt of {problem.id} has {count} tokens and prompt.prompt_length is {self.prompt_length}: "
+                f"the {what} of {problem.id} has {len(tokens)} tokens and prompt.{KNOBS[what]} is {most}: "
                 "raise it, or leave such problems out with prompt.too_long=drop"
             )
-        return posed
+        return len(tokens) <= most
+
+    def _fitting(self, get: Callable[[int], PosedProblem | None], count: int, what: str) -> list[int]:
+        """The places, of the first `count`, for which `get` has a problem."""
+        found = [i for i in range(count) if get(i) is not None]
+        if count and not found:
+            raise InputError(f"all of {count} {self._exceed(what)}: raise it")
+        return found
+
+    def _next(self, get: Callable[[int], PosedProblem | None], i: int, what: str) -> PosedProblem:
+        """What `get` has for place `i` of a stream, or else for the next of its level that fits."""
+        for turn in range(TRIES):  # in steps of the levels, which take turns
+            at = i + turn * len(self.levels)
+            if (problem := get(at % len(self.task) if turn else i)) is not None:
+                return problem
+        first = self.task[i]
+        where = self._exceed(what, f" from {first.id} on")
+        raise InputError(f"{TRIES} {where}: raise it, or leave out level {first.level}")
+
+    def _exceed(self, what: str, where: str = "") -> str:
+        return f"{what}s{where} have more tokens than prompt.{KNOBS[what]}={getattr(self, KNOBS[what])}"
 
     def verify(self, problem: PosedProblem, response: str) -> float:
         """Reward of a response, as the task gives it; where the prompt opened a thought, that is part of it."""
@@ -221,7 +225,7 @@ class Posed:
         """
         prompts, responses = [], []
         for row in range(count):
-            problem: Any = problem_at(self._taught, seed, step * count + row)
+            problem = self._taught_at(seed, step * count + row)
             prompts.append(self.tokenizer.encode(problem.prompt))
             responses.append(self._worked(problem))
         return pack_rows(prompts, responses, self.prompt_length + self.response_length, self.tokenizer.pad_id)
@@ -239,50 +243,22 @@ class Posed:
     @functools.cached_property
     def _demonstrated(self) -> list[int]:
         """Those of them whose responses fit."""
-        fitting = [i for i in range(self.taught_from) if self._worked(self[i]) is not None]
-        if not fitting:
-            raise InputError(
-                f"all of {self.taught_from} demonstrations have more tokens than prompt.response_length="
-                f"{self.response_length}: raise it"
-            )
-        return fitting
+        return self._fitting(self._teachable, self.taught_from, "demonstration")
 
-    @property
-    def _taught(self) -> Posed | _Fitting:
-        """The problems that are taught."""
-        return _Fitting(self, None if self._walk else self._demonstrated) if self.untaught else self
+    def _taught_at(self, seed: int, place: int) -> PosedProblem:
+        """The problem that is taught at a place of a run: `problem_at`, of those whose responses fit."""
+        if not self.untaught:
+            return problem_at(self, seed, place)
+        if self._walk:
+            return self._next(self._teachable, place % len(self), "demonstration")
+        kept = self._demonstrated
+        return self[kept[place % len(kept) if self.stream else index(len(kept), seed, place)]]
 
-    def _worked(self, problem: Any) -> list[int] | None:
+    def _teachable(self, i: int) -> PosedProblem | None:
+        problem = self[i]
+        return None if self._worked(problem) is None else problem
+
+    def _worked(self, problem: Problem) -> list[int] | None:
         """Tokens of a problem's worked response; None where it is too long and such are dropped."""
         text = [*self.tokenizer.encode(problem.demonstration or problem.answer), self.tokenizer.eos_id]
-        if len(text) <= self.response_length:
-            return text
-        if self._drop:
-            return None
-        raise InputError(
-            f"the demonstration of {problem.id} has {len(text)} tokens and prompt.response_length is "
-            f"{self.response_length}: raise it, or leave such problems out with prompt.too_long=drop"
-        )
-
-
-class _Fitting:
-    """The problems of a posed task whose worked responses fit; `kept` None: of a stream that is not read through, in
-    which the next of its level that fits stands for one that does not."""
-
-    def __init__(self, posed: Posed, kept: list[int] | None):
-        self._posed, self._kept, self.stream = posed, kept, posed.stream
-
-    def __len__(self) -> int:
-        return len(self._posed if self._kept is None else self._kept)
-
-    def __getitem__(self, i: int) -> PosedProblem:
-        if self._kept is not None:
-            return self._posed[self._kept[i]]
-        for turn in range(TRIES):
-            problem = self._posed[(i + turn * len(self._posed.levels)) % len(self._posed)]
-            if self._posed._worked(problem) is not None:
-                return problem
-        raise InputError(
-            f"{TRIES} demonstrations from {problem.id} on have more tokens than prompt.response_length="
-            f"{self._posed.response_length}: raise it"
-        )
+        return text if self._fits(text, problem, "demonstration") else None

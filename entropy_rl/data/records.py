@@ -11,7 +11,6 @@ of a shuffle by `seed`, so that it is a fair sample of the file whatever its ord
 from __future__ import annotations
 
 import dataclasses
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -35,33 +34,20 @@ class Example(NamedTuple):
     where: str
 
 
-class Verifier:
-    """How responses to questions with one gold answer are checked; the half of a task that needs no problems.
-
-    Args:
-      form: where answers stand (answers/extract.py): boxed, hash, tag, or any of them.
-      symbolic: whether answers that exact values leave open go to math-verify.
-      seconds, workers: that it has for one, and processes that it runs in.
-
-    Raises:
-      InputError: an unknown form; math-verify is not installed; a value out of range.
-    """
-
-    def __init__(self, form: str = "any", symbolic: bool = False, seconds: float = 5.0, workers: int = 1):
-        self.form = form
-        self.grader = Grader(form, symbolic=symbolic, seconds=seconds, workers=workers)
+class Verifier(Grader):
+    """How responses to questions with one gold answer are checked; the half of a task that needs no problems."""
 
     def verify(self, problem: Problem, response: str) -> float:
         """1.0 where the final answer of `response` is that of `problem.answer`, else 0.0. Never raises."""
-        return self.grader.grade(gold_of(problem.answer, self.form), response)
+        return self.grade(gold_of(problem.answer, self.form), response)
 
     def verify_all(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
         """`verify` of each pair; what goes to math-verify goes together."""
-        return self.grader.grade_all([(gold_of(p.answer, self.form), r) for p, r in zip(problems, responses)])
+        return self.grade_all([(gold_of(p.answer, self.form), r) for p, r in zip(problems, responses)])
 
     def final_answer(self, response: str) -> str:
         """The answer that a response commits to, in canonical form, so that 1/2 and 0.5 are one; "" for none."""
-        return self.grader.final(response)
+        return self.final(response)
 
     def solution(self, response: str) -> str:
         """The response with single spaces."""
@@ -95,9 +81,6 @@ class Records(WithVerifier):
     """Problems of one split; made by `build`.
 
     Attributes:
-      name, split: of the task.
-      problems: all of them.
-      verifier: checks responses.
       levels: those that there are.
       duplicates: rows that were left out because their question had been there before.
       unchecked: rows that were left out (`skip`) because their own answer cannot be checked.
@@ -118,10 +101,7 @@ class Records(WithVerifier):
 
     def __getitem__(self, i: int) -> Problem:
         """Problem `i`; IndexError outside 0..len-1."""
-        i = operator.index(i)
-        if not 0 <= i < len(self.problems):
-            raise IndexError(f"{self.name}/{self.split} has problems 0..{len(self.problems) - 1}, not {i}")
-        return self.problems[i]
+        return self.problems[order.within(i, len(self), f"{self.name}/{self.split}")]
 
 
 def build(

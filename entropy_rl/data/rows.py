@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entropy_rl.data.splits import SPLITS
-from entropy_rl.errors import InputError, nearest
+from entropy_rl.errors import InputError, lookup, nearest
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 PARQUET = (".parquet",)
@@ -49,12 +49,11 @@ def find(path: str, split: str, suffixes: Sequence[str], task: str) -> Pool:
     """
     if not path:
         raise InputError(f"task {task!r} needs path=: a file, a folder, a pattern or data/{{split}}{suffixes[0]}")
-    if split not in SPLITS:
-        raise InputError(f"unknown {task} split {split!r}{nearest(split, SPLITS)}: one of {', '.join(SPLITS)}")
+    lookup(dict.fromkeys(SPLITS), split, f"{task} split")
     if "{split}" in path:
-        named = {name: _files(path.replace("{split}", name), suffixes) for name in SPLITS}
+        named = {name: files(path.replace("{split}", name), suffixes) for name in SPLITS}
     else:
-        every = _files(path, suffixes)
+        every = files(path, suffixes)
         named = {name: [] for name in SPLITS}
         for file in every if Path(path).is_dir() else ():
             if match := _NAMED.fullmatch(_stem(file, suffixes)):
@@ -62,20 +61,21 @@ def find(path: str, split: str, suffixes: Sequence[str], task: str) -> Pool:
         if not any(named.values()):
             named["train"] = every
     shared = frozenset(name for name in SPLITS if not named[name])
-    files = named[split] or named["train"]
-    if not files:
+    found = named[split] or named["train"]
+    if not found:
         kinds = " or ".join(suffixes[:3])
         raise InputError(f"task {task!r}: path={path} has no {kinds} file for {split}: give a file, folder or pattern")
-    return Pool(tuple(files), shared if not named[split] or split == "train" else frozenset())
+    return Pool(tuple(found), shared if not named[split] or split == "train" else frozenset())
 
 
-def _files(path: str, suffixes: Sequence[str]) -> list[Path]:
+def files(path: str, suffixes: Sequence[str], remedy: str = "use the task jsonl or parquet") -> list[Path]:
+    """The files of these kinds that a path means: a file, a folder or a pattern; InputError for a file of another."""
     place = Path(path)
     if place.is_dir():
         found = sorted(place.iterdir())
     elif place.is_file():
         if not place.name.endswith(tuple(suffixes)):
-            raise InputError(f"{path} is not one of {', '.join(suffixes)}: use the task jsonl or parquet")
+            raise InputError(f"{path} is not one of {', '.join(suffixes)}: {remedy}")
         return [place]
     else:
         parts = place.parts

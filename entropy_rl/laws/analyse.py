@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from entropy_rl.laws.fit import Fit, arrays, fit
 MARKS = (1 / 12, 1 / 3)  # of a run: Cui et al. 2025 (arXiv:2505.22617, Sec. 2.3) say what is spent and had by then
 MOST_POINTS = 2000  # of a run; more are averaged in groups, as nothing fitted here has so fine a grain
 GRID = 41  # places of a band
+BANDED = ("exp", "linear")  # curves that get one
+
+# A fit, its intervals, the places of its band, and its errors on points that were not fitted.
+Fitted = tuple[Fit, Intervals, ArrayLike, dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,20 +108,20 @@ def analyse(
       InputError: as `series`, `bootstrap.intervals` and `compare.heldout_rmse`, for exp and linear.
     """
     run, rng = series(step, H, R, weights, effort), np.random.default_rng(seed)
-    rows, left_out, sizes = {}, {}, []
-    for name, curve in CURVES.items():
-        try:
-            rows[name], found, spans = _row(curve, run, rng, level, draws, nonnegative)
-        except InputError as error:
-            if name in ("exp", "linear"):
-                raise
-            left_out[name] = str(error)
-            continue
-        sizes.append(compare.effective_size(len(run.R), spans.rho))
-        rows[name]["_fit"] = found
-        if name == "exp":
-            law, interval = found, spans
-    add_criteria(rows, max(sizes))
+
+    def fitted(curve: Curve, banded: bool) -> Fitted:
+        x, R, w = run.of(curve)
+        found = fit(curve, x, R, w, nonnegative=nonnegative)
+        places = np.linspace(0, x.max(), GRID) if banded else ()
+        spans = bootstrap.intervals(curve, x, R, rng, weights=w, level=level, draws=draws, at=places)
+        errors = {"heldout_rmse": compare.heldout_rmse(curve, x, R, weights=w)}
+        gap = min(spans.block, len(R) // 20)
+        return found, spans, places, errors | {"blocked_rmse": compare.blocked_rmse(curve, x, R, gap=gap, weights=w)}
+
+    rows, left_out = curve_rows(fitted)
+    law, interval = rows["exp"]["_fit"], rows["exp"]["_spans"]
+    size = max(compare.effective_size(len(run.R), row["_spans"].rho) for row in rows.values())
+    add_criteria(rows, size)
     signs = diagnose.signs(run.step, run.H, run.R, rng, draws=draws)
     rivals = compare.identifiability(run.H, run.R, rng, weights=run.w, draws=draws)
     best = best_of(rows, heldout="heldout_rmse", blocked="blocked_rmse", bic="delta_bic")
@@ -125,7 +130,7 @@ def analyse(
         {
             "n": len(np.asarray(R)),
             "fitted": len(run.R),
-            "n_effective": max(sizes),
+            "n_effective": size,
             "H": {"min": run.H.min(), "max": run.H.max()},
             "curves": rows,
             "left_out": left_out,
@@ -206,35 +211,35 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _row(
-    curve: Curve, run: Series, rng: np.random.Generator, level: float, draws: int, nonnegative: bool
-) -> tuple[dict[str, Any], Fit, Intervals]:
-    x, R, w = run.of(curve)
-    found = fit(curve, x, R, w, nonnegative=nonnegative)
-    banded = curve in (CURVES["exp"], CURVES["linear"])
-    places = np.linspace(0, x.max(), GRID) if banded else ()
-    spans = bootstrap.intervals(curve, x, R, rng, weights=w, level=level, draws=draws, at=places)
-    row = coefficients(curve, found, spans)
-    row["heldout_rmse"] = compare.heldout_rmse(curve, x, R, weights=w)
-    gap = min(spans.block, len(R) // 20)
-    row["blocked_rmse"] = compare.blocked_rmse(curve, x, R, gap=gap, weights=w)
-    if banded:
-        row["band"] = {"x": places, "low": spans.band[0], "high": spans.band[1]}
-    return row, found, spans
+def curve_rows(fitted: Callable[[Curve, bool], Fitted]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The rows of `curves`, each with its fit and intervals under private keys; why the others could not be fitted.
 
-
-def coefficients(curve: Curve, found: Fit, spans: Intervals) -> dict[str, Any]:
-    """A row of `curves`, as far as it does not depend on the kind of error."""
-    return {
-        "x": curve.x,
-        "a": found.a,
-        "b": found.b,
-        "shape": {parameter.name: value for parameter, value in zip(curve.shape, found.shape)},
-        "ceiling": found.ceiling,
-        "interval": pairs(spans, curve),
-        "rmse": found.rmse,
-        "r2": found.r2,
-    }
+    fitted: of a curve, and whether it gets a band. Its InputError is raised for BANDED, without which there is no law.
+    """
+    rows, left_out = {}, {}
+    for name, curve in CURVES.items():
+        try:
+            found, spans, places, errors = fitted(curve, name in BANDED)
+        except InputError as error:
+            if name in BANDED:
+                raise
+            left_out[name] = str(error)
+            continue
+        rows[name] = {
+            "x": curve.x,
+            "a": found.a,
+            "b": found.b,
+            "shape": {parameter.name: value for parameter, value in zip(curve.shape, found.shape)},
+            "ceiling": found.ceiling,
+            "interval": pairs(spans, curve),
+            "rmse": found.rmse,
+            "r2": found.r2,
+            **errors,
+        }
+        if name in BANDED:
+            rows[name]["band"] = {"x": places, "low": spans.band[0], "high": spans.band[1]}
+        rows[name] |= {"_fit": found, "_spans": spans}
+    return rows, left_out
 
 
 def pairs(spans: Intervals, curve: Curve) -> dict[str, Any]:

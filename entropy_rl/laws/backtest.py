@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from entropy_rl.errors import InputError
 from entropy_rl.laws import bootstrap
-from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.decay import rising
-from entropy_rl.laws.forecast import Forecast, checked, curve_in_H, given_entropy, pure
+from entropy_rl.laws.forecast import EXP, Forecast, checked, given_entropy, pure
 
 SHARES = (0.05, 0.10, 0.15, 0.20, 0.33)
 
@@ -77,11 +76,10 @@ def backtest(
     rng: np.random.Generator,
     shares: Sequence[float] = SHARES,
     *,
-    entropy_step: ArrayLike | None = None,
-    entropy_H: ArrayLike | None = None,
+    entropy_step: ArrayLike,
+    entropy_H: ArrayLike,
     weights: ArrayLike | None = None,
     last: float = 0.05,
-    curve: str = "exp",
     level: float = 0.9,
     draws: int = 1000,
 ) -> list[Row]:
@@ -93,17 +91,14 @@ def backtest(
 
     Args:
       step, H, R, weights: [n] the whole run, as in `pure`.
-      entropy_step, entropy_H: [m] its entropy record; None where the evaluations are all there is.
+      entropy_step, entropy_H: [m] its entropy record.
       rng: every row draws from a child of its own.
 
     Raises:
       InputError: what no share can mend: arrays that `fit` refuses, steps that do not rise, shares outside (0, 1).
     """
     step, H, R, w = checked(step, H, R, weights)
-    if (entropy_step is None) != (entropy_H is None):
-        raise InputError("entropy_step and entropy_H belong together: give both or neither")
-    record = rising(step, H) if entropy_step is None else rising(entropy_step, entropy_H)
-    curve_in_H(curve)
+    record = rising(entropy_step, entropy_H)
     bootstrap.check(level, draws)
     if not 0 < last < 1:
         raise InputError(f"last {last:g}: the final score is over a share of the run between 0 and 1, such as 0.05")
@@ -119,8 +114,8 @@ def backtest(
                 f"share {share:g}: give one above 0 that ends before the last {k}, the final, evaluation(s)"
             )
         early, known = step <= until, record[0] <= until
-        part = {"step": step[early], "H": H[early], "R": R[early], "weights": w[early], "at": at, "average": k}
-        part |= {"curve": curve, "level": level, "draws": draws}
+        part = {"step": step[early], "H": H[early], "R": R[early], "weights": w[early]}
+        part |= {"at": at, "average": k, "level": level, "draws": draws}
         seen = {"entropy_step": record[0][known], "entropy_H": record[1][known]}
         first, second = rng.spawn(2)
         for kind, attempt in (
@@ -129,7 +124,7 @@ def backtest(
         ):
             row = Row(kind, float(share), score, entropy)
             try:
-                rows.append(_judged(row, attempt(), H[~early], R[~early], w[~early], curve))
+                rows.append(_judged(row, attempt(), H[~early], R[~early], w[~early]))
             except InputError as error:
                 rows.append(dataclasses.replace(row, reason=str(error)))
     return rows
@@ -170,12 +165,12 @@ def _rms(values: ArrayLike) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _judged(row: Row, found: Forecast, H: NDArray, R: NDArray, w: NDArray, curve: str) -> Row:
+def _judged(row: Row, found: Forecast, H: NDArray, R: NDArray, w: NDArray) -> Row:
     """The row with its forecast and errors; H, R, w of the points after it."""
     low, high = found.interval
     row = dataclasses.replace(row, forecast=found, error=found.score - row.score, covered=low <= row.score <= high)
     if found.entropy_interval is None:
-        squares = (R - CURVES[curve].predict(H, found.a, found.b)) ** 2
+        squares = (R - EXP.predict(H, found.a, found.b)) ** 2
         return dataclasses.replace(row, rmse_after=float(np.sqrt(np.average(squares, weights=w))))
     low, high = found.entropy_interval
     error = found.entropy - row.entropy

@@ -143,22 +143,27 @@ def intervals(
     linearised = R - found.predict(curve, x) + J @ theta
     drawn = resample(J * root[:, None], linearised * root, np.concatenate(wanted), rng, level=level, draws=draws)
     low, high = drawn.interval()
-    pairs = list(zip(low.tolist(), high.tolist()))
-    p = curve.parameters
-    band = None
     if len(at):
         # what a shape bends, the line through its best place does not: the curve's own height counts
         lift = found.predict(curve, at) - jacobian(curve, at, found) @ theta
-        band = low[p + has_ceiling :] + lift, high[p + has_ceiling :] + lift
+        low[-len(at) :] += lift
+        high[-len(at) :] += lift
+    return named(curve, low, high, level, drawn.rho, drawn.block)
+
+
+def named(curve: Curve, low: NDArray, high: NDArray, level: float, rho: float = 0.0, block: int = 0) -> Intervals:
+    """Intervals from their ends, [k] each: of a, b, the shape, the ceiling where there is one, and the band if any."""
+    pairs, p, has_ceiling = list(zip(low.tolist(), high.tolist())), curve.parameters, math.isfinite(curve.end)
+    q = p + has_ceiling
     return Intervals(
         level,
         a=pairs[0],
         b=pairs[1],
         ceiling=pairs[p] if has_ceiling else (-math.inf, math.inf),
-        rho=drawn.rho,
-        block=drawn.block,
+        rho=rho,
+        block=block,
         shape=tuple(pairs[2:p]),
-        band=band,
+        band=(low[q:], high[q:]) if len(low) > q else None,
     )
 
 
@@ -194,11 +199,11 @@ def resample(
     lags = _lag_weights(C, block)
 
     pivots, moves = [], []
-    for rows in _chunks(min(draws, max(200, _CALIBRATION // n)), n):
+    for rows in chunks(min(draws, max(200, _CALIBRATION // n)), n):
         noise = ar1(rng, rho, rows, n)
         error, se = np.abs(noise @ C.T), _block_se(_residual(X, solve, noise), lags)
         pivots.append(np.divide(error, se, out=np.zeros_like(error), where=se > 0))
-    for rows in _chunks(draws, n):
+    for rows in chunks(draws, n):
         starts = rng.integers(0, n, (rows, -(-n // block)))
         moves.append(blocks[starts].reshape(rows, -1)[:, :n] @ C.T)
     stretch = np.quantile(np.concatenate(pivots), level, axis=0) / NormalDist().inv_cdf((1 + level) / 2)
@@ -289,7 +294,8 @@ def _block_se(residual: NDArray, lags: NDArray) -> NDArray:
     return np.sqrt(np.maximum(autocovariance @ lags, 0.0))  # below 0 by rounding only
 
 
-def _chunks(total: int, n: int) -> Iterator[int]:
+def chunks(total: int, n: int) -> Iterator[int]:
+    """Sizes of the parts of `total` rows of n numbers, so that one is at most _CELLS numbers or a row."""
     rows = max(1, _CELLS // n)
     while total > 0:
         yield min(rows, total)

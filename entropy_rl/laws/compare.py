@@ -66,10 +66,9 @@ def heldout_rmse(
         raise InputError(f"holding out {part:g} of {len(R)} points leaves {cut} to fit: give part in (0, 1)")
     early = np.arange(len(R)) < cut
     try:
-        squares = _squares(curve, x, R, w, early, ~early)
+        return _rmse(curve, x, R, w, [(early, ~early)])
     except InputError as error:
         raise InputError(f"held-out error, first {cut} of {len(R)} points: {error}") from None
-    return float(np.sqrt(np.average(squares, weights=w[~early])))
 
 
 def blocked_rmse(
@@ -93,11 +92,7 @@ def blocked_rmse(
         raise InputError(f"{folds} folds of {len(R)} points: give at least 3, and twice as many points")
     place = np.arange(len(R))
     inner = np.array_split(place, folds)[1:-1]
-    squares = []
-    for out in inner:
-        fitted = (place < out[0] - gap) | (place > out[-1] + gap)
-        squares.append(_squares(curve, x, R, w, fitted, out))
-    return float(np.sqrt(np.average(np.concatenate(squares), weights=w[inner[0][0] : inner[-1][-1] + 1])))
+    return _rmse(curve, x, R, w, [((place < out[0] - gap) | (place > out[-1] + gap), out) for out in inner])
 
 
 def leave_one_run_out(curve: Curve, runs: Sequence[Run]) -> list[float]:
@@ -111,15 +106,14 @@ def leave_one_run_out(curve: Curve, runs: Sequence[Run]) -> list[float]:
     parts = [arrays(*run) for run in runs]
     x, R, w = (np.concatenate(column) for column in zip(*parts))
     of = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
-    return [
-        float(np.sqrt(np.average(_squares(curve, x, R, w, of != r, of == r), weights=w[of == r])))
-        for r in range(len(parts))
-    ]
+    return [_rmse(curve, x, R, w, [(of != r, of == r)]) for r in range(len(parts))]
 
 
-def _squares(curve: Curve, x: NDArray, R: NDArray, w: NDArray, fitted: NDArray, tested: NDArray) -> NDArray:
-    found = fit(curve, x[fitted], R[fitted], w[fitted])
-    return (R[tested] - found.predict(curve, x[tested])) ** 2
+def _rmse(curve: Curve, x: NDArray, R: NDArray, w: NDArray, parts: Sequence[tuple[NDArray, NDArray]]) -> float:
+    """RMSE on points that were not fitted: `parts` are (places that are fitted, places that are tested by that)."""
+    squares = [(R[out] - fit(curve, x[of], R[of], w[of]).predict(curve, x[out])) ** 2 for of, out in parts]
+    weights = np.concatenate([w[out] for _, out in parts])
+    return float(np.sqrt(np.average(np.concatenate(squares), weights=weights)))
 
 
 def effective_size(n: int, rho: float) -> float:

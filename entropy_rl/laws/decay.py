@@ -73,7 +73,11 @@ def entropy_draws(
     Raises:
       InputError: fewer than MIN_POINTS steps, steps that do not rise, `at` within them, entropy that is not positive.
     """
-    step, H = record(step, H, at)
+    step, H = rising(step, H)
+    enough(step, at, "steps of the entropy record")
+    if not (H > 0).all():
+        index = np.flatnonzero(~(H > 0))[0]
+        raise InputError(f"entropy {H[index]:g} at step {step[index]:g}: its forecast needs positive nats per token")
     bootstrap.check(level, draws)
     log_H = np.log(H)
     errors = _rehearsals(step, log_H, rng, level, draws)
@@ -161,13 +165,3 @@ def _power_law(
     noise = noise_ahead(X, residual, moved.rho, average, rng, draws)
     # the columns of neighbouring tau are nearly parallel: what noise does to one coefficient it does to the other
     return log_H.mean() - moved.moves[:, 0] + (slope[tau] - moved.moves[:, 1]) * ahead[tau] + noise
-
-
-def record(step: ArrayLike, H: ArrayLike, at: float) -> tuple[NDArray, NDArray]:
-    """The entropy record, checked."""
-    step, H = rising(step, H)
-    enough(step, at, "steps of the entropy record")
-    if not (H > 0).all():
-        index = np.flatnonzero(~(H > 0))[0]
-        raise InputError(f"entropy {H[index]:g} at step {step[index]:g}: its forecast needs positive nats per token")
-    return step, H

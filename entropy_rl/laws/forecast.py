@@ -48,11 +48,13 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from entropy_rl.errors import InputError, lookup
+from entropy_rl.errors import InputError
 from entropy_rl.laws import bootstrap
-from entropy_rl.laws.curves import CURVES, Curve
+from entropy_rl.laws.curves import CURVES
 from entropy_rl.laws.decay import enough, entropy_draws, noise_ahead, rising
 from entropy_rl.laws.fit import arrays, basis, fit
+
+EXP = CURVES["exp"]  # the law that forecasts go by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Forecast:
       kind: "given entropy" or "pure".
       share: until / at. points: evaluations used.
       entropy: H at `at`, nats per token: as given, or the median forecast. entropy_interval: None where given.
-      score: b - a * phi(entropy), units of R. interval: holds the score as measured with probability `level`.
+      score: b - a exp(entropy), units of R. interval: holds the score as measured with probability `level`.
       a, b: the law on the early part, units of R.
       extrapolates: entropy lies outside the entropies of the evaluations used.
     """
@@ -84,17 +86,6 @@ class Forecast:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Early:
-    """Evaluations of the early part, checked, and the curve."""
-
-    step: NDArray
-    H: NDArray
-    R: NDArray
-    w: NDArray
-    curve: Curve
-
-
-@dataclasses.dataclass(frozen=True)
 class _Law:
     """The law on the early part, and [draws] of what is not known about it.
 
@@ -103,7 +94,6 @@ class _Law:
       noise: what the measurement adds to the final score.
     """
 
-    curve: Curve
     a: float
     b: float
     middle: float
@@ -112,11 +102,11 @@ class _Law:
     noise: NDArray
 
     def predict(self, H: ArrayLike) -> NDArray:
-        return self.curve.predict(H, self.a, self.b)
+        return EXP.predict(H, self.a, self.b)
 
     def draws(self, H: ArrayLike) -> NDArray:
         """[draws] scores as measured at entropy H, a number or one for each draw."""
-        distance = self.curve.phi(H) - self.curve.phi(self.middle)
+        distance = EXP.phi(H) - EXP.phi(self.middle)
         return self.predict(H) - self.score + self.slope * distance + self.noise
 
 
@@ -130,7 +120,6 @@ def given_entropy(
     *,
     weights: ArrayLike | None = None,
     average: int = 1,
-    curve: str = "exp",
     level: float = 0.9,
     draws: int = 1000,
 ) -> Forecast:
@@ -142,11 +131,11 @@ def given_entropy(
     Raises:
       InputError: as `pure`, and a final entropy that is not a number of nats.
     """
-    early = _early(step, H, R, weights, at, curve, average)
+    step, H, R, w = _early(step, H, R, weights, at, average)
     if not (np.isfinite(entropy_end) and entropy_end >= 0):
         raise InputError(f"final entropy {entropy_end:g}: give nats per token, 0 or more")
-    law = _law(early, entropy_end, rng, average, level, draws)
-    return _forecast("given entropy", early, law, entropy_end, law.draws(entropy_end), at, level)
+    law = _law(H, R, w, entropy_end, rng, average, level, draws)
+    return _forecast("given entropy", step, H, law, entropy_end, law.draws(entropy_end), at, level)
 
 
 def pure(
@@ -160,7 +149,6 @@ def pure(
     *,
     weights: ArrayLike | None = None,
     average: int = 1,
-    curve: str = "exp",
     level: float = 0.9,
     draws: int = 1000,
 ) -> Forecast:
@@ -177,32 +165,31 @@ def pure(
       weights: [n] as in `fit`. The final score is taken to weigh as these do on average.
       average: the final score is the mean of so many evaluations (and the final entropy of so many steps); their
         noise is autocorrelated as that of the early part is, and independent of it.
-      curve: a row of `CURVES` in H without a shape.
       level, draws: as in `bootstrap.resample`.
 
     Raises:
       InputError: what `fit` refuses, fewer than MIN_POINTS evaluations or steps of the record, steps that do not
         rise, `at` within the early part, entropy that is not positive.
     """
-    early = _early(step, H, R, weights, at, curve, average)
+    step, H, R, w = _early(step, H, R, weights, at, average)
     entropies = entropy_draws(entropy_step, entropy_H, at, rng, average=average, draws=draws, level=level)
     end = float(np.median(entropies))
-    law = _law(early, end, rng, average, level, draws)
-    found = _forecast("pure", early, law, end, law.draws(entropies), at, level)
+    law = _law(H, R, w, end, rng, average, level, draws)
+    found = _forecast("pure", step, H, law, end, law.draws(entropies), at, level)
     until = max(found.until, float(np.asarray(entropy_step)[-1]))
     interval = _interval(entropies, level)
     return dataclasses.replace(found, until=until, share=until / found.at, entropy_interval=interval)
 
 
 def _forecast(
-    kind: str, early: _Early, law: _Law, entropy: float, scores: NDArray, at: float, level: float
+    kind: str, step: NDArray, H: NDArray, law: _Law, entropy: float, scores: NDArray, at: float, level: float
 ) -> Forecast:
     """Puts together what is known of the score at `at`, of which `scores` are draws."""
-    until = float(early.step[-1])
+    until = float(step[-1])
     return Forecast(
         kind,
         share=until / float(at),
-        points=len(early.step),
+        points=len(step),
         until=until,
         at=float(at),
         entropy=float(entropy),
@@ -212,7 +199,7 @@ def _forecast(
         level=level,
         a=law.a,
         b=law.b,
-        extrapolates=bool(not early.H.min() <= entropy <= early.H.max()),
+        extrapolates=bool(not H.min() <= entropy <= H.max()),
     )
 
 
@@ -221,36 +208,29 @@ def _interval(values: NDArray, level: float) -> tuple[float, float]:
     return low, high
 
 
-def _law(early: _Early, end: float, rng: np.random.Generator, average: int, level: float, draws: int) -> _Law:
+def _law(
+    H: NDArray, R: NDArray, w: NDArray, end: float, rng: np.random.Generator, average: int, level: float, draws: int
+) -> _Law:
     """Fits the early part; the bootstrap is calibrated for the score at entropy `end`, and for a."""
-    curve, H, R, w = early.curve, early.H, early.R, early.w
-    found = fit(curve, H, R, w)
-    *phi, phi_end = basis(curve, np.r_[H, end])
+    found = fit(EXP, H, R, w)
+    *phi, phi_end = basis(EXP, np.r_[H, end])
     root = np.sqrt(w / w.mean())
     X = np.stack([-np.array(phi), np.ones_like(H)], 1) * root[:, None]
     moved = bootstrap.resample(X, R * root, [[-phi_end, 1.0], [1.0, 0.0]], rng, level=level, draws=draws)
-    residual = (R - found.predict(curve, H)) * root
+    residual = (R - found.predict(EXP, H)) * root
     noise = noise_ahead(X, residual, moved.rho, average, rng, draws)
-    return _Law(curve, found.a, found.b, end, *moved.moves.T, noise)
+    return _Law(found.a, found.b, end, *moved.moves.T, noise)
 
 
 def _early(
-    step: ArrayLike, H: ArrayLike, R: ArrayLike, weights: ArrayLike | None, at: float, curve: str, average: int
-) -> _Early:
-    row = curve_in_H(curve)
+    step: ArrayLike, H: ArrayLike, R: ArrayLike, weights: ArrayLike | None, at: float, average: int
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """`checked` evaluations of the early part, enough of them for a forecast of `at`."""
     step, H, R, w = checked(step, H, R, weights)
     enough(step, at, "evaluations")
     if average < 1:
         raise InputError(f"average {average}: the final score is the mean of 1 evaluation or more")
-    return _Early(step, H, R, w, row)
-
-
-def curve_in_H(name: str) -> Curve:
-    """A row of `CURVES` that can be forecast with; InputError for one in steps, or with a shape."""
-    row = lookup(CURVES, name, "curve")
-    if row.x != "H" or row.shape:
-        raise InputError(f"curve {name!r}: a forecast needs a curve of H with a and b alone, such as 'exp'")
-    return row
+    return step, H, R, w
 
 
 def checked(

@@ -54,8 +54,6 @@ from numpy.typing import ArrayLike, NDArray
 from entropy_rl.errors import InputError
 from entropy_rl.laws import bootstrap
 
-_CELLS = 2**21  # numbers held at once
-
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -161,6 +159,5 @@ def seed_moves(values: NDArray, rng: np.random.Generator, draws: int) -> NDArray
 def _resampled(values: NDArray, rng: np.random.Generator, draws: int) -> NDArray:
     """[draws] means of `values` [n] drawn with replacement."""
     n = len(values)
-    rows = max(1, _CELLS // n)
-    parts = [min(rows, draws - i) for i in range(0, draws, rows)]
-    return np.concatenate([values[rng.integers(0, n, (part, n))].mean(axis=1) for part in parts])
+    parts = [values[rng.integers(0, n, (rows, n))].mean(axis=1) for rows in bootstrap.chunks(draws, n)]
+    return np.concatenate(parts)

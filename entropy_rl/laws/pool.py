@@ -50,26 +50,14 @@ def intervals(
 
     def quantities(some: Sequence[Run]) -> NDArray:
         f = pooled(curve, some)
-        ceiling = f.ceiling if np.isfinite(curve.end) else 0.0
-        return np.r_[f.a, f.b, ceiling, f.shape, f.predict(curve, at)]
+        ceiling = [f.ceiling] if np.isfinite(curve.end) else []
+        return np.r_[f.a, f.b, f.shape, ceiling, f.predict(curve, at)]
 
     whole, size = quantities(runs), len(runs)
     without = np.stack([quantities([*runs[:r], *runs[r + 1 :]]) for r in range(size)])
     moves = paired.seed_moves(size * whole - (size - 1) * without, rng, draws)
     tails = np.quantile(moves, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    low, high = whole + tails[0], whole + tails[1]
-    pairs = list(zip(low.tolist(), high.tolist()))
-    p = 3 + len(curve.shape)
-    return Intervals(
-        level,
-        a=pairs[0],
-        b=pairs[1],
-        ceiling=pairs[2] if np.isfinite(curve.end) else (-np.inf, np.inf),
-        rho=0.0,
-        block=0,
-        shape=tuple(pairs[3:p]),
-        band=(low[p:], high[p:]) if len(at) else None,
-    )
+    return bootstrap.named(curve, whole + tails[0], whole + tails[1], level)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from entropy_rl.errors import InputError
 from entropy_rl.laws import analyse, compare, pool
 from entropy_rl.laws.analyse import Series
-from entropy_rl.laws.curves import CURVES
+from entropy_rl.laws.curves import CURVES, Curve
 
 
 def together(
@@ -31,26 +30,17 @@ def together(
       InputError: as `pool.intervals`.
     """
     rng = np.random.default_rng(seed)
-    rows, left_out = {}, {}
-    for name, curve in CURVES.items():
+
+    def fitted(curve: Curve, banded: bool) -> analyse.Fitted:
         data = [run.of(curve) for run in runs.values()]
-        try:
-            found = pool.pooled(curve, data)
-            places = np.linspace(0, max(x.max() for x, _, _ in data), analyse.GRID) if curve.x == "H" else ()
-            banded = name in ("exp", "linear")
-            spans = pool.intervals(curve, data, rng, level=level, draws=draws, at=places if banded else ())
-            errors = compare.leave_one_run_out(curve, data)
-        except InputError as error:
-            if name in ("exp", "linear"):
-                raise
-            left_out[name] = str(error)
-            continue
-        rows[name] = analyse.coefficients(curve, found, spans) | {"left_out_rmse": np.sqrt(np.mean(np.square(errors)))}
-        if banded:
-            rows[name]["band"] = {"x": places, "low": spans.band[0], "high": spans.band[1]}
-        rows[name]["_fit"] = found
-        if name == "exp":
-            law, interval = found, spans
+        found = pool.pooled(curve, data)
+        places = np.linspace(0, max(x.max() for x, _, _ in data), analyse.GRID) if banded else ()
+        spans = pool.intervals(curve, data, rng, level=level, draws=draws, at=places)
+        errors = compare.leave_one_run_out(curve, data)
+        return found, spans, places, {"left_out_rmse": np.sqrt(np.mean(np.square(errors)))}
+
+    rows, left_out = analyse.curve_rows(fitted)
+    law, interval = rows["exp"]["_fit"], rows["exp"]["_spans"]
     analyse.add_criteria(rows, sum(one["n_effective"] for one in each.values()))
     agree = pool.agreement(CURVES["exp"], [run.of(CURVES["exp"]) for run in runs.values()], rng, draws=draws)
     forbidden = [name for name, one in each.items() if any(sign["forbids"] for sign in one["signs"])]

@@ -192,7 +192,7 @@ def _explosion(points: Points, rise: _Change | None, rng: np.random.Generator) -
     if late is None or late.low <= 0:
         return None
     seen = [role for role in ("truncated share", "clip fraction", "length") if role in points.signals]
-    beside = "".join(f"; {role} {_recent(points, role):.2g}" for role in seen)
+    beside = "".join(f"; {role} {_recent(points.signals[role][1]):.2g}" for role in seen)
     return f"entropy rose from {least:.3g} to {last:.3g} nats and goes on, and {_moved(rise)}{beside}"
 
 
@@ -228,22 +228,19 @@ def _unearned(points: Points, rng: np.random.Generator) -> str | None:
     return f"{name} moved by {rose}, and {points.score} by {held}"
 
 
-def _recent(points: Points, role: str) -> float:
-    record: Record = points.signals[role][1]
+def _recent(record: Record) -> float:
     return float(record.value[-max(3, len(record.value) // 10) :].mean())
 
 
 def _share(points: Points, role: str, most: float, what: str) -> str | None:
-    """The mean of the last tenth, where it is above by two standard errors (from neighbours' differences)."""
-    if role not in points.signals or (share := _recent(points, role)) <= most:
-        return None
-    if role == "clip fraction" and share > 1:
+    if role not in points.signals or role == "clip fraction" and _recent(points.signals[role][1]) > 1:
         return None
     return _surely(*points.signals[role], most, what)
 
 
 def _surely(name: str, record: Record, most: float, what: str) -> str | None:
-    share = float(record.value[-max(3, len(record.value) // 10) :].mean())
+    """The mean of the last tenth, where it is above by two standard errors (from neighbours' differences)."""
+    share = _recent(record)
     late = np.diff(record.value[-max(LEAST, len(record.value) // 3) :])
     error = float(np.sqrt(np.mean(late**2) / 2 / max(3, len(record.value) // 10))) if len(late) else 0.0
     if share - 2 * error <= most:
@@ -272,7 +269,7 @@ def _length(points: Points, unearned: str | None, rng: np.random.Generator) -> s
         return None
     name, record = points.signals["length"]
     if "longest" in points.signals:
-        mean, longest = _recent(points, "length"), float(points.signals["longest"][1].value.max())
+        mean, longest = _recent(record), float(points.signals["longest"][1].value.max())
         if mean >= NEAR_LIMIT * longest:
             return f"{name}: {mean:.4g} tokens on average, of {longest:.4g} at most"
     first, last = _ends(record.value)

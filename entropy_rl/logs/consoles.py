@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from entropy_rl.logs import columns, text_formats
-from entropy_rl.logs.tables import Run, Table, flatten, number
+from entropy_rl.logs.tables import Run, Table, flatten, number, one_or_more
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours, and the cursor movements of progress bars
 # verl's LocalLogger prints `step:N - key:value - ...`, behind Ray's `(TaskRunner pid=1)` or a progress bar
@@ -81,7 +81,7 @@ def read_verl(path: Path, run: str | None) -> list[Run]:
             if None in cells:
                 table.spoil(line, "torn")
             table.add(line, [("step", found[1]), *((cell[1], cell[2] or cell[3] or "none") for cell in cells if cell)])
-    return text_formats.one_or_more(path, "verl console", table)
+    return one_or_more(path, "verl console", table)
 
 
 def is_verl(path: Path, head: bytes) -> bool:
@@ -126,7 +126,7 @@ def read_objects(path: Path, run: str | None) -> list[Run]:
             if total in counts:
                 table.put(row, "step", counts[total])
         table.notes.append(f"steps are those of the progress bar of {total}")
-    return text_formats.one_or_more(path, "console", table)
+    return one_or_more(path, "console", table)
 
 
 def objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
@@ -261,7 +261,7 @@ def read_pairs(path: Path, run: str | None) -> list[Run]:
             for at, count in enumerate(counts.tolist()):
                 table.put(at, "step", count)
             table.notes.append(f"steps are those of the progress bar of {bars[0][1]}")
-    return text_formats.one_or_more(path, "console of pairs", table)
+    return one_or_more(path, "console of pairs", table)
 
 
 def is_pairs(path: Path, head: bytes) -> bool:

@@ -1,7 +1,8 @@
 """Which reader is for which path, found by layout and content, and the runs of all the paths that are given.
 
 A new format is a function `(path, run) -> list[Run]` and a row in READERS; `run` names the column that tells runs
-apart, for formats that can have one. The functions are in `texts` and `trackers`.
+apart, for formats that can have one. The functions are in `csv_formats`, `text_formats`,
+`consoles` and `tracker_formats`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entropy_rl.errors import InputError, nearest
-from entropy_rl.logs import archive, consoles, text_formats, tracker_formats, wire
+from entropy_rl.logs import archive, consoles, csv_formats, text_formats, tracker_formats, wire
 from entropy_rl.logs.columns import some
-from entropy_rl.logs.tables import Run, number
+from entropy_rl.logs.tables import Run, flatten, number
 
 Logs = str | os.PathLike | Sequence[str | os.PathLike]
 CURVES = ("W&B export", "TensorBoard CSV")  # a chart or a curve a file
@@ -217,7 +218,7 @@ def _is_jsonl(path: Path, head: bytes) -> bool:
     if not path.is_file() or first == b"[" or (first != b"{" and path.suffix in (".csv", ".tsv")):
         return False
     if len(head) < HEAD and isinstance(whole := text_formats.parse(head), dict):  # one row, or a table in JSON
-        return path.suffix != ".json" and not any(isinstance(value, list) for _, value in text_formats.flatten(whole))
+        return path.suffix != ".json" and not any(isinstance(value, list) for _, value in flatten(whole))
     if any(isinstance(text_formats.parse(line), dict) for line in head.split(b"\n")[:50]):
         return True
     return path.suffix in LINES and not _has_header(head) and not consoles.is_objects(path, head)
@@ -248,7 +249,7 @@ def _has_header(head: bytes) -> bool:
         return False
     if not first or first[0] in "{[" or not first.replace("\t", "").isprintable():
         return False
-    if any(d in first for d in text_formats.DELIMITERS) or first[0] == text_formats.MARKDOWN:
+    if any(d in first for d in csv_formats.DELIMITERS) or first[0] == csv_formats.MARKDOWN:
         return True
     lines = [*head.strip().lstrip(b"#").split(b"\n"), b""][:2]
     names, cells = (line.decode("utf-8", "replace").split() for line in lines)
@@ -307,6 +308,6 @@ READERS: dict[str, Reader] = {
     "csv": Reader(
         "a .csv or .tsv with a header, as W&B exports",
         lambda path, head: path.is_file() and (path.suffix in (".csv", ".tsv") or _has_header(head)),
-        text_formats.read_csv,
+        csv_formats.read_csv,
     ),
 }

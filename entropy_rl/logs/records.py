@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from entropy_rl.errors import InputError
 from entropy_rl.logs import columns
-from entropy_rl.logs.tables import Column, Run, Table
+from entropy_rl.logs.tables import Column, Run, Table, only
 
 GOOD = 0.8  # share of the cells of a column that must be finite numbers: trainers write a NaN now and then
 EVENLY = 0.9  # share of distances of an evaluation to the next that are alike, where NaN stands for an empty cell
@@ -128,18 +127,14 @@ class Sheet:
 
     def _steps(self, table: Table, name: str | None) -> NDArray:
         """[rows] the step of each row, NaN where it has none."""
-        lines = np.asarray(table.lines)
         chosen = self.axis(table, name)
         if chosen is None:
             if table.columns:
                 self._note(f"no step in {table.file}, its {table.unit} numbers are used")
-            return lines.astype(float)
+            return np.asarray(table.lines, float)
         if UNITS & set(columns.words(chosen)):
             self._note(f"the x axis is {chosen}, not optimizer steps")
-        step = np.full(len(lines), np.nan)
-        if chosen in table.columns:
-            row, value = table.columns[chosen]
-            step[np.asarray(row)] = value
+        step = table.by_row(chosen)
         step[~np.isfinite(step)] = np.nan
         return self._through_epochs(table, chosen, step)
 
@@ -148,9 +143,7 @@ class Sheet:
         falls = np.flatnonzero(np.diff(step) < 0)
         if not len(falls) or "epoch" not in table.columns or chosen == "epoch":
             return step
-        row, value = table.columns["epoch"]
-        epoch = np.full(len(step), np.nan)
-        epoch[np.asarray(row)] = value
+        epoch = table.by_row("epoch")
         if not (np.floor(epoch[falls + 1]) > np.floor(epoch[falls])).all():
             return step
         self._note(f"{chosen} begins anew with each epoch: added up")
@@ -190,8 +183,9 @@ class Sheet:
                 mine = tables if len(pairs[0]) == 1 else own[place]
                 for i, table in enumerate(tables):
                     if any(table is one for one in mine):
-                        span = _span(i, len(table.lines), begin and begin[place], end and end[place])
-                        part.tables[i] = _rows(table, *span)
+                        start, stop = _span(i, len(table.lines), begin and begin[place], end and end[place])
+                        rows = np.arange(len(table.lines))
+                        part.tables[i] = only(table, (rows >= start) & (rows < stop))
             parts.append(part)
         return parts
 
@@ -229,10 +223,7 @@ class Sheet:
     def _clock(self, table: Table, name: str) -> NDArray:
         """[rows] what goes back where a run is begun anew: the step, or where there is none the epoch."""
         if self.axis(table, name) is None and "epoch" in table.columns:
-            row, value = table.columns["epoch"]
-            epoch = np.full(len(table.lines), np.nan)
-            epoch[np.asarray(row)] = value
-            return epoch
+            return table.by_row("epoch")
         return self._steps(table, name)
 
     def _note(self, note: str | None) -> None:
@@ -276,19 +267,6 @@ def _span(i: int, rows: int, begin: tuple[int, int] | None, end: tuple[int, int]
     start = 0 if begin is None or i > begin[0] else begin[1] if i == begin[0] else rows
     stop = rows if end is None or i < end[0] else end[1] if i == end[0] else 0
     return start, max(start, stop)
-
-
-def _rows(table: Table, start: int, stop: int) -> Table:
-    """The table with the rows [start, stop) only."""
-    if (start, stop) == (0, len(table.lines)):
-        return table
-    part = dataclasses.replace(table, lines=table.lines[start:stop], columns={}, texts={})
-    for name, column in table.columns.items():
-        row, value = np.asarray(column.row), np.asarray(column.value)
-        mine = (row >= start) & (row < stop)
-        if mine.any():
-            part.columns[name] = Column(row[mine] - start, value[mine])
-    return part
 
 
 def _goes_back(table: Table, name: str, step: NDArray, lines: NDArray) -> str | None:

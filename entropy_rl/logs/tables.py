@@ -9,12 +9,14 @@ import dataclasses
 import math
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from entropy_rl.errors import InputError
 
 # Columns that say of each row whether it is of training or of what was held out, and what they say.
 SPLITS = {"split", "phase", "mode", "stage", "type", "kind", "subset", "set"}
@@ -114,6 +116,14 @@ class Table:
         """Counts a line that holds no row."""
         self.broken.append(self.place(line) + (f" ({why})" if why else ""))
 
+    def by_row(self, name: str) -> NDArray:
+        """[rows] the cells of a column, NaN where there are none."""
+        cells = np.full(len(self.lines), np.nan)
+        if name in self.columns:
+            row, value = self.columns[name]
+            cells[np.asarray(row)] = value
+        return cells
+
     def place(self, line: int) -> str:
         """ "file line n"."""
         return f"{self.file} {self.unit} {line}"
@@ -141,11 +151,7 @@ class Run:
 
     def names(self) -> dict[str, int]:
         """Number of cells by column."""
-        counts: dict[str, int] = {}
-        for table in self.tables:
-            for name, column in table.columns.items():
-                counts[name] = counts.get(name, 0) + len(column.row)
-        return counts
+        return self._counted(lambda column: len(column.row))
 
     def values(self, names: Iterable[str]) -> dict[str, set[float | str]]:
         """What is in columns: column to its finite numbers and the first of its texts, by table."""
@@ -159,11 +165,14 @@ class Run:
 
     def numbers(self) -> dict[str, int]:
         """Number of finite cells by column, of columns that have any."""
+        counts = self._counted(lambda column: int(np.isfinite(np.asarray(column.value, float)).sum()))
+        return {name: n for name, n in counts.items() if n}
+
+    def _counted(self, of: Callable[[Column], int]) -> dict[str, int]:
         counts: dict[str, int] = {}
         for table in self.tables:
             for name, column in table.columns.items():
-                if finite := int(np.isfinite(np.asarray(column.value, float)).sum()):
-                    counts[name] = counts.get(name, 0) + finite
+                counts[name] = counts.get(name, 0) + of(column)
         return counts
 
 
@@ -189,28 +198,31 @@ def flatten(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}{name}", value
 
 
+def only(table: Table, mine: NDArray) -> Table:
+    """The table with the rows of a mask, bool[rows], and without the texts that tell runs apart."""
+    new = np.cumsum(mine) - 1  # old row to new row
+    part = dataclasses.replace(table, lines=np.asarray(table.lines)[mine], columns={}, texts={})
+    for name, column in table.columns.items():
+        row, value = np.asarray(column.row), np.asarray(column.value)
+        if mine[row].any():
+            part.columns[name] = Column(new[row[mine[row]]], value[mine[row]])
+    return part
+
+
 def split(table: Table) -> dict[tuple[str, ...], Table]:
     """A table for each text of its columns `run`, in order of appearance; rows without one are broken."""
-    rows = len(table.lines)
-    owner = np.full(rows, -1)
+    owner = np.full(len(table.lines), -1)
     codes: dict[tuple[str, ...], int] = {}
     first, *others = (table.texts.get(name, {}) for name in table.by)
     for row, text in first.items():
         if all(row in other for other in others):
             owner[row] = codes.setdefault((text, *(other[row] for other in others)), len(codes))
-    lines = np.asarray(table.lines)
-    lost = [table.place(line) + " (no run)" for line in lines[owner < 0]]
+    lost = [table.place(line) + " (no run)" for line in np.asarray(table.lines)[owner < 0]]
     parts = {}
     for text, code in codes.items():
-        mine = owner == code
-        new = np.cumsum(mine) - 1  # old row to new row
-        part = dataclasses.replace(
-            table, lines=lines[mine], columns={}, texts={}, said={}, broken=table.broken + lost, notes=list(table.notes)
-        )
-        for name, column in table.columns.items():
-            row, value = np.asarray(column.row), np.asarray(column.value)
-            if name not in table.by and mine[row].any():
-                part.columns[name] = Column(new[row[mine[row]]], value[mine[row]])
+        part = only(table, owner == code)
+        part.columns = {name: column for name, column in part.columns.items() if name not in table.by}
+        part.said, part.broken, part.notes = {}, table.broken + lost, list(table.notes)
         parts[text] = part
     return parts
 
@@ -221,9 +233,8 @@ def by_split(table: Table) -> Table:
     Counters and whatever tells runs apart stay as they are.
     """
     for split_name in SPLITS & table.columns.keys() - set(table.by):
-        row, code = (np.asarray(part) for part in table.columns[split_name])
-        said = np.full(len(table.lines), -1.0)
-        said[row] = code
+        code = np.asarray(table.columns[split_name].value)
+        said = np.nan_to_num(table.by_row(split_name), nan=-1.0)
         if not np.isfinite(code).all() or not (code >= len(TRAINED)).any() or code.max() >= len(TRAINED + HELD):
             continue
         found = {}
@@ -248,3 +259,19 @@ def by_split(table: Table) -> Table:
 def folder_name(path: Path) -> str:
     """The name of a folder, also where it is given as `.` or `..`."""
     return path.resolve().name or str(path)
+
+
+def one_or_more(path: Path, kind: str, table: Table, name: str | None = None) -> list[Run]:
+    """The run of a table, or if its columns `run` were asked for and are there, the runs."""
+    table = by_split(table)
+    if table.by and table.columns.keys() >= set(table.by):
+        parts = split(table).items()
+        return [Run(", ".join(said), kind, str(path), [part], table.run, said[0]) for said, part in parts]
+    return [Run(name or path.stem, kind, str(path), [table])]
+
+
+def mostly_good(path: Path, table: Table, what: str, remedy: str) -> None:
+    """InputError where most lines are no rows: two formats in a file, and what can be read is not the log."""
+    bad, good = len(table.broken), len(table.lines)
+    if good and bad > good:
+        raise InputError(f"{path}: {bad} of {bad + good} lines do not hold {what}, as {table.broken[0]}: {remedy}")

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from entropy_rl.errors import InputError
 from entropy_rl.logs import wire
 from entropy_rl.logs.tables import Run, Table, flatten, folder_name
+from entropy_rl.logs.text_formats import parse
 
 # Scalar tensors: dtype of types.proto -> (struct format of tensor_content, field of the number kept apart).
 DTYPES = {1: ("<f", 5), 2: ("<d", 6), 3: ("<i", 7), 9: ("<q", 10), 19: ("<e", 13)}
@@ -210,7 +211,7 @@ def read_sqlite(path: Path) -> list[Run]:
                 own = "run_id" if "run_id" in there else "run_name"  # newer versions have several runs of a name
                 kind = "Trackio"
                 rows = base.execute(f"SELECT {own}, run_name, step, metrics FROM metrics ORDER BY rowid")
-                found = [(run, name, step, _json(text)) for run, name, step, text in rows]
+                found = [(run, name, step, parse(text)) for run, name, step, text in rows]
             elif {"key", "value", "step", "run_uuid"} <= there:
                 kind = "MLflow"
                 names = dict(base.execute("SELECT run_uuid, name FROM runs"))
@@ -230,13 +231,6 @@ def read_sqlite(path: Path) -> list[Run]:
         else:
             table.spoil(row, "no object")
     return list(runs.values())
-
-
-def _json(text: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return None
 
 
 def find_mlflow(path: Path) -> list[Path]:

@@ -16,7 +16,6 @@ SEQUENCES = "full distribution, mean over sequences of token means"
 SAMPLED = "sampled -log p"  # of the tokens drawn: the same mean, more noise
 WEIGHTED = SAMPLED + ", importance-weighted"
 CROSS = "cross-entropy: -log p of the sampled tokens under a newer policy"
-SUM = "sum over the tokens of a sequence"
 UNKNOWN = "unknown"
 
 

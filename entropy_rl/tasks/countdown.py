@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import operator
 from collections.abc import Iterable
 
 import numpy as np
 
+from entropy_rl.data.drawn import Drawn, check_levels, check_size, whole
 from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem
+from entropy_rl.data.splits import digest
 from entropy_rl.data.tokenizers import WordTokenizer
-from entropy_rl.errors import InputError, lookup
+from entropy_rl.errors import InputError
 
 MAX_VALUE = 30
 LEVELS = (3, 4, 5, 6)
@@ -44,22 +45,15 @@ VALUE = {str(v): v for v in range(MAX_VALUE + 1)}  # the whitelist: no sign, no 
 
 
 @dataclasses.dataclass(frozen=True)
-class Countdown:
+class Countdown(Drawn):
     """Problems of one split; made by `make`.
 
     Attributes:
-      split, levels, size, seed: as given to `make`.
-      problems: the distinct problems of an evaluation split; None for train, which is a stream.
       tokenizer: `TOKENIZER`, 40 words, or `TALKER`, which has those of critiques too.
     """
 
-    split: str
-    levels: tuple[int, ...]
-    size: int
-    seed: int
-    problems: tuple[Problem, ...] | None = dataclasses.field(repr=False)
     tokenizer: WordTokenizer = dataclasses.field(default=TOKENIZER, repr=False)
-    stream = True  # all splits: problems are drawn at random
+    name = "countdown"
 
     @property
     def talks(self) -> bool:
@@ -76,20 +70,10 @@ class Countdown:
         """Tokens of the longest response, `<eos>` included: 6 (max(levels) - 1)."""
         return 6 * (max(self.levels) - 1)
 
-    def __len__(self) -> int:
-        """Number of problems."""
-        return self.size
-
-    def __getitem__(self, i: int) -> Problem:
-        """Problem `i`, of level `levels[i % len(levels)]`; IndexError outside 0..size-1."""
-        i = operator.index(i)
-        if not 0 <= i < self.size:
-            raise IndexError(f"countdown/{self.split} has problems 0..{self.size - 1}, not {i}")
-        if self.problems is not None:
-            return self.problems[i]
-        level = self.levels[i % len(self.levels)]
-        _, prompt, answer = _draw(self.split, level, self.seed, i // len(self.levels))
-        return Problem(prompt, answer, f"countdown/{self.split}/{i}", level)
+    def draw(self, id: str, level: int, turn: int) -> Problem:
+        """Problem number `turn` of a level of the stream."""
+        _, prompt, answer = _draw(self.split, level, self.seed, turn)
+        return Problem(prompt, answer, id, level)
 
     def verify(self, problem: Problem, response: str) -> float:
         """1.0 if `response` reaches the target of `problem.prompt` by right steps on its numbers, else 0.0.
@@ -183,7 +167,7 @@ class Countdown:
           tokens i32[count, T] = prompt ++ response ++ `<eos>` ++ pad, T = prompt_length + response_length;
           mask bool[count, T], True on the response and its `<eos>`.
         """
-        rng = np.random.default_rng(_digest(f"demonstrations/{seed}/{step}"))
+        rng = np.random.default_rng(digest(f"demonstrations/{seed}/{step}"))
         widest = max(self.levels)
         table, offset, rows = _train_table(self.levels)
         which = (step * count + np.arange(count)) % len(self.levels)
@@ -262,20 +246,11 @@ def make(
     Raises:
       InputError: an unknown split, bad levels, a size below 1 or one that a level cannot fill.
     """
-    lookup(SPLITS, split, "countdown split")
-    levels = tuple(levels) if isinstance(levels, Iterable) else (levels,)
-    whole = all(isinstance(n, int | np.integer) and n in LEVELS for n in levels)
-    if not whole or not 0 < len(levels) == len(set(levels)):
-        raise InputError(f"countdown levels={levels!r}: give distinct whole numbers out of {LEVELS}")
-    for key, value in (("size", 1 if size is None else size), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or key == "size" and value < 1:
-            raise InputError(f"countdown {key}={value!r}: give a {'positive ' * (key == 'size')}whole number")
-    levels = tuple(map(int, levels))
-    tokenizer = TALKER if talk else TOKENIZER
+    most, levels = check_size("countdown", split, size), check_levels("countdown", levels, LEVELS)
+    seed, tokenizer = whole("countdown seed", seed), TALKER if talk else TOKENIZER
     if split == "train":
-        return Countdown(split, levels, 2**20 if size is None else size, seed, None, tokenizer)
-    if size is None:
-        size = min(1024, len(levels) * min(count_problems(split, n) for n in levels))
+        return Countdown(split, levels, most, seed, None, tokenizer)
+    size = min(most, len(levels) * min(count_problems(split, n) for n in levels)) if size is None else most
     columns = [_distinct(split, n, seed, -(-size // len(levels))) for n in levels]
     texts = itertools.chain.from_iterable(zip(*columns))
     problems = tuple(
@@ -288,7 +263,7 @@ def make(
 def split_of(numbers: Iterable[int]) -> str:
     """The split that a multiset of numbers belongs to, in whatever order it is given."""
     # With this salt every level comes within a tenth of 70, 15 and 15 %, even level 3 with its 165 multisets.
-    percentile = _digest("countdown/2/" + " ".join(map(str, sorted(numbers)))) % 100
+    percentile = digest("countdown/2/" + " ".join(map(str, sorted(numbers)))) % 100
     return next(name for name, percentiles in SPLITS.items() if percentile in percentiles)
 
 
@@ -310,11 +285,6 @@ def _targets(pool: tuple[int, ...]) -> int:
             if c <= MAX_VALUE:
                 found |= _targets(tuple(sorted((*rest, c))))
     return found
-
-
-def _digest(text: str) -> int:
-    # Python's hash() differs between processes; this does not.
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=32).digest(), "big")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -345,7 +315,7 @@ def _train_table(levels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _draw(split: str, level: int, seed: int, index: int) -> tuple[tuple, str, str]:
     # One digest holds all choices: 256 bits against 45 used, so that divmod is uniform to one part in 2**200.
-    bits = _digest(f"{split}/{level}/{seed}/{index}")
+    bits = digest(f"{split}/{level}/{seed}/{index}")
 
     def choose(m: int) -> int:
         nonlocal bits

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 import re
 from collections.abc import Iterable, Sequence
 
@@ -28,6 +27,7 @@ import numpy as np
 from entropy_rl.answers import countdown, trees
 from entropy_rl.answers.trees import Tree, combine, number
 from entropy_rl.data import splits
+from entropy_rl.data.drawn import Drawn, check_levels, check_size, whole
 from entropy_rl.data.problem import Problem
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.methods.critique import countdown_words as critique
@@ -51,37 +51,16 @@ _QUESTIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class CountdownWords:
-    """Problems of one split; made by `make`.
+class CountdownWords(Drawn):
+    """Problems of one split; made by `make`, whose `largest` and `form` it has."""
 
-    Attributes:
-      split, levels, size, seed, largest, form: as given to `make`.
-      problems: the distinct problems of an evaluation split; None for train, which is a stream.
-    """
-
-    split: str
-    levels: tuple[int, ...]
-    size: int
-    seed: int
     largest: int
     form: str
-    problems: tuple[Problem, ...] | None = dataclasses.field(repr=False)
-    stream = True  # all splits: problems are drawn at random
+    name = "countdown_words"
 
-    def __len__(self) -> int:
-        """Number of problems."""
-        return self.size
-
-    def __getitem__(self, i: int) -> Problem:
-        """Problem `i`, of level `levels[i % len(levels)]`; IndexError outside 0..size-1."""
-        i = operator.index(i)
-        if not 0 <= i < self.size:
-            raise IndexError(f"countdown_words/{self.split} has problems 0..{self.size - 1}, not {i}")
-        if self.problems is not None:
-            return self.problems[i]
-        level = self.levels[i % len(self.levels)]
-        numbers, tree = _draw(self.split, level, self.seed, self.largest, i // len(self.levels))
-        return _problem(numbers, tree, self.form, f"countdown_words/{self.split}/{i}")
+    def draw(self, id: str, level: int, turn: int) -> Problem:
+        """Problem number `turn` of a level of the stream."""
+        return _problem(*_draw(self.split, level, self.seed, self.largest, turn), self.form, id)
 
     def verify(self, problem: Problem, response: str) -> float:
         """1.0 if `response` makes the target of `problem.prompt` of all its numbers, else 0.0; never raises.
@@ -141,26 +120,18 @@ def make(
     Raises:
       InputError: an unknown split or form, bad levels, a value out of range, or more problems than can be drawn.
     """
-    lookup(dict.fromkeys(splits.SPLITS), split, "countdown_words split")
+    size, levels = check_size("countdown_words", split, size), check_levels("countdown_words", levels, LEVELS)
+    seed, largest = whole("countdown_words seed", seed, 0), whole("countdown_words largest", largest)
     lookup(FORMS, form, "countdown_words form")
-    levels = tuple(levels) if isinstance(levels, Iterable) else (levels,)
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n in LEVELS for n in levels)
-    if not whole or not 0 < len(levels) == len(set(levels)):
-        raise InputError(f"countdown_words levels={levels!r}: give distinct whole numbers out of {LEVELS}")
-    given = (("size", 1 if size is None else size, 1, 1 << 40), ("seed", seed, 0, 1 << 63), ("largest", largest, 9, 99))
-    for key, value, low, high in given:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-            between = f"from {low} to {high}" if key == "largest" else f"of {low} or more"
-            raise InputError(f"countdown_words {key}={value!r}: give a whole number {between}")
-    levels = tuple(map(int, levels))
+    if not 9 <= largest <= 99:
+        raise InputError(f"countdown_words largest={largest!r}: give a whole number from 9 to 99")
     if split == "train":
-        return CountdownWords(split, levels, 1 << 20 if size is None else size, seed, largest, form, None)
-    size = 1024 if size is None else size
+        return CountdownWords(split, levels, size, seed, None, largest, form)
     columns = [_distinct(split, n, seed, largest, -(-size // len(levels))) for n in levels]
     problems = tuple(
         _problem(*columns[i % len(levels)][i // len(levels)], form, f"countdown_words/{split}/{i}") for i in range(size)
     )
-    return CountdownWords(split, levels, size, seed, largest, form, problems)
+    return CountdownWords(split, levels, size, seed, problems, largest, form)
 
 
 def split_of(numbers: Iterable[int]) -> str:

@@ -19,16 +19,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Iterable
 
 import numpy as np
 
+from entropy_rl.data.drawn import Drawn, check_levels, check_size, whole
 from entropy_rl.data.packing import pack_rows
 from entropy_rl.data.problem import Problem
-from entropy_rl.data.splits import SPLITS, digest, split_of
+from entropy_rl.data.splits import digest, split_of
 from entropy_rl.data.tokenizers import WordTokenizer
-from entropy_rl.errors import InputError, lookup
+from entropy_rl.errors import InputError
 
 SIDE, WALLS, SLACK = 5, 7, 2
 LEVELS = (2, 3, 4, 5, 6, 7, 8)
@@ -45,20 +45,10 @@ CANDIDATES = 256  # layouts drawn at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
-    """Problems of one split; made by `make`.
+class Grid(Drawn):
+    """Problems of one split; made by `make`."""
 
-    Attributes:
-      split, levels, size, seed: as given to `make`.
-      problems: the distinct problems of an evaluation split; None for train, which is a stream.
-    """
-
-    split: str
-    levels: tuple[int, ...]
-    size: int
-    seed: int
-    problems: tuple[Problem, ...] | None = dataclasses.field(repr=False)
-    stream = True  # all splits: problems are drawn at random
+    name = "grid"
     tokenizer = TOKENIZER
     prompt_length = WALLS + 5
 
@@ -67,20 +57,9 @@ class Grid:
         """Tokens of the longest response, `<eos>` included: max(levels) + SLACK + 1."""
         return max(self.levels) + SLACK + 1
 
-    def __len__(self) -> int:
-        """Number of problems."""
-        return self.size
-
-    def __getitem__(self, i: int) -> Problem:
-        """Problem `i`, of level `levels[i % len(levels)]`; IndexError outside 0..size-1."""
-        i = operator.index(i)
-        if not 0 <= i < self.size:
-            raise IndexError(f"grid/{self.split} has problems 0..{self.size - 1}, not {i}")
-        if self.problems is not None:
-            return self.problems[i]
-        level = self.levels[i % len(self.levels)]
-        prompt, answer = _draw(self.split, level, self.seed, i // len(self.levels))
-        return Problem(prompt, answer, f"grid/{self.split}/{i}", level)
+    def draw(self, id: str, level: int, turn: int) -> Problem:
+        """Problem number `turn` of a level of the stream."""
+        return Problem(*_draw(self.split, level, self.seed, turn), id, level)
 
     def verify(self, problem: Problem, response: str) -> float:
         """1.0 if `response` is a way of `problem.prompt`'s grid with at most SLACK steps too many, else 0.0.
@@ -163,24 +142,15 @@ def make(split: str = "train", levels: Iterable[int] = (3, 5, 7), size: int | No
     Raises:
       InputError: an unknown split, bad levels, a size below 1.
     """
-    lookup(dict.fromkeys(SPLITS), split, "grid split")
-    levels = tuple(levels) if isinstance(levels, Iterable) else (levels,)
-    whole = all(isinstance(n, int | np.integer) and n in LEVELS for n in levels)
-    if not whole or not 0 < len(levels) == len(set(levels)):
-        raise InputError(f"grid levels={levels!r}: give distinct whole numbers out of {LEVELS}")
-    for key, value in (("size", 1 if size is None else size), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or key == "size" and value < 1:
-            raise InputError(f"grid {key}={value!r}: give a {'positive ' * (key == 'size')}whole number")
-    levels = tuple(map(int, levels))
+    size, levels, seed = check_size("grid", split, size), check_levels("grid", levels, LEVELS), whole("grid seed", seed)
     if split == "train":
-        return Grid(split, levels, 2**20 if size is None else int(size), int(seed), None)
-    size = 1024 if size is None else int(size)
-    columns = [_distinct(split, n, int(seed), -(-size // len(levels))) for n in levels]
+        return Grid(split, levels, size, seed, None)
+    columns = [_distinct(split, n, seed, -(-size // len(levels))) for n in levels]
     problems = tuple(
         Problem(*columns[i % len(levels)][i // len(levels)], f"grid/{split}/{i}", levels[i % len(levels)])
         for i in range(size)
     )
-    return Grid(split, levels, size, int(seed), problems)
+    return Grid(split, levels, size, seed, problems)
 
 
 def spread(cells):

@@ -21,7 +21,7 @@ from typing import Any
 
 from entropy_rl.data import examples, frozen, records, rows
 from entropy_rl.data.splits import SPLITS
-from entropy_rl.errors import InputError, nearest
+from entropy_rl.errors import InputError, lookup
 
 SHARES = (0.9, 0.1, 0.0)  # of train: train and validation
 COLUMNS = {"prompt": "question", "answer": "answer", "demonstration": "answer"}
@@ -60,8 +60,7 @@ def make(
     Raises:
       InputError: it is neither prepared nor given; files that are broken; a value out of range.
     """
-    if split not in SPLITS:
-        raise InputError(f"unknown gsm8k split {split!r}{nearest(split, SPLITS)}: one of {', '.join(SPLITS)}")
+    lookup(dict.fromkeys(SPLITS), split, "gsm8k split")
     verifier = records.Verifier(form, symbolic, seconds, workers)
     place = _prepare(path, data_dir) if path else _prepared(data_dir, download)
     stored = "test" if split == "test" else "train"

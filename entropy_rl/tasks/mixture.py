@@ -12,16 +12,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import inspect
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from entropy_rl.data.order import problem_at
+from entropy_rl.data.drawn import check_size
+from entropy_rl.data.order import problem_at, within
 from entropy_rl.data.problem import Problem, TextTask
-from entropy_rl.data.splits import SPLITS
-from entropy_rl.errors import InputError, lookup
+from entropy_rl.errors import InputError
 from entropy_rl.methods.critique.chat import ChatCritique
 from entropy_rl.tasks import base
 
@@ -54,10 +53,7 @@ class Mixture:
 
     def __getitem__(self, i: int) -> Problem:
         """Problem `i`, of the part whose turn it is; IndexError outside 0..size-1."""
-        i = operator.index(i)
-        if not 0 <= i < self.size:
-            raise IndexError(f"mixture/{self.split} has problems 0..{self.size - 1}, not {i}")
-        rounds, place = divmod(i, len(self.turns))
+        rounds, place = divmod(within(i, self.size, f"mixture/{self.split}"), len(self.turns))
         part, nth = self.turns[place]
         each = sum(other == part for other, _ in self.turns)
         problem = problem_at(self.tasks[part], 0, rounds * each + nth)
@@ -108,10 +104,7 @@ def make(split: str = "train", parts: Sequence = (), size: int | None = None) ->
     Raises:
       InputError: no parts, one that is no such triple, that its task refuses, is no text task, or has too few problems.
     """
-    lookup(dict.fromkeys(SPLITS), split, "mixture split")
-    size = size if size is not None else 1 << 20 if split == "train" else 1024
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"mixture size={size!r}: give a whole number above 0")
+    size = check_size("mixture", split, size)
     parts = [_checked(part) for part in parts]
     if not parts:
         raise InputError("mixture has no parts: give (name, arguments, turns) of each task")

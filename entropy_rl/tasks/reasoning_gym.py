@@ -19,18 +19,18 @@ import dataclasses
 import functools
 import inspect
 import json
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from entropy_rl.answers.extract import FORMS, committed, final_answer
 from entropy_rl.answers.workers import Failure, Workers
 from entropy_rl.data import gym, records
+from entropy_rl.data.drawn import check_size, whole
+from entropy_rl.data.order import within
 from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS, check_shares, digest, split_of
-from entropy_rl.errors import InputError, lookup, nearest
+from entropy_rl.errors import InputError, lookup
 
-FRAMES = {"boxed": "\\boxed{%s}", "tag": "<answer>%s</answer>", "hash": "#### %s"}  # a gold answer as a response
 SHARES = (0.5, 0.25, 0.25)  # of questions: draws cost little, and none of a split is looked for in more than four
 TRIES = 1000  # draws until a question is of the split, and new in it
 
@@ -38,14 +38,7 @@ TRIES = 1000  # draws until a question is of the split, and new in it
 class Scorer:
     """How responses are scored, and which problem an id stands for; the half of the task that makes no problems.
 
-    Args:
-      name, seed, settings, levels: of the task.
-      form: where answers stand: boxed, hash, tag, or any of them and else the whole response.
-      partial: whether scores between 0 and 1 are given as they are; otherwise only a full score is right.
-      seconds, workers, megabytes: that scoring one response may take, processes that do it, memory of each.
-
-    Raises:
-      InputError: an unknown task, setting or form; a value out of range; reasoning-gym is not installed.
+    It takes its arguments from those of `make`, and refuses them as that does.
     """
 
     def __init__(
@@ -61,8 +54,7 @@ class Scorer:
         megabytes: int = 4096,
     ):
         lookup(FORMS, form, "answer form")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InputError(f"reasoning_gym seed={seed!r}: give a whole number of 0 or more")
+        seed = whole("reasoning_gym seed", seed, 0)
         self.name, self.form, self.partial = name, form, partial
         self.levels = (None,) if levels is None else tuple(levels) if isinstance(levels, Iterable) else (levels,)
         if not self.levels:
@@ -96,7 +88,7 @@ class Scorer:
             if isinstance(made, Failure):
                 raise RuntimeError(made.text)
             question, answer = made
-        framed = FRAMES.get(self.form, "%s") % answer
+        framed = records.WAYS.get(self.form, "%s") % answer
         return question, framed if answer and self._answer(framed) == answer.strip() else ""
 
     def knows(self, problem: Problem) -> bool:
@@ -137,13 +129,7 @@ class Scorer:
 
 @dataclasses.dataclass(frozen=True)
 class Gym(records.WithVerifier):
-    """Problems of one split; made by `make`.
-
-    Attributes:
-      name, split: of the task.
-      size: number of problems.
-      verifier: scores responses.
-    """
+    """Problems of one split; made by `make`."""
 
     name: str
     split: str
@@ -165,9 +151,7 @@ class Gym(records.WithVerifier):
 
     def __getitem__(self, i: int) -> Problem:
         """Problem `i`, of level `levels[i % len(levels)]`; IndexError outside 0..size-1."""
-        i = operator.index(i)
-        if not 0 <= i < self.size:
-            raise IndexError(f"{self.name}/{self.split} has problems 0..{self.size - 1}, not {i}")
+        i = within(i, self.size, f"{self.name}/{self.split}")
         if self.split == "train":
             return self._draw(i)
         while len(self._distinct) <= i:  # one after the other, as each is none of those before
@@ -248,11 +232,7 @@ def make(
         answers; a value out of range; more problems than there are different questions, when the first too many is
         asked for.
     """
-    if split not in SPLITS:
-        raise InputError(f"unknown reasoning_gym split {split!r}{nearest(split, SPLITS)}: one of {', '.join(SPLITS)}")
-    size = size if size is not None else 1 << 20 if split == "train" else 1024
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"reasoning_gym size={size!r}: give a whole number above 0")
+    size = check_size("reasoning_gym", split, size)
     verifier = Scorer(name, seed, settings, levels, form, partial, seconds, workers, megabytes)
     return Gym(name, split, size, verifier, check_shares(shares, "reasoning_gym"))
 

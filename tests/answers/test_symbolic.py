@@ -52,7 +52,7 @@ def test_exact_pairs_need_no_process():
     """Mutation: all pairs go to the workers."""
     with Symbolic() as checker:
         assert checker.equal_all([("1/2", "0.5"), ("1", "2"), ("\\sin 2", "x" * 2000)]) == [True, False, False]
-        assert checker._workers._workers[0].process is None
+        assert checker._workers[0].process is None
 
 
 def test_without_the_extra(monkeypatch):

@@ -199,7 +199,7 @@ def test_long_curves_are_done_in_pieces(monkeypatch):
     monkeypatch.setattr(bootstrap, "_CELLS", 60 * 7)
     pieces = intervals(CURVES["exp"], H, R, np.random.default_rng(0))
     assert np.ptp(pieces.a) == pytest.approx(np.ptp(whole.a), rel=0.2)
-    assert list(bootstrap._chunks(20, 60)) == [7, 7, 6] and list(bootstrap._chunks(2, 10**6)) == [1, 1]
+    assert list(bootstrap.chunks(20, 60)) == [7, 7, 6] and list(bootstrap.chunks(2, 10**6)) == [1, 1]
 
 
 def test_no_noise_gives_no_width():

@@ -240,8 +240,6 @@ def given_with(**changes):
         ({"at": 66}, "step 66 is forecast from points up to step 66"),
         ({"step": np.arange(34)[::-1]}, "steps must start at 0 or later and rise"),
         ({"R": np.full(34, np.nan)}, "R is not finite"),
-        ({"curve": "sigmoid"}, "a forecast needs a curve of H with a and b alone"),
-        ({"curve": "expp"}, "did you mean 'exp'"),
         ({"level": 1.5}, "level 1.5"),
         ({"draws": 10}, "10 bootstrap draws"),
         ({"average": 0}, "average 0"),
@@ -270,8 +268,6 @@ def test_mistakes_in_entropy():
         ({"shares": [0.0]}, "share 0: give one above 0"),
         ({"shares": [0.97]}, "share 0.97: give one above 0 that ends before the last 5"),
         ({"last": 1.0}, "last 1"),
-        ({"entropy_H": None}, "belong together"),
-        ({"curve": "power"}, "curve 'power'"),
         ({"step": [], "H": [], "R": []}, "no evaluations"),
     ],
 )

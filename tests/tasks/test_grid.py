@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropy_rl.data.problem import Problem, Task
+from entropy_rl.data.splits import SPLITS
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import grid
 
@@ -86,7 +87,7 @@ def test_splits_share_no_set_of_walls():
     for a, b in itertools.combinations(seen, 2):
         assert seen[a].isdisjoint(seen[b])
     names = [grid._split(np.random.default_rng(i).permutation(25)[:7]) for i in range(2000)]
-    assert [names.count(s) / 2000 for s in grid.SPLITS] == pytest.approx(grid.SHARES, abs=0.03)
+    assert [names.count(s) / 2000 for s in SPLITS] == pytest.approx(grid.SHARES, abs=0.03)
     assert grid._split([3, 1, 2, 9, 8, 7, 6]) == grid._split([1, 2, 3, 6, 7, 8, 9])
 
 
