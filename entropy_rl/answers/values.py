@@ -61,8 +61,10 @@ WORDS = {"yes", "no", "true", "false"}
 CHOICES = set("ABCDEFGHIJabcdfghj")  # a bare e or i is a number
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+_LETTER = r"(?:[A-Za-z]|\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|rho|sigma|omega))"
 _NAMED = re.compile(
-    r"(?P<name>(?:[A-Za-z]|\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|rho|sigma|omega))(?:_[A-Za-z0-9]|_\{[A-Za-z0-9]+\})?"
+    rf"(?P<name>{_LETTER}"
+    r"(?:_[A-Za-z0-9]|_\{[A-Za-z0-9]+\})?"
     r"|[A-Za-z]\([A-Za-z0-9]+\)|[A-Z]{2,3}|\\angle ?[A-Z]{1,3}|[A-Za-z]?[a-z]{3,})"
     r"\s?(?:=|\\in(?![A-Za-z]))\s?(?P<rest>[^=]+)"
 )
@@ -73,7 +75,7 @@ _MATRIX = re.compile(r"\\begin\{([pb]?)matrix\}(?P<rows>.*)\\end\{\1matrix\}")
 _ARRAY = re.compile(r"\\begin\{array\} ?\{[clr| ]+\}(?P<rows>.*)\\end\{array\}")
 _SKIP = re.compile(rf"{BREAK} ?\[[0-9.]+ ?(?:pt|ex|em|mm)\]")
 _TUPLE = re.compile(r"\( ?([A-Za-z](?: ?, ?[A-Za-z])+|r ?, ?\\theta) ?\) ?= ?([(\[].*[)\]])")
-_NAME = re.compile(r"[A-Za-z]|\\\\(?:alpha|beta|theta|lambda)")
+_NAME = re.compile(_LETTER)
 _ORDER = re.compile(r"(\\[lg]e(?![A-Za-z])|[<>](?!=))")
 _FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _FUNCTION = re.compile(r"[A-Za-z]\([A-Za-z]\)")

@@ -101,7 +101,8 @@ def read_json_table(path: Path, run: str | None) -> list[Run]:
     """JSON: a list of objects, also as a value in an object, or an object of lists of equal length."""
     data = read_json(path)
     if isinstance(data, dict):
-        data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), data)
+        rows = [v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
+        data = rows[0] if len(rows) == 1 else data
     if isinstance(data, list) and data and all(map(is_curve, data)):
         table = Table(path.name, run=run, unit="point", step="step")
         points = ((x, str(one["name"]), y) for one in data for x, y in zip(one["x"], one["y"]))

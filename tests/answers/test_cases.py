@@ -144,10 +144,12 @@ VARIATIONS = {
         x \\ge 2 | x \u2265 2
         (1,2] | 1 < x \\leq 2
         (-\\infty,2) | 2 > x
+        \\theta \\ge 2 | 2 \\le \\theta
         (-\\infty,2)\\cup(3,\\infty) | x<2 \\text{ or } x>3""",
         """[2,\\infty) | x > 2
         2 | x \\ge 2
         x>2 | y>2
+        x>2 | \\mu>2
         (2,1) | 2 < x < 1
         x<2 | x<2 \\text{ and } x>1""",
     ),

@@ -201,13 +201,14 @@ def test_a_cell_a_row_with_more_columns_and_curves_as_objects(tmp_path):
 
 
 def test_json_of_other_shapes(tmp_path):
-    """Several lists of rows in an object, and a row under each step."""
+    """Several lists of rows in an object or at its top, and a row under each step. Mutation: the first list alone."""
     lists = {"train": [{"step": i, "entropy": h} for i, h in enumerate(H)],
              "eval": [{"step": i, "accuracy": R[i]} for i in range(0, N, 3)]}  # fmt: skip
-    (tmp_path / "log.json").write_text(json.dumps({"config": {"lr": 1}, "metrics": lists}))
-    points = one(tmp_path / "log.json", min_points=3)
-    assert (points.entropy, points.score) == ("train/entropy", "eval/accuracy")
-    np.testing.assert_allclose(points.R, R[::3])
+    for content in ({"config": {"lr": 1}, "metrics": lists}, lists):
+        (tmp_path / "log.json").write_text(json.dumps(content))
+        points = one(tmp_path / "log.json", min_points=3)
+        assert (points.entropy, points.score) == ("train/entropy", "eval/accuracy")
+        np.testing.assert_allclose(points.R, R[::3])
     rows = {str(5 * i): {"entropy": h, "accuracy": r} for i, (h, r) in enumerate(zip(H, R))}
     (tmp_path / "log.json").write_text(json.dumps(rows))
     points = one(tmp_path / "log.json")
