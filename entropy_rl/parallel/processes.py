@@ -19,7 +19,6 @@ from jax.experimental import multihost_utils
 from entropy_rl.errors import InputError
 
 HEARTBEAT = 20  # seconds without a sign of life after which a process is given up
-TEXT = 2000  # bytes of a message between processes
 
 
 def initialize(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -86,29 +85,8 @@ def broadcast(value: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
-def run_on_primary(f: Callable[[], Any]) -> None:
-    """Process 0 calls f, and the others wait for its end.
-
-    Raises:
-      InputError: what f raised, in every process.
-    """
-    if jax.process_count() == 1:
-        f()
-        return
-    message = b""
-    if jax.process_index() == 0:
-        try:
-            f()
-        except InputError as e:
-            message = str(e).encode()[:TEXT]
-    sent = np.frombuffer(message.ljust(TEXT, b"\0"), np.uint8)
-    message = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))).rstrip(b"\0")
-    if message:
-        raise InputError(message.decode(errors="replace"))
-
-
-def from_primary(f: Callable[[], Any]) -> Any:
-    """What f gives in process 0, which alone calls it, in every process; a value that JSON can write.
+def run_on_primary(f: Callable[[], Any]) -> Any:
+    """Process 0 calls f, and the others wait for what it gives: a value that JSON can write.
 
     Raises:
       InputError: what f raised, in every process.

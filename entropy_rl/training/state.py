@@ -48,26 +48,14 @@ class State:
 
 @struct.dataclass
 class Saved:
-    """A checkpoint of a State with a critic or a reference: the policy's fields come first, where others look."""
+    """A checkpoint of a State: the policy's fields come first, where others look, and what is None has no arrays."""
 
     step: Any
     params: Any
     opt_state: Any
-    critic: Any
-    reference: Any
-
-
-@struct.dataclass
-class Lagged(Saved):
-    """A checkpoint of a State whose rollouts come late."""
-
-    past: tuple = ()
-
-
-@struct.dataclass
-class Taught(Lagged):
-    """A checkpoint of a State with a teacher; `past` is None where rollouts are on time."""
-
+    critic: Any = None
+    reference: Any = None
+    past: tuple | None = None
     teacher: Any = None
 
 
@@ -166,29 +154,21 @@ def heated(params: Any, temperature: float, model: Config | None = None) -> Any:
     return {**params, "params": {**params["params"], "final_norm": scaled}}
 
 
-def saved(state: State, *, base: bool = False) -> learner.TrainState | Saved:
-    """The tree that a checkpoint holds: the policy's own where there is nothing else.
+def saved(state: State, *, base: bool = False) -> Saved:
+    """The tree that a checkpoint holds.
 
     Of an adapted policy it has the adapters alone, as the base never changes; with `base` all of it, as checkpoints
     had before.
     """
     policy = state.policy if base else adapters(state.policy)
-    if state.critic is None and state.reference is None and state.past is None and state.teacher is None:
-        return policy
-    parts = policy.step, policy.params, policy.opt_state, state.critic, state.reference
-    if state.teacher is not None:
-        return Taught(*parts, state.past, state.teacher)
-    return Saved(*parts) if state.past is None else Lagged(*parts, state.past)
+    parts = policy.step, policy.params, policy.opt_state
+    return Saved(*parts, state.critic, state.reference, state.past, state.teacher)
 
 
-def loaded(tree: learner.TrainState | Saved, base: Callable[[], Any] | None = None) -> State:
+def loaded(tree: Saved, base: Callable[[], Any] | None = None) -> State:
     """The inverse of `saved`; `base()` gives the plain parameters below adapters that came without them."""
-    if isinstance(tree, learner.TrainState):
-        return State(on_base(tree, base))
     policy = learner.TrainState(tree.step, tree.params, tree.opt_state)
-    past = tuple(tree.past) if isinstance(tree, Lagged) and tree.past is not None else None
-    teacher = tree.teacher if isinstance(tree, Taught) else None
-    return State(on_base(policy, base), tree.critic, tree.reference, past, teacher)
+    return State(on_base(policy, base), tree.critic, tree.reference, tree.past, tree.teacher)
 
 
 def adapters(policy: learner.TrainState) -> learner.TrainState:

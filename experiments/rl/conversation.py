@@ -182,7 +182,7 @@ def server(
     def ask(params, tried, key):
         there = [fits(said(t)) for t in tried]
         conversations = [language.critique_messages(t, c.reference) for t, ok in zip(tried, there) if ok]
-        rows = processes.from_primary(lambda: made[0].ask(conversations))
+        rows = processes.run_on_primary(lambda: made[0].ask(conversations))
         replies = (critics.Reply(**row) for row in rows)
         replies = [next(replies) if ok else critics.UNASKED for ok in there]
         return critics.read(replies, language), replies

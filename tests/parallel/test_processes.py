@@ -9,7 +9,7 @@ from entropy_rl.parallel import processes
 
 
 def both(monkeypatch, f):
-    """What `from_primary` gives, or raises, in each of two processes."""
+    """What `run_on_primary` gives, or raises, in each of two processes."""
     sent, found = [], []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     for index in (0, 1):
@@ -27,7 +27,7 @@ def both(monkeypatch, f):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         monkeypatch.setattr(processes.multihost_utils, "broadcast_one_to_all", broadcast)
         try:
-            found.append(processes.from_primary(f))
+            found.append(processes.run_on_primary(f))
         except InputError as e:
             found.append(str(e))
     return found
@@ -47,4 +47,4 @@ def test_all_end_with_its_mistake(monkeypatch):
     assert both(monkeypatch, fails) == ["no reply: start the server"] * 2
     monkeypatch.undo()
     with pytest.raises(InputError, match="no reply"):
-        processes.from_primary(fails)
+        processes.run_on_primary(fails)
