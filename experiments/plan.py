@@ -21,7 +21,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -33,44 +32,16 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from entropy_rl.errors import InputError, lookup
-from entropy_rl.losses.policy import POLICY_LOSSES
 from entropy_rl.models import experts, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
-from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import OLD_NAMES, REMAT, RULES, Config, Transformer
-from entropy_rl.parallel.sharding import batch_sharding, infer_sharding, make_mesh, replicated, row_shards, without
-from entropy_rl.sampling import decode as decoding
-from entropy_rl.sampling import engine, warp
-from entropy_rl.training import checksums, learner, objectives, optimizer
-from entropy_rl.training.rollouts import Batch
-from experiments.hardware import chips, hlo
+from entropy_rl.parallel.sharding import laid_out, make_mesh, row_shards, without
+from entropy_rl.training import learner, optimizer
+from experiments.hardware import chips, programs
 from experiments.hardware.plan_report import advice, table
+from experiments.hardware.programs import Work, compiled
 from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.checks import share
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What a run does in a step, as far as it matters here."""
-
-    prompts: int
-    samples: int
-    prompt: int  # tokens of the longest
-    response: int
-    slots: int
-    microbatches: int
-    gather_weights: bool = False  # whether the sampler's are cut over tensor alone
-    reference: bool = False  # whether there is a policy to keep near to
-
-    @property
-    def rows(self) -> int:
-        """Responses of a step."""
-        return self.prompts * self.samples
-
-    @property
-    def length(self) -> int:
-        """Columns of a row."""
-        return self.prompt + self.response
 
 
 def run(config: ConfigDict, workdir: str) -> dict:
@@ -85,18 +56,15 @@ def run(config: ConfigDict, workdir: str) -> dict:
     mesh = make_mesh(**config.mesh, devices=chips.devices(config.hardware))
     model = Transformer(shape(config))
     work = Work(**config.work)
-    cut = row_shards(mesh)
-    work = dataclasses.replace(
-        work, microbatches=build.microbatches(mesh, work.rows, work.microbatches, "work.microbatches")
-    )
+    parts = build.microbatches(mesh, work.rows, work.microbatches, "work.microbatches")
+    work = dataclasses.replace(work, microbatches=parts)
     checks.rows(mesh, "the slots", work.slots)
     model.over(mesh)  # names experts that it does not divide
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-6), state_dtype=config.state_dtype)
     state = learner.abstract_state(model, tx, mesh)
     parts = {"parameters": share(state.params), "optimiser": share(state.opt_state)}
     view = jax.eval_shape(partial(lora.view, dtype=model.config.dtype), state.params)
-    where = infer_sharding(view, without(RULES, "fsdp") if work.gather_weights else RULES, mesh)
-    view = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), view, where)
+    view = laid_out(view, without(RULES, "fsdp") if work.gather_weights else RULES, mesh)
     other = [a.dtype != b.dtype for a, b in zip(jax.tree.leaves(view), jax.tree.leaves(state.params))]
     if any(other) or work.gather_weights and mesh.shape["fsdp"] > 1:
         parts["copy to sample with"] = share(view)
@@ -107,24 +75,22 @@ def run(config: ConfigDict, workdir: str) -> dict:
     copies = parts["parameters"] if "copy to sample with" in parts else 0.0
     training = parts["optimiser"] + parts.get("reference", 0.0) + copies
     reading = share(view)
-    cache = slots(model, mesh, work)
-    prefixes = share(prefix(model, mesh, work, cache))
-    programs: dict[str, dict] = {}
-    lowered = {"update": lambda: update(model, tx, state, mesh, work)}
+    slots = programs.slots(model, mesh, work)
+    prefixes = share(programs.prefix(model, mesh, work, slots))
+    lowered = {"update": lambda: programs.update(model, tx, state, mesh, work)}
     beside = {"update": parts.get("reference", 0.0)}
-    for name, (lower, reads_prefix) in sampling(model, view, mesh, work).items():
+    for name, (lower, reads_prefix) in programs.sampling(model, view, mesh, work).items():
         lowered[name] = lower
         beside[name] = training + (0.0 if name in ("decode step", "prefill") else reading)
         beside[name] += 0.0 if name == "prefill" or reads_prefix else prefixes
-    lowered["score"] = lambda: score(model, state, mesh, work)
+    lowered["score"] = lambda: programs.score(model, state, mesh, work)
     beside["score"] = parts["optimiser"] + parts.get("reference", 0.0)
-    lowered["checkpoint"] = lambda: sums(state)
+    lowered["checkpoint"] = lambda: programs.sums(state)
     beside["checkpoint"] = parts.get("reference", 0.0)
     workdir = Path(workdirs.open_workdir(config, workdir))
     kept = Kept(workdir / PROGRAMS)
-    for name in sorted(lowered, key=lambda name: name in LONG):  # what takes minutes comes last
-        programs[name] = kept.row(name, lowered[name])
-    programs = {name: programs[name] for name in lowered}
+    # what takes minutes comes last
+    found = {name: kept.row(name, lowered[name]) for name in sorted(lowered, key=lambda name: name in LONG)}
     size = sum(x.size for x in jax.tree.leaves(state.params))
     bounds = {
         "update": learning_bounds(model.config, size, mesh, work),
@@ -140,14 +106,12 @@ def run(config: ConfigDict, workdir: str) -> dict:
         "work": dataclasses.asdict(work)
         | {"rows": work.rows, "remat": model.config.remat, "attention": model.config.attention},
         "state": parts,
-        "cache": share(slots(model, mesh, work).cache),
-        "programs": {
-            name: p
-            | bounds.get(name, {})
-            | {"peak": p["memory"] + beside[name], "fits": p["memory"] + beside[name] <= chip.memory}
-            for name, p in programs.items()
-        },
+        "cache": share(slots.cache),
+        "programs": {},
     }
+    for name in lowered:
+        peak = found[name]["memory"] + beside[name]
+        result["programs"][name] = found[name] | bounds.get(name, {}) | {"peak": peak, "fits": peak <= chip.memory}
     for name in bounds:
         p = result["programs"][name]
         wires = sum(total for _, total in p["collectives"].values())
@@ -163,7 +127,7 @@ def run(config: ConfigDict, workdir: str) -> dict:
     }
     result["ticks"] = ticks
     result["said"] = whole_heads(model.config, mesh)
-    result["advice"] = advice(result, cut)
+    result["advice"] = advice(result, row_shards(mesh))
     if config.search:
         result["largest"] = largest(config.search, chip, model, tx, state, mesh, work)
     (workdir / "plan.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -252,77 +216,6 @@ def shape(config: ConfigDict) -> Config:
     return dataclasses.replace(preset, vocab_size=preset.vocab_size or config.model.vocab, **changes, **kinds)
 
 
-def update(model, tx, state, mesh, work: Work):
-    """The update, lowered: of all rows of a step at once, in micro-batches."""
-    shared = build.shared_prompts(mesh, work.prompts, work.samples, work.microbatches, work.prompt)
-    score = token_scores(model, mesh=mesh, **shared)
-    step = learner.make_update(
-        objectives.policy(score, POLICY_LOSSES["ppo"]),
-        tx,
-        microbatches=work.microbatches,
-        group_size=shared["samples"],
-        record=objectives.policy_record,
-    )
-    array = lambda kind: jax.ShapeDtypeStruct((work.rows, work.length), kind, sharding=batch_sharding(mesh))  # noqa: E731
-    kinds = {"tokens": "i4", "mask": "?", "weight": "f4", "old_logp": "f4", "advantage": "f4"}
-    batch = Batch(**{name: array(kind) for name, kind in kinds.items()})
-    scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
-    return step.lower(state, batch, key(mesh), {"entropy": scalar, "kl": scalar})
-
-
-def sampling(model, params, mesh, work: Work) -> dict[str, tuple[Callable[[], Any], bool]]:
-    """What lowers each of the sampler's programs, and whether it has the prompts' prefix among its arguments."""
-    state = slots(model, mesh, work)
-    prompts = jax.ShapeDtypeStruct((of_prompts(mesh, work), work.prompt), jnp.int32, sharding=batch_sharding(mesh))
-    before = prefix(model, mesh, work, state)
-    n = jax.ShapeDtypeStruct((work.slots,), jnp.int32, sharding=replicated(mesh))
-    take = jax.ShapeDtypeStruct((work.slots,), bool, sharding=replicated(mesh))
-    insert = partial(decoding.insert.lower, state, before, take, n, n, n, n, n, mesh=mesh)
-    step = {"ticks": 1, "eos": (0,), "warp": warp.temperature, "width": work.prompt, "until": 0, "mesh": mesh}
-    made = {
-        "decode step": (partial(decoding.decode.lower, model, params, state, key(mesh), **step), False),
-        "prefill": (partial(decoding.prefill.lower, model, params, prompts, mesh=mesh), False),
-        "empty": (partial(decoding.empty.lower, before, slots=work.slots, columns=work.length, mesh=mesh), False),
-        "insert": (insert, True),
-    }
-    if work.slots < work.rows and row_shards(mesh) > 1:  # only where requests wait can one be served elsewhere
-        made["insert from afar"] = (partial(insert, far=True), True)
-    if work.slots % (2 * row_shards(mesh)) == 0:
-        half = jax.ShapeDtypeStruct((work.slots // 2,), jnp.int32, sharding=batch_sharding(mesh))
-        made["compact"] = (partial(decoding.compact.lower, state, half, mesh=mesh), False)
-    return made
-
-
-def score(model, state, mesh, work: Work):
-    """Log-probabilities of a micro-batch, as a reference or an importance weight needs them; lowered."""
-    shared = build.shared_prompts(mesh, work.prompts, work.samples, work.microbatches, work.prompt)
-    array = lambda kind: jax.ShapeDtypeStruct(  # noqa: E731
-        (work.rows // work.microbatches, work.length), kind, sharding=batch_sharding(mesh)
-    )
-    return jax.jit(token_scores(model, mesh=mesh, **shared)).lower(state.params, array("i4"), array("?"))
-
-
-def sums(state):
-    """The checksums of a state that is saved, or has been read onto its devices; lowered.
-
-    As one program, where a run has one of each shape: at most as much memory as this.
-    """
-    return jax.jit(lambda tree: [checksums.one(x) for x in jax.tree.leaves(tree)]).lower(state)
-
-
-def of_prompts(mesh, work: Work) -> int:
-    """Prompts that are run, a multiple of the devices."""
-    return len(engine.shares(work.rows, work.samples, row_shards(mesh)).prompts)
-
-
-def prefix(model, mesh, work: Work, state: decoding.State):
-    """Keys and values of all prompts: shapes and where they lie."""
-    shape = lambda x: jax.ShapeDtypeStruct((of_prompts(mesh, work), x.shape[1], work.prompt, x.shape[3]), x.dtype)  # noqa: E731
-    made = jax.tree.map(shape, state.cache)
-    where = infer_sharding(made, decoding.RULES, mesh)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), made, where)
-
-
 def whole_heads(m: Config, mesh) -> list[str]:
     """What is said where the tensor axis does not cut the key-value heads."""
     tensor = mesh.shape["tensor"]
@@ -332,45 +225,6 @@ def whole_heads(m: Config, mesh) -> list[str]:
         f"mesh.tensor={tensor} does not divide the {m.kv_heads} key-value heads: keys and values are whole on each of "
         f"the {tensor} devices; a divisor of {m.kv_heads} cuts them"
     ]
-
-
-def slots(model, mesh, work: Work) -> decoding.State:
-    """The sampler's state: shapes and where they lie."""
-    tokens = jax.ShapeDtypeStruct((1, work.prompt), jnp.int32)
-    params = jax.eval_shape(model.init, key(), tokens)
-    prefix = jax.eval_shape(partial(decoding.prefill, model), params, tokens)
-    state = jax.eval_shape(partial(decoding.empty, slots=work.slots, columns=work.length), prefix)
-    where = infer_sharding(state, decoding.RULES, mesh)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
-
-
-def key(mesh=None):
-    """A random key's shape."""
-    made = jax.eval_shape(lambda: jax.random.key(0))
-    return made if mesh is None else jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=replicated(mesh))
-
-
-def compiled(lowered) -> dict[str, Any]:
-    """What the compiler says of a program, per device; of one that does not fit into a TPU, how much it would take."""
-    clock = time.perf_counter()
-    try:
-        program = lowered.compile()
-    except jax.errors.JaxRuntimeError as e:
-        used = re.search(r"Used ([\d.]+)([KMGT]) of", str(e))
-        if "RESOURCE_EXHAUSTED" not in str(e) or not used:
-            raise
-        memory = float(used[1]) * 1024.0 ** (1 + "KMGT".index(used[2]))
-        return {"memory": memory, "temporaries": None, "collectives": {}, "loops_known": False, "compile_s": None}
-    m = program.memory_analysis()
-    kept = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes
-    found, known = hlo.collectives(program.as_text())
-    return {
-        "memory": kept + m.temp_size_in_bytes,
-        "temporaries": m.temp_size_in_bytes,
-        "collectives": found,
-        "loops_known": known,
-        "compile_s": round(time.perf_counter() - clock, 1),
-    }
 
 
 def learning_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
@@ -407,14 +261,12 @@ def sampling_bounds(m: Config, size: int, mesh, work: Work) -> dict[str, float]:
     All experts are read: with many slots some token goes to each.
     """
     head = 0 if m.tied else m.vocab_size * m.d_model
-    cut = mesh.shape["data"] * mesh.shape["fsdp"]
     width = jnp.dtype(m.dtype).itemsize
     columns = 2 * m.layers * m.kv_heads * m.head_dim * work.length
     flops = work.slots * (2 * (experts.active(m, size) - head) + 4 * m.layers * m.heads * m.head_dim * work.length)
-    cached = (
-        work.slots / cut * columns * width / (mesh.shape["tensor"] if m.kv_heads % mesh.shape["tensor"] == 0 else 1)
-    )
-    return {"flops": flops / mesh.size, "bytes": (size - head) * width / mesh.shape["tensor"] + cached}
+    tensor = mesh.shape["tensor"]
+    cached = work.slots / row_shards(mesh) * columns * width / (1 if m.kv_heads % tensor else tensor)
+    return {"flops": flops / mesh.size, "bytes": (size - head) * width / tensor + cached}
 
 
 def largest(compiles: int, chip, model, tx, state, mesh, work: Work) -> dict[str, int]:
@@ -423,10 +275,10 @@ def largest(compiles: int, chip, model, tx, state, mesh, work: Work) -> dict[str
     Args:
       compiles: at most this many programs for each of the two.
     """
-    smallest = mesh.shape["data"] * mesh.shape["fsdp"]
+    smallest = row_shards(mesh)
 
     def fits(changed: Work) -> bool:
-        return compiled(update(model, tx, state, mesh, changed))["memory"] <= chip.memory
+        return compiled(programs.update(model, tx, state, mesh, changed))["memory"] <= chip.memory
 
     def search(unit: int, start: int, limit: int, change) -> int:
         """The largest tried multiple of unit that fits, from start on; 0: none of them does."""

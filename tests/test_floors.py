@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Every module of entropy_rl; each imports only what stands above it. A new one gets its line here.
 ORDER = """
-    errors files streams tables masking models.attention models.layers models.tiles models.tiled_head
+    errors files streams tables masking parallel.sharding models.attention models.layers models.tiles models.tiled_head
     models.tiled_change models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
@@ -23,7 +23,7 @@ ORDER = """
     logs.text_formats
     logs.consoles logs.tracker_formats logs.formats logs.points logs.read logs.alarms
     logs.live logs.trl_hook logs.verl_hook
-    parallel.processes parallel.preemption parallel.sharding answers.workers data.tokenizers data.chat_template
+    parallel.processes parallel.preemption answers.workers data.tokenizers data.chat_template
     data.subwords data.packing data.gguf
     answers.last_number answers.latex answers.extract answers.units answers.algebra answers.expressions
     answers.numbers answers.values answers.exact

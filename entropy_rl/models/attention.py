@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
+
+from entropy_rl.parallel.sharding import ROWS, row_shards
 
 # How attention is computed: all scores at once; those of a block of queries at a time, made again in the backward pass;
 # by jax.nn.dot_product_attention, whose cudnn is for GPUs and bfloat16; or by jax's kernel for TPUs. `over_tokens` says
@@ -17,7 +18,7 @@ ATTENTION = ("naive", "chunked", "xla", "cudnn", "splash")
 UNCAPPED = ("xla", "cudnn")  # have no soft cap of scores
 BLOCK = 512  # queries, at most; of splash keys too
 LANES = 128  # of a TPU: splash's blocks are multiples of it
-ROWS, HEADS = ("data", "fsdp"), "tensor"  # what the axes of a mesh cut (sharding.py)
+HEADS = "tensor"  # the axis of a mesh that cuts them
 
 
 class Near(NamedTuple):
@@ -208,7 +209,7 @@ def splash(
     q = q * (q.shape[-1] ** -0.5 if scale is None else scale)
     if mesh is None or mesh.size == 1:
         return run(q, k, v, past)
-    rows = ROWS if len(q) % math.prod(mesh.shape[axis] for axis in ROWS) == 0 else None
+    rows = ROWS if len(q) % row_shards(mesh) == 0 else None
     cuts = [n % mesh.shape[HEADS] == 0 for n in q.shape[1:3]]
     heads = (HEADS, None) if cuts[0] else (None, HEADS) if cuts[1] else (None, None)
     of_q, of_k = PartitionSpec(rows, *heads), PartitionSpec(rows, heads[0])

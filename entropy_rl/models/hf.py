@@ -37,7 +37,7 @@ from entropy_rl.models.families import (
 )
 from entropy_rl.models.tensor_names import Place, tensor_names
 from entropy_rl.models.transformer import RULES, Config, Transformer
-from entropy_rl.parallel.sharding import infer_sharding
+from entropy_rl.parallel.sharding import laid_out
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 # What goes along with the weights when a folder is saved: what a server needs to talk to the model.
@@ -99,11 +99,10 @@ def abstract_params(model: Transformer, mesh: jax.sharding.Mesh | None = None, a
     shapes = jax.eval_shape(model.init, key, jnp.zeros((1, 2), jnp.int32))
     if adapt is not None:
         shapes = jax.eval_shape(adapt, shapes, key)
-    if mesh is None:
-        where = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), shapes)
-    else:
-        where = infer_sharding(shapes, RULES, mesh)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
+    if mesh is not None:
+        return laid_out(shapes, RULES, mesh)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
 
 
 def load_params(path: str | os.PathLike, abstract: Any) -> Any:

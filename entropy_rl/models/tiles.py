@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from entropy_rl.models.attention import soft_cap
+from entropy_rl.parallel.sharding import ROWS, row_shards
 
 WORDS = 2048  # in a tile
 ELEMENTS = 1 << 24  # of a tile at most, in float32 64 MB: tokens are cut where there are more
-ROWS, VOCAB, WIDTH = ("data", "fsdp"), "tensor", "fsdp"  # what the axes of a mesh cut (sharding.py)
+VOCAB, WIDTH = "tensor", "fsdp"  # the axes of a mesh that cut them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def cut(
       cap: c: logits are c tanh(hidden @ head / c) instead of hidden @ head; None: they are not.
     """
     layout = Layout(vocab_axis, words=words, elements=elements, cap=cap)
-    if mesh is None or mesh.size == 1 or hidden.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
+    if mesh is None or mesh.size == 1 or hidden.shape[0] % row_shards(mesh):
         return layout, None
     divides = lambda axis, n: (axis,) if n % mesh.shape[axis] == 0 else ()  # noqa: E731
     layout = dataclasses.replace(

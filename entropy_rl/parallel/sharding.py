@@ -71,9 +71,9 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
-def row_shards(mesh: Mesh) -> int:
-    """Over how many devices rows are cut."""
-    return math.prod(mesh.shape[axis] for axis in ROWS)
+def row_shards(mesh: Mesh | None) -> int:
+    """Over how many devices rows are cut; without a mesh they lie on one."""
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ROWS)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -113,6 +113,12 @@ def infer_sharding(tree: Any, rules: Rules, mesh: Mesh) -> Any:
         raise ValueError(f"no sharding rule matches {name} {x.shape}: add one to the model's RULES")
 
     return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def laid_out(tree: Any, rules: Rules, mesh: Mesh) -> Any:
+    """Shapes and types of a tree's leaves, with the shardings of `infer_sharding`."""
+    where = infer_sharding(tree, rules, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where)
 
 
 def without(rules: Rules, axis: str) -> Rules:

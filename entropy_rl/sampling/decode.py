@@ -149,7 +149,7 @@ def insert(
       far: whether a prompt may lie on another device than its slot. The prefix then goes round, a device's share at a
         time; where it is False nothing is sent.
     """
-    shards = 1 if mesh is None else row_shards(mesh)
+    shards = row_shards(mesh)
 
     def put(take, prompt, cache, prefix):
         here = jax.lax.axis_index(ROWS) if shards > 1 else 0
@@ -294,7 +294,7 @@ def decode(
       (state, emitted).
     """
     slots, columns = state.valid.shape
-    shards = 1 if mesh is None or slots % row_shards(mesh) else row_shards(mesh)
+    shards = 1 if slots % row_shards(mesh) else row_shards(mesh)
     ring = columns - width
     blank = lambda dtype: jnp.zeros((ticks, slots), dtype)  # noqa: E731
     steered = steering.present(params)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from entropy_rl.models import lora
 from entropy_rl.models.transformer import RULES, Transformer
-from entropy_rl.parallel.sharding import infer_sharding
+from entropy_rl.parallel.sharding import laid_out
 from entropy_rl.training.objectives import Coefs, Objective
 from entropy_rl.training.optimizer import Masters, float32
 from entropy_rl.training.rollouts import Batch
@@ -41,8 +41,7 @@ def abstract_state(
 ) -> TrainState:
     """Shapes, types and shardings of the train state, nothing allocated: what a checkpoint is restored onto."""
     shapes = jax.eval_shape(partial(_init, model, tx, adapt), jax.random.key(0))
-    shardings = infer_sharding(shapes, RULES, mesh)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    return laid_out(shapes, RULES, mesh)
 
 
 def init_state(

@@ -395,7 +395,7 @@ class Change:
         self, model: Transformer, *, rows: int, at_once: int | None = None, mesh: jax.sharding.Mesh | None = None
     ):
         self._rows, self._at_once = rows, at_once or rows
-        self._devices = mesh.shape["data"] * mesh.shape["fsdp"] if mesh else 1
+        self._devices = sharding.row_shards(mesh)
         self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh)) if mesh else jnp.asarray
         self._hidden = jax.jit(lambda params, tokens: model.apply(params, tokens, logits=False)[1]["hidden"])
         self._head = jax.jit(lambda params: jnp.copy(head_matrix(model.config, params)[0]))  # the update donates it
