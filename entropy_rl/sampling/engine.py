@@ -115,31 +115,23 @@ def generate(
     eos = (int(eos),) if isinstance(eos, (int, np.integer)) else tuple(int(e) for e in eos)
 
     requests = len(prompts) * samples
-    shards = 1 if mesh is None else row_shards(mesh)
+    shards = row_shards(mesh)
     each = -(-min(slots or requests, requests) // shards)  # slots of a device
     streams = min(streams or _streams(mesh), each)
     parts = shares(requests, samples, shards)
     prefix = decode.prefill(model, params, _rows(padded[parts.prompts], mesh), mesh=mesh, context=context)
-    serve = partial(
-        _serve,
-        model,
-        params,
-        prefix,
-        padded,
-        lengths,
-        parts,
-        key,
-        samples=samples,
-        max_new=max_new,
-        eos=eos,
-        warp=_one(warp),
-        chunk=chunk,
-        mesh=mesh,
-        fewest=max(fewest // streams, 1),
-        each=part and part * samples,
-        routes=routes,
-        first=first,
-    )
+    new = partial(decode.empty, prefix, columns=width + max_new, mesh=mesh)
+    how = {"ticks": min(chunk, max_new), "eos": eos, "warp": _one(warp), "width": width, "mesh": mesh}
+    how |= {"each": part and part * samples, "routes": routes}
+
+    def put(state, take, request, far):
+        row, length = parts.row[request].astype(np.int32), lengths[request // samples]
+        last, left = padded[request // samples, length - 1], np.full(len(take), max_new, np.int32)
+        numbers = request + np.int32(first)
+        return decode.insert(state, prefix, take, row, numbers, last, length, left, mesh=mesh, far=far)
+
+    step = lambda state, **stop: decode.decode(model, params, state, key, **how, **stop)  # noqa: E731
+    serve = partial(_serve, new, put, step, parts.home, max_new, max(fewest // streams, 1), mesh)
     # each stream has its share of every device's slots and requests; the noise does not know which
     slot_parts = [shards * len(part) for part in np.array_split(np.arange(each), streams)]
     of_devices = [np.array_split(np.flatnonzero(parts.home == d), streams) for d in range(shards)]
@@ -232,49 +224,27 @@ def _streams(mesh: Mesh | None) -> int:
     return 2 if one and device.platform == "cpu" else 1
 
 
-def _serve(
-    model,
-    params,
-    prefix,
-    padded,
-    lengths,
-    parts,
-    key,
-    requests,
-    slots,
-    *,
-    samples,
-    max_new,
-    eos,
-    warp,
-    chunk,
-    mesh,
-    fewest,
-    each,
-    routes,
-    first,
-) -> list[list[tuple]]:
+def _serve(new, put, step, home, max_new, fewest, mesh, requests, slots) -> list[list[tuple]]:
     """Serves `requests` (numbers) in slots of its own; for each of them the pieces (token, logp, entropy, steered,
-    experts), the last two None where they are not made."""
-    width = padded.shape[1]
-    shards = 1 if mesh is None else row_shards(mesh)
-    state = decode.empty(prefix, slots=slots, columns=width + max_new, mesh=mesh)
+    experts), the last two None where they are not made.
+
+    Args:
+      new: gives a state with `slots` free slots.
+      put: (state, take, request, far) -> the state with requests in the slots `take`, as decode.insert.
+      step: (state, until=, most=) -> decode.decode's.
+      home, max_new, fewest, mesh: of `Shares` and `generate`.
+      requests, slots: of this stream.
+    """
+    shards, state = row_shards(mesh), new(slots=slots)
     serving = np.full(slots, -1)  # request of each slot, by its place in `requests`
     pieces: list[list[tuple]] = [[] for _ in requests]
-    waiting = [collections.deque(np.flatnonzero(parts.home[requests] == d).tolist()) for d in range(shards)]
+    waiting = [collections.deque(np.flatnonzero(home[requests] == d).tolist()) for d in range(shards)]
     while any(waiting) or (serving >= 0).any():
         before = serving.copy()
         far = _refill(serving, waiting)
         take = serving != before
         if take.any():
-            request = requests[np.maximum(serving, 0)].astype(np.int32)
-            prompt = request // samples
-            length = lengths[prompt]
-            last = padded[prompt, length - 1]
-            left = np.full(len(serving), max_new, np.int32)
-            row = parts.row[request].astype(np.int32)
-            numbers = request + np.int32(first)
-            state = decode.insert(state, prefix, take, row, numbers, last, length, left, mesh=mesh, far=far)
+            state = put(state, take, requests[np.maximum(serving, 0)].astype(np.int32), far)
         fewer = 0 if any(waiting) else _fewer(len(serving), max_new, shards, fewest)
         by_device = (serving >= 0).reshape(shards, -1)
         if fewer and by_device.sum(axis=1).max() <= fewer // shards:
@@ -286,9 +256,7 @@ def _serve(
         # while there is who waits, an eighth of the slots may stand idle before the host looks
         most = len(serving) if any(waiting) else fewer // shards
         until = len(serving) - max(len(serving) // 8, 1) if any(waiting) else fewer
-        how = {"ticks": min(chunk, max_new), "eos": eos, "warp": warp, "width": width, "mesh": mesh}
-        how |= {"each": each, "routes": routes}
-        state, out = decode.decode(model, params, state, key, until=until, most=most, **how)
+        state, out = step(state, until=until, most=most)
         live, left, *made = processes.fetch(
             (out.live, state.left, out.token, out.logp, out.entropy, out.steered, out.experts)
         )
