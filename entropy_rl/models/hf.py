@@ -14,7 +14,6 @@ import json
 import math
 import mmap
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,31 +23,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jax.experimental import multihost_utils
 
 from entropy_rl.errors import InputError
-from entropy_rl.files import contained, read_json
-from entropy_rl.models.families import (
-    DTYPES,
-    architecture_of,
-    from_config,
-    read_config,
-    to_config,
-)
+from entropy_rl.files import contained
+from entropy_rl.models.families import DTYPES, architecture_of, from_config, read_config, to_config
+from entropy_rl.models.tensor_files import INDEX, SINGLE, Reader, safetensors
 from entropy_rl.models.tensor_names import Place, tensor_names
 from entropy_rl.models.transformer import RULES, Config, Transformer
+from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import laid_out
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 # What goes along with the weights when a folder is saved: what a server needs to talk to the model.
 COMPANIONS = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model"),
     *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json"),
 )
-_BITS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _PIECE = 1 * 2**20  # bytes of a tensor that are read at once
-# Buffers that old checkpoints hold beside the parameters; they follow from config.json.
-_BUFFERS = (".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias")
 
 
 def load(
@@ -113,20 +103,18 @@ def load_params(path: str | os.PathLike, abstract: Any) -> Any:
     raw, where = read_config(path), str(Path(path) / "config.json")
     config = to_config(raw, where)
     wanted = _flat(abstract)
-    with _Reader(Path(path)) as reader:
-        stacked = reader.stacks_experts()
-    names = tensor_names(config, architecture_of(raw, where), stacked=stacked)
+    reader = Reader(Path(path))
+    names = tensor_names(config, architecture_of(raw, where), stacked=reader.stacks_experts())
     names = {k: v for k, v in names.items() if k in wanted or not k.startswith("lm_head")}
     if odd := sorted(wanted.keys() ^ names.keys()):
         raise InputError(f"{path}: the model has other parameters than its config.json says, such as {odd[0]}")
-    with _Reader(Path(path)) as reader:
-        reader.check({x for place in names.values() for x in place.tensors(config.experts)}, tied=config.tied)
-        rows: dict[str, int] = {}  # of a tensor of the file that several parameters are parts of
-        for k, place in names.items():
-            if place.first is not None:
-                rows[place.name] = rows.get(place.name, 0) + wanted[k].shape[-1]
-        out = {k: _place(reader, names[k], x, rows.get(names[k].name)) for k, x in wanted.items()}
-    return _tree(out)
+    reader.check({x for place in names.values() for x in place.tensors(config.experts)}, tied=config.tied)
+    rows: dict[str, int] = {}  # of a tensor of the file that several parameters are parts of
+    for k, place in names.items():
+        if place.first is not None:
+            rows[place.name] = rows.get(place.name, 0) + wanted[k].shape[-1]
+    out = {k: _place(reader, names[k], x, rows.get(names[k].name)) for k, x in wanted.items()}
+    return {"params": traverse_util.unflatten_dict(out, sep="/")}
 
 
 def save(
@@ -162,12 +150,11 @@ def save(
     raw = from_config(dataclasses.replace(model.config, param_dtype=DTYPES[kind]), like and read_config(like))
     names = tensor_names(model.config, architecture_of(raw, "config.json"))
     # tensor of the file -> the parameters that it is made of, and which expert's part of each
-    tensors_of: dict[str, list[tuple[str, int | None]]] = {}
+    units: dict[str, list[tuple[str, int | None]]] = {}
     experts = model.config.experts
-    for k in sorted(leaves, key=lambda k: names[k].first or 0):
+    for k in leaves:
         for e, name in enumerate(names[k].tensors(experts)):
-            tensors_of.setdefault(name, []).append((k, e if names[k].each else None))
-    units = {name: tensors_of[name] for k in leaves for name in names[k].tensors(experts)}
+            units.setdefault(name, []).append((k, e if names[k].each else None))
     size = lambda k, e: leaves[k].nbytes // (1 if e is None else experts)  # noqa: E731
     parts = _parts({theirs: sum(size(*x) for x in ours) for theirs, ours in units.items()}, shard_bytes)
     writes = jax.process_index() == 0
@@ -181,13 +168,15 @@ def save(
         file = SINGLE if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         tensors = {}
         for theirs in part:
-            pieces = [(_whole(leaves[k] if e is None else leaves[k][e]), names[k].transposed) for k, e in units[theirs]]
+            rows = []
+            for k, e in sorted(units[theirs], key=lambda unit: names[unit[0]].first or 0):
+                x = processes.fetch(leaves[k] if e is None else leaves[k][e])
+                rows.append(x.T if names[k].transposed else x)
             if writes:
-                rows = [x.T if transposed else x for x, transposed in pieces]
                 tensors[theirs] = np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
             weight_map[theirs] = file
         if writes:
-            _safetensors("numpy").save_file(tensors, new / file, metadata={"format": "pt"})
+            write_tensors(new / file, tensors)
     if not writes:
         return
     if len(parts) > 1:
@@ -207,126 +196,17 @@ def save(
 
 def read_tensors(path: str | os.PathLike, file: str) -> dict[str, np.ndarray]:
     """All tensors of one safetensors file of a folder, in their types, on the host; InputError as of `load`."""
-    with _Reader(Path(path), file) as reader:
-        return {name: reader.read(name) for name in sorted(reader.names()) if reader.shape(name) is not None}
+    reader = Reader(Path(path), file)
+    return {name: reader.read(name) for name in sorted(reader.names()) if reader.shape(name) is not None}
 
 
 def write_tensors(file: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a safetensors file."""
     whole = {name: np.ascontiguousarray(x) for name, x in tensors.items()}  # the bytes are written as they lie
-    _safetensors("numpy").save_file(whole, file, metadata={"format": "pt"})
+    safetensors().numpy.save_file(whole, file, metadata={"format": "pt"})
 
 
-def _inside(path: Path, file: str) -> None:
-    """Refuses a file of the index, or a link, that leaves the folder."""
-    if Path(file).name != file or file in (".", ".."):
-        raise InputError(f"{path / INDEX} names {file!r}, which is not in the folder: copy it again")
-    contained(path / file)
-
-
-class _Reader:
-    """The tensors of a folder: where each one is, and slices of them."""
-
-    def __init__(self, path: Path, single: str = SINGLE):
-        self._path = path
-        self._open = _safetensors().safe_open
-        self._file: dict[str, str] = {}  # name of a tensor -> its file
-        if single == SINGLE and (path / INDEX).exists():
-            listed = read_json(path / INDEX)
-            if not isinstance(listed, Mapping) or not isinstance(listed.get("weight_map"), Mapping):
-                raise InputError(f"{path / INDEX} has no weight_map: copy it again")
-            index = listed["weight_map"]
-            for file in sorted(set(map(str, index.values()))):
-                _inside(path, file)
-                if not (path / file).is_file():
-                    raise InputError(f"{path / INDEX} names {file}, which is missing: copy it too")
-                there = self._names(file)
-                listed_here = {name for name, where in index.items() if where == file}
-                if odd := sorted(listed_here ^ there):
-                    how = "has in it" if odd[0] in there else "lacks"
-                    raise InputError(f"{path / file} {how} {odd[0]}, against {INDEX}: copy both again")
-                self._file |= dict.fromkeys(there, file)
-        elif (path / single).exists():
-            _inside(path, single)
-            self._file = dict.fromkeys(self._names(single), single)
-        else:
-            pickled = [p.name for p in sorted(path.glob("*")) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
-            if pickled:
-                raise InputError(
-                    f"{path / pickled[0]} is a pickle, and loading one runs the code in it: convert it to safetensors "
-                    "(transformers' save_pretrained does)"
-                )
-            if single != SINGLE:
-                raise InputError(f"{path / single} is missing: copy it too")
-            raise InputError(f"{path} has neither {SINGLE} nor {INDEX}: give the folder of a Hugging Face model")
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *exc) -> None:
-        self._file = {}
-
-    def check(self, wanted: set[str], *, tied: bool) -> None:
-        """InputError that names a tensor that is missing, or that is there and nothing asked for."""
-        there = {name for name in self._file if not name.endswith(_BUFFERS)}
-        known = re.compile(r"\.mlp\.experts\.(\d+\.(gate|up|down)_proj\.weight|gate_up_proj|down_proj)$")
-        if odd := sorted(x for x in there - wanted if ".experts." in x and not known.search(x)):
-            raise InputError(
-                f"{self._path} has tensor {odd[0]}{_more(odd)}, experts of a kind that is not known: mlp.experts.0."
-                "gate_proj.weight and so on, or mlp.experts.gate_up_proj and down_proj, unquantised, are read"
-            )
-        if missing := sorted(wanted - there):
-            raise InputError(f"{self._path} lacks tensor {missing[0]}{_more(missing)}: config.json asks for it")
-        extra = sorted(there - wanted - ({"lm_head.weight"} if tied else set()))
-        if extra:
-            raise InputError(
-                f"{self._path} has tensor {extra[0]}{_more(extra)}, which the model of its config.json has not"
-            )
-        # some tied checkpoints hold the head all the same
-        if tied and "lm_head.weight" in there:
-            head, embedding = (self.read(name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
-            if head.shape != embedding.shape or head.tobytes() != embedding.tobytes():
-                raise InputError(
-                    f"{self._path}: lm_head.weight is not the embedding though config.json says tie_word_embeddings: "
-                    "set that to false, or remove the tensor"
-                )
-
-    def names(self) -> set[str]:
-        """Of all tensors."""
-        return set(self._file)
-
-    def stacks_experts(self) -> bool:
-        """Whether the experts of a layer are one tensor (models/tensor_names.py)."""
-        return any(name.endswith(".mlp.experts.gate_up_proj") for name in self._file)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor as it lies in the file; InputError for a type that is no float."""
-        with self._opened(self._file[name]) as f:
-            x = f.get_slice(name)
-            if x.get_dtype() not in _BITS:
-                raise InputError(f"{self._path}: tensor {name} is {x.get_dtype()}: {', '.join(_BITS)} are supported")
-            return tuple(x.get_shape())
-
-    def read(self, name: str, index: tuple[slice, ...] = ()) -> np.ndarray:
-        """A slice of a tensor, or all of it. The file is opened anew each time, so that no mapped page stays."""
-        with self._opened(self._file[name]) as f:
-            x = f.get_slice(name)
-            return x[index or tuple(slice(None) for _ in x.get_shape())]
-
-    def _names(self, file: str) -> set[str]:
-        with self._opened(file) as f:
-            return set(f.keys())
-
-    def _opened(self, file: str):
-        try:
-            return self._open(self._path / file, framework="numpy")
-        except Exception as e:  # SafetensorError is no subclass of anything more telling
-            if type(e).__name__ != "SafetensorError":
-                raise
-            raise InputError(f"{self._path / file} is truncated or damaged ({e}): copy it again") from e
-
-
-def _place(reader: _Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | None) -> jax.Array:
+def _place(reader: Reader, place: Place, x: jax.ShapeDtypeStruct, rows: int | None) -> jax.Array:
     """A tensor of the file on the shards of `x`, each of which is read by itself, and once; or a part of one that has
     `rows`."""
     _, transposed, first = place
@@ -386,12 +266,6 @@ def _pages(shape: list[int], dtype: Any) -> np.ndarray:
     return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
 
 
-def _whole(x: jax.Array) -> np.ndarray:
-    if jax.process_count() > 1 and not x.is_fully_addressable:
-        return multihost_utils.process_allgather(x, tiled=True)
-    return np.asarray(x)
-
-
 def _parts(sizes: Mapping[str, int], most: int) -> list[list[str]]:
     parts: list[list[str]] = [[]]
     total = 0
@@ -408,14 +282,6 @@ def _flat(tree: Any) -> dict[str, Any]:
     return traverse_util.flatten_dict(tree["params"], sep="/")
 
 
-def _tree(leaves: Mapping[str, Any]) -> Any:
-    return {"params": traverse_util.unflatten_dict(dict(leaves), sep="/")}
-
-
-def _more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-
-
 def _kind(dtype: Any, key: str) -> Any:
     for name, kind in DTYPES.items():
         if dtype == name or (not isinstance(dtype, str) and jnp.dtype(dtype) == jnp.dtype(kind)):
@@ -425,12 +291,3 @@ def _kind(dtype: Any, key: str) -> Any:
 
 def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def _safetensors(module: str = "") -> Any:
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError:
-        raise InputError("reading a Hugging Face folder needs safetensors: pip install 'entropy_rl[hf]'") from None
-    return safetensors.numpy if module == "numpy" else safetensors
