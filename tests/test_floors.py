@@ -28,7 +28,7 @@ ORDER = """
     answers.last_number answers.latex answers.extract answers.units answers.algebra answers.expressions
     answers.numbers answers.values answers.exact
     answers.symbolic answers.grade answers.trees answers.countdown
-    models.rope models.products models.experts models.transformer models.presets models.families
+    models.rope models.products models.experts models.transformer models.presets models.rope_config models.families
     models.tensor_names models.tensor_files models.hf models.gguf
     models.lora models.peft models.steering models.scoring
     data.problem data.splits data.gym data.order data.drawn data.rows data.dumps data.records data.examples data.frozen

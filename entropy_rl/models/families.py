@@ -14,9 +14,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from entropy_rl.errors import InputError, nearest
+from entropy_rl.errors import InputError
 from entropy_rl.files import read_json
-from entropy_rl.models import rope
+from entropy_rl.models import rope_config
 from entropy_rl.models.transformer import Config
 
 
@@ -185,34 +185,6 @@ FAMILIES = {
 ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}  # theirs: ours
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
-# Keys of a scaling in config.json, and in rope.Scaling.
-_SCALING = {
-    "factor": "factor",
-    "original_max_position_embeddings": "original_context",
-    "low_freq_factor": "low_freq_factor",
-    "high_freq_factor": "high_freq_factor",
-    "beta_fast": "beta_fast",
-    "beta_slow": "beta_slow",
-    "attention_factor": "attention_factor",
-    "truncate": "truncate",
-    "short_factor": "short_factor",
-    "long_factor": "long_factor",
-}
-_REQUIRED = {
-    "linear": ("factor",),
-    "dynamic": ("factor", "max_position_embeddings"),
-    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
-    "yarn": ("factor",),
-    "longrope": ("short_factor", "long_factor", "original_max_position_embeddings", "factor"),
-}
-# Those that are written; of yarn and longrope also what is optional.
-_WRITTEN = {
-    **{kind: _REQUIRED[kind] for kind in ("linear", "llama3")},
-    "dynamic": ("factor",),
-    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate"),
-    "longrope": (*_REQUIRED["longrope"], "attention_factor"),
-}
-
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """config.json of a model folder.
@@ -288,7 +260,7 @@ def to_config(raw: Mapping[str, Any], where: str) -> Config:
         norm_eps=raw.get("rms_norm_eps", 1e-6),
         dtype=dtype,
         param_dtype=dtype,
-        **_rope(raw, family, where),
+        **rope_config.read(raw, where, local="rope_local_base_freq" in family.defaults, partial=family.partial),
         **family.flags(raw),
     )
 
@@ -303,7 +275,7 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
     Raises:
       InputError: no supported architecture has these flags.
     """
-    dtype = next(name for name, kind in DTYPES.items() if jnp.dtype(kind) == jnp.dtype(m.param_dtype))
+    dtype = jnp.dtype(m.param_dtype).name
     if raw:
         out = dict(raw)
         out.pop("torch_dtype", None)
@@ -311,11 +283,7 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
     how = {"remat": "none", "scan_layers": False, "attention": "naive", "grouped": "blocks"}
     plain = dataclasses.replace(m, dtype=m.param_dtype, head="lm", **how)
     if m.rope_scaling:
-        read = {_SCALING[key] for key in _WRITTEN[m.rope_scaling.kind]} | {"original_context"}
-        given = {key: getattr(m.rope_scaling, key) for key in read}
-        if m.rope_scaling.kind == "linear":
-            given["original_context"] = 0
-        plain = dataclasses.replace(plain, rope_scaling=rope.Scaling(m.rope_scaling.kind, **given))
+        plain = dataclasses.replace(plain, rope_scaling=rope_config.plain(m.rope_scaling))
     for architecture in FAMILIES:  # the first that says all of it
         made = _made(m, architecture) | {"dtype": dtype}
         with contextlib.suppress(InputError):
@@ -330,15 +298,6 @@ def from_config(m: Config, raw: Mapping[str, Any] | None = None) -> dict[str, An
 def _made(m: Config, architecture: str) -> dict[str, Any]:
     """config.json with what this architecture can say of the model."""
     family, scaling = FAMILIES[architecture], m.rope_scaling
-    parameters: dict[str, Any] = {"rope_theta": m.rope_theta, "rope_type": "default"}
-    if scaling:
-        values = {key: getattr(scaling, _SCALING[key]) for key in _WRITTEN[scaling.kind]}
-        parameters |= {"rope_type": scaling.kind, **{k: v for k, v in values.items() if v is not None}}
-    if m.rotary_dim and family.partial:
-        parameters["partial_rotary_factor"] = m.rotary_dim / m.head_dim
-    if m.local_theta is not None:
-        local = {"rope_theta": m.local_theta, "rope_type": "default"}
-        parameters = {"full_attention": parameters, "sliding_attention": local}
     activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == m.activation)
     more = {}
     if architecture not in ("Qwen2ForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM"):
@@ -377,7 +336,7 @@ def _made(m: Config, architecture: str) -> dict[str, Any]:
         "hidden_act": activation,
         "max_position_embeddings": scaling.original_context if scaling and scaling.kind == "dynamic" else 32768,
         "rms_norm_eps": m.norm_eps,
-        "rope_parameters": parameters,
+        "rope_parameters": rope_config.made(m, partial=family.partial),
         "tie_word_embeddings": m.tied,
         # of no tokenizer; left out, transformers would take ids of its own, some beyond the vocabulary
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
@@ -415,55 +374,3 @@ def _dtype(raw: Mapping[str, Any], where: str) -> Any:
     if name not in DTYPES:
         raise InputError(f"{where}: dtype {name!r} is not supported: {', '.join(DTYPES)} are")
     return DTYPES[name]
-
-
-def _rope(raw: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
-    """rope_theta, rope_scaling and, where layers with a window have their own, local_theta."""
-    given = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-    local = None
-    if "rope_local_base_freq" in family.defaults:  # by kind of layer, in transformers 5; rope_theta beside it in 4
-        of_local = given.get("sliding_attention") or {}
-        if of_local.get("rope_type", "default") != "default":
-            raise InputError(f"{where}: a rope type of sliding_attention other than 'default' is not supported")
-        local = float(of_local.get("rope_theta") or raw["rope_local_base_freq"])
-        given = dict(given.get("full_attention") or ({} if "sliding_attention" in given else given))
-    theta = float(given.get("rope_theta") or raw.get("rope_theta") or 1e4)
-    kind = given.get("rope_type") or given.get("type") or "default"
-    if family.model_type == "phi3" and kind in ("su", "yarn"):
-        kind = "longrope"  # what it was called before
-    head_dim = raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"]
-    part = given.get("partial_rotary_factor") or raw.get("partial_rotary_factor") or 1.0
-    if part != 1 and not family.partial:
-        raise InputError(f"{where}: rotary positions on a part of the head are not supported for {family.model_type!r}")
-    turned = int(head_dim * part)
-    out = {"rope_theta": theta, "local_theta": local, "rotary_dim": turned if turned < head_dim else None}
-    if kind == "default":
-        return out
-    if kind not in rope.KINDS:
-        supported = ", ".join(["default", *rope.KINDS])
-        raise InputError(f"{where}: rope type {kind!r} is not supported{nearest(kind, rope.KINDS)}: {supported} are")
-    longest = raw.get("max_position_embeddings")
-    if kind == "yarn":
-        for key in ("mscale", "mscale_all_dim"):
-            if given.get(key):
-                raise InputError(f"{where}: yarn with {key} is not supported")
-    if kind == "dynamic":
-        given["max_position_embeddings"] = given["original_max_position_embeddings"] = longest
-    if kind == "longrope" and raw.get("original_max_position_embeddings"):
-        given["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
-    if kind in ("yarn", "longrope") and given.get("original_max_position_embeddings") is None:
-        given["original_max_position_embeddings"] = longest
-    if kind == "longrope" and given.get("factor") is None and longest:
-        given["factor"] = longest / given["original_max_position_embeddings"]
-    for key in _REQUIRED[kind]:
-        if given.get(key) is None:
-            raise InputError(f"{where}: rope type {kind!r} without {key}: add it to its rope parameters")
-    for key in ("short_factor", "long_factor"):
-        if key in given:
-            given[key] = tuple(map(float, given[key]))
-            if len(given[key]) != turned // 2:
-                there = f"half of what is rotated of a head has {turned // 2}"
-                raise InputError(f"{where}: {key} has {len(given[key])} numbers: {there}")
-    read = (*_WRITTEN[kind], *(("original_max_position_embeddings",) if kind == "dynamic" else ()))
-    values = {_SCALING[key]: given[key] for key in read if given.get(key) is not None}
-    return out | {"rope_scaling": rope.Scaling(kind, **values)}

@@ -7,47 +7,24 @@ import dataclasses
 from entropy_rl.errors import lookup
 from entropy_rl.models.transformer import Config, Transformer
 
+
+def _of_width(d: int, **more) -> Config:
+    """One shape whose width alone changes, for studies of size: 23 d^2 + 5 d parameters besides the embedding."""
+    shape = {"vocab_size": 0, "d_model": d, "layers": 2, "heads": 4, "kv_heads": 4, "head_dim": d // 4}
+    return Config(**shape, d_ff=5 * d // 2, qk_norm=False, rope_theta=1e4, **more)
+
+
 PRESETS = {
     # The embedded default: 0.1 M parameters, learns Countdown from scratch on a laptop.
-    "embedded": Config(
-        vocab_size=0, d_model=64, layers=2, heads=4, kv_heads=4, head_dim=16, d_ff=160, qk_norm=False, rope_theta=1e4
-    ),
+    "embedded": _of_width(64),
     # 0.9 M: four layers, for studies of size on a CPU.
     "small": Config(vocab_size=0, d_model=128, layers=4, heads=4, kv_heads=2, head_dim=32, d_ff=384, rope_theta=1e4),
     # 12 M with a vocabulary of 32,000, two thirds of it embedding: the larger size that other trainers are timed at.
     "medium": Config(vocab_size=0, d_model=256, layers=4, heads=4, kv_heads=2, head_dim=64, d_ff=1024),
-    # One shape whose width alone changes, for studies of size: 23 d^2 + 5 d parameters besides the embedding.
-    # width64 is the embedded default.
-    **{
-        f"width{d}": Config(
-            vocab_size=0,
-            d_model=d,
-            layers=2,
-            heads=4,
-            kv_heads=4,
-            head_dim=d // 4,
-            d_ff=5 * d // 2,
-            qk_norm=False,
-            rope_theta=1e4,
-        )
-        for d in (32, 48, 64, 88, 128)
-    },
+    **{f"width{d}": _of_width(d) for d in (32, 48, 64, 88, 128)},
     # The embedded default with 8 experts, of which a token uses 2 of half its width: as many active parameters, but for
     # the routers' 1,024, and 0.28 M in all.
-    "moe": Config(
-        vocab_size=0,
-        d_model=64,
-        layers=2,
-        heads=4,
-        kv_heads=4,
-        head_dim=16,
-        d_ff=160,
-        qk_norm=False,
-        rope_theta=1e4,
-        experts=8,
-        experts_per_token=2,
-        d_expert=80,
-    ),
+    "moe": _of_width(64, experts=8, experts_per_token=2, d_expert=80),
     # What experiments/plan.py knows without a folder: their config.json (Qwen/Qwen2.5-*, on the Hugging Face hub).
     **{
         name: Config(
