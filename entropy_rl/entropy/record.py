@@ -196,7 +196,7 @@ def changes(
     """Entropy change at every state, measured and as predicted in several ways.
 
     Args:
-      logits, new_logits: f32[B, T, A], aligned with the tokens chosen from them (logprobs.choice_logits).
+      logits, new_logits: f32[B, T, A], aligned with the tokens chosen from them (logprobs.shifted).
       tokens: i32[B, T], the tokens, with `alpha`; None: no `single_token`.
       alpha: f32[B, T], -dL/d ln pi of each token (training/objectives.slopes): its advantage times its weight in the
         loss.

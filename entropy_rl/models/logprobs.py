@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
-
-from entropy_rl.models.tiled_change import change_stats
-from entropy_rl.models.tiled_head import head_stats
 
 
 @jax.custom_vjp
@@ -64,72 +60,28 @@ categorical_stats.defvjp(_stats_forward, _stats_backward)
 
 
 def choice_stats(logits: jax.Array, targets: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
-    """log p(target) under softmax(logits / temperature), and the entropy of softmax(logits): as `categorical_stats`."""
+    """log p(target) under softmax(logits / temperature), and the entropy of softmax(logits): as `categorical_stats`.
+
+    The temperature is the behaviour policy's, whose log-probabilities a ratio must compare. The entropy goes without:
+    the law's H is taken at temperature 1 (Cui et al., arXiv:2505.22617, Eq 5 and its code).
+    """
     logp, entropy = categorical_stats(logits, targets)
     if temperature != 1.0:
         logp, _ = categorical_stats(logits / temperature, targets)
     return logp, entropy
 
 
-def token_stats(
-    hidden: jax.Array,
-    head: jax.Array,
-    tokens: jax.Array,
-    temperature: float = 1.0,
-    *,
-    vocab_axis: int = 0,
-    mesh: Mesh | None = None,
-    cap: float | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Log-probability of every token given those before it, and the policy's entropy where it was chosen.
+def following(tokens: jax.Array) -> jax.Array:
+    """The token that each state predicts, i32[B, T]; what the last column gets is of no use, and `shifted` drops it.
 
-    No logits of all tokens are made: see tiled_head.head_stats, and its arguments.
-
-    Args:
-      hidden: [B, T, d], what the model's head reads on `tokens`.
-      head: [V, d], or [d, V] with vocab_axis 1.
-      tokens: i32[B, T].
-      temperature: of the behaviour policy; `logp` is that of softmax(logits / temperature), which is what a ratio must
-        compare. The entropy is always that of softmax(logits): the law's H is taken at temperature 1
-        (Cui et al., arXiv:2505.22617, Eq 5 and its code).
-      vocab_axis: see `head`.
-      mesh: over which hidden states and head are cut, if they are.
-      cap: of logits, as in tiles.cut.
-
-    Returns:
-      (logp, entropy): f32[B, T], nats; column 0 is 0.
+    Rolled, as a slice of the states that predict them would be a copy of these.
     """
-    # Rolling the targets instead of slicing spares a copy of the hidden states; the wrapped last column is dropped by
-    # `_right`.
-    targets = jnp.roll(tokens, -1, axis=1)
-    return _both_right(head_stats(hidden, head, targets, temperature, vocab_axis=vocab_axis, mesh=mesh, cap=cap))
+    return jnp.roll(tokens, -1, axis=1)
 
 
-def token_change(
-    hidden: jax.Array,
-    head: jax.Array,
-    new_hidden: jax.Array,
-    new_head: jax.Array,
-    tokens: jax.Array,
-    *,
-    vocab_axis: int = 0,
-    mesh: Mesh | None = None,
-    cap: float | None = None,
-) -> dict[str, jax.Array]:
-    """tiled_change.change_stats where each of the tokens i32[B, T] was chosen: f32[B, T] each; column 0 is 0."""
-    targets = jnp.roll(tokens, -1, axis=1)
-    stats = change_stats(hidden, head, new_hidden, new_head, targets, vocab_axis=vocab_axis, mesh=mesh, cap=cap)
-    return jax.tree.map(_right, stats)
-
-
-def logit_stats(logits: jax.Array, tokens: jax.Array, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
-    """`token_stats` from logits f32[B, T, V], where they are small enough to be made."""
-    return _both_right(choice_stats(logits, jnp.roll(tokens, -1, axis=1), temperature))
-
-
-def choice_logits(logits: jax.Array) -> jax.Array:
-    """The logits that each token was chosen from: f32[B, T, V] as the model gives them -> f32[B, T, V], column 0 0."""
-    return _right(logits)
+def shifted(x: jax.Array) -> jax.Array:
+    """What each position's output says, [B, T, ...], at the token that was chosen in this state; column 0 is 0."""
+    return jnp.pad(x[:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * (x.ndim - 2))
 
 
 def split_prompt(tokens: jax.Array, mask: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -156,17 +108,3 @@ def join_prompt(x: jax.Array, start: jax.Array, length: int) -> jax.Array:
     place = jnp.arange(length)[None] - start[:, None]
     inside = (place >= 0) & (place < x.shape[1])
     return jnp.where(inside, jnp.take_along_axis(x, jnp.clip(place, 0, x.shape[1] - 1), axis=1), 0.0)
-
-
-def shifted(x: jax.Array) -> jax.Array:
-    """A critic's output at each position -> the value of the state in which each token was chosen; column 0 is 0."""
-    return _right(x)
-
-
-def _both_right(stats):
-    return tuple(map(_right, stats))
-
-
-def _right(x: jax.Array) -> jax.Array:
-    """Moves columns (axis 1) one to the right; column 0 becomes 0."""
-    return jnp.pad(x[:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * (x.ndim - 2))

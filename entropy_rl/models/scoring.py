@@ -17,7 +17,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import steering, tiles
 from entropy_rl.models.attention import soft_cap
 from entropy_rl.models.experts import LOADS, chosen_of, loads
-from entropy_rl.models.logprobs import choice_stats, join_prompt, logit_stats, shifted, split_prompt, token_stats
+from entropy_rl.models.logprobs import choice_stats, following, join_prompt, shifted, split_prompt
 from entropy_rl.models.products import head_product
 from entropy_rl.models.tiled_head import head_stats, logp_at, top_words
 from entropy_rl.models.transformer import Transformer, head_matrix
@@ -34,7 +34,7 @@ def token_scores(
     mesh: Mesh | None = None,
     nucleus: float | None = None,
 ) -> Score:
-    """Scores of a policy: `logp` and `entropy` of every token (logprobs.token_stats).
+    """Scores of a policy: `logp` and `entropy` of every token (logprobs.choice_stats).
 
     Logits are made where a device's are one tile (models/tiles.py) or a nucleus is asked for, and are never whole
     elsewhere. A steered model (models/steering.py) is steered where the mask holds; with a threshold the mask must be
@@ -65,35 +65,32 @@ def token_scores(
     def small(targets):
         return nucleus is not None or targets.size * model.config.vocab_size <= tiles.ELEMENTS * devices
 
-    def more(logits, place):
-        return {} if nucleus is None else {"nucleus": place(nucleus_entropy(logits, nucleus))}
-
-    def head(params):
-        matrix, axis = head_matrix(model.config, params)
-        return matrix, {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
-
-    def at(params, states, ids, logits):  # states: [B, R, V] logits, or [B, R, d]
-        if ids is None:
-            return {}
-        if logits:
-            return {"at": jnp.take_along_axis(jax.nn.log_softmax(states / temperature), ids, axis=-1)}
-        matrix, how = head(params)
-        return {"at": logp_at(states, matrix, ids, temperature, **how)}
+    def scores(params, logits, out, wanted, chose, place, ids, own=lambda states: states):
+        """Of states in which the tokens `wanted` were chosen, those of the mask where `chose` holds. `place` puts what
+        is made of them into their columns; `own` are those that `ids` are of."""
+        if logits is None:
+            matrix, axis = head_matrix(model.config, params)
+            how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
+            stats = head_stats(out["hidden"], matrix, wanted, temperature, **how)
+        else:
+            stats = choice_stats(logits, wanted, temperature)
+        made = dict(zip(("logp", "entropy"), map(place, stats)))
+        if nucleus is not None:
+            made["nucleus"] = place(nucleus_entropy(logits, nucleus))
+        if ids is not None and logits is None:
+            made["at"] = logp_at(own(out["hidden"]), matrix, ids, temperature, **how)
+        elif ids is not None:
+            made["at"] = jnp.take_along_axis(jax.nn.log_softmax(own(logits) / temperature), ids, axis=-1)
+        routed = loads(out["routes"], chose)
+        if routed:
+            routed["router_entropy"] = place(routed["router_entropy"])
+        return made | routed
 
     def whole(params, tokens, mask, ids=None, chosen=None):
         logits, out = model.apply(params, tokens, logits=small(tokens), chosen=chosen, **_gate(params, mask))
-        states = logits if small(tokens) else out["hidden"]
-        own = None if ids is None else of_responses(states, tokens, mask, ids.shape[1])
-        if small(tokens):
-            stats = _named(*logit_stats(logits, tokens, temperature)) | more(logits, shifted)
-        else:
-            matrix, how = head(params)
-            stats = _named(*token_stats(states, matrix, tokens, temperature, **how))
-        chose = jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))  # states in which the tokens were chosen
-        routed = loads(out["routes"], chose)
-        if routed:
-            routed["router_entropy"] = shifted(routed["router_entropy"])
-        return stats | at(params, own, ids, small(tokens)) | routed
+        chose = jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
+        own = lambda states: of_responses(states, tokens, mask, ids.shape[1])  # noqa: E731
+        return scores(params, logits, out, following(tokens), chose, shifted, ids, own)
 
     def by_prompt(params, tokens, mask, ids=None, chosen=None):
         start, fed, wanted = split_prompt(tokens, mask, tokens.shape[1] - prompt_length)
@@ -105,17 +102,8 @@ def token_scores(
                 raise InputError("steering above an entropy: score rows one by one (samples=1), with what was steered")
             how["gate"] = own(steering.columns(params, mask)) & (place < tokens.shape[1])
         logits, out = _after_prompt(model, params, tokens, start, fed, samples, prompt_length, chosen, **how)
-        if small(fed):
-            stats = choice_stats(logits, wanted, temperature)
-        else:
-            matrix, how = head(params)
-            stats = head_stats(out["hidden"], matrix, wanted, temperature, **how)
         join = lambda x: join_prompt(x, start, tokens.shape[1])  # noqa: E731
-        states = logits if small(fed) else out["hidden"]
-        routed = loads(out["routes"], own(mask) & (place < tokens.shape[1]))
-        if routed:
-            routed["router_entropy"] = join(routed["router_entropy"])
-        return _named(*map(join, stats)) | more(logits, join) | at(params, states, ids, small(fed)) | routed
+        return scores(params, logits, out, wanted, own(mask) & (place < tokens.shape[1]), join, ids)
 
     return whole if samples == 1 else by_prompt
 
@@ -142,10 +130,6 @@ def by_place(first: Score, others: Score, *, count: int, size: int, length: int)
         return {name: join(a[name] if name in LOADS else wide(a[name]), b[name]) for name in a}
 
     return score
-
-
-def _named(logp, entropy):
-    return {"logp": logp, "entropy": entropy}
 
 
 def values(model: Transformer, *, samples: int = 1, prompt_length: int | None = None) -> Score:
@@ -214,14 +198,7 @@ def top_gaps(model: Transformer) -> Score:
     """
 
     def score(params, tokens, mask):
-        matrix, axis = head_matrix(model.config, params)
-        matrix = matrix.T if axis == 0 else matrix
-        _, out = model.apply(params, tokens, logits=False, **_gate(params, mask))
-        hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
-        part = max(tiles.ELEMENTS // matrix.shape[1], 1)
-        gaps = lambda h: top_gap(soft_cap(head_product(h, matrix), model.config.logit_cap))  # noqa: E731
-        gap = jax.lax.map(gaps, hidden, batch_size=min(part, len(hidden)))
-        return {"gap": shifted(gap.reshape(tokens.shape))}
+        return {"gap": _by_part(top_gap, model, params, tokens, mask)}
 
     return score
 
@@ -246,19 +223,8 @@ def filtered_scores(model: Transformer, *, min_p: float = 0.02, temperature: flo
         raise InputError(f"min_p={min_p}: a share of the likeliest token's probability is from 0 to 1")
 
     def score(params, tokens, mask, ids=None, chosen=None):
-        matrix, axis = head_matrix(model.config, params)
-        matrix = matrix.T if axis == 0 else matrix
-        _, out = model.apply(params, tokens, logits=False, chosen=chosen, **_gate(params, mask))
-        hidden = out["hidden"].reshape(-1, out["hidden"].shape[-1])
-        following = jnp.roll(tokens, -1, axis=1).reshape(-1)  # which the state before it predicts
-        part = max(tiles.ELEMENTS // matrix.shape[1], 1)
-
-        def of(x):
-            logits = soft_cap(head_product(x[0], matrix), model.config.logit_cap)
-            return min_p_logp(logits / temperature, x[1], min_p)
-
-        logp = jax.lax.map(of, (hidden, following), batch_size=min(part, len(hidden)))
-        return {"filtered_logp": shifted(logp.reshape(tokens.shape))}
+        of = lambda logits, target: min_p_logp(logits / temperature, target, min_p)  # noqa: E731
+        return {"filtered_logp": _by_part(of, model, params, tokens, mask, following(tokens), chosen=chosen)}
 
     return score
 
@@ -318,6 +284,18 @@ def _gate(params, mask):
     if not steering.present(params):
         return {}
     return {"gate": jnp.pad(steering.columns(params, mask)[:, 1:], ((0, 0), (0, 1)))}
+
+
+def _by_part(of, model, params, tokens, mask, *more, chosen=None):
+    """of(logits f32[V], *more) of each state, at the token chosen in it: f32[B, T]; logits of some states at a time."""
+    matrix, axis = head_matrix(model.config, params)
+    matrix = matrix.T if axis == 0 else matrix
+    _, out = model.apply(params, tokens, logits=False, chosen=chosen, **_gate(params, mask))
+    states = [x.reshape(tokens.size, *x.shape[2:]) for x in (out["hidden"], *more)]
+    part = max(tiles.ELEMENTS // matrix.shape[1], 1)
+    logits = lambda h: soft_cap(head_product(h, matrix), model.config.logit_cap)  # noqa: E731
+    made = jax.lax.map(lambda x: of(logits(x[0]), *x[1:]), states, batch_size=min(part, tokens.size))
+    return shifted(made.reshape(tokens.shape))
 
 
 def _after_prompt(model, params, tokens, start, fed, samples, width, chosen=None, **how):

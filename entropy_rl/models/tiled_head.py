@@ -27,7 +27,7 @@ def head_stats(
       hidden: [B, T, d], float32 or bfloat16.
       head: [V, d], or [d, V] with vocab_axis 1.
       targets: i32[B, T], each in [0, V).
-      temperature: of log p alone, as in logprobs.token_stats.
+      temperature: of log p alone, as in logprobs.choice_stats.
       **how: vocab_axis, mesh, words, elements and cap, as of tiles.cut.
 
     Returns:

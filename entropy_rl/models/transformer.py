@@ -342,7 +342,7 @@ class Transformer(nn.Module):
           column: i32 scalar, where to write in the cache; None: nowhere.
           valid: bool[B, columns], with a cache.
           logits: False: the language-model head is left out and the result is None; `out["hidden"]` and `head_matrix`
-            are then what logprobs.token_stats takes.
+            are then what tiled_head.head_stats takes.
           gate: bool[B, T], places where a steered model (models/steering.py) adds its vectors; None: everywhere.
           context: columns of the rows that these tokens are the beginning of, read where frequencies are by length
             (rope.BY_LENGTH); None: those that are here, in the cache and in `tokens`.

@@ -30,8 +30,9 @@ from entropy_rl.losses.importance import statistics
 from entropy_rl.losses.kl import KL
 from entropy_rl.masking import masked_mean
 from entropy_rl.models import lora
-from entropy_rl.models.logprobs import token_change
+from entropy_rl.models.logprobs import following, shifted
 from entropy_rl.models.scoring import Score
+from entropy_rl.models.tiled_change import change_stats
 from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
@@ -403,7 +404,7 @@ class Change:
         def measure(before, hidden, params, tokens, mask, slopes):
             head, axis = head_matrix(model.config, params)
             how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
-            stats = token_change(*before, hidden, head, tokens, **how)
+            stats = jax.tree.map(shifted, change_stats(*before, hidden, head, following(tokens), **how))
             return entropy.change_moments(entropy.changes_of(stats, slopes), mask)
 
         self._measure = jax.jit(measure)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from entropy_rl.models.logprobs import categorical_stats, choice_logits, logit_stats
+from entropy_rl.models.logprobs import categorical_stats, choice_stats, following, shifted
 
 
 def reference(logits, targets):
@@ -48,6 +48,10 @@ def test_extreme_logits_stay_finite():
     assert np.isfinite(jax.grad(lambda z: categorical_stats(z, jnp.array([1]))[0].sum())(logits[:1])).all()
 
 
+def logit_stats(logits, tokens, temperature=1.0):
+    return tuple(map(shifted, choice_stats(logits, following(tokens), temperature)))
+
+
 def test_the_shift():
     """Column t talks about token t: with logits that point at the next token, every log-prob but column 0 is near 0."""
     tokens = jnp.array([[3, 1, 4, 1, 5]])
@@ -56,8 +60,8 @@ def test_the_shift():
     np.testing.assert_allclose(logp, 0.0, atol=1e-6)
     wrong = jax.nn.one_hot(tokens, 6) * 100
     np.testing.assert_allclose(logit_stats(wrong, tokens)[0], [[0, -100, -100, -100, -100]], atol=1e-4)
-    np.testing.assert_array_equal(choice_logits(pointing)[:, 1:], pointing[:, :-1])
-    np.testing.assert_array_equal(choice_logits(pointing)[:, 0], 0.0)
+    np.testing.assert_array_equal(shifted(pointing)[:, 1:], pointing[:, :-1])
+    np.testing.assert_array_equal(shifted(pointing)[:, 0], 0.0)
 
 
 def test_temperature_moves_logp_and_leaves_entropy(rng):
