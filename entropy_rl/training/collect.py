@@ -265,13 +265,19 @@ def to_rollout(
     `turns` every group's responses are followed by so many rows of `Group.turns`, the last of them empty where it has
     fewer; they stay in the group, so that a mini-batch has a group's rows next to each other.
     """
+    # of each row: number of its group, prompt, completion, reward, turn, whether it is refined
+    rows: list[tuple[int, Sequence[int], Completion, float, int, bool]] = []
     rewards = [g.rewards for g in groups] if rewards is None else rewards
-    prompts, completions = zip(*((g.prompt, g.completions) for g in groups))
-    if turns:
-        rollout = _with_turns(groups, rewards, turns, length=length, pad_id=pad_id)
-    else:
-        rollout = pack(prompts, completions, rewards, length=length, pad_id=pad_id)
-        rollout = rollout.replace(refined=np.array([i in g.refined for g in groups for i in range(len(g.texts))]))
+    for n, (g, own) in enumerate(zip(groups, rewards, strict=True)):
+        for i, (c, r) in enumerate(zip(g.completions, own, strict=True)):
+            rows.append((n, g.prompt, c, r, 0, i in g.refined))
+        if turns:
+            rows += [(n, t.prompt, t.completion, t.reward, t.number, False) for t in g.turns]
+            rows += [(n, (), NOTHING, 0.0, -1, False)] * (turns - len(g.turns))
+    group, prompts, completions, reward, turn, refined = zip(*rows)
+    rollout = pack(prompts, [[c] for c in completions], [[r] for r in reward], length=length, pad_id=pad_id)
+    turn = np.array(turn, np.int32) if turns else None
+    rollout = rollout.replace(group=np.array(group, np.int32), turn=turn, refined=np.array(refined, bool))
     if penalty is None:
         return rollout
     shaped = rollout.reward + penalty(rollout.mask.sum(axis=1))
@@ -279,21 +285,6 @@ def to_rollout(
 
 
 NOTHING = Completion(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), False)
-
-
-def _with_turns(groups, rewards, turns, *, length, pad_id) -> Rollout:
-    """Every row has a prompt of its own: prompt, completion, reward, turn, and whether it is refined."""
-    rows: list[tuple[Sequence[int], Completion, float, int, bool]] = []
-    for g, given in zip(groups, rewards, strict=True):
-        rows += [(g.prompt, c, r, 0, i in g.refined) for i, (c, r) in enumerate(zip(g.completions, given, strict=True))]
-        rows += [(t.prompt, t.completion, t.reward, t.number, False) for t in g.turns]
-        rows += [((), NOTHING, 0.0, -1, False)] * (turns - len(g.turns))
-    prompts, completions, flat, number, refined = zip(*rows)
-    rollout = pack(prompts, [[c] for c in completions], [[r] for r in flat], length=length, pad_id=pad_id)
-    size = len(rows) // len(groups)
-    return rollout.replace(
-        group=rollout.group // size, turn=np.array(number, np.int32), refined=np.array(refined, bool)
-    )
 
 
 def summary(task: Task, groups: Sequence[Group]) -> dict[str, float]:
