@@ -27,10 +27,11 @@ from ml_collections import ConfigDict
 from entropy_rl.entropy.controllers import EntropyAlarm
 from entropy_rl.parallel import processes
 from entropy_rl.streams import stream
+from entropy_rl.training.change import Change
 from entropy_rl.training.collect import Collector, texts
 from entropy_rl.training.loop import REMEDY, loop
 from entropy_rl.training.state import loaded, sampling_params, saved
-from entropy_rl.training.step import Change, Learner
+from entropy_rl.training.step import Learner
 from experiments.lib import checks, launch, policies, workdirs
 from experiments.lib.build import left_out
 from experiments.lib.progress import progress

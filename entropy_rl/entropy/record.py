@@ -218,18 +218,22 @@ def changes(
     return out
 
 
-def measured_change(
-    logits: jax.Array,
-    new_logits: jax.Array,
-    mask: jax.Array,
-    tokens: jax.Array | None = None,
-    alpha: jax.Array | None = None,
-) -> dict[str, jax.Array]:
+def changes_of(stats: dict[str, jax.Array], alpha: jax.Array) -> dict[str, jax.Array]:
+    """`changes` from the sums of models/tiled_change.change_stats, f32[B, T] each, where logits are never whole."""
+    return {
+        "measured": stats["new_entropy"] - stats["entropy"],
+        "predicted": stats["first"],
+        "second_order": stats["first"] + stats["second"],
+        "single_token": -alpha * stats["polarity"],
+    }
+
+
+def change_moments(by_state: dict[str, jax.Array], mask: jax.Array) -> dict[str, jax.Array]:
     """What an update did to the entropy at the states of `mask`, and what theory says of the same change.
 
     Args:
+      by_state: f32[B, T] by name, as of `changes`.
       mask: bool[B, T].
-      logits, new_logits, tokens, alpha: as in `changes`.
 
     Returns:
       Means over the mask. For m = `measured` and every prediction u of `changes`: `entropy/change_measured` and
@@ -244,21 +248,6 @@ def measured_change(
       `entropy/change_<u>_rank_correlation`, Spearman's of m and u, in which every state counts the same and the step
       does not matter; over steps it can only be averaged, each step's states being ranked among themselves.
     """
-    return change_moments(changes(logits, new_logits, tokens, alpha), mask)
-
-
-def changes_of(stats: dict[str, jax.Array], alpha: jax.Array) -> dict[str, jax.Array]:
-    """`changes` from the sums of models/tiled_change.change_stats, f32[B, T] each, where logits are never whole."""
-    return {
-        "measured": stats["new_entropy"] - stats["entropy"],
-        "predicted": stats["first"],
-        "second_order": stats["first"] + stats["second"],
-        "single_token": -alpha * stats["polarity"],
-    }
-
-
-def change_moments(by_state: dict[str, jax.Array], mask: jax.Array) -> dict[str, jax.Array]:
-    """What `measured_change` returns, of changes f32[B, T] by name."""
     measured = by_state["measured"]
     out = {}
     for name, change in by_state.items():

@@ -6,6 +6,7 @@
 import importlib
 
 MODULES = {
+    "change": "Change",
     "checkpoints": "Checkpoints",
     "collect": "Collector Group",
     "learner": "TrainState abstract_state init_state make_update",
@@ -13,7 +14,7 @@ MODULES = {
     "optimizer": "make_optimizer make_schedule",
     "rollouts": "Batch Rollout minibatches pack",
     "state": "Critic State first_state",
-    "step": "Change Learner",
+    "step": "Learner",
 }
 EXPORTS = {name: module for module, names in MODULES.items() for name in names.split()}
 

@@ -1,4 +1,4 @@
-"""One step of RL: `collect.Collector` samples a rollout, `Learner` takes the state to the next, `Change` measures it.
+"""The learning half of a step of RL: `Learner` takes the state to the next, from a rollout (collect.Collector).
 
 Plain keyword arguments, no config: docs/training_step.md has a step of GRPO in twenty lines.
 """
@@ -16,13 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from entropy_rl.advantages import (
-    at_last_token,
-    check_binary,
-    differential_smoothing,
-    of_one_sign,
-    shape_by_entropy,
-)
+from entropy_rl.advantages import at_last_token, check_binary, differential_smoothing, of_one_sign, shape_by_entropy
 from entropy_rl.entropy import record as entropy
 from entropy_rl.entropy.controllers import Controller, constant
 from entropy_rl.errors import InputError, lookup
@@ -30,10 +24,7 @@ from entropy_rl.losses.importance import statistics
 from entropy_rl.losses.kl import KL
 from entropy_rl.masking import masked_mean
 from entropy_rl.models import lora
-from entropy_rl.models.logprobs import following, shifted
 from entropy_rl.models.scoring import Score
-from entropy_rl.models.tiled_change import change_stats
-from entropy_rl.models.transformer import Transformer, head_matrix
 from entropy_rl.parallel import processes, sharding
 from entropy_rl.training import learner, objectives
 from entropy_rl.training.rollouts import Rollout, Weight, minibatches, picks
@@ -158,10 +149,8 @@ class Learner:
         self._wants = {"old_entropy"} & set(wanted)
         self._filtered = jax.jit(filtered) if "filtered_logp" in wanted else None
         mesh = sharding.make_mesh() if mesh is None else mesh
-        self._controllers = {
-            "entropy": entropy_coef or constant(value=0.0),
-            "kl": kl_coef or constant(value=0.0),
-        }
+        none = constant(value=0.0)
+        self._controllers = {"entropy": entropy_coef or none, "kl": kl_coef or none}
         if entropy_band:
             self._controllers |= {"entropy_low": entropy_band[0], "entropy_high": entropy_band[1]}
         self.control = {name: controller.init() for name, controller in self._controllers.items()}
@@ -174,32 +163,17 @@ class Learner:
         cut = {"microbatches": microbatches, "group_size": group_size}
         self._nucleus_coef, self._nucleus = nucleus or (0.0, None)
         self._nucleus_mean = jax.jit(partial(objectives.nucleus_mean, frac=self._nucleus)) if nucleus else None
-        objective = objectives.policy(
-            *(score, loss),
-            kl=kl_estimator,
-            weight=weight if current_weight else None,
-            nucleus=self._nucleus,
-            distillation=teacher and teacher.loss,
-            load=load,
-        )
+        how = {"kl": kl_estimator, "weight": weight if current_weight else None, "nucleus": self._nucleus}
+        objective = objectives.policy(score, loss, **how, distillation=teacher and teacher.loss, load=load)
         self._replay = jax.jit(replay) if replay else None
         self._teacher = teacher
         if teacher:
             self._likeliest, self._teaching = jax.jit(teacher.likeliest), jax.jit(teacher.score)
         self._slopes = jax.jit(partial(objectives.slopes, objective))
-        self._update = learner.make_update(
-            objective,
-            tx,
-            record=objectives.policy_record,
-            **cut,
-        )
+        self._update = learner.make_update(objective, tx, record=objectives.policy_record, **cut)
         if critic:
-            self._update_critic = learner.make_update(
-                objectives.value(critic.score, clip=critic.clip),
-                critic.tx,
-                record=objectives.value_record,
-                **cut,
-            )
+            of_critic = objectives.value(critic.score, clip=critic.clip)
+            self._update_critic = learner.make_update(of_critic, critic.tx, record=objectives.value_record, **cut)
             self._value = jax.jit(critic.score)
             self._gae = jax.jit(critic.advantage)
         else:
@@ -380,56 +354,6 @@ class Learner:
     def _coefficient(self, name: str, observed: float) -> float:
         coefficient, self.control[name] = self._controllers[name].step(self.control[name], observed)
         return coefficient
-
-
-class Change:
-    """What the updates of a step did to the entropy, at the states of some rows, and what theory says of it.
-
-    Args:
-      model: the policy's.
-      rows: at most so many of a rollout's first rows are measured.
-      at_once: rows that the model is run on at a time; None: all of them.
-      mesh: over which rows and parameters are cut; None: one device.
-    """
-
-    def __init__(
-        self, model: Transformer, *, rows: int, at_once: int | None = None, mesh: jax.sharding.Mesh | None = None
-    ):
-        self._rows, self._at_once = rows, at_once or rows
-        self._devices = sharding.row_shards(mesh)
-        self._place = partial(processes.put_global, sharding=sharding.batch_sharding(mesh)) if mesh else jnp.asarray
-        self._hidden = jax.jit(lambda params, tokens: model.apply(params, tokens, logits=False)[1]["hidden"])
-        self._head = jax.jit(lambda params: jnp.copy(head_matrix(model.config, params)[0]))  # the update donates it
-
-        def measure(before, hidden, params, tokens, mask, slopes):
-            head, axis = head_matrix(model.config, params)
-            how = {"vocab_axis": axis, "mesh": mesh, "cap": model.config.logit_cap}
-            stats = jax.tree.map(shifted, change_stats(*before, hidden, head, following(tokens), **how))
-            return entropy.change_moments(entropy.changes_of(stats, slopes), mask)
-
-        self._measure = jax.jit(measure)
-
-    def before(self, params: Any, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
-        """To be called before the updates, and what it gives to be given after them: hidden states and the head."""
-        return self._run(params, rollout), self._head(params)
-
-    def __call__(
-        self, before: tuple[jax.Array, jax.Array], params: Any, rollout: Rollout, slopes: np.ndarray
-    ) -> dict[str, jax.Array]:
-        """What is logged of the change; `slopes` f32[B, T], the Learner's."""
-        mask = rollout.mask & rollout.on_question()[:, None]
-        arrays = [self._place(x[: self._count(rollout)]) for x in (rollout.tokens, mask, slopes)]
-        return self._measure(before, self._run(params, rollout), params, *arrays)
-
-    def _count(self, rollout: Rollout) -> int:
-        """Rows that are measured: as many as the devices divide."""
-        rows = min(self._rows, len(rollout.tokens))
-        return max(rows - rows % self._devices, self._devices)
-
-    def _run(self, params: Any, rollout: Rollout) -> jax.Array:
-        tokens, at_once = rollout.tokens[: self._count(rollout)], max(self._at_once, self._devices)
-        parts = [tokens[i : i + at_once] for i in range(0, len(tokens), at_once)]
-        return jnp.concatenate([self._hidden(params, self._place(part)) for part in parts])
 
 
 def join(metrics: dict, of_critic: dict) -> dict:

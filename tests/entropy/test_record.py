@@ -14,7 +14,7 @@ def test_measured_change_by_hand():
     """
     before = jnp.zeros((1, 2, 2))
     after = jnp.array([[[9.0, 0.0], [jnp.log(3.0), 0.0]]])
-    out = entropy.measured_change(before, after, jnp.array([[False, True]]))
+    out = entropy.change_moments(entropy.changes(before, after), jnp.array([[False, True]]))
     np.testing.assert_allclose(out["entropy/change_measured"], 0.5623351 - np.log(2), rtol=1e-5)
     np.testing.assert_allclose(out["entropy/change_predicted"], 0.0, atol=1e-7)
     np.testing.assert_allclose(out["entropy/change_second_order"], -0.5 * (np.log(3) / 2) ** 2, rtol=1e-5)
@@ -32,7 +32,7 @@ def test_measured_change_gives_what_a_regression_needs(rng):
     mask = jnp.asarray(rng.random((4, 5)) < 0.7)
     step = 0.01 * alpha[..., None] * (jax.nn.one_hot(tokens, 6) - jax.nn.softmax(logits))
     new = jnp.where(mask[..., None], logits + step, jnp.nan)
-    out = entropy.measured_change(logits, new, mask, tokens, alpha)
+    out = entropy.change_moments(entropy.changes(logits, new, tokens, alpha), mask)
     square, cross = (out[f"entropy/change_single_token_{x}"] for x in ("square", "cross"))
     np.testing.assert_allclose(cross / square, 0.01, rtol=0.02)
     assert cross**2 / (square * out["entropy/change_measured_square"]) > 0.99
@@ -53,7 +53,8 @@ def test_measured_change_ranks_states_beside_its_moments(rng):
     mask = jnp.arange(72).reshape(6, 12) % 6 != 5
     size = jnp.where(jnp.arange(72) == 0, 1.0, 1e-3).reshape(6, 12, 1)
     new = logits + size * jnp.asarray(rng.normal(size=(6, 12, 5)), jnp.float32)
-    out = entropy.measured_change(logits, jnp.where(mask[..., None], new, jnp.nan), mask, tokens, alpha)
+    seen = jnp.where(mask[..., None], new, jnp.nan)
+    out = entropy.change_moments(entropy.changes(logits, seen, tokens, alpha), mask)
     by_state = entropy.changes(logits, new, tokens, alpha)
     m = np.asarray(by_state.pop("measured"))[mask]
     for name, u in by_state.items():

@@ -253,7 +253,7 @@ def test_what_is_scored_before_updates_has_their_choices_of_experts(table):
 
 def explained(table, alpha, logits, new):
     tokens, mask = table[1].tokens, table[1].mask
-    m = record.measured_change(logits, new, mask, tokens, jnp.asarray(alpha))
+    m = record.change_moments(record.changes(logits, new, tokens, jnp.asarray(alpha)), mask)
     square, cross = (float(m[f"entropy/change_single_token_{x}"]) for x in ("square", "cross"))
     return cross**2 / square / float(m["entropy/change_measured_square"]), cross / square
 
