@@ -40,8 +40,8 @@ ORDER = """
     methods.critique.dataset methods.critique.lessons
     sampling.warp sampling.decode sampling.engine
     training.rollouts training.objectives training.optimizer training.learner training.state
-    training.checksums training.checkpoints training.alarms trackers metrics training.collect training.change
-    training.step training.loop evaluate figures
+    training.checksums training.stored training.checkpoints training.alarms trackers metrics training.collect
+    training.change training.step training.loop evaluate figures
     methods.diversity.predicates methods.diversity.darling
     methods.critique.critics methods.critique.refine methods.critique.distil methods.critique.api
     methods.critique.self_train methods.critique.test_time

@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
 from entropy_rl.errors import InputError
+from entropy_rl.training import stored
 from entropy_rl.training.checksums import sums
 
 PyTree = Any
@@ -57,7 +54,7 @@ class Checkpoints:
                 self._set_aside(path, "was still being written when the run stopped")
         except OSError as e:
             raise InputError(f"cannot write {self._directory}: {e.strerror}; give another workdir") from e
-        _barrier("checkpoints_tidied")
+        multihost_utils.sync_global_devices("checkpoints_tidied")
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             # its own reading of step metadata on start would stumble over a damaged checkpoint
@@ -84,7 +81,7 @@ class Checkpoints:
         # it to that, and the checksums, taken from the live arrays here, would show it at the next start.
         arrays = {
             name: [list(x.shape), str(x.dtype), number]
-            for (name, x), number in zip(_named(state).items(), sums(state).tolist())
+            for (name, x), number in zip(stored.named(state).items(), sums(state).tolist())
         }
         about = json.dumps({"meta": meta, "arrays": arrays})
         args = ocp.args.Composite(
@@ -111,11 +108,11 @@ class Checkpoints:
         lost = []
         while (step := self._manager.latest_step()) is not None:
             path = self._directory / str(step)
-            problem, restored = _attempt(self._read, step, abstract_state, *others)
+            problem, restored = _attempt(stored.read, path, abstract_state, *others)
             if restored is not None:
                 return step, *restored
             self._set_aside(path, f"is damaged ({problem})")
-            _barrier(f"checkpoint_{step}_set_aside")
+            multihost_utils.sync_global_devices(f"checkpoint_{step}_set_aside")
             lost.append(str(step))
             self._manager.reload()
         if lost:
@@ -149,16 +146,6 @@ class Checkpoints:
     def __exit__(self, *exc) -> None:
         self.close()
 
-    def _read(self, step: int, *trees: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        path = self._directory / str(step)
-        about = _agreed(partial(_about, path))
-        own = (tree for tree in trees if _named(tree).keys() == about["arrays"].keys())
-        abstract_state = next(own, trees[0])
-        _check_fit(path, about["arrays"], abstract_state)
-        state = _arrays(path, abstract_state)
-        _check_sums(state, about["arrays"])
-        return state, about["meta"]
-
     def _set_aside(self, path: Path, why: str) -> None:
         """Moves a step's folder out of the way, under a name that is still free."""
         if jax.process_index() != 0:
@@ -188,14 +175,11 @@ def restore_params(
     """
     _quiet()
     path = Path(os.path.abspath(path))
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    for there in sorted(steps(path), reverse=True):
-        if step not in (None, there):
-            continue
-        problem, params = _attempt(_read_params, folder / str(there), abstract_params)
+    for folder in _latest_first(path, step):
+        problem, params = _attempt(stored.read_params, folder, abstract_params)
         if params is not None:
             return params
-        say(f"checkpoint {folder / str(there)} is damaged and passed over ({problem})")
+        say(f"checkpoint {folder} is damaged and passed over ({problem})")
     which = "" if step is None else f" {step}"
     raise InputError(f"{path} holds no good checkpoint{which}: give the --workdir of a run that has saved one")
 
@@ -207,30 +191,26 @@ def about(path: str | os.PathLike, step: int | None = None) -> tuple[set[str], d
       path: a run's workdir, or its `checkpoints` folder.
       step: that of the checkpoint, None: the latest.
     """
-    path = Path(path)
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    for there in sorted(steps(path), reverse=True):
-        if step in (None, there):
-            with contextlib.suppress(ValueError, KeyError, OSError):
-                read = _about(folder / str(there))
-                return set(read["arrays"]), read["meta"]
+    for folder in _latest_first(Path(path), step):
+        with contextlib.suppress(ValueError, KeyError, OSError):
+            read = stored.text(folder)
+            return set(read["arrays"]), read["meta"]
     return None
 
 
 def steps(path: str | os.PathLike) -> list[int]:
     """Steps of the checkpoints of a workdir, or of a folder of checkpoints, rising; none where there is no folder."""
-    path = Path(path)
-    return sorted(_steps(path / "checkpoints" if (path / "checkpoints").is_dir() else path))
+    folder = _folder(Path(path))
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
 
 
-def _read_params(path: Path, abstract_params: PyTree) -> PyTree:
-    arrays = {k: v for k, v in _agreed(partial(_about, path))["arrays"].items() if k.startswith("params.")}
-    wanted = {"params": abstract_params}
-    _check_fit(path, arrays, wanted, dtypes=False)
-    params = _arrays(path, wanted)
-    if all(arrays[name][1] == str(x.dtype) for name, x in _named(params).items()):
-        _check_sums(params, arrays)
-    return params["params"]
+def _folder(path: Path) -> Path:
+    return path / "checkpoints" if (path / "checkpoints").is_dir() else path
+
+
+def _latest_first(path: Path, step: int | None) -> Iterator[Path]:
+    """Folders of the checkpoints that `steps` are of, the latest first, or the one of `step`."""
+    return (_folder(path) / str(there) for there in reversed(steps(path)) if step in (None, there))
 
 
 def _attempt(read: Callable[..., Any], *args) -> tuple[str, Any]:
@@ -249,92 +229,6 @@ def _attempt(read: Callable[..., Any], *args) -> tuple[str, Any]:
         return f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200] if str(e).strip() else ''}", None
 
 
-_AT_ONCE = 1 << 30  # bytes of arrays that are read at a time
-
-
-def _arrays(path: Path, abstract: PyTree) -> PyTree:
-    """The checkpoint's arrays on the shards of `abstract`, converted to its types: what orbax wrote, through
-    tensorstore, which it lies on. A process reads of each array what its devices hold between them, once.
-
-    Orbax' own reading goes on in the background after the first bad file, with a traceback for each, while the
-    processes wait for one another; and a reading through beforehand would be a second one.
-
-    Raises:
-      ValueError: this process or another one could not read something.
-    """
-
-    def read():
-        leaves, tree = jax.tree.flatten(abstract)
-        names = list(_named(abstract))
-        base = {"driver": "file", "path": f"{path / 'state'}/"}
-        spec = {"driver": "zarr", "fill_missing_data_reads": False}  # zeros in place of a file that is not there
-        context = tensorstore.Context()
-        stores = [
-            tensorstore.open(
-                spec | {"kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}},
-                context=context,
-                read=True,
-                open=True,
-            )
-            for name in names
-        ]
-        stores, out, begun = [store.result() for store in stores], [], []
-        for n, (store, x) in enumerate(zip(stores, leaves)):
-            box = _box(x)
-            begun.append((x, box, store[box].read()))
-            if n + 1 == len(leaves) or sum(math.prod(x.shape) * x.dtype.itemsize for x, _, _ in begun) > _AT_ONCE:
-                out += [_placed(x, box, future.result()) for x, box, future in begun]
-                begun = []
-        return jax.tree.unflatten(tree, out)
-
-    return _agreed(read)
-
-
-def _box(x: jax.ShapeDtypeStruct) -> tuple[slice, ...]:
-    """The smallest part of an array that has all that this process's devices hold of it."""
-    parts = x.sharding.addressable_devices_indices_map(tuple(x.shape)).values()
-    spans = [[i.indices(n)[:2] for i, n in zip(index, x.shape)] for index in parts]
-    return tuple(slice(min(a for a, _ in axis), max(b for _, b in axis)) for axis in zip(*spans))
-
-
-def _placed(x: jax.ShapeDtypeStruct, box: tuple[slice, ...], values: np.ndarray) -> jax.Array:
-    """The array of `x` whose values in `box` these are."""
-
-    def part(index):
-        spans = (i.indices(n)[:2] for i, n in zip(index, x.shape))
-        return values[tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(spans, box))].astype(x.dtype)
-
-    return jax.make_array_from_callback(tuple(x.shape), x.sharding, part)
-
-
-def _agreed(read: Callable[[], Any]) -> Any:
-    """What `read` gives, if it gives something in every process."""
-    problem, found = "", None
-    try:
-        found = read()
-    except PermissionError:
-        raise
-    except (ValueError, KeyError, OSError) as e:
-        problem = f"{e}" or type(e).__name__
-    if not _everywhere(not problem):
-        raise ValueError(problem or "another process cannot read it")
-    return found
-
-
-def _about(path: Path) -> dict[str, Any]:
-    """The text of a checkpoint: its `meta` and `arrays`."""
-    meta = json.loads((path / "meta" / "metadata").read_text())
-    if zlib.crc32(meta["about"].encode()) != meta["crc"]:
-        raise ValueError(f"the text in {path / 'meta'} is not the one that was saved")
-    return json.loads(meta["about"])
-
-
-def _check_sums(tree: PyTree, arrays: dict[str, list]) -> None:
-    for name, number in zip(_named(tree), sums(tree).tolist()):
-        if arrays[name][2] != number:
-            raise ValueError(f"the values of {name} are not those that were saved")
-
-
 def _quiet() -> None:
     """Keeps orbax from logging every file, and an error's traceback for each of its threads that sees it."""
     if logging.get_verbosity() > logging.WARNING:
@@ -346,51 +240,9 @@ def _raised_anyway(record) -> bool:
     return not (record.exc_info and "orbax" in Path(record.pathname).parts)
 
 
-def _steps(folder: Path) -> list[int]:
-    return [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
-
-
 def _unfinished(folder: Path) -> Iterator[Path]:
     """What orbax leaves when it is killed in a save: it writes under such a name and renames at the end."""
     return (p for p in sorted(folder.iterdir()) if ".orbax-checkpoint-tmp" in p.name)
-
-
-def _named(tree: PyTree) -> dict[str, Any]:
-    """`params.layer_0.bias` -> leaf, in the order of `jax.tree.leaves`."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
-def _check_fit(path: Path, arrays: dict[str, list], abstract: PyTree, *, dtypes: bool = True) -> None:
-    """Raises an InputError where the checkpoint's arrays are not those of `abstract`."""
-    wanted = _named(abstract)
-    problem = None
-    # params before opt_state, whose leaves follow from them
-    for name in sorted(arrays.keys() | wanted.keys(), key=lambda name: (not name.startswith("params"), name)):
-        if name not in wanted:
-            problem = f"{name} is in it and not in this run's model or optimizer"
-        elif name not in arrays:
-            problem = f"{name} is missing in it"
-        elif (there := tuple(arrays[name][0])) != (here := tuple(wanted[name].shape)):
-            problem = f"{name} has shape {there} in it and {here} here"
-        elif dtypes and (there := arrays[name][1]) != (here := str(wanted[name].dtype)):
-            problem = f"{name} is {there} in it and {here} here"
-        if problem:
-            raise InputError(
-                f"checkpoint {path} does not fit: {problem}; give the config it was made with, or another --workdir"
-            )
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
-def _everywhere(ok: bool) -> bool:
-    """Whether every process says so: they must agree on which checkpoint they continue from."""
-    if jax.process_count() == 1:
-        return ok
-    return bool(multihost_utils.process_allgather(np.asarray(ok)).all())
 
 
 @contextlib.contextmanager
