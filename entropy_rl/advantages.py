@@ -18,14 +18,6 @@ def grpo(reward: jax.Array, group: jax.Array, *, eps: float = 1e-6) -> jax.Array
     """A_i = (R_i - mean_g) / (std_g + eps), with the unbiased standard deviation (GRPO, arXiv:2402.03300).
 
     A group of one keeps its reward (mean 0, std 1), as verl's `compute_grpo_outcome_advantage` does.
-
-    Args:
-      reward: f32[B].
-      group: i32[B].
-      eps: added to the standard deviation.
-
-    Returns:
-      f32[B].
     """
     mean, std, size = group_mean_std(reward, group)
     return jnp.where(size > 1, (reward - mean) / (std + eps), reward / (1.0 + eps))
@@ -34,7 +26,7 @@ def grpo(reward: jax.Array, group: jax.Array, *, eps: float = 1e-6) -> jax.Array
 def dr_grpo(reward: jax.Array, group: jax.Array) -> jax.Array:
     """A_i = R_i - mean_g (Dr.GRPO, arXiv:2503.20783; its other half is the weight `fixed_length`).
 
-    A group of one keeps its reward. f32[B], i32[B] -> f32[B].
+    A group of one keeps its reward.
     """
     mean, _, size = group_mean_std(reward, group)
     return jnp.where(size > 1, reward - mean, reward)
@@ -43,7 +35,7 @@ def dr_grpo(reward: jax.Array, group: jax.Array) -> jax.Array:
 def rloo(reward: jax.Array, group: jax.Array) -> jax.Array:
     """A_i = R_i - mean of the others in the group = (R_i - mean_g) n / (n - 1) (RLOO, arXiv:2402.14740).
 
-    A group of one keeps its reward. f32[B], i32[B] -> f32[B].
+    A group of one keeps its reward.
     """
     mean, _, size = group_mean_std(reward, group)
     return jnp.where(size > 1, (reward - mean) * size / jnp.maximum(size - 1, 1), reward)
@@ -58,13 +50,7 @@ def quantile(reward: jax.Array, group: jax.Array, *, k: float = 0.4, eps: float 
     was not found in our sources.
 
     Args:
-      reward: f32[B].
-      group: i32[B].
       k: in (0, 1); the higher, the fewer groups count as hard.
-      eps: added to the standard deviation.
-
-    Returns:
-      f32[B].
 
     Raises:
       InputError: k is not in (0, 1).
@@ -81,16 +67,7 @@ def reinforce_pp(reward: jax.Array, group: jax.Array, *, mask: jax.Array, gamma:
 
     The mean and the variance are over tokens: long responses count more. `group` is not used. verl's
     `compute_reinforce_plus_plus_outcome_advantage` begins anew at every gap of the mask, so that nothing before the
-    last gap has a return; here a gap is skipped, as in `gae`.
-
-    Args:
-      reward: f32[B].
-      group: i32[B].
-      mask: bool[B, T].
-      gamma: discount by token.
-
-    Returns:
-      f32[B, T], 0 outside the mask.
+    last gap has a return; here a gap is skipped, as in `gae`. Gives f32[B, T].
     """
     after = jnp.sum(mask, axis=1, keepdims=True) - jnp.cumsum(mask, axis=1)
     return whiten(jnp.power(gamma, after) * reward[:, None], mask)
@@ -101,15 +78,7 @@ def reinforce_pp_baseline(reward: jax.Array, group: jax.Array, *, mask: jax.Arra
     arXiv:2501.03262).
 
     Where lengths differ, the mean over tokens is not 0 before whitening, and groups without variance get a small
-    advantage too, the same for all. A group of one keeps its reward.
-
-    Args:
-      reward: f32[B].
-      group: i32[B].
-      mask: bool[B, T].
-
-    Returns:
-      f32[B, T], 0 outside the mask.
+    advantage too, the same for all. A group of one keeps its reward. Gives f32[B, T].
     """
     return whiten(jnp.broadcast_to(dr_grpo(reward, group)[:, None], mask.shape), mask)
 
@@ -120,15 +89,8 @@ def max_rl(reward: jax.Array, group: jax.Array) -> jax.Array:
     With rewards of 0 and 1 the gradient is that of ln p to the order of the group: sum over k of grad pass@k / k. The
     harder the problem, the more its right responses count. A group of one has 0: it is its own mean.
 
-    Args:
-      reward: f32[B], each 0 or 1.
-      group: i32[B].
-
-    Returns:
-      f32[B].
-
     Raises:
-      InputError: a reward that is neither, where values are known (not under jit: see `check_binary`).
+      InputError: a reward that is neither 0 nor 1, where values are known (not under jit: see `check_binary`).
     """
     check_binary("max_rl", reward)
     mean, _, _ = group_mean_std(reward, group)
@@ -147,13 +109,7 @@ def pass_at_k(reward: jax.Array, group: jax.Array, *, k: int = 4, eps: float = 1
     nothing is learnt. A group smaller than k has 0.
 
     Args:
-      reward: f32[B], each 0 or 1.
-      group: i32[B].
       k: attempts, 1 or more; at most the group's size. 1 is GRPO's with the standard deviation of the population.
-      eps: added to the standard deviation.
-
-    Returns:
-      f32[B].
 
     Raises:
       InputError: k is no whole number above 0, or a reward as in `max_rl`.
@@ -183,14 +139,6 @@ def opo(reward: jax.Array, group: jax.Array, *, mask: jax.Array) -> jax.Array:
 
     The baseline of least variance where the square of a response's gradient grows with its length. As verl's
     `compute_opo_outcome_advantage`: a group of one keeps its reward. A group without a token has the baseline 0.
-
-    Args:
-      reward: f32[B].
-      group: i32[B].
-      mask: bool[B, T].
-
-    Returns:
-      f32[B].
     """
     length = jnp.sum(mask, axis=1).astype(reward.dtype)
     size = group_sum(jnp.ones_like(reward), group)
@@ -203,15 +151,6 @@ def gpg(reward: jax.Array, group: jax.Array, *, mask: jax.Array, f_norm: float =
 
     Group policy gradient (arXiv:2504.02546), as verl's `compute_gpg_outcome_advantage`: no standard deviation, and a
     batch with few rewards is scaled up. A group of one keeps its reward, times B / m. Goes with loss `reinforce`.
-
-    Args:
-      reward: f32[B].
-      group: i32[B].
-      mask: bool[B, T]; a row without a token is no response.
-      f_norm: divisor, above 0.
-
-    Returns:
-      f32[B].
 
     Raises:
       InputError: f_norm is not above 0.

@@ -66,12 +66,7 @@ def token_cap(logp, sampler_logp, mask, *, cap: float = 2.0):
     """min(w_t, cap): truncated importance sampling by token (verl's `rollout_is="token"`, 2 there).
 
     Args:
-      logp, sampler_logp: f32[B, T], of the learner before its updates, and of the sampler.
-      mask: bool[B, T].
       cap: largest weight, above 0.
-
-    Returns:
-      f32[B, T].
 
     Raises:
       InputError: cap is not above 0.
@@ -91,7 +86,6 @@ def token_band(logp, sampler_logp, mask, *, low: float = 0.5, high: float = 5.0)
     """w_t where low <= w_t <= high, else 0: IcePop, whose band this is (verl's `rollout_is_threshold="0.5_5.0"`).
 
     Args:
-      logp, sampler_logp, mask: as in `token_cap`.
       low, high: bounds of the weight, both kept.
 
     Raises:
@@ -129,8 +123,6 @@ def negative_mask(logp, sampler_logp, mask, *, advantage, delta: float = 0.5):
     update; here of the learner before its updates on the rollout.
 
     Args:
-      logp, sampler_logp, mask: as in `token_cap`.
-      advantage: f32[B, T].
       delta: nats a token, 0 or more.
 
     Raises:
@@ -150,7 +142,6 @@ def m2po(logp, sampler_logp, mask, *, threshold: float = 0.04):
     training is a rollout.
 
     Args:
-      logp, sampler_logp, mask: as in `token_cap`.
       threshold: nats^2, above 0.
 
     Raises:

@@ -39,15 +39,7 @@ def sees_whole(loss: Callable) -> bool:
 
 
 def reinforce(logp, old_logp, advantage, mask, *, key=None):
-    """l = -A log pi: the plain policy gradient (Williams 1992). `old_logp` is not used.
-
-    Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
-
-    Returns:
-      (f32[B, T], {}).
-    """
+    """l = -A log pi: the plain policy gradient (Williams 1992). `old_logp` is not used."""
     logp, advantage = mask_out(logp, mask), mask_out(advantage, mask)
     return -advantage * logp, {}
 
@@ -59,8 +51,6 @@ def ppo(logp, old_logp, advantage, mask, *, key=None, clip_low=0.2, clip_high=0.
     arXiv:1912.09729, Eq 5, off by default (verl has 3.0, DAPO's scripts 10).
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
       clip_low, clip_high: how far the ratio may leave 1, downwards and upwards.
       dual_clip: None or a number > 1.
 
@@ -241,7 +231,6 @@ def steer(
     pi / pi_old is `ratio`, where the code holds both probabilities to at least 1e-8.
 
     Args:
-      entropy: f32[B, T], H of the current policy.
       weight_low, weight_high: range of the weights.
       form: "linear" or "exponential".
       clip_low, clip_high, dual_clip: as in `ppo`.
@@ -283,7 +272,7 @@ def shaped(
     the other rows as well (here: clip_low=1 and a large clip_high).
 
     Args:
-      refined: bool[B], the rows that are refinements; None: no row.
+      refined: None: no row.
       gamma: > 0.
       clip_low, clip_high, dual_clip: as in `ppo`.
       clip_refined: whether clip_low and clip_high hold for f(pi) too.
@@ -337,10 +326,6 @@ def erc(logp, old_logp, advantage, mask, *, entropy, old_entropy, key=None,
     clips and a dual clip of 10. There a dropped token keeps its value and loses its gradient; here it has neither.
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
-      entropy: f32[B, T], H of the current policy.
-      old_entropy: f32[B, T], that of the policy that sampled.
       band_low, band_high: how far the entropy's ratio may leave 1, downwards and upwards.
       clip_low, clip_high, dual_clip: as in `ppo`.
 

@@ -36,8 +36,6 @@ def dppo_tv(logp, old_logp, advantage, mask, *, key=None, delta_low=0.2, delta_h
     stay in the weight's denominator.
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
       delta_low, delta_high: how far the probability may move, downwards and upwards.
       cap: of the ratio as a weight, above 0.
 
@@ -75,12 +73,7 @@ def sapo(logp, old_logp, advantage, mask, *, key=None, tau_pos=1.0, tau_neg=1.05
     `sequence_mean` whatever is configured, as GSPO.
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
       tau_pos, tau_neg: temperatures of the gate, above 0; the higher, the narrower.
-
-    Returns:
-      (f32[B, T], {}).
     """
     for name, tau in (("tau_pos", tau_pos), ("tau_neg", tau_neg)):
         if not tau > 0:
@@ -97,11 +90,10 @@ def gmpo(logp, old_logp, advantage, mask, *, key=None, clip_low=0.4, clip_high=0
 
     GMPO (arXiv:2507.20673, clips e^-0.4 and e^0.4), as verl's `geo_mean`, which aggregates it by `sequence_mean`
     whatever is configured. The gradient goes through s: a token that its clip has stopped has none, the others share
-    the response's. The mean is held to +-20, which verl's is not.
+    the response's. The mean is held to +-20, which verl's is not. An advantage that is not the same all over a row is
+    averaged by `s`.
 
     Args:
-      logp, old_logp, advantage: f32[B, T]; an advantage that is not the same all over a row is averaged by `s`.
-      mask: bool[B, T].
       clip_low, clip_high: bounds of the log-ratio, downwards and upwards.
 
     Returns:
@@ -127,8 +119,6 @@ def aspo(logp, old_logp, advantage, mask, *, key=None, clip_low=0.2, clip_high=0
     entropy of the token, 0.4, and a KL, none of which is here.
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
       clip_low, clip_high: as in `ppo`.
       cap: largest weight, above 1.
 
@@ -165,8 +155,6 @@ def bapo(
     of at least 1 is the share 0.5, and its dual clip 3.
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
       low, low_max, high, high_max: bounds of the ratio itself; low <= low_max <= 1 <= high <= high_max.
       step: of both, above 0.
       share: of positive tokens, from 0 to 1.
@@ -222,9 +210,7 @@ def lp_reg(
     is held as in losses/kl.py.
 
     Args:
-      logp, old_logp, advantage: f32[B, T].
-      mask: bool[B, T].
-      filtered_logp: f32[B, T], log pi~.
+      filtered_logp: log pi~.
       frac: share of the negative tokens.
       coef: of the penalty.
       clip_low, clip_high: as in `ppo`.

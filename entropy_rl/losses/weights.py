@@ -8,7 +8,9 @@ nested: `drop_truncated(mask, truncated=..., base=lambda m: top_entropy(m, entro
 `compose` builds from names.
 
 To add one: a function `(mask bool[B, T], **hparams) -> f32[B, T]`, 0 outside the mask, and a row in WEIGHTS. The
-arrays that it needs beside the mask are keywords by the names of DATA.
+arrays that it needs beside the mask are keywords by the names of DATA: `entropy` (of the policy where it chose the
+token), `advantage` and `logp` (of the policy that sampled) f32[B, T], `reward` f32[B], where right is what is above 0,
+`group` i32[B], `truncated` and `refined` bool[B]. `base` is a function mask -> weight.
 """
 
 from __future__ import annotations
@@ -75,14 +77,8 @@ def top_entropy(
     denominator.
 
     Args:
-      mask: bool[B, T].
-      entropy: f32[B, T], of the policy where it chose the token: the data policy's or the current one's.
       frac: from 0.0001 to 1, taken to the nearest fraction with a denominator of at most 10,000.
       bottom: whether the n - k others learn instead, which the paper finds to be bad with frac = 0.2 (section 5.2).
-      base: mask -> weight.
-
-    Returns:
-      f32[B, T].
 
     Raises:
       InputError: frac out of range.
@@ -112,16 +108,6 @@ def refined_forks(
     on the question alone: with frac = 1 it is base(mask). No paper has it: 80/20 (arXiv:2506.01939) put into
     Critique-GRPO (arXiv:2506.03106).
 
-    Args:
-      mask: bool[B, T].
-      entropy: f32[B, T], of the policy where it chose the token, the critique not in its prompt.
-      refined: bool[B], rows that were sampled after a critique.
-      frac: from 0.0001 to 1.
-      base: mask -> weight.
-
-    Returns:
-      f32[B, T].
-
     Raises:
       InputError: frac out of range.
     """
@@ -134,14 +120,6 @@ def drop_truncated(mask: jax.Array, *, truncated: jax.Array, base: Base = token_
     arXiv:2503.14476).
 
     They are not counted in the denominator either; their rewards stay in the baseline of their group.
-
-    Args:
-      mask: bool[B, T].
-      truncated: bool[B].
-      base: mask -> weight.
-
-    Returns:
-      f32[B, T].
     """
     return base(mask & ~truncated[:, None])
 
@@ -155,13 +133,7 @@ def sign_scale(
     re-weights positive advantages by the entropy. The denominator is base's: scaling changes the size of the step.
 
     Args:
-      mask: bool[B, T].
-      advantage: f32[B, T].
       positive, negative: factors, 0 or more; may be traced, as what a controller gives.
-      base: mask -> weight.
-
-    Returns:
-      f32[B, T].
     """
     return base(mask) * jnp.where(advantage > 0, positive, jnp.where(advantage < 0, negative, 1.0))
 
@@ -184,15 +156,7 @@ def ucpo(
     advantages stays. As in its code (AnamikaLochab/UCPO), tau .2, q at least 1e-6.
 
     Args:
-      mask: bool[B, T].
-      logp: f32[B, T], of the policy that sampled.
-      reward: f32[B]; right is what is above 0.
-      group: i32[B].
       tau: from 0 (no change) to 1.
-      base: mask -> weight.
-
-    Returns:
-      f32[B, T].
 
     Raises:
       InputError: tau out of range.
@@ -232,16 +196,9 @@ def unsolved(
     theirs was found.
 
     Args:
-      mask: bool[B, T].
-      reward: f32[B]; right is what is above 0.
-      group: i32[B].
       k: attempts, 1 or more.
       threshold: above 0; 1 keeps all.
       right, wrong: of the prior, above 0; 1 and 1 is uniform.
-      base: mask -> weight.
-
-    Returns:
-      f32[B, T].
 
     Raises:
       InputError: a value out of range.
@@ -270,8 +227,7 @@ def compose(name: str, **hparams) -> Callable[[jax.Array, Mapping[str, jax.Array
       **hparams: its hyper-parameters. `base` may be a name, or {"name": ..., "args": {...}}, and so on inwards.
 
     Returns:
-      (mask bool[B, T], data) -> f32[B, T]. Of `data` (entropy, advantage, logp: f32[B, T]; reward: f32[B]; group:
-      i32[B]; truncated, refined: bool[B]; more does no harm) each row takes the arrays that it names.
+      (mask bool[B, T], data) -> f32[B, T]. Of `data`, which may have more, each row takes the arrays that it names.
 
     Raises:
       InputError: a name that WEIGHTS does not have, a hyper-parameter that its row does not have or lacks, or a base
