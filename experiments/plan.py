@@ -34,7 +34,8 @@ from ml_collections import ConfigDict
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.models import experts, hf, lora, presets
 from entropy_rl.models.attention import ATTENTION
-from entropy_rl.models.transformer import OLD_NAMES, REMAT, RULES, Config, Transformer
+from entropy_rl.models.config import OLD_NAMES, REMAT, Config
+from entropy_rl.models.transformer import RULES, Transformer
 from entropy_rl.parallel.sharding import laid_out, make_mesh, row_shards, without
 from entropy_rl.training import learner, optimizer
 from experiments.hardware import chips, programs

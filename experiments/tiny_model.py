@@ -22,7 +22,8 @@ from entropy_rl.data.prompts import BOXED
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import arithmetic, chat
 from entropy_rl.models import hf
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models.config import Config
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.tasks import base as tasks
 from experiments.convert_hf import FOLDER
 from experiments.lib import build, checks, launch, workdirs

@@ -28,8 +28,8 @@ ORDER = """
     answers.last_number answers.latex answers.extract answers.units answers.algebra answers.expressions
     answers.numbers answers.values answers.exact
     answers.symbolic answers.grade answers.trees answers.countdown
-    models.rope models.products models.experts models.transformer models.presets models.rope_config models.families
-    models.tensor_names models.tensor_files models.hf models.gguf
+    models.rope models.products models.experts models.config models.transformer models.presets models.rope_config
+    models.families models.tensor_names models.tensor_files models.hf models.gguf
     models.lora models.peft models.steering models.scoring
     data.problem data.splits data.gym data.order data.drawn data.rows data.dumps data.records data.examples data.frozen
     tasks.base tasks.countdown tasks.jsonl tasks.parquet tasks.gsm8k tasks.tfds tasks.reasoning_gym tasks.grid

@@ -31,7 +31,7 @@ AXIS = "tensor"  # of a mesh, which cuts experts
 
 
 def check(m: Any) -> None:
-    """InputError that names what a transformer.Config says of experts and cannot be."""
+    """InputError that names what a config.Config says of experts and cannot be."""
     if m.grouped not in GROUPED:
         raise InputError(f"grouped={m.grouped!r}: must be one of {', '.join(GROUPED)}")
     if not m.experts:
@@ -271,7 +271,7 @@ def over(mesh: Mesh, run: Callable) -> Callable:
 
 
 def check_mesh(m: Any, mesh: Mesh) -> None:
-    """InputError where the mesh does not divide the experts of a transformer.Config."""
+    """InputError where the mesh does not divide the experts of a config.Config."""
     if m.experts % mesh.shape[AXIS]:
         raise InputError(
             f"mesh.tensor={mesh.shape[AXIS]} does not divide the {m.experts} experts of a layer: give a divisor of both"
@@ -297,7 +297,7 @@ class Experts(nn.Module):
     Given choices i32[B, T, k] take the place of the router's own; their weights are of its probabilities all the same.
     """
 
-    config: Any  # transformer.Config
+    config: Any  # config.Config
     activation: Callable
     mesh: Mesh | None = None  # over which experts and rows are cut, where that is known
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from entropy_rl.errors import InputError
 from entropy_rl.files import read_json
 from entropy_rl.models import rope_config
-from entropy_rl.models.transformer import Config
+from entropy_rl.models.config import Config
 
 
 @dataclasses.dataclass(frozen=True)

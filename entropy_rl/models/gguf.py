@@ -29,9 +29,10 @@ from entropy_rl import files
 from entropy_rl.data.gguf import File, tokenizer_files
 from entropy_rl.errors import InputError, lookup
 from entropy_rl.models import hf, rope
+from entropy_rl.models.config import Config
 from entropy_rl.models.families import DTYPES, from_config
 from entropy_rl.models.tensor_names import tensor_names
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models.transformer import Transformer
 
 # Parts of the names of tensors: transformers' and GGUF's.
 _OUTSIDE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}

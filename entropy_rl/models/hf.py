@@ -26,10 +26,11 @@ from flax import traverse_util
 
 from entropy_rl.errors import InputError
 from entropy_rl.files import contained
+from entropy_rl.models.config import Config
 from entropy_rl.models.families import DTYPES, architecture_of, from_config, read_config, to_config
 from entropy_rl.models.tensor_files import INDEX, SINGLE, Reader, safetensors
 from entropy_rl.models.tensor_names import Place, tensor_names
-from entropy_rl.models.transformer import RULES, Config, Transformer
+from entropy_rl.models.transformer import RULES, Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import laid_out
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from entropy_rl.errors import lookup
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models.config import Config
+from entropy_rl.models.transformer import Transformer
 
 
 def _of_width(d: int, **more) -> Config:

@@ -7,7 +7,7 @@ from typing import Any
 
 from entropy_rl.errors import InputError, nearest
 from entropy_rl.models import rope
-from entropy_rl.models.transformer import Config
+from entropy_rl.models.config import Config
 
 # Keys of a scaling in config.json that are called otherwise in rope.Scaling.
 _OURS = {"original_max_position_embeddings": "original_context"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from entropy_rl.models.config import Config
 from entropy_rl.models.families import FAMILIES
-from entropy_rl.models.transformer import Config
 
 
 class Place(NamedTuple):

@@ -34,7 +34,7 @@ class Layout:
     width: tuple[str, ...] = ()
     words: int = WORDS
     elements: int = ELEMENTS
-    cap: float | None = None  # of logits, transformer.Config.logit_cap
+    cap: float | None = None  # of logits, config.Config.logit_cap
 
 
 def cut(

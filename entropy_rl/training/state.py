@@ -14,8 +14,9 @@ from flax import struct
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import lora
+from entropy_rl.models.config import Config
 from entropy_rl.models.scoring import Score
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import learner
 from entropy_rl.training.optimizer import float32
 

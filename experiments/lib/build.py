@@ -24,8 +24,9 @@ from entropy_rl.errors import InputError, nearest
 from entropy_rl.losses import weights
 from entropy_rl.models import families, hf, lora, peft, presets
 from entropy_rl.models.attention import ATTENTION
+from entropy_rl.models.config import OLD_NAMES, REMAT
 from entropy_rl.models.experts import GROUPED
-from entropy_rl.models.transformer import OLD_NAMES, REMAT, Transformer
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import make_mesh, row_shards
 from entropy_rl.tasks import base as tasks

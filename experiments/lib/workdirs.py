@@ -22,7 +22,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.trackers import Trackers, libraries
 from experiments.lib import launch
 
-COMPUTES = ("remat", "scan_layers", "attention", "grouped")  # of transformer.Config: how, not what
+COMPUTES = ("remat", "scan_layers", "attention", "grouped")  # of config.Config: how, not what
 # What may change while a run goes on, by keys and groups of keys: how long it is, how it is looked at, and on what it
 # runs. All else defines the experiment. More steps of a rate that decays are also other rates from there on.
 KNOBS = (
@@ -126,7 +126,7 @@ def _compare(
     path: Path, old: Any, new: Any, ignore: Collection[str], knobs: Collection[str], overridden: Collection[str]
 ) -> dict[str, tuple[Any, Any]]:
     """{key: (old, new)} of what changes; InputError for what may not."""
-    from entropy_rl.models.transformer import current_name
+    from entropy_rl.models.config import current_name
 
     old, new = (
         {key: current_name(key.split(".")[-1], value) for key, value in _flat(tree).items()} for tree in (old, new)

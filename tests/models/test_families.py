@@ -7,7 +7,7 @@ import pytest
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import families, hf, presets, rope
-from entropy_rl.models.transformer import ACTIVATIONS, NORMS
+from entropy_rl.models.config import ACTIVATIONS, NORMS
 from tests.models.folders import FOLDERS
 
 NAMES = [path.name for path in FOLDERS]

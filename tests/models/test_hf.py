@@ -15,7 +15,8 @@ import safetensors.numpy
 
 from entropy_rl.errors import InputError
 from entropy_rl.models import hf, lora, presets
-from entropy_rl.models.transformer import Config, Transformer
+from entropy_rl.models.config import Config
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel.sharding import make_mesh
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import generate, score
