@@ -25,7 +25,8 @@ class Writer:
     """Appends rows to `metrics.jsonl`, `evals.jsonl`, `samples.jsonl`, `problems.jsonl`, `solved.jsonl` of a workdir.
 
     Only process 0 writes. A row has left this process when the call returns, so a kill loses none. Use it as a
-    context manager, or `close()` it.
+    context manager, or `close()` it. What writes raises InputError where the disk is full, and TypeError for a value
+    among numbers that is not a scalar.
 
     Args:
       workdir: the folder; made where missing.
@@ -81,22 +82,14 @@ class Writer:
         return cls(workdir, track=track, start=step)
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes one row of numbers, `{"step": step, **values}`, each as a float (NaN too).
-
-        Raises:
-          InputError: the disk is full. TypeError: a value is not a scalar.
-        """
+        """Writes one row of numbers, `{"step": step, **values}`, each as a float (NaN too)."""
         row = {"step": int(step), **{k: _float(k, v) for k, v in self._get(dict(values)).items()}}
         self._append(METRICS, [row])
         if self._trackers:
             self._trackers.scalars(int(step), {k: v for k, v in row.items() if k != "step"})
 
     def evals(self, step: int, task: str, values: Mapping[str, Any], n: int) -> None:
-        """Writes a row `{"step", "task", "metric", "value", "n"}` per metric, of an evaluation on n problems.
-
-        Raises:
-          InputError: the disk is full. TypeError: a value is not a scalar.
-        """
+        """Writes a row `{"step", "task", "metric", "value", "n"}` per metric, of an evaluation on n problems."""
         values = {k: _float(k, v) for k, v in self._get(dict(values)).items()}
         rows = [{"step": int(step), "task": task, "metric": k, "value": v, "n": int(n)} for k, v in values.items()]
         self._append(EVALS, rows)
@@ -104,31 +97,19 @@ class Writer:
             self._trackers.scalars(int(step), {f"eval/{task}/{k}": v for k, v in values.items()})
 
     def samples(self, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
-        """Writes texts with their numbers, a row `{"step": step, **sample}` for each.
-
-        Raises:
-          InputError: the disk is full.
-        """
+        """Writes texts with their numbers, a row `{"step": step, **sample}` for each."""
         rows = [{k: _plain(v) for k, v in row.items()} for row in self._get([dict(sample) for sample in samples])]
         self._append(SAMPLES, [{"step": int(step), **row} for row in rows])
         if self._trackers and rows:
             self._trackers.texts(int(step), rows)
 
     def problems(self, step: int, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes a row `{"step", "task", **row}` for each problem of an evaluation; see evaluate.per_problem.
-
-        Raises:
-          InputError: the disk is full.
-        """
+        """Writes a row `{"step", "task", **row}` for each problem of an evaluation; see evaluate.per_problem."""
         rows = [{"step": int(step), "task": task, **{k: _plain(v) for k, v in row.items()}} for row in rows]
         self._append(PROBLEMS, rows)
 
     def solved(self, step: int, task: str, n: int, right: Iterable[int]) -> None:
-        """Writes a row `{"step", "task", "n", "right"}` of an evaluation: right attempts of n, problem by problem.
-
-        Raises:
-          InputError: the disk is full.
-        """
+        """Writes a row `{"step", "task", "n", "right"}` of an evaluation: right attempts of n, problem by problem."""
         row = {"step": int(step), "task": task, "n": int(n), "right": [int(c) for c in right]}
         self._append(SOLVED, [row])
 

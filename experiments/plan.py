@@ -186,8 +186,7 @@ def check(config: ConfigDict) -> None:
     """InputError for values that mean nothing."""
     of_work = (f"work.{key}" for key in config.work if key not in ("microbatches", "gather_weights", "reference"))
     checks.positive(config, *of_work, "mesh.fsdp", "mesh.tensor")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "work.microbatches")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "search")
+    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "work.microbatches", "search")
     checks.one_of(config, "remat", REMAT, OLD_NAMES["remat"])
     attention_of(config)
     checks.one_of(config, "state_dtype", ("float32", "bfloat16"))

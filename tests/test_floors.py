@@ -15,7 +15,7 @@ ORDER = """
     models.tiled_change models.logprobs
     entropy.theory entropy.record entropy.controllers
     advantages
-    losses.selection losses.kl losses.ratio losses.trust_region losses.policy losses.weights losses.importance
+    losses.selection losses.ratio losses.kl losses.trust_region losses.policy losses.weights losses.importance
     losses.value losses.preference losses.distillation
     laws.curves laws.fit laws.bootstrap laws.paired laws.compare laws.pool laws.diagnose laws.scaling
     laws.decay laws.forecast laws.backtest laws.analyse laws.together laws.report laws.html

@@ -10,7 +10,7 @@ Covariances of log-probability and advantage, which theory makes the cause of it
     policy/cov_state     tokens against their own state's distribution: the Cov of Theorems 1 and 2
     policy/cov_sequence  responses against those of the same prompt (Fig 8)
 
-Positive: the update lowers the entropy. The theorems themselves are in entropy_theory.py.
+Positive: the update lowers the entropy. The theorems themselves are in entropy/theory.py.
 """
 
 from __future__ import annotations

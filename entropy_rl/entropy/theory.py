@@ -1,7 +1,7 @@
 """Why entropy moves: the change that an update of logits makes, to first and second order.
 
 Everything is per state, on full distributions `f32[..., A]` (a softmax table, or a language model's logits at the
-states that it visited), in nats; the means over states are entropy.py's. With p = softmax(z), H its entropy and d a
+states that it visited), in nats; the means over states are record.py's. With p = softmax(z), H its entropy and d a
 change of logits, H(z + t d) has the exact derivatives at t = 0
 
     H'  = -Cov_{a~p}(log p, d)                              arXiv:2505.22617, Lemma 1

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from entropy_rl.errors import InputError
-from entropy_rl.losses.ratio import MAX_LOG_RATIO
+from entropy_rl.losses.ratio import MAX_LOG_RATIO, exp_held
 from entropy_rl.masking import ascending, mask_out, masked_mean, masked_sum
 
 
@@ -37,13 +37,9 @@ def _log_weight(logp, sampler_logp, mask):
     return jax.lax.stop_gradient(mask_out(logp, mask) - mask_out(sampler_logp, mask))
 
 
-def _exp(log_weight):
-    return jnp.exp(jnp.clip(log_weight, -MAX_LOG_RATIO, MAX_LOG_RATIO))
-
-
 def _product(log_weight, mask):
     """prod_t w_t of each response, f32[B, 1]."""
-    return _exp(masked_sum(log_weight, mask, axis=1))[:, None]
+    return exp_held(masked_sum(log_weight, mask, axis=1))[:, None]
 
 
 def _positive(**values):
@@ -72,7 +68,7 @@ def token_cap(logp, sampler_logp, mask, *, cap: float = 2.0):
       InputError: cap is not above 0.
     """
     _positive(cap=cap)
-    return mask_out(jnp.minimum(_exp(_log_weight(logp, sampler_logp, mask)), cap), mask)
+    return mask_out(jnp.minimum(exp_held(_log_weight(logp, sampler_logp, mask)), cap), mask)
 
 
 def sequence_cap(logp, sampler_logp, mask, *, cap: float = 2.0):
@@ -92,7 +88,7 @@ def token_band(logp, sampler_logp, mask, *, low: float = 0.5, high: float = 5.0)
       InputError: not 0 < low <= high.
     """
     _band(low, high)
-    w = _exp(_log_weight(logp, sampler_logp, mask))
+    w = exp_held(_log_weight(logp, sampler_logp, mask))
     return jnp.where(mask & (w >= low) & (w <= high), w, 0.0)
 
 
@@ -111,7 +107,7 @@ def geometric_band(logp, sampler_logp, mask, *, low: float = 0.999, high: float 
     it keeps all, in bfloat16 or after an update few. Args as in `token_band`.
     """
     _band(low, high)
-    mean = _exp(masked_mean(_log_weight(logp, sampler_logp, mask), mask, axis=1))[:, None]
+    mean = exp_held(masked_mean(_log_weight(logp, sampler_logp, mask), mask, axis=1))[:, None]
     return jnp.where(mask & (mean >= low) & (mean <= high), 1.0, 0.0)
 
 
@@ -156,7 +152,7 @@ def m2po(logp, sampler_logp, mask, *, threshold: float = 0.04):
     mean = jnp.cumsum(jnp.where(inside, ordered, 0.0)) / place  # which grows with the place
     kept = jnp.sum(inside & (mean < threshold))
     least_dropped = jnp.append(ordered, jnp.inf)[kept]
-    return jnp.where(mask & (square < least_dropped), _exp(gap), 0.0)
+    return jnp.where(mask & (square < least_dropped), exp_held(gap), 0.0)
 
 
 IMPORTANCE = {

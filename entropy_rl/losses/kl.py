@@ -21,7 +21,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-MAX_LOG_RATIO = 20.0  # as in verl: exp overflows beyond it
+from entropy_rl.losses.ratio import MAX_LOG_RATIO
+
 MAX_K3 = 10.0  # as in verl
 
 

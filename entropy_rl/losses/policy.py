@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from entropy_rl.entropy.record import covariance
 from entropy_rl.losses import selection
-from entropy_rl.losses.ratio import MAX_LOG_RATIO, clipped, dual_clipped, one, ratio, sg
+from entropy_rl.losses.ratio import clipped, dual_clipped, exp_held, one, ratio, sg
 from entropy_rl.losses.trust_region import aspo, bapo, dppo_kl, dppo_tv, gmpo, lp_reg, sapo
 from entropy_rl.masking import mask_out, masked_mean
 
@@ -74,7 +74,7 @@ def gspo(logp, old_logp, advantage, mask, *, key=None, clip_low=3e-4, clip_high=
     """
     logp, old_logp, advantage = (mask_out(x, mask) for x in (logp, old_logp, advantage))
     mean = sg(masked_mean(logp - old_logp, mask, axis=1))
-    s = jnp.exp(jnp.clip(mean, -MAX_LOG_RATIO, MAX_LOG_RATIO))[:, None] * one(logp)
+    s = exp_held(mean)[:, None] * one(logp)
     loss, clip = clipped(s, advantage, clip_low, clip_high)
     return loss, {"clip": mask & clip}
 

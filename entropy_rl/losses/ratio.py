@@ -10,9 +10,14 @@ MAX_LOG_RATIO = 20.0  # as in verl: beyond it exp overflows and the gradient car
 sg = jax.lax.stop_gradient
 
 
+def exp_held(x: jax.Array) -> jax.Array:
+    """exp(clip(x, -20, 20))."""
+    return jnp.exp(jnp.clip(x, -MAX_LOG_RATIO, MAX_LOG_RATIO))
+
+
 def ratio(logp: jax.Array, old_logp: jax.Array) -> jax.Array:
     """r = pi / pi_old = exp(clip(logp - old_logp, -20, 20)), f32[B, T]."""
-    return jnp.exp(jnp.clip(logp - old_logp, -MAX_LOG_RATIO, MAX_LOG_RATIO))
+    return exp_held(logp - old_logp)
 
 
 def one(logp):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from entropy_rl.losses import selection
 from entropy_rl.losses.kl import k3
-from entropy_rl.losses.ratio import MAX_LOG_RATIO, clipped, dual_clipped, one, ratio, sg
+from entropy_rl.losses.ratio import clipped, dual_clipped, exp_held, one, ratio, sg
 from entropy_rl.masking import mask_out, masked_mean
 
 
@@ -104,7 +104,7 @@ def gmpo(logp, old_logp, advantage, mask, *, key=None, clip_low=0.4, clip_high=0
     held = jnp.where(advantage > 0, jnp.minimum(gap, clip_high), jnp.maximum(gap, -clip_low))
     held = jnp.where(advantage == 0, 0.0, held)
     mean = masked_mean(held, mask, axis=1)
-    s = jnp.exp(jnp.clip(mean, -MAX_LOG_RATIO, MAX_LOG_RATIO))[:, None]
+    s = exp_held(mean)[:, None]
     return -advantage * s, {"clip": mask & (advantage != 0) & (held != gap)}
 
 

@@ -1,4 +1,4 @@
-"""Ready-made shapes of the one Transformer. A family is a row here (and its tensor names a row in models/hf.py)."""
+"""Ready-made shapes of the one Transformer. Families of Hugging Face folders are in models/families.py."""
 
 from __future__ import annotations
 
@@ -27,25 +27,10 @@ PRESETS = {
     # the routers' 1,024, and 0.28 M in all.
     "moe": _of_width(64, experts=8, experts_per_token=2, d_expert=80),
     # What experiments/plan.py knows without a folder: their config.json (Qwen/Qwen2.5-*, on the Hugging Face hub).
-    **{
-        name: Config(
-            vocab_size=vocab,
-            d_model=d,
-            layers=layers,
-            heads=heads,
-            kv_heads=kv,
-            head_dim=128,
-            d_ff=ff,
-            tied=tied,
-            qk_norm=False,
-            qkv_bias=True,
-        )
-        for name, vocab, d, layers, heads, kv, ff, tied in (
-            ("qwen2.5-1.5b", 151_936, 1536, 28, 12, 2, 8960, True),
-            ("qwen2.5-7b", 152_064, 3584, 28, 28, 4, 18_944, False),
-            ("qwen2.5-32b", 152_064, 5120, 64, 40, 8, 27_648, False),
-        )
-    },
+    # In the order of Config: vocab_size, d_model, layers, heads, kv_heads, head_dim, d_ff.
+    "qwen2.5-1.5b": Config(151_936, 1536, 28, 12, 2, 128, 8960, qk_norm=False, qkv_bias=True),
+    "qwen2.5-7b": Config(152_064, 3584, 28, 28, 4, 128, 18_944, tied=False, qk_norm=False, qkv_bias=True),
+    "qwen2.5-32b": Config(152_064, 5120, 64, 40, 8, 128, 27_648, tied=False, qk_norm=False, qkv_bias=True),
     "qwen3-30b-a3b": Config(  # Qwen/Qwen3-30B-A3B
         vocab_size=151_936,
         d_model=2048,

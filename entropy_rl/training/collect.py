@@ -261,9 +261,9 @@ def to_rollout(
 ) -> Rollout:
     """Groups as arrays of T = `length` columns; `penalty` of the lengths of responses is added to their rewards.
 
-    `rewards`, like the groups' own, take their place in the rollout (methods/darling.py); the groups keep theirs. With
-    `turns` every group's responses are followed by so many rows of `Group.turns`, the last of them empty where it has
-    fewer; they stay in the group, so that a mini-batch has a group's rows next to each other.
+    `rewards`, like the groups' own, take their place in the rollout (methods/diversity/darling.py); the groups keep
+    theirs. With `turns` every group's responses are followed by so many rows of `Group.turns`, the last of them empty
+    where it has fewer; they stay in the group, so that a mini-batch has a group's rows next to each other.
     """
     # of each row: number of its group, prompt, completion, reward, turn, whether it is refined
     rows: list[tuple[int, Sequence[int], Completion, float, int, bool]] = []
