@@ -1,4 +1,8 @@
-"""Statistics under a mask, and within groups: the only place where a mask meets a mean."""
+"""Statistics under a mask, and within groups: the only place where a mask meets a mean.
+
+x is f32[...] and its mask bool[...] of the same shape; of groups, x is f32[B] and group i32[B]: rows with equal numbers
+belong together, in any order, and what is a group's is given to every row of it.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +33,8 @@ def masked_std(x: jax.Array, mask: jax.Array) -> jax.Array:
 def whiten(x: jax.Array, mask: jax.Array, *, eps: float = 1e-8) -> jax.Array:
     """(x - mean) / sqrt(var + eps) of x[mask], with the unbiased variance, as verl's `masked_whiten`.
 
-    verl leaves what is outside the mask shifted and scaled as well, and refuses masks of fewer than two tokens.
-
-    Args:
-      x: f32[...].
-      mask: bool[...], of x's shape.
-      eps: added to the variance.
-
-    Returns:
-      f32[...], 0 outside the mask and where it holds but once.
+    0 outside the mask and where it holds but once. verl leaves what is outside the mask shifted and scaled as well, and
+    refuses masks of fewer than two tokens.
     """
     centred = mask_out(x - masked_mean(x, mask), mask)
     variance = jnp.sum(jnp.square(centred)) / jnp.maximum(jnp.sum(mask) - 1, 1)
@@ -57,9 +54,7 @@ def ascending(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 def masked_ranks(x: jax.Array, mask: jax.Array) -> jax.Array:
     """Places of x[mask] in ascending order, from 0; equal values share the mean of theirs, as in scipy's `rankdata`.
-
-    f32[...], bool[...] -> f32[...], 0 outside the mask.
-    """
+    f32[...], 0 outside the mask."""
     ordered = ascending(x, mask)
     below, upto = (jnp.searchsorted(ordered, x, side=side) for side in ("left", "right"))
     return mask_out((below + upto - 1) / 2, mask)
@@ -68,7 +63,7 @@ def masked_ranks(x: jax.Array, mask: jax.Array) -> jax.Array:
 def rank_correlation(x: jax.Array, y: jax.Array, mask: jax.Array) -> jax.Array:
     """Spearman's rank correlation of x[mask] and y[mask], with ties: the correlation of their `masked_ranks`.
 
-    f32[...], f32[...], bool[...] -> f32[], from -1 to 1; 0 where the mask holds nowhere or either is constant there.
+    From -1 to 1; 0 where the mask holds nowhere or either is constant there.
     """
     n = jnp.maximum(jnp.sum(mask), 1)
     # shares of the largest rank, so that products of millions do not meet in a sum
@@ -78,16 +73,8 @@ def rank_correlation(x: jax.Array, y: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def masked_quantiles(x: jax.Array, mask: jax.Array, qs: tuple[float, ...]) -> jax.Array:
-    """Quantiles of x[mask] with linear interpolation, as numpy's default.
-
-    Args:
-      x: f32[...].
-      mask: bool[...], of x's shape.
-      qs: probabilities in [0, 1].
-
-    Returns:
-      f32[len(qs)]; 0 where the mask holds nowhere.
-    """
+    """Quantiles of x[mask] at the probabilities qs in [0, 1], with linear interpolation, as numpy's default:
+    f32[len(qs)]; 0 where the mask holds nowhere."""
     n = jnp.sum(mask)
     ordered = ascending(x, mask)
     place = jnp.asarray(qs) * jnp.maximum(n - 1, 0)
@@ -103,21 +90,13 @@ def _index(group: jax.Array) -> jax.Array:
 
 
 def group_sum(x: jax.Array, group: jax.Array) -> jax.Array:
-    """Sum over each row's group, given to every row of it: f32[B], i32[B] -> f32[B]."""
+    """Sum over each row's group: f32[B]."""
     index = _index(group)
     return jax.ops.segment_sum(x, index, num_segments=index.size)[index]
 
 
 def group_mean_std(x: jax.Array, group: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean, unbiased standard deviation and size of each row's group.
-
-    Args:
-      x: f32[B].
-      group: i32[B]; rows with equal numbers belong together, in any order.
-
-    Returns:
-      (mean, std, size): f32[B] each, given to every row of the group; std is 0 for a group of one.
-    """
+    """Mean, unbiased standard deviation (0 for a group of one) and size of each row's group: f32[B] each."""
     size = group_sum(jnp.ones_like(x), group)
     mean = group_sum(x, group) / size
     std = jnp.sqrt(group_sum(jnp.square(x - mean), group) / jnp.maximum(size - 1, 1))
@@ -125,16 +104,8 @@ def group_mean_std(x: jax.Array, group: jax.Array) -> tuple[jax.Array, jax.Array
 
 
 def group_quantile(x: jax.Array, group: jax.Array, q: float) -> jax.Array:
-    """Quantile of each row's group with linear interpolation, the default of numpy and torch.
-
-    Args:
-      x: f32[B].
-      group: i32[B], as in `group_mean_std`.
-      q: probability in [0, 1].
-
-    Returns:
-      f32[B], given to every row of the group.
-    """
+    """Quantile of each row's group at the probability q in [0, 1], with linear interpolation, the default of numpy and
+    torch: f32[B]."""
     index = _index(group)
     size = jax.ops.segment_sum(jnp.ones_like(index), index, num_segments=index.size)
     first = (jnp.cumsum(size) - size)[index]  # where the group begins among the ordered

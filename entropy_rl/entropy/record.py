@@ -11,6 +11,9 @@ Covariances of log-probability and advantage, which theory makes the cause of it
     policy/cov_sequence  responses against those of the same prompt (Fig 8)
 
 Positive: the update lowers the entropy. The theorems themselves are in entropy/theory.py.
+
+`entropy`, `logp` and `advantage` are f32[B, T] throughout, `mask` bool[B, T], and `group` i32[B]: rows with equal
+numbers answer the same prompt.
 """
 
 from __future__ import annotations
@@ -45,10 +48,10 @@ def record(
     """The entropy record of one batch of responses.
 
     Args:
-      entropy, logp, advantage: f32[B, T].
-      mask: bool[B, T], response tokens.
+      entropy, logp, advantage: as above.
+      mask: response tokens.
       decisions: bool[B, T], those of them that are decisions and not determined by the format; None: not told apart.
-      group: i32[B], rows with equal numbers answer the same prompt; None: no `policy/cov_sequence`.
+      group: None: no `policy/cov_sequence`.
 
     Returns:
       Scalars by name. Of the entropy: token mean, sequence mean, std, quantiles and the share below 0.01 nats. Of
@@ -88,14 +91,9 @@ def record(
 def covariance(logp: jax.Array, advantage: jax.Array, mask: jax.Array) -> jax.Array:
     """Each token's share of the covariance of log-probability and advantage (arXiv:2505.22617, Eq 10):
 
-        Cov_i = (logp_i - mean_j logp_j) (A_i - mean_j A_j),   means over the masked tokens of the batch.
+        Cov_i = (logp_i - mean_j logp_j) (A_i - mean_j A_j),   means over the masked tokens of the batch
 
-    Args:
-      logp, advantage: f32[B, T].
-      mask: bool[B, T].
-
-    Returns:
-      f32[B, T], 0 outside the mask.
+    as f32[B, T], 0 outside the mask.
     """
     centred = (logp - masked_mean(logp, mask)) * (advantage - masked_mean(advantage, mask))
     return jnp.where(mask, centred, 0.0)
@@ -108,7 +106,7 @@ def covariance_table(cov: jax.Array, mask: jax.Array, fracs: tuple[float, ...] =
 
     Args:
       cov: f32[B, T], `covariance`.
-      mask: bool[B, T].
+      mask: as above.
       fracs: shares of the masked tokens, in (0, 1].
 
     Returns:
@@ -134,10 +132,8 @@ def state_covariance(
     To first order a step eta lowers the mean entropy of these states by eta times that, if states share nothing; for
     Theorem 1 also E_a[A] = 0 at every state is needed, which a response's advantage has at its first token alone.
 
-    Args:
-      entropy, logp, advantage: f32[B, T]; both of the distribution that the token is drawn from: at a sampling
-        temperature other than 1, a log-probability at that temperature beside an entropy at 1 makes it approximate.
-      mask: bool[B, T].
+    Entropy and log-probability are to be of the distribution that the token is drawn from: at a sampling temperature
+    other than 1, a log-probability at that temperature beside an entropy at 1 makes it approximate.
 
     Returns:
       `policy/cov_state` (Theorem 1), `policy/cov_state_natural` (Theorem 2), means over the mask in nats;
@@ -162,12 +158,7 @@ def sequence_covariance(
 
     with log pi(y|x) the mean log-probability of y's tokens, as in the paper: pi(y|x) is then their geometric mean.
     The covariance is the population's (divided by G), which the paper leaves open. Prompts whose advantages are all 0
-    count, with 0. Responses without tokens do not.
-
-    Args:
-      logp, advantage: f32[B, T]; of an advantage that varies within a response, its mean is taken.
-      mask: bool[B, T].
-      group: i32[B], rows with equal numbers answer the same prompt.
+    count, with 0. Responses without tokens do not. Of an advantage that varies within a response, its mean is taken.
 
     Returns:
       `policy/cov_sequence`, and `policy/cov_sequence_natural` with A in place of pi A (Theorem 2).

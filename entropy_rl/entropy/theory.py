@@ -1,8 +1,9 @@
 """Why entropy moves: the change that an update of logits makes, to first and second order.
 
 Everything is per state, on full distributions `f32[..., A]` (a softmax table, or a language model's logits at the
-states that it visited), in nats; the means over states are record.py's. With p = softmax(z), H its entropy and d a
-change of logits, H(z + t d) has the exact derivatives at t = 0
+states that it visited; of an update before and after it, at the same states), and gives f32[...] in nats; the means
+over states are record.py's. With p = softmax(z), H its entropy and d a change of logits, H(z + t d) has the exact
+derivatives at t = 0
 
     H'  = -Cov_{a~p}(log p, d)                              arXiv:2505.22617, Lemma 1
     H'' = -sum_a p_a (1 + log p_a + H) (d_a - E_p[d])^2
@@ -23,14 +24,7 @@ def entropy_of(logits: jax.Array) -> jax.Array:
 
 
 def cov_under_policy(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """Cov_{a ~ softmax(logits)}(log pi(a), x(a)) for every state.
-
-    Args:
-      logits, x: f32[..., A].
-
-    Returns:
-      f32[...].
-    """
+    """Cov_{a ~ softmax(logits)}(log pi(a), x(a)) for every state, x f32[..., A]."""
     log_pi = jax.nn.log_softmax(logits, axis=-1)
     pi = jnp.exp(log_pi)
     mean = lambda v: jnp.sum(pi * v, axis=-1)  # noqa: E731
@@ -38,15 +32,9 @@ def cov_under_policy(logits: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def change_first_order(logits: jax.Array, new_logits: jax.Array) -> jax.Array:
-    """Entropy change that a change of logits makes, to first order (arXiv:2505.22617, Lemma 1):
+    """Entropy change that a change of logits makes, to first order (arXiv:2505.22617, Lemma 1).
 
-        dH(s) = -Cov_{a ~ pi(.|s)}(log pi(a|s), z'(s, a) - z(s, a)) + O(|z' - z|^2)
-
-    Args:
-      logits, new_logits: f32[..., A], before and after the update at the same states.
-
-    Returns:
-      f32[...], nats.
+    dH(s) = -Cov_{a ~ pi(.|s)}(log pi(a|s), z'(s, a) - z(s, a)) + O(|z' - z|^2)
     """
     return -cov_under_policy(logits, new_logits - logits)
 
@@ -57,14 +45,8 @@ def change_second_order(logits: jax.Array, new_logits: jax.Array) -> jax.Array:
         1/2 H'' = -1/2 sum_a p_a (1 + log p_a + H) (d_a - E_p[d])^2
 
     so that H(z') - H(z) = change_first_order + change_second_order + O(|d|^3). It is what remains when the first order
-    averages out, as it does under random rewards (arXiv:2512.16912; tests/entropy/test_theory.py).
-
-    Args:
-      logits, new_logits: f32[..., A], before and after the update at the same states.
-
-    Returns:
-      f32[...], nats. An action adds to the entropy if it is less likely than exp(-1 - H), else it takes away; at a
-      uniform policy all take away.
+    averages out, as it does under random rewards (arXiv:2512.16912; tests/entropy/test_theory.py). An action adds to
+    the entropy if it is less likely than exp(-1 - H), else it takes away; at a uniform policy all take away.
     """
     log_p, p, entropy = _policy(logits)
     d = new_logits - logits
@@ -81,9 +63,6 @@ def polarity(logp: jax.Array, entropy: jax.Array) -> jax.Array:
     Args:
       logp, entropy: f32[...], log-probability of a token and the entropy of the distribution that it is drawn from.
         For all the tokens of a distribution: `polarity(log_softmax(logits), entropy_of(logits)[..., None])`.
-
-    Returns:
-      f32[...], nats.
     """
     return jnp.exp(logp) * (logp + entropy)
 
@@ -100,12 +79,8 @@ def change_single_token(logits: jax.Array, token: jax.Array, alpha: jax.Array | 
     above the exp(-H) of `polarity`.
 
     Args:
-      logits: f32[..., A].
       token: i32[...], each in [0, A).
       alpha: eta * ratio * advantage of the sampled token, f32[...] or one number.
-
-    Returns:
-      f32[...], nats.
     """
     log_p, p, entropy = _policy(logits)
     s = polarity(log_p, entropy)
