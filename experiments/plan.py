@@ -57,8 +57,8 @@ def run(config: ConfigDict, workdir: str) -> dict:
     mesh = make_mesh(**config.mesh, devices=chips.devices(config.hardware))
     model = Transformer(shape(config))
     work = Work(**config.work)
-    parts = build.microbatches(mesh, work.rows, work.microbatches, "work.microbatches")
-    work = dataclasses.replace(work, microbatches=parts)
+    divided = build.microbatches(mesh, work.rows, work.microbatches, "work.microbatches")
+    work = dataclasses.replace(work, microbatches=divided)
     checks.rows(mesh, "the slots", work.slots)
     model.over(mesh)  # names experts that it does not divide
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-6), state_dtype=config.state_dtype)

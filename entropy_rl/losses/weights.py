@@ -8,9 +8,10 @@ nested: `drop_truncated(mask, truncated=..., base=lambda m: top_entropy(m, entro
 `compose` builds from names.
 
 To add one: a function `(mask bool[B, T], **hparams) -> f32[B, T]`, 0 outside the mask, and a row in WEIGHTS. The
-arrays that it needs beside the mask are keywords by the names of DATA: `entropy` (of the policy where it chose the
-token), `advantage` and `logp` (of the policy that sampled) f32[B, T], `reward` f32[B], where right is what is above 0,
-`group` i32[B], `truncated` and `refined` bool[B]. `base` is a function mask -> weight.
+arrays that it needs beside the mask are keywords by the names of DATA: `entropy` (where the token was chosen, of the
+policy that sampled or of the current one), `advantage` and `logp` (of the policy that sampled) f32[B, T], `reward`
+f32[B], where right is what is above 0, `group` i32[B], `truncated` and `refined` (sampled after a critique) bool[B].
+`base` is a function mask -> weight.
 """
 
 from __future__ import annotations
