@@ -244,9 +244,17 @@ def linked(c: ConfigDict) -> ConfigDict:
 
 
 def part(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
-    """A run of a sweep (experiments/sweep.py) that comes after others."""
-    about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{config}.py"}
+    """A run of a sweep (experiments/sweep.py) that comes after others; `config`: FILE or FILE:arg, as of rl/hf.py."""
+    file, colon, arg = config.partition(":")
+    about = {"name": name, "script": f"experiments.{script}", "config": f"configs/{file}.py{colon}{arg}"}
     return about | {"overrides": overrides, "after": list(after)}
+
+
+def imitation(name: str = "sft", levels: tuple[int, ...] = (3, 4, 5), talk: bool = True) -> dict[str, Any]:
+    """The run of a sweep on Countdown that teaches to solve; `talk`: with the words of critiques."""
+    words = {"task.args.talk": True} if talk else {}
+    how = {"task.args.levels": levels, **words, "steps": 3500, "eval.split": "validation"}
+    return part(name, "train_sft", "sft/countdown", how)
 
 
 def variant(arg: str, *known: str) -> str:

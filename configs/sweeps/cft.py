@@ -54,7 +54,6 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     for seed in range(3):
         for arm, changes in ARMS.items():
             after = [changes["lessons.path"].split("/")[-1]] if "one" in arm else []
-            runs.append(
-                part(f"{arm},seed={seed}", "train_sft", "sft/cft", {"init": BASE, "seed": seed} | changes, *after)
-            )
+            changes = {"init": BASE, "seed": seed} | changes
+            runs.append(part(f"{arm},seed={seed}", "train_sft", "sft/cft", changes, *after))
     return runs

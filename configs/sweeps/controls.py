@@ -28,43 +28,44 @@ from typing import Any
 
 import numpy as np
 
+from configs.common import imitation, part
 from entropy_rl import metrics
 from entropy_rl.errors import InputError
 
 # What all runs of a phase share. Half the prompts of configs/rl/base.py a rollout, mixed levels for a hard tail.
-SHARED = {"init": "{workdir}/start", "task.args.levels": (3, 4, 5), "rollout.prompts": 32, "optimizer.warmup": 10}
+SHARED = {"task.args.levels": (3, 4, 5), "rollout.prompts": 32, "optimizer.warmup": 10}
 
-# Control: its config and the strengths that were tried, as dotted overrides.
-GRID: dict[str, tuple[str, list[dict[str, Any]]]] = {
-    "grpo": ("grpo", [{"updates": 4, "optimizer.learning_rate": lr} for lr in (2e-4, 3e-4, 5e-4)]),
-    "grpo_slow": ("grpo", [{"updates": 4, "optimizer.learning_rate": 2e-4}]),
-    "clip_higher": ("clip_higher", [{"loss.args.clip_high": x} for x in (0.28, 0.5, 1.0)]),
-    "clip_cov": ("clip_cov", [{"loss.args.frac": x} for x in (0.01, 0.02, 0.05)]),
-    "kl_cov": ("kl_cov", [{"loss.args.frac": x} for x in (0.02, 0.05, 0.1)]),
-    "gspo": ("gspo", [{"loss.args.clip_low": x, "loss.args.clip_high": x * 4 / 3} for x in (3e-3, 1e-2, 3e-2)]),
-    "cispo": ("cispo", [{"loss.args.clip_high": x} for x in (0.2, 1.0, 4.0)]),
-    "gppo": ("gppo", [{"loss.args.clip_high": x} for x in (0.28, 0.5)]),
-    "ce_gppo": ("ce_gppo", [{"loss.args.beta_low": x} for x in (0.25, 0.5, 0.75)]),
-    "steer": ("steer", [{"loss.args.weight_low": 1 - x, "loss.args.weight_high": 1 + x} for x in (0.2, 0.5, 0.9)]),
-    "high_entropy_tokens": ("high_entropy_tokens", [{"weight.args.frac": x} for x in (0.2, 0.35, 0.5)]),
-    "entropy_bonus": ("entropy_bonus", [{"entropy_coef.args.value": x} for x in (0.01, 0.03, 0.06)]),
-    "entropy_adaptive": ("entropy_adaptive", [{"entropy_coef.args.target": x} for x in (0.05, 0.1, 0.2)]),
-    "entropy_target": ("entropy_target", [{"entropy_coef.args.target": x} for x in (0.05, 0.1, 0.2)]),
-    "entropy_advantage": ("entropy_advantage", [{"entropy_advantage.alpha": x} for x in (0.1, 0.4, 1.0)]),
-    "kl_reference": ("kl_reference", [{"kl.coef.args.value": x} for x in (0.01, 0.03, 0.1)]),
-    "nsr": ("nsr", [{"weight.args.positive": x} for x in (0.1, 0.3, 0.5)]),
-    "qae": ("qae", [{"advantage.args.k": x} for x in (0.3, 0.5, 0.7)]),
-    "dapo": ("dapo", [{"loss.args.clip_high": 0.28}]),
-    "dr_grpo": ("dr_grpo", [{"weight.args.length": 24}]),
-    "ppo": ("ppo", [{}]),
+# Control, which is its recipe too: the strengths that were tried, as dotted overrides.
+GRID: dict[str, list[dict[str, Any]]] = {
+    "grpo": [{"updates": 4, "optimizer.learning_rate": lr} for lr in (2e-4, 3e-4, 5e-4)],
+    "grpo_slow": [{"updates": 4, "optimizer.learning_rate": 2e-4}],
+    "clip_higher": [{"loss.args.clip_high": x} for x in (0.28, 0.5, 1.0)],
+    "clip_cov": [{"loss.args.frac": x} for x in (0.01, 0.02, 0.05)],
+    "random_clip": [{"loss.args.frac": 0.01}],  # the strength that is chosen for clip_cov, whose control it is
+    "kl_cov": [{"loss.args.frac": x} for x in (0.02, 0.05, 0.1)],
+    "gspo": [{"loss.args.clip_low": x, "loss.args.clip_high": x * 4 / 3} for x in (3e-3, 1e-2, 3e-2)],
+    "cispo": [{"loss.args.clip_high": x} for x in (0.2, 1.0, 4.0)],
+    "gppo": [{"loss.args.clip_high": x} for x in (0.28, 0.5)],
+    "ce_gppo": [{"loss.args.beta_low": x} for x in (0.25, 0.5, 0.75)],
+    "steer": [{"loss.args.weight_low": 1 - x, "loss.args.weight_high": 1 + x} for x in (0.2, 0.5, 0.9)],
+    "high_entropy_tokens": [{"weight.args.frac": x} for x in (0.2, 0.35, 0.5)],
+    "entropy_bonus": [{"entropy_coef.args.value": x} for x in (0.01, 0.03, 0.06)],
+    "entropy_adaptive": [{"entropy_coef.args.target": x} for x in (0.05, 0.1, 0.2)],
+    "entropy_target": [{"entropy_coef.args.target": x} for x in (0.05, 0.1, 0.2)],
+    "entropy_advantage": [{"entropy_advantage.alpha": x} for x in (0.1, 0.4, 1.0)],
+    "kl_reference": [{"kl.coef.args.value": x} for x in (0.01, 0.03, 0.1)],
+    "nsr": [{"weight.args.positive": x} for x in (0.1, 0.3, 0.5)],
+    "qae": [{"advantage.args.k": x} for x in (0.3, 0.5, 0.7)],
+    "dapo": [{"loss.args.clip_high": 0.28}],
+    "dr_grpo": [{"weight.args.length": 24}],
+    "ppo": [{}],
     # the updates and the rate of the others, for the law of several algorithms on one start
-    "rloo": ("rloo", [{"updates": 4, "optimizer.learning_rate": 3e-4}]),
-    "reinforce_pp": ("reinforce_pp", [{}]),
+    "rloo": [{"updates": 4, "optimizer.learning_rate": 3e-4}],
+    "reinforce_pp": [{}],
 }
 
 # Place of the chosen strength in the grid, and pass@1 of all of them on validation problems, over the last three
 # evaluations. The learning rate is not a control: all have GRPO's 3e-4, and grpo_slow is there because 2e-4 did better.
-# random_clip gets the strength of clip_cov, whose control it is.
 STRENGTH = {
     "grpo": 1,  # .613 .580 .544
     "clip_higher": 1,  # .610 .611 .584
@@ -84,62 +85,56 @@ STRENGTH = {
     "nsr": 0,  # .593 .569 .583
     "qae": 1,  # .557 .569 .558
 }
-# The study of 2026. Arm: its config and two strengths, each tried at three rates, or one at six.
-LEVELS_2026 = {"task.args.levels": (3, 4, 5, 6), "rollout.prompts": 32, "optimizer.warmup": 10}
+# The study of 2026. Arm, which is its recipe too: two strengths, each tried at three rates, or one at six.
+LEVELS_2026 = (3, 4, 5, 6)
 RATES_2026 = {1: (5e-5, 1e-4, 2e-4, 3e-4, 4e-4, 6e-4), 2: (1e-4, 2e-4, 4e-4)}  # by the number of strengths
 STRICTLY = ("opo", "gpg")  # one update a rollout: rates twice as high
-ARMS_2026: dict[str, tuple[str, list[dict[str, Any]]]] = {
-    "grpo": ("grpo", [{"updates": 4}]),
-    "dapo": ("dapo", [{"loss.args.clip_high": x} for x in (0.28, 0.5)]),
-    "clip_cov": ("clip_cov", [{"loss.args.frac": x} for x in (0.005, 0.01)]),
-    "entropy_target": ("entropy_target", [{"entropy_coef.args.target": x} for x in (0.05, 0.1)]),
-    "dppo_tv": ("dppo_tv", [{"loss.args.delta_low": x, "loss.args.delta_high": x} for x in (0.1, 0.2)]),
-    "dppo_kl": ("dppo_kl", [{"loss.args.delta_low": x, "loss.args.delta_high": x} for x in (0.02, 0.05)]),
-    "sapo": ("sapo", [{"loss.args.tau_pos": x, "loss.args.tau_neg": 1.05 * x} for x in (1.0, 4.0)]),
-    "gmpo": ("gmpo", [{"loss.args.clip_low": x, "loss.args.clip_high": x} for x in (0.2, 0.4)]),
-    "aspo": ("aspo", [{"loss.args.cap": x} for x in (2.0, 3.0)]),
-    "bapo": ("bapo", [{"loss.args.share": x} for x in (0.4, 0.5)]),
-    "lp_reg": ("lp_reg", [{"loss.args.frac": x} for x in (0.02, 0.1)]),
-    "erc": ("erc", [{"loss.args.band_low": x, "loss.args.band_high": x} for x in (0.1, 0.2)]),
-    "max_rl": ("max_rl", [{}]),
-    "pass_at_k": ("pass_at_k", [{"advantage.args.k": x} for x in (2, 4)]),
-    "opo": ("opo", [{}]),
-    "gpg": ("gpg", [{}]),
-    "ucpo": ("ucpo", [{"weight.args.tau": x} for x in (0.2, 0.5)]),
-    "differential_smoothing": (
-        "differential_smoothing",
-        [{"smoothing.right": x, "smoothing.wrong": x} for x in (0.01, 0.03)],
-    ),
-    "unsolved": ("unsolved", [{"weight.args.threshold": x} for x in (0.8, 0.9)]),
-    "siren": ("siren", [{"nucleus.coef": x} for x in (0.1, 1.0)]),
-    "entrocraft": (
-        "entrocraft",
-        [{"entropy_band.low.args.end": x / 2, "entropy_band.high.args.end": x} for x in (0.1, 0.2)],
-    ),
+ARMS_2026: dict[str, list[dict[str, Any]]] = {
+    "grpo": [{"updates": 4}],
+    "dapo": [{"loss.args.clip_high": x} for x in (0.28, 0.5)],
+    "clip_cov": [{"loss.args.frac": x} for x in (0.005, 0.01)],
+    "entropy_target": [{"entropy_coef.args.target": x} for x in (0.05, 0.1)],
+    "dppo_tv": [{"loss.args.delta_low": x, "loss.args.delta_high": x} for x in (0.1, 0.2)],
+    "dppo_kl": [{"loss.args.delta_low": x, "loss.args.delta_high": x} for x in (0.02, 0.05)],
+    "sapo": [{"loss.args.tau_pos": x, "loss.args.tau_neg": 1.05 * x} for x in (1.0, 4.0)],
+    "gmpo": [{"loss.args.clip_low": x, "loss.args.clip_high": x} for x in (0.2, 0.4)],
+    "aspo": [{"loss.args.cap": x} for x in (2.0, 3.0)],
+    "bapo": [{"loss.args.share": x} for x in (0.4, 0.5)],
+    "lp_reg": [{"loss.args.frac": x} for x in (0.02, 0.1)],
+    "erc": [{"loss.args.band_low": x, "loss.args.band_high": x} for x in (0.1, 0.2)],
+    "max_rl": [{}],
+    "pass_at_k": [{"advantage.args.k": x} for x in (2, 4)],
+    "opo": [{}],
+    "gpg": [{}],
+    "ucpo": [{"weight.args.tau": x} for x in (0.2, 0.5)],
+    "differential_smoothing": [{"smoothing.right": x, "smoothing.wrong": x} for x in (0.01, 0.03)],
+    "unsolved": [{"weight.args.threshold": x} for x in (0.8, 0.9)],
+    "siren": [{"nucleus.coef": x} for x in (0.1, 1.0)],
+    "entrocraft": [{"entropy_band.low.args.end": x / 2, "entropy_band.high.args.end": x} for x in (0.1, 0.2)],
 }
 # Validation pass@1 of each of the `ways`, a mean over the last three evaluations; commit 3352d92, 2026-11-30
 VALIDATION_2026: dict[str, tuple[float, ...]] = {
-    "grpo": (.4598, .5317, .5570, .5558, .5622, .4912),
-    "dapo": (.5641, .6024, .6208, .5643, .5996, .5955),
-    "clip_cov": (.4966, .5221, .5158, .4588, .4959, .4375),
-    "entropy_target": (.5317, .5570, .5622, .5317, .5547, .5330),
-    "dppo_tv": (.5249, .5540, .5492, .5267, .5581, .5259),
-    "dppo_kl": (.5264, .5666, .5311, .5299, .5547, .5443),
-    "sapo": (.5140, .5537, .5028, .5169, .5620, .5122),
-    "gmpo": (.5135, .5531, .5374, .5168, .5436, .5254),
-    "aspo": (.5303, .5586, .5552, .5265, .5617, .5439),
-    "bapo": (.5226, .5672, .5337, .5257, .5675, .5298),
-    "lp_reg": (.5257, .5565, .5133, .5252, .5576, .5288),
-    "erc": (.5249, .5519, .5059, .5256, .5589, .4907),
-    "max_rl": (.4399, .5073, .5252, .5270, .5146, .4771),
-    "pass_at_k": (.5190, .5526, .5091, .4606, .4919, .4463),
-    "opo": (.4565, .5243, .5319, .5495, .4906, .4803),
-    "gpg": (.4582, .5203, .5457, .5267, .5288, .4499),
-    "ucpo": (.5247, .5677, .5309, .5210, .5653, .5173),
-    "differential_smoothing": (.5340, .5653, .5365, .5280, .5555, .5329),
-    "unsolved": (.3501, .3444, .2617, .4090, .4170, .3711),
-    "siren": (.5197, .5439, .4902, .3809, .3838, .3198),
-    "entrocraft": (.5306, .5475, .4707, .5228, .5306, .4453),
+    "grpo": (0.4598, 0.5317, 0.5570, 0.5558, 0.5622, 0.4912),
+    "dapo": (0.5641, 0.6024, 0.6208, 0.5643, 0.5996, 0.5955),
+    "clip_cov": (0.4966, 0.5221, 0.5158, 0.4588, 0.4959, 0.4375),
+    "entropy_target": (0.5317, 0.5570, 0.5622, 0.5317, 0.5547, 0.5330),
+    "dppo_tv": (0.5249, 0.5540, 0.5492, 0.5267, 0.5581, 0.5259),
+    "dppo_kl": (0.5264, 0.5666, 0.5311, 0.5299, 0.5547, 0.5443),
+    "sapo": (0.5140, 0.5537, 0.5028, 0.5169, 0.5620, 0.5122),
+    "gmpo": (0.5135, 0.5531, 0.5374, 0.5168, 0.5436, 0.5254),
+    "aspo": (0.5303, 0.5586, 0.5552, 0.5265, 0.5617, 0.5439),
+    "bapo": (0.5226, 0.5672, 0.5337, 0.5257, 0.5675, 0.5298),
+    "lp_reg": (0.5257, 0.5565, 0.5133, 0.5252, 0.5576, 0.5288),
+    "erc": (0.5249, 0.5519, 0.5059, 0.5256, 0.5589, 0.4907),
+    "max_rl": (0.4399, 0.5073, 0.5252, 0.5270, 0.5146, 0.4771),
+    "pass_at_k": (0.5190, 0.5526, 0.5091, 0.4606, 0.4919, 0.4463),
+    "opo": (0.4565, 0.5243, 0.5319, 0.5495, 0.4906, 0.4803),
+    "gpg": (0.4582, 0.5203, 0.5457, 0.5267, 0.5288, 0.4499),
+    "ucpo": (0.5247, 0.5677, 0.5309, 0.5210, 0.5653, 0.5173),
+    "differential_smoothing": (0.5340, 0.5653, 0.5365, 0.5280, 0.5555, 0.5329),
+    "unsolved": (0.3501, 0.3444, 0.2617, 0.4090, 0.4170, 0.3711),
+    "siren": (0.5197, 0.5439, 0.4902, 0.3809, 0.3838, 0.3198),
+    "entrocraft": (0.5306, 0.5475, 0.4707, 0.5228, 0.5306, 0.4453),
 }
 FIVE = ("clip_cov", "random_clip", "kl_cov", "high_entropy_tokens")
 
@@ -150,50 +145,36 @@ def get_runs(arg: str = "final") -> list[dict[str, Any]]:
         return study(arg.removeprefix("2026").removeprefix(","))
     if arg not in ("tune", "final"):
         raise InputError(f"controls.py knows no phase {arg!r}: say tune, final, 2026, 2026,final or 2026,smoke")
-    start = {
-        "name": "start",
-        "script": "experiments.train_sft",
-        "config": "configs/sft/countdown.py",
-        "overrides": {"task.args.levels": (3, 4, 5), "steps": 3500, "eval.split": "validation"},
-    }
-    return [start, *(tune() if arg == "tune" else final())]
+    return [imitation("start", talk=False), *(tune() if arg == "tune" else final())]
 
 
 def tune() -> list[dict[str, Any]]:
     """One run for each strength, on the validation split."""
     shared = {"steps": 160, "seed": 100, "eval.split": "validation", "eval.every": 20}
     return [
-        run(f"{control},strength={i}", control, i, shared)
-        for control, (_, strengths) in GRID.items()
+        run(f"{control},strength={i}", control, SHARED | shared | strength)
+        for control, strengths in GRID.items()
         if len(strengths) > 1
-        for i in range(len(strengths))
+        for i, strength in enumerate(strengths)
     ]
 
 
 def final() -> list[dict[str, Any]]:
     """Runs on the test split with the chosen strengths; seeds outermost, so that each block is a small study."""
-    shared = {"steps": 400, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 16}
+    shared = SHARED | {"steps": 400, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 16}
     controls = ["grpo", *FIVE, *(c for c in GRID if c not in ("grpo", *FIVE))]
     return [
-        run(f"{control},seed={seed}", control, STRENGTH.get(control, 0), shared | {"seed": seed})
+        run(f"{control},seed={seed}", control, shared | {"seed": seed} | GRID[control][STRENGTH.get(control, 0)])
         for seed in range(5)
         for control in controls
         if seed < 3 or control in ("grpo", *FIVE)
     ]
 
 
-def run(name: str, control: str, strength: int, shared: dict[str, Any]) -> dict[str, Any]:
-    """A run of a control at a place in its grid."""
-    config, strengths = GRID["clip_cov" if control == "random_clip" else control]
-    if control == "random_clip":
-        config, strength = control, STRENGTH.get("clip_cov", 0)
-    return {
-        "name": name,
-        "script": "experiments.train_rl",
-        "config": f"configs/rl/{config}.py",
-        "overrides": SHARED | shared | strengths[strength],
-        "after": ["start"],
-    }
+def run(name: str, arm: str, overrides: dict[str, Any], variant: str = "") -> dict[str, Any]:
+    """Reinforcement learning in an arm of either study."""
+    recipe = "grpo" if arm == "grpo_slow" else arm
+    return part(name, "train_rl", f"rl/{recipe}{variant}", {"init": "{workdir}/start"} | overrides, "start")
 
 
 def study(phase: str) -> list[dict[str, Any]]:
@@ -201,36 +182,26 @@ def study(phase: str) -> list[dict[str, Any]]:
     name, _, folder = phase.partition("=")
     if name not in ("", "final", "smoke") or (folder and name != "final"):
         raise InputError(f"the study of 2026 knows no phase {phase!r}: say 2026, 2026,final[=FOLDER] or 2026,smoke")
-    small = ":smoke" if name == "smoke" else ""
-    start = {"task.args.levels": (3, 4, 5, 6), "steps": 3500, "eval.split": "validation"}
-    runs = [arm_run("start", "train_sft", f"configs/sft/countdown.py{small}", {} if small else start)]
-    rl = lambda arm: f"configs/rl/{ARMS_2026[arm][0]}.py{small}"  # noqa: E731
-    if small:
-        smallest = {"init": "{workdir}/start", "optimizer.learning_rate": 1e-4}
-        return runs + [arm_run(arm, "train_rl", rl(arm), smallest, "start") for arm in ARMS_2026]
-    shared = LEVELS_2026 | {"init": "{workdir}/start"}
+    if name == "smoke":
+        start = part("start", "train_sft", "sft/countdown:smoke", {})
+        return [start, *(run(arm, arm, {"optimizer.learning_rate": 1e-4}, ":smoke") for arm in ARMS_2026)]
+    start = imitation("start", LEVELS_2026, talk=False)
+    shared = {"task.args.levels": LEVELS_2026, "rollout.prompts": 32, "optimizer.warmup": 10, "eval.every": 20}
     if not name:
-        tuned = shared | {"steps": 160, "seed": 100, "eval.split": "validation", "eval.every": 20}
-        return runs + [
-            arm_run(f"{arm},tune={i}", "train_rl", rl(arm), tuned | way, "start")
-            for arm in ARMS_2026
-            for i, way in enumerate(ways(arm))
-        ]
+        tuned = shared | {"steps": 160, "seed": 100, "eval.split": "validation"}
+        tries = [(arm, i, way) for arm in ARMS_2026 for i, way in enumerate(ways(arm))]
+        return [start, *(run(f"{arm},tune={i}", arm, tuned | way) for arm, i, way in tries)]
     best = {arm: ways(arm)[chosen(folder, arm)] for arm in ARMS_2026}
     best["dapo"]["filter_rounds"] = 30  # of 10 some run runs out before its end; as many are drawn as are needed
     best["grpo_slow"] = {"updates": 4, "optimizer.learning_rate": 2e-4}
-    last = shared | {"steps": 400, "eval.every": 20, "eval.last.problems": 512, "eval.last.samples": 64}
-    return runs + [
-        arm_run(f"{arm},seed={seed}", "train_rl", rl(arm if arm in ARMS_2026 else "grpo"), last | way | {"seed": seed},
-                "start")
-        for seed in range(5)
-        for arm, way in best.items()
-    ]  # fmt: skip
+    last = shared | {"steps": 400, "eval.last.problems": 512, "eval.last.samples": 64}
+    seeds = [(arm, seed, way) for seed in range(5) for arm, way in best.items()]
+    return [start, *(run(f"{arm},seed={seed}", arm, last | way | {"seed": seed}) for arm, seed, way in seeds)]
 
 
 def ways(arm: str) -> list[dict[str, Any]]:
     """The six settings of an arm that are tried: rates within strengths."""
-    strengths = ARMS_2026[arm][1]
+    strengths = ARMS_2026[arm]
     scale = 2.0 if arm in STRICTLY else 1.0
     return [s | {"optimizer.learning_rate": scale * rate} for s in strengths for rate in RATES_2026[len(strengths)]]
 
@@ -262,9 +233,3 @@ def best(folders: list[str]) -> int:
             raise InputError(f"{folder} has no evaluations: run the tuning first")
         means.append(np.mean(values[-3:]))
     return int(np.argmax(means))
-
-
-def arm_run(name: str, script: str, config: str, overrides: dict[str, Any], *after: str) -> dict[str, Any]:
-    """A run of the study of 2026."""
-    about = {"name": name, "script": f"experiments.{script}", "config": config}
-    return about | {"overrides": overrides, "after": list(after)}

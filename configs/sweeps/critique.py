@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part
+from configs.common import imitation, part
 
-LEVELS = (3, 4, 5)
 STEPS = 240
 
 LEARNED = {"critique.source": "learned", "critique.model": "{workdir}/critique_model"}
@@ -49,21 +48,15 @@ FIVE = ("grpo", "fresh", "random", "learned", "oracle")  # seeds; the others hav
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The policy that all start from, the critique model, its scores, and the arms: three seeds each, five for FIVE."""
-    sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation"}
-    make = {"planted": 4096}
+    said = {"planted": 4096, "init": "{workdir}/sft", "problems": 16384}
+    said_more = {"planted": 4096, "init": "{workdir}/start", "problems": 32768}
     taught = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation", "eval.every": 7000}
     critique_model = {"lessons.path": "{workdir}/said_more", "init": "{workdir}/start", "eval.split": "validation"}
     parts = [
-        part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500}),
-        part("said", "make_critiques", "critique/make", make | {"init": "{workdir}/sft", "problems": 16384}, "sft"),
+        imitation(),
+        part("said", "make_critiques", "critique/make", said, "sft"),
         part("start", "train_sft", "sft/lessons", taught, "said"),
-        part(
-            "said_more",
-            "make_critiques",
-            "critique/make",
-            make | {"init": "{workdir}/start", "problems": 32768},
-            "start",
-        ),
+        part("said_more", "make_critiques", "critique/make", said_more, "start"),
         part("critique_model", "train_sft", "sft/critique_model", critique_model | {"eval.every": 10000}, "said_more"),
     ]
     first = [(arm, seed) for seed in range(3) for arm in FIVE]

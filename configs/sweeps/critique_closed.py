@@ -91,10 +91,9 @@ def get_runs(arg: str = "untuned") -> list[dict[str, Any]]:
     every = arms()
     order = [*MAIN, *(name for name in every if name not in MAIN and arg == phase)]
     if phase == "smoke":
-        known = part("start", "train_sft", "sft/countdown", {"task.args.talk": True})
-        critic = part("critique_model", "train_sft", "sft/countdown", {"task.args.talk": True})
-        small = [run(name, *every[name][:2], {"rollout.samples": 4}) for name in order]
-        return [one | {"config": f"{one['config']}:smoke"} for one in (known, critic, *small)]
+        first = ("start", "critique_model")
+        known = [part(name, "train_sft", "sft/countdown:smoke", {"task.args.talk": True}) for name in first]
+        return known + [run(name, f"{every[name][0]}:smoke", every[name][1], {"rollout.samples": 4}) for name in order]
     made = {one["name"]: one for one in critique.get_runs()}
     starts = [one for one in critique_learn.get_runs() if one["name"] in critique_learn.START]
     critic = [made["said_more"], made["critique_model"]]

@@ -54,9 +54,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The starts and the arms; `tune`: other rates on validation; `smoke`: two steps of a tiny model each."""
     common.variant(arg, "tune", "smoke")
     if arg == "smoke":
-        folder = common.part("folder", "tiny_model", "tiny_model", {})
-        arms = [arm(name, "sums", 0, {}, small=True) for name in ARMS]
-        return [folder | {"config": f"{folder['config']}:smoke,{TASKS['sums'][0]}"}, *arms]
+        folder = common.part("folder", "tiny_model", f"tiny_model:smoke,{TASKS['sums'][0]}", {})
+        return [folder, *(arm(name, "sums", 0, {}, small=True) for name in ARMS)]
     if arg == "tune":
         runs = [one for task in TASKS for one in start(task)]
         few = {"steps": 40, "eval.every": 10, "eval.split": "validation", "eval.last.problems": 0}
@@ -77,12 +76,11 @@ def start(task: str) -> list[dict[str, Any]]:
     made |= {"problems": 512, "samples": 2, "planted": 256 if task == "countdown" else 0}
     taught = alone | few | {"init": f"{{workdir}}/start,{task}", "lessons.path": f"{{workdir}}/said,{task}"}
     taught |= {"steps": 80, "batch": 8, "lessons.solve": 0.4, "lessons.critique": 0.0, "lessons.refine": 0.6}
-    parts = [
-        common.part(f"start,{task}", "train_sft", "rl/hf", alone | few | {"steps": 60}),
-        common.part(f"said,{task}", "make_critiques", "critique/make", made, f"start,{task}"),
-        common.part(f"taught,{task}", "train_sft", "sft/lessons", taught, f"said,{task}"),
+    return [
+        common.part(f"start,{task}", "train_sft", f"rl/hf:part=sft,{spec}", alone | few | {"steps": 60}),
+        common.part(f"said,{task}", "make_critiques", f"critique/make:{spec}", made, f"start,{task}"),
+        common.part(f"taught,{task}", "train_sft", f"sft/lessons:{spec}", taught, f"said,{task}"),
     ]
-    return [one | {"config": f"{one['config']}:{'part=sft,' * (i == 0)}{spec}"} for i, one in enumerate(parts)]
 
 
 def arm(name: str, task: str, seed: int, changes: dict[str, Any], small: bool = False) -> dict[str, Any]:
@@ -100,6 +98,5 @@ def arm(name: str, task: str, seed: int, changes: dict[str, Any], small: bool = 
         overrides |= {"eval.every": 20, "eval.problems": 64, "eval.samples": 4, "eval.ks": (1, 2, 4)}
         overrides |= {"eval.last.problems": 64, "eval.last.samples": 32, "checkpoint.every": 5}
     label = f"{name},{task}" + (f",rate={rate:g}" if changes else "") + f",seed={seed}"
-    one = common.part(label, "train_rl", "rl/hf", overrides | way | changes, "folder" if small else f"taught,{task}")
-    arg = ",".join(filter(None, [variant, "smoke" if small else "", "part=rl", spec]))
-    return one | {"config": f"{one['config']}:{arg}"}
+    config = "rl/hf:" + ",".join(filter(None, [variant, "smoke" if small else "", "part=rl", spec]))
+    return common.part(label, "train_rl", config, overrides | way | changes, "folder" if small else f"taught,{task}")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part
+from configs.common import imitation, part
 
 ARMS: dict[str, dict[str, Any]] = {
     "grpo": {"diversity.combine.name": "none"},  # measured, not rewarded
@@ -33,15 +33,12 @@ BONUS = {"entropy_bonus": {"diversity.combine.name": "none", "entropy_coef.args.
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The policy that all start from, and the arms, three seeds each; seeds outermost; last the arm of BONUS."""
-    sft = {"task.args.levels": (3, 4, 5), "task.args.talk": True, "eval.split": "validation"}
-    start = part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500})
+    # at no rate: the last evaluation is of what all start from
     first = run("grpo", 0)["overrides"] | {"steps": 1, "optimizer.learning_rate": 1e-12}
     return [
-        start,
+        imitation(),
         *(run(arm, seed) for seed in range(3) for arm in ARMS),
-        part(
-            "start", "train_rl", "rl/darling", first, "sft"
-        ),  # at no rate: the last evaluation is of what all start from
+        part("start", "train_rl", "rl/darling", first, "sft"),
         *(run(arm, seed) for seed in range(3) for arm in BONUS),
     ]
 

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part
+from configs.common import imitation, part
 
-LEVELS = (3, 4, 5)
 STEPS = 160
 EVERY = 40  # steps between checkpoints, all of which are kept
 
@@ -40,13 +39,12 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
 
 def taught() -> list[dict[str, Any]]:
     """`start`, a policy that solves and refines, and what it is made from (configs/sweeps/forking.py has the same)."""
-    sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     # an eighth of the lessons of configs/sweeps/critique.py, of two levels instead of five: read critiques a little
     lessons = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "eval.split": "validation", "steps": 2500}
     lessons |= {"lessons.critique": 0.0, "lessons.refine_levels": ("none", "reason"), "eval.every": 2500}
     make = {"init": "{workdir}/sft", "problems": 4096, "planted": 1024}
     return [
-        part("sft", "train_sft", "sft/countdown", sft),
+        imitation(),
         part("said", "make_critiques", "critique/make", make, "sft"),
         part("start", "train_sft", "sft/lessons", lessons, "said"),
     ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part
+from configs.common import imitation, part
 
 SEEDS = (0, 1, 2)
 PROBLEM = 11  # of level 5, by its place in the training split, as in configs/sweeps/cft.py
@@ -22,7 +22,6 @@ PROBLEM = 11  # of level 5, by its place in the training split, as in configs/sw
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The base, GRPO, the critiques of one problem, critique fine-tuning, and the five side by side."""
-    sft = {"task.args.levels": (3, 4, 5), "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     rl = {"init": "{workdir}/sft", "critique.source": "off", "steps": 240, "eval.split": "validation"}
     grpo = [part(f"grpo,seed={s}", "train_rl", "rl/critique_grpo", rl | _few(s, 120), "sft") for s in SEEDS]
     names = [run["name"] for run in grpo]
@@ -35,7 +34,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     five = {"init": "{workdir}/sft"}
     five |= {key: tuple("{workdir}/" + name for name in of) for key, of in (("rl", names), ("cft", beside))}
     return [
-        part("sft", "train_sft", "sft/countdown", sft),
+        imitation(),
         *grpo,
         part("said", "make_critiques", "critique/make", said, *names),
         *tuned,

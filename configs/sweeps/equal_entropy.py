@@ -30,6 +30,7 @@ from typing import Any
 
 from configs import common
 
+LEVELS = (3, 4, 5, 6)
 TARGETS = {"low": 0.05, "high": 0.1, "wide": 0.16, "widest": 0.22}  # nats a token; GRPO alone ends at .057
 BOTH = ("low", "high")
 HELD = {"grpo": TARGETS, "pass_at_k": ("low",), "ucpo": BOTH, "unsolved": ("low",), "smoothing": BOTH}
@@ -45,17 +46,16 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The imitation and the arms; `smoke`: two steps of a tiny model each."""
     small = ":smoke" if common.variant(arg, "smoke") else ""
-    levels = {"task.args.levels": (3, 4, 5, 6)}
-    shared = levels | {"steps": 240, "eval.every": 20, "rollout.prompts": 32, "optimizer.warmup": 10}
+    shared = {"task.args.levels": LEVELS, "steps": 240, "eval.every": 20, "rollout.prompts": 32, "optimizer.warmup": 10}
     shared |= {"eval.last.problems": 512, "eval.last.samples": 64}
-    start = levels | {"steps": 3500, "eval.split": "validation"}
-    runs = [common.part("start", "train_sft", "sft/countdown", {} if small else start)]
+    start = common.imitation("start", LEVELS, talk=False)
+    runs = [common.part("start", "train_sft", "sft/countdown:smoke", {}) if small else start]
     for seed in range(1 if small else 5):
         for arm, (config, changes) in arms().items():
             overrides = {"init": "{workdir}/start", "updates": 4, "optimizer.learning_rate": 3e-4, "seed": seed}
             overrides |= ({"rollout.samples": 4} if small else shared) | changes
-            runs.append(common.part(f"{arm},seed={seed}", "train_rl", f"rl/{config}", overrides, "start"))
-    return [run | {"config": run["config"] + small} for run in runs]
+            runs.append(common.part(f"{arm},seed={seed}", "train_rl", f"rl/{config}{small}", overrides, "start"))
+    return runs
 
 
 def arms() -> dict[str, tuple[str, dict[str, Any]]]:

@@ -18,18 +18,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part
+from configs.common import imitation, part
 from configs.rl.gym_forks import SUMS
 from configs.sweeps import dual
 from entropy_rl.errors import InputError
 
 STEPS = 100
 SEEDS = 3
-SHARES = {
-    "countdown": (0.05, 0.5, 0.1),
-    "grid": (0.05, 0.5),
-    "gym": (),
-}  # beside all tokens and the fifth
+SHARES = {"countdown": (0.05, 0.5, 0.1), "grid": (0.05, 0.5), "gym": ()}  # beside all tokens and the fifth
 # Checkpoints along the way are for the overlap with the start (experiments/forking.py).
 SHARED = {
     "steps": STEPS,
@@ -54,18 +50,17 @@ def get_runs(arg: str = "countdown") -> list[dict[str, Any]]:
 
 def countdown() -> list[dict[str, Any]]:
     """Imitation, then the shares and the bottom 80 %."""
-    imitation = {"task.args.levels": (3, 4, 5), "task.args.talk": True, "eval.split": "validation", "steps": 3500}
     task = {"task.args.levels": (3, 4, 5), "task.args.talk": True}
     bottom = {"bottom=0.8": {"weight.args.frac": 0.2, "weight.args.bottom": True}}
     arms = shares(1.0, 0.2) | bottom | shares(*SHARES["countdown"])
-    return [part("sft", "train_sft", "sft/countdown", imitation), *runs("rl/high_entropy_tokens", arms, task, "sft")]
+    return [imitation(), *runs("rl/high_entropy_tokens", arms, task, "sft")]
 
 
 def grid() -> list[dict[str, Any]]:
     """Imitation of random ways, then the shares."""
-    imitation = {"eval.split": "validation", "steps": 1500, "eval.every": 500}
+    taught = {"eval.split": "validation", "steps": 1500, "eval.every": 500}
     return [
-        part("sft", "train_sft", "sft/grid", imitation),
+        part("sft", "train_sft", "sft/grid", taught),
         *runs("rl/grid_forks", shares(1.0, 0.2, *SHARES["grid"]), {}, "sft"),
     ]
 
@@ -73,12 +68,12 @@ def grid() -> list[dict[str, Any]]:
 def gym() -> list[dict[str, Any]]:
     """A small model of text, imitation of answers, then the shares."""
     folder = {"model.path": "{workdir}/tiny/model"}
-    imitation = folder | {"eval.split": "validation", "steps": 600, "eval.every": 300}
-    before = [
-        part("tiny", "tiny_model", "tiny_model", {}) | {"config": f"configs/tiny_model.py:{SUMS}"},
-        part("sft", "train_sft", "rl/hf", imitation, "tiny") | {"config": f"configs/rl/hf.py:tiny,part=sft,{SUMS}"},
+    taught = folder | {"eval.split": "validation", "steps": 600, "eval.every": 300}
+    return [
+        part("tiny", "tiny_model", f"tiny_model:{SUMS}", {}),
+        part("sft", "train_sft", f"rl/hf:tiny,part=sft,{SUMS}", taught, "tiny"),
+        *runs("rl/gym_forks", shares(1.0, 0.2, *SHARES["gym"]), folder, "sft"),
     ]
-    return [*before, *runs("rl/gym_forks", shares(1.0, 0.2, *SHARES["gym"]), folder, "sft")]
 
 
 def critique() -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs.common import part
 from entropy_rl.errors import InputError
 
 WIDTHS = (32, 48, 64, 88, 128)
@@ -50,8 +51,8 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     runs: dict[str, dict[str, Any]] = {}
     for seed in range(3):
         parts = {"heated": heated(seed), "sizes": sizes(seed) if seed < 2 else []}
-        for part, found in parts.items():
-            if arg in ("", part):
+        for name, found in parts.items():
+            if arg in ("", name):
                 runs |= {run["name"]: run for run in found}
     return list(runs.values())
 
@@ -73,12 +74,8 @@ def heated(seed: int) -> list[dict[str, Any]]:
 
 def start(width: int, seed: int) -> dict[str, Any]:
     """Imitation."""
-    return {
-        "name": f"start,size=w{width},seed={seed}",
-        "script": "experiments.train_sft",
-        "config": "configs/sft/countdown.py",
-        "overrides": shared(width, "345", seed) | {"steps": 2500, "eval.every": 2500},
-    }
+    how = shared(width, "345", seed) | {"steps": 2500, "eval.every": 2500}
+    return part(f"start,size=w{width},seed={seed}", "train_sft", "sft/countdown", how)
 
 
 def grpo(name: str, width: int, mix: str, seed: int, **changes: Any) -> dict[str, Any]:
@@ -93,13 +90,7 @@ def grpo(name: str, width: int, mix: str, seed: int, **changes: Any) -> dict[str
         "eval.every": 4,
         "change.every": 0,
     }
-    return {
-        "name": name,
-        "script": "experiments.train_rl",
-        "config": "configs/rl/grpo.py",
-        "overrides": shared(width, mix, seed) | settings | changes,
-        "after": [init],
-    }
+    return part(name, "train_rl", "rl/grpo", shared(width, mix, seed) | settings | changes, init)
 
 
 def shared(width: int, mix: str, seed: int) -> dict[str, Any]:

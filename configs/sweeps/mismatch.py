@@ -21,6 +21,7 @@ from typing import Any
 from configs import common
 from entropy_rl.losses.importance import IMPORTANCE
 
+LEVELS = (3, 4, 5, 6)
 CAUSES: dict[str, dict[str, Any]] = {
     "none": {},
     "lag1": {"rollout.lag": 1},
@@ -37,22 +38,18 @@ IN_FULL = ("lag4", "all")  # causes under which everything is tried
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The runs; `smoke`: two steps of a tiny model each."""
     small = ":smoke" if common.variant(arg, "smoke") else ""
-    start = {"task.args.levels": (3, 4, 5, 6), "steps": 3500, "eval.split": "validation"}
-    shared = {
-        "task.args.levels": (3, 4, 5, 6),
-        **{"steps": 240, "eval.every": 20, "rollout.prompts": 32, "optimizer.warmup": 10},
-        **{"eval.last.problems": 512, "eval.last.samples": 64},
-    }
-    runs = [common.part("start", "train_sft", "sft/countdown", {} if small else start)]
+    shared = {"task.args.levels": LEVELS, "steps": 240, "eval.every": 20, "rollout.prompts": 32}
+    shared |= {"optimizer.warmup": 10, "eval.last.problems": 512, "eval.last.samples": 64}
+    start = common.imitation("start", LEVELS, talk=False)
+    runs = [common.part("start", "train_sft", "sft/countdown:smoke", {}) if small else start]
     for seed in range(1 if small else 3):
         for cause, correction in arms():
-            config, name = ("dppo_tv", "off") if correction == "dppo_tv" else ("grpo", correction)
+            config, how = ("dppo_tv", "off") if correction == "dppo_tv" else ("grpo", correction)
             overrides = {"init": "{workdir}/start", "updates": 4, "optimizer.learning_rate": 3e-4, "seed": seed}
-            overrides |= ({"rollout.prompts": 4} if small else shared) | {"importance.name": name} | CAUSES[cause]
-            runs.append(
-                common.part(f"{cause},{correction},seed={seed}", "train_rl", f"rl/{config}", overrides, "start")
-            )
-    return [run | {"config": run["config"] + small} for run in runs]
+            overrides |= ({"rollout.prompts": 4} if small else shared) | {"importance.name": how} | CAUSES[cause]
+            name = f"{cause},{correction},seed={seed}"
+            runs.append(common.part(name, "train_rl", f"rl/{config}{small}", overrides, "start"))
+    return runs
 
 
 def arms() -> list[tuple[str, str]]:

@@ -32,10 +32,10 @@ ARMS: dict[str, dict[str, Any]] = {
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The two imitations and the arms; `smoke`: two tiny steps each."""
     small = ":smoke" if common.variant(arg, "smoke") else ""
-    runs = []
-    for model, preset in (("dense", "embedded"), ("moe", "moe")):
-        run = common.part(f"start_{model}", "train_sft", "sft/countdown", {"model.name": preset})
-        runs.append(run | {"config": run["config"] + small})
+    runs = [
+        common.part(f"start_{model}", "train_sft", f"sft/countdown{small}", {"model.name": preset})
+        for model, preset in (("dense", "embedded"), ("moe", "moe"))
+    ]
     for seed in range(1 if small else 5):
         for arm, changes in ARMS.items():
             kind = arm.partition("_")[0]
@@ -43,6 +43,5 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
             overrides |= {"model.name": "embedded" if kind == "dense" else "moe"}
             last = {"eval.last.problems": 512, "eval.last.samples": 64}
             overrides |= {} if small else {"rollout.prompts": 32, "eval.every": 20, **last}
-            run = common.part(f"{arm},seed={seed}", "train_rl", "rl/moe", overrides, f"start_{kind}")
-            runs.append(run | {"config": run["config"] + small})
+            runs.append(common.part(f"{arm},seed={seed}", "train_rl", f"rl/moe{small}", overrides, f"start_{kind}"))
     return runs

@@ -48,9 +48,9 @@ START = ("sft", "said", "start")
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The start, unless `arg` is the folder of one, and the arms; `smoke`: two steps of a tiny model each."""
     if arg == "smoke":
-        runs = [part("start", "train_sft", "sft/countdown", {"task.args.talk": True})]
-        runs += [run(arm, 0, "{workdir}/start", {}, "start") for arm in ARMS]
-        return [one | {"config": f"{one['config']}:smoke"} for one in runs]
+        first = part("start", "train_sft", "sft/countdown:smoke", {"task.args.talk": True})
+        small = (run(arm, 0, "{workdir}/start", {}, "start") for arm in ARMS)
+        return [first, *(one | {"config": f"{one['config']}:smoke"} for one in small)]
     made = [] if arg else [one for one in critique.get_runs() if one["name"] in START]
     shared = {"steps": critique.STEPS, "eval.every": 20, "eval.last.problems": 510, "eval.last.samples": 64}
     after = [] if arg else ["start"]

@@ -24,9 +24,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part, variant
+from configs.common import imitation, part, variant
 
-LEVELS = (3, 4, 5)
 STEPS = 100  # of RLP and of cpt
 
 READING = {"objective": "cpt", "log_every": 50, "checkpoint.every": 500}
@@ -44,7 +43,7 @@ BASE = READING | {
 CPT = READING | {"documents": 768, "log_every": 1, "optimizer.learning_rate": 1e-3, "optimizer.decay_to": 0.1}
 GAPS = {"text.whole": 0.5}
 ARMS: dict[str, dict[str, Any] | None] = {"base": None, "cpt": CPT, "rlp": {}}
-COUNTDOWN = {"task.args.levels": LEVELS, "task.args.talk": True}
+COUNTDOWN = {"task.args.levels": (3, 4, 5), "task.args.talk": True}
 SFT = COUNTDOWN | {
     "steps": 300,
     "eval.split": "validation",
@@ -66,18 +65,16 @@ GRPO = COUNTDOWN | {
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The policy, the base, and three seeds of the arms: reading on, demonstrations, reinforcement; `:early`: RLP."""
     early = variant(arg, "early")
-    sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation"}
     runs = [
-        part("sft", "train_sft", "sft/countdown", sft | {"steps": 3500}),
+        imitation(),
         part("base", "rlp", "rlp", BASE | (GAPS | {"steps": 300, "eval.every": 300} if early else {}), "sft"),
     ]
     for seed in range(3):
         for arm, how in ARMS.items():
             text = {"init": "{workdir}/base", "seed": seed, "steps": STEPS, "eval.every": 20}
             if early and arm == "rlp":
-                runs.append(
-                    part(f"rlp_text.{seed}", "rlp", "rlp", text | GAPS | {"steps": 30, "eval.every": 5}, "base")
-                )
+                text |= GAPS | {"steps": 30, "eval.every": 5}
+                runs.append(part(f"rlp_text.{seed}", "rlp", "rlp", text, "base"))
             if early:
                 continue
             start = "base"

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part
+from configs.common import imitation, part
 
-LEVELS = (3, 4, 5)
 SOLUTION = {"branches.span": "solution", "branches.threshold": 0.5}
 DPO = {"rounds": 3, "questions": 512, "updates": 50}
 # problems, updates and rate as in the arm reward_model
 GRPO = {
-    "task.args.levels": LEVELS,
+    "task.args.levels": (3, 4, 5),
     "task.args.talk": True,
     "rollout.prompts": 32,
     "updates": 4,
@@ -32,7 +31,7 @@ GRPO = {
 }
 ARMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dpo": ("self_feedback", "rlsf", DPO),
-    "reward_model": ("self_feedback", "rlsf", {"steps": 120}),
+    "reward_model": ("self_feedback", "rlsf:reward_model", {"steps": 120}),
     "grpo": ("train_rl", "rl/grpo", GRPO),
     "dpo_solution": ("self_feedback", "rlsf", DPO | SOLUTION),
 }
@@ -40,8 +39,7 @@ ARMS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The policy that all start from and the arms, each followed by its calibration: three seeds."""
-    sft = {"task.args.levels": LEVELS, "task.args.talk": True, "eval.split": "validation", "steps": 3500}
-    runs = [part("sft", "train_sft", "sft/countdown", sft)]
+    runs = [imitation()]
     for seed in range(3):
         runs.append(calibration("base", seed, "sft"))
         for arm in ARMS:
@@ -54,14 +52,10 @@ def run(arm: str, seed: int) -> dict[str, Any]:
     script, config, changes = ARMS[arm]
     shared = {"init": "{workdir}/sft", "seed": seed, "eval.split": "validation", "eval.problems": 96}
     shared |= {} if arm.startswith("dpo") else {"eval.every": 60}
-    made = part(f"{arm},seed={seed}", script, config, shared | changes, "sft")
-    if arm == "reward_model":
-        made["config"] += ":reward_model"
-    return made
+    return part(f"{arm},seed={seed}", script, config, shared | changes, "sft")
 
 
 def calibration(arm: str, seed: int, of: str) -> dict[str, Any]:
     """Calibration of one policy on the test split."""
-    return part(
-        f"calibration,{arm},seed={seed}", "calibrate", "calibrate", {"init": f"{{workdir}}/{of}", "seed": seed}, of
-    )
+    policy = {"init": f"{{workdir}}/{of}", "seed": seed}
+    return part(f"calibration,{arm},seed={seed}", "calibrate", "calibrate", policy, of)

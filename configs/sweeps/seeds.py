@@ -5,6 +5,7 @@
 `seeds.py:5` runs five of them.
 """
 
+from configs.common import part
 from entropy_rl.errors import InputError
 
 
@@ -12,12 +13,4 @@ def get_runs(arg="3"):
     """A run per seed."""
     if not arg.isdecimal():
         raise InputError(f"seeds.py:{arg}: give a number of seeds, such as seeds.py:5")
-    return [
-        {
-            "name": f"seed{seed}",
-            "script": "experiments.quickstart",
-            "config": "configs/quickstart.py",
-            "overrides": {"seed": seed},
-        }
-        for seed in range(int(arg))
-    ]
+    return [part(f"seed{seed}", "quickstart", "quickstart", {"seed": seed}) for seed in range(int(arg))]

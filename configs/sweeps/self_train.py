@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.common import part, variant
+from configs.common import imitation, part, variant
 
 LEVELS = (3, 4, 5, 6)
 
@@ -47,21 +47,14 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     if variant(arg, "able"):
         return [run_able(arm, seed) for seed in range(3) for arm in ABLE]
     shared = {"task.args.levels": LEVELS, "eval.split": "validation"}
-    lessons = {"lessons.path": "{workdir}/said"}
+    lessons = {"lessons.path": "{workdir}/said", "init": "{workdir}/sft", "steps": 8000, "eval.every": 4000}
     critique_model = {"init": "{workdir}/base", "lessons.path": "{workdir}/said_more"}
     critique_model |= {"steps": 6000, "eval.every": 6000}
     make = {"task.args.levels": LEVELS, "problems": 12288, "planted": 4096}
-    sft = shared | {"task.args.talk": True, "steps": 3500}
     parts = [
-        part("sft", "train_sft", "sft/countdown", sft),
+        imitation(levels=LEVELS),
         part("said", "make_critiques", "critique/make", make | {"init": "{workdir}/sft"}, "sft"),
-        part(
-            "base",
-            "train_sft",
-            "sft/lessons",
-            shared | lessons | {"init": "{workdir}/sft", "steps": 8000, "eval.every": 4000},
-            "said",
-        ),
+        part("base", "train_sft", "sft/lessons", shared | lessons, "said"),
         part("said_more", "make_critiques", "critique/make", make | {"init": "{workdir}/base"}, "base"),
         part("critique_model", "train_sft", "sft/critique_model", shared | critique_model, "said_more"),
     ]

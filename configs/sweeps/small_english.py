@@ -135,19 +135,16 @@ def start(smoke: bool = False) -> list[dict[str, Any]]:
         taught |= {"eval.problems": 6, "eval.samples": 2, "eval.ks": (1, 2)}
         said, said_more = (made | {"problems": 24, "planted": 24} for made in (said, said_more))
         scores |= {"eval.problems": 4, "eval.samples": 2}
-    alone = "configs/rl/hf.py:tiny,part=sft,task=mixture"
-    teach = "configs/rl/hf.py:tiny,lessons,part=sft,task=mixture"
+    scores |= {"critique.model": "{workdir}/start"}
+    make, teach = "critique/make:task=mixture", "rl/hf:tiny,lessons,part=sft,task=mixture"
     return [
-        part("folder", "tiny_model", "tiny_model", folder) | {"config": "configs/tiny_model.py:task=mixture"},
-        part("sft", "train_sft", "rl/hf", taught | sft, "folder") | {"config": alone},
-        part("said", "make_critiques", "critique/make", said, "sft")
-        | {"config": "configs/critique/make.py:task=mixture"},
-        part("taught", "train_sft", "rl/hf", taught | lessons, "said") | {"config": teach},
-        part("said_more", "make_critiques", "critique/make", said_more, "taught")
-        | {"config": "configs/critique/make.py:task=mixture"},
-        part("start", "train_sft", "rl/hf", taught | more, "said_more") | {"config": teach},
-        part("scores", "critique_scores", "critique/scores", scores | {"critique.model": "{workdir}/start"}, "start")
-        | {"config": "configs/critique/scores.py:task=countdown_words"},
+        part("folder", "tiny_model", "tiny_model:task=mixture", folder),
+        part("sft", "train_sft", "rl/hf:tiny,part=sft,task=mixture", taught | sft, "folder"),
+        part("said", "make_critiques", make, said, "sft"),
+        part("taught", "train_sft", teach, taught | lessons, "said"),
+        part("said_more", "make_critiques", make, said_more, "taught"),
+        part("start", "train_sft", teach, taught | more, "said_more"),
+        part("scores", "critique_scores", "critique/scores:task=countdown_words", scores, "start"),
     ]
 
 
@@ -168,6 +165,5 @@ def run(arm: str, seed: int, rate: float = RATE, smoke: bool = False) -> dict[st
     if smoke:
         shared |= {"steps": 2, "rollout.prompts": 4, "rollout.samples": 4, "optimizer.warmup": 0, "eval.every": 2}
         shared |= {"eval.problems": 4, "eval.samples": 2, "eval.ks": (1, 2), "eval.last.problems": 4}
-    return part(f"{arm},seed={seed}", "train_rl", "rl/hf", shared | changes, "start") | {
-        "config": f"configs/rl/hf.py:{variant},tiny,part=rl,task=countdown_words"
-    }
+    config = f"rl/hf:{variant},tiny,part=rl,task=countdown_words"
+    return part(f"{arm},seed={seed}", "train_rl", config, shared | changes, "start")

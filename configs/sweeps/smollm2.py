@@ -58,6 +58,7 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     scores = policy | {"critique.model": "{workdir}/critic", "eval.problems": 96, "eval.samples": 2}
     # the same model goes on with attempts of the policy after RL, which is right more often, both verdicts alike
     able = policy | {"init": TRAINED}
+    said_able = able | {"first": 384, "problems": 384, "planted": 0}
     even = teach | {"lessons.path": "{workdir}/said_able", "lessons.even": True, "init": "{workdir}/critic"}
     even |= {"steps": 60, "microbatches": 2}
     verdicts = {"critique.model": "{workdir}/critic_even", "repair": False, "eval.problems": 128, "eval.samples": 4}
@@ -71,38 +72,27 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     judged = verdicts | {"critique.model": "{workdir}/critic_oracle"}
     test = able | {"critique.source": "learned", "critique.model": "{workdir}/critic_oracle", "chains": 4, "rounds": 1}
     test |= {"eval.problems": 64, "eval.samples": 4}
-    words = "task=countdown_words"
+    words, lessons = "task=countdown_words", "rl/smollm2:lessons,part=sft"
     return [
-        part("said", "make_critiques", "critique/make", make) | {"config": f"configs/critique/make.py:{words}"},
-        part("critic", "train_sft", "rl/smollm2", teach, "said") | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
+        part("said", "make_critiques", f"critique/make:{words}", make),
+        part("critic", "train_sft", lessons, teach, "said"),
         run("learned", {"critique.model": "{workdir}/critic"}),
-        part("scores", "critique_scores", "critique/scores", scores, "critic")
-        | {"config": f"configs/critique/scores.py:{words}"},
-        part("said_able", "make_critiques", "critique/make", able | {"first": 384, "problems": 384, "planted": 0})
-        | {"config": f"configs/critique/make.py:{words}"},
-        part("critic_even", "train_sft", "rl/smollm2", even, "critic", "said_able")
-        | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
-        part("verdicts", "critique_scores", "critique/scores", able | verdicts, "critic_even")
-        | {"config": f"configs/critique/scores.py:{words}"},
-        part("said_oracle", "make_critiques", "critique/make", able | make_oracle)
-        | {"config": f"configs/critique/make.py:{words}"},
-        part("critic_oracle", "train_sft", "rl/smollm2", line_by_line, "said_oracle")
-        | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
-        part("verdicts_oracle", "critique_scores", "critique/scores", able | judged, "critic_oracle")
-        | {"config": f"configs/critique/scores.py:{words}"},
+        part("scores", "critique_scores", f"critique/scores:{words}", scores, "critic"),
+        part("said_able", "make_critiques", f"critique/make:{words}", said_able),
+        part("critic_even", "train_sft", lessons, even, "critic", "said_able"),
+        part("verdicts", "critique_scores", f"critique/scores:{words}", able | verdicts, "critic_even"),
+        part("said_oracle", "make_critiques", f"critique/make:{words}", able | make_oracle),
+        part("critic_oracle", "train_sft", lessons, line_by_line, "said_oracle"),
+        part("verdicts_oracle", "critique_scores", f"critique/scores:{words}", able | judged, "critic_oracle"),
         *(run(name, {}) for name in SOURCES),
         run("folder", {"critique.source": "learned", "critique.model": PATH}),
         # two questions a step, each for itself: rows are eight times as long as a question, one or two for each sample
-        part("said_taught", "make_critiques", "critique/make", make | refined)
-        | {"config": f"configs/critique/make.py:{words}"},
-        part("taught", "train_sft", "rl/smollm2", taught, "said_taught")
-        | {"config": "configs/rl/smollm2.py:lessons,part=sft"},
+        part("said_taught", "make_critiques", f"critique/make:{words}", make | refined),
+        part("taught", "train_sft", lessons, taught, "said_taught"),
         *(run(name, CONTEXTS | WAYS[name]) for name in WAYS),
         run("sdpo", {"critique.source": "oracle"}, "sdpo"),
-        part("at_test", "test_time", "critique/test_time", test, "critic_oracle")
-        | {"config": f"configs/critique/test_time.py:{words}"},
-        part("calibrated", "calibrate", "calibrate", alone | {"eval.problems": 96, "eval.samples": 4})
-        | {"config": f"configs/calibrate.py:{words}"},
+        part("at_test", "test_time", f"critique/test_time:{words}", test, "critic_oracle"),
+        part("calibrated", "calibrate", f"calibrate:{words}", alone | {"eval.problems": 96, "eval.samples": 4}),
         *sums(),
     ]
 
@@ -119,13 +109,10 @@ def sums() -> list[dict[str, Any]]:
     judged = policy | asked | {"init": "{workdir}/sums", "critique.model": "{workdir}/critic_sums", "repair": False}
     judged |= {"eval.problems": 256, "eval.samples": 4}
     return [
-        part("sums", "train_sft", "rl/hf", policy | few) | {"config": f"configs/rl/hf.py:part=sft,{SUMS}"},
-        part("said_sums", "make_critiques", "critique/make", made, "sums")
-        | {"config": f"configs/critique/make.py:{SUMS}"},
-        part("critic_sums", "train_sft", "sft/critique_model", teach, "said_sums")
-        | {"config": f"configs/sft/critique_model.py:{SUMS}"},
-        part("verdicts_sums", "critique_scores", "critique/scores", judged, "critic_sums")
-        | {"config": f"configs/critique/scores.py:{SUMS}"},
+        part("sums", "train_sft", f"rl/hf:part=sft,{SUMS}", policy | few),
+        part("said_sums", "make_critiques", f"critique/make:{SUMS}", made, "sums"),
+        part("critic_sums", "train_sft", f"sft/critique_model:{SUMS}", teach, "said_sums"),
+        part("verdicts_sums", "critique_scores", f"critique/scores:{SUMS}", judged, "critic_sums"),
     ]
 
 
@@ -134,6 +121,4 @@ def run(name: str, settings: dict[str, Any], variant: str = "critique") -> dict[
     shared = {"init": START, "steps": 20, "rollout.prompts": 4, "rollout.samples": 4, "rollout.slots": 16}
     shared |= {"critique.source": name, "eval.every": 20, "eval.problems": 16, "samples": 16, "checkpoint.every": 10}
     after = ["critic"] if name == "learned" else ["taught"] if name in WAYS else []
-    return part(name, "train_rl", "rl/smollm2", shared | settings, *after) | {
-        "config": f"configs/rl/smollm2.py:{variant},part=rl"
-    }
+    return part(name, "train_rl", f"rl/smollm2:{variant},part=rl", shared | settings, *after)
