@@ -17,9 +17,8 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` measures on four problems of a tiny model; `:path=MODEL,task=TASK` is of a folder."""
     variants, given = common.parse(arg, "smoke")
-    base = common.base(levels=(3, 4, 5))
+    base = common.base(levels=(3, 4, 5), talk=True)
     c = ConfigDict({"seed": 0, "task": base.task, "model": base.model, "mesh": base.mesh})
-    c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the run whose policy it is; None: random weights
     common.of_folder(c, given, "smoke" in variants)
     c.rollout = common.rollout()

@@ -21,11 +21,11 @@ def choice(name: str, **args) -> ConfigDict:
     return ConfigDict({"name": name, "args": args})
 
 
-def base(levels: tuple[int, ...] = (4,)) -> ConfigDict:
+def base(levels: tuple[int, ...] = (4,), talk: bool = False) -> ConfigDict:
     """Seed, task, model, mesh, evaluation: the same for every script with a policy."""
     c = ConfigDict()
     c.seed = 0
-    c.task = choice("countdown", levels=levels, talk=False)  # talk: whether it has the words of critiques
+    c.task = choice("countdown", levels=levels, talk=talk)  # talk: whether it has the words of critiques
     c.model = choice("embedded", remat="none")  # what is made again in the backward pass: none, save_linear, block
     c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # -1: the devices that are left
     c.eval = ConfigDict(
@@ -271,12 +271,17 @@ def smoke(c: ConfigDict, arg: str, variants: tuple[str, ...] = ()) -> bool:
         return False
     c.steps = 2
     c.model.name = "test"
-    c.eval.update(every=1, problems=4, samples=2, ks=(1, 2))
+    c.eval.every = c.checkpoint.every = 1
+    c.optimizer.warmup = 0
+    evaluate_little(c)
+    return True
+
+
+def evaluate_little(c: ConfigDict) -> None:
+    """Evaluations of a run that is to end in seconds."""
+    c.eval.update(problems=4, samples=2, ks=(1, 2))
     if "last" in c.eval:
         c.eval.last.update(problems=4, samples=2)
-    c.checkpoint.every = 1
-    c.optimizer.warmup = 0
-    return True
 
 
 def parse(arg: str, *known: str) -> tuple[set[str], dict[str, str]]:

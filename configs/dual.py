@@ -18,8 +18,7 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` puts an untrained policy through a round and a budget; `:path=MODEL,task=TASK` is of a folder."""
     variants, given = common.parse(arg, "smoke")
-    c = common.base(levels=(3, 4, 5))
-    c.task.args.talk = True
+    c = common.base(levels=(3, 4, 5), talk=True)
     of_folder = common.of_folder(c, given, "smoke" in variants)
     c.eval = ConfigDict({"split": "test", "problems": 96})
     c.init = placeholder(str)  # workdir of the policy that all runs start from; None: random weights

@@ -23,8 +23,7 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` runs all of it with untrained policies; `:path=MODEL,task=TASK` is of a folder."""
     variants, given = common.parse(arg, "smoke")
-    c = common.base(levels=(3, 4, 5))
-    c.task.args.talk = True
+    c = common.base(levels=(3, 4, 5), talk=True)
     c.init = placeholder(str)  # workdir of the base; None: random weights
     of_folder = common.of_folder(c, given, "smoke" in variants)
     c.layers = ()  # blocks that are looked into and steered, from 0; (): all of 4 or fewer, else the middle one

@@ -55,9 +55,8 @@ def sizes(c: ConfigDict) -> None:
 
 def by_preference(smoke: bool) -> ConfigDict:
     """DPO in rounds."""
-    c = common.base(levels=(3, 4, 5))
+    c = common.base(levels=(3, 4, 5), talk=True)
     common.training(c, keep=2)
-    c.task.args.talk = True
     c.arm = "dpo"
     c.init = placeholder(str)  # workdir of the run whose policy to start from; None: random weights
     c.rounds = 3  # 0: the start is evaluated, no more
@@ -73,8 +72,7 @@ def by_preference(smoke: bool) -> ConfigDict:
     if smoke:
         c.model.name = "test"
         c.update(rounds=2, updates=2, batch=4)
-        c.eval.update(problems=4, samples=2, ks=(1, 2))
-        c.eval.last.update(problems=4, samples=2)
+        common.evaluate_little(c)
     return c
 
 

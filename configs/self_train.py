@@ -21,9 +21,8 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` makes one round of a tiny model; `:path=MODEL,task=TASK` is of a folder, whose D_0 is empty."""
     variants, given = common.parse(arg, "smoke")
-    c = common.base(levels=(3, 4, 5, 6))
+    c = common.base(levels=(3, 4, 5, 6), talk=True)
     common.training(c, keep=2)
-    c.task.args.talk = True
     c.init = placeholder(str)  # workdir of the base model; None: random weights
     c.rounds = 5  # 0: the base model is evaluated, no more
     c.pool = 1024  # problems that are attempted, the same ones in every round
@@ -69,6 +68,5 @@ def get_config(arg=""):
         c.critique.source = "arithmetic" if of_folder else "oracle"
         c.update(rounds=1, pool=8, samples=2, original=4, updates=2, batch=4)
         c.optimizer.warmup = 0
-        c.eval.update(problems=4, samples=2, ks=(1, 2))
-        c.eval.last.update(problems=4, samples=2)
+        common.evaluate_little(c)
     return c

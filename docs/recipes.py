@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.rl import base as rl_base
 from experiments.lib import launch
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -183,7 +184,7 @@ def main() -> None:
 
 def page() -> str:
     """The page, from the configs as they are."""
-    base = flat(load("configs/rl/base.py"))
+    base = flat(rl_base.recipe(""))
     out, done = [INTRO], set(SHARED)
     for title, about, recipes in RL:
         out.append(f"## {title}\n" + (f"\n{about}\n" if about else ""))
@@ -194,12 +195,12 @@ def page() -> str:
         out.append(f"## {title}\n")
         for name in names.split():
             there = sorted(path(p) for p in (ROOT / "configs").glob(f"{name}.py"))
-            out += [other(x) for x in there if x not in done]
+            out += [section(x) for x in there if x not in done]
             done |= set(there)
     left = sorted({path(p) for p in (ROOT / "configs").rglob("*.py")} - done)
     if left:
         out.append("## Others\n")
-        out += [other(x) for x in left]
+        out += [section(x) for x in left]
     return "\n".join(out)
 
 
@@ -209,21 +210,17 @@ def recipe(name: str, formula: str, base: dict[str, Any]) -> str:
     # another task and another model: no difference that a line could hold
     if name in ("rl/hf", "rl/qwen_math", "rl/smollm2"):
         return lines[0]
-    config = flat(load(f"configs/{name}.py"))
+    source = ROOT / "configs" / f"{name}.py"
+    config = flat(launch.load_config(str(source)))
     lines.append(values("Besides GRPO's", differences(base, config)))
-    if ":paper" in (ROOT / "configs" / f"{name}.py").read_text():
+    if ":paper" in source.read_text():
         try:
-            paper = flat(load(f"configs/{name}.py:paper"))
+            paper = flat(launch.load_config(f"{source}:paper"))
         except Exception as e:  # the docstring may only say that there is none
             assert "no variant" in str(e), e
         else:
             lines.append(values("With `:paper`", differences(config, paper)))
     return "".join(lines)
-
-
-def other(name: str) -> str:
-    """A section of a config that is no recipe of configs/rl."""
-    return section(name)
 
 
 def section(name: str, formula: str = "") -> str:
@@ -276,20 +273,10 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in b.items() if k not in a or a[k] != v}
 
 
-def load(spec: str) -> ConfigDict:
-    """A config, as the scripts load it."""
-    if spec == "configs/rl/base.py":
-        from configs.rl import base
-
-        return base.recipe("")
-    return launch.load_config(str(ROOT / spec))
-
-
 def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
     """{dotted key: value}."""
     out = {}
-    for key in config:
-        value = config[key]
+    for key, value in config.items():
         out |= flat(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else {f"{prefix}{key}": value}
     return out
 

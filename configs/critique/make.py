@@ -18,26 +18,20 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` makes a few from an untrained policy; `:path=MODEL,task=TASK` asks a folder, as in configs/rl/hf.py."""
     variants, given = common.parse(arg, "smoke")
-    c = common.base(levels=(3, 4, 5))
+    c = common.base(levels=(3, 4, 5), talk=True)
     del c.eval
-    c.task.args.talk = True
     c.critique = common.conversation()
     of_folder = common.of_folder(c, given, "smoke" in variants)
     c.init = placeholder(str)  # workdir of the policy; None: random weights, or those of the folder model.path
     c.generators = ()  # workdirs of further policies, of the same shape, whose attempts are criticised too
-    c.annotators = (
-        ("arithmetic",) if of_folder else ("oracle",)
-    )  # who criticises: oracle, arithmetic, self, workdirs of critique models, folders
+    # who criticises: oracle, arithmetic, self, workdirs of critique models, folders
+    c.annotators = ("arithmetic",) if of_folder else ("oracle",)
     c.first = 0  # of the problems, by its place in the training split
     c.problems = 6144
     c.samples = 4  # attempts a problem (rg1)
-    c.resample = ConfigDict(
-        {"paths": 1, "temperature": 1.3}
-    )  # right paths a problem resampled from a random step (rg2)
+    c.resample = ConfigDict({"paths": 1, "temperature": 1.3})  # right ones a problem, from a random step on (rg2)
     c.planted = 2048  # problems that get a planted mistake (rg3)
-    c.filter = ConfigDict(
-        {"tries": 0, "least": 1, "level": "reason"}
-    )  # soft filter: kept if `least` of `tries` mend it
+    c.filter = ConfigDict({"tries": 0, "least": 1, "level": "reason"})  # soft: kept if `least` of `tries` mend it
     c.most = 0  # rows, drawn at random; 0: all
     c.rollout = common.rollout()
     if "smoke" in variants:

@@ -19,8 +19,7 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` scores a few attempts; `:path=MODEL,task=TASK` asks a folder, as in configs/rl/hf.py."""
     variants, given = common.parse(arg, "smoke")
-    c = common.base(levels=(3, 4, 5))
-    c.task.args.talk = True
+    c = common.base(levels=(3, 4, 5), talk=True)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 16})
     c.init = placeholder(str)  # workdir of the policy that attempts and refines; None: random weights
     c.generator = placeholder(str)  # workdir of the policy whose attempts are judged and retried; None: that of init

@@ -20,8 +20,7 @@ from configs import common
 def get_config(arg=""):
     """`:smoke` attempts a few problems with an untrained policy; `:path=MODEL,task=TASK` asks a folder."""
     variants, given = common.parse(arg, "smoke")
-    c = common.base(levels=(3, 4, 5))
-    c.task.args.talk = True
+    c = common.base(levels=(3, 4, 5), talk=True)
     c.eval = ConfigDict({"split": "test", "problems": 510, "samples": 32})
     c.init = placeholder(str)  # workdir of the policy, which has been taught to refine; None: random weights
     c.critique = ConfigDict(

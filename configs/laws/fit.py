@@ -12,13 +12,12 @@ Outcome: OUT/law.json, OUT/law.png and OUT/law.md. On runs whose entropy stays b
 
 from ml_collections import config_dict
 
-from entropy_rl.errors import InputError
+from configs import common
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
     """`arg` is "" or "smoke"."""
-    if arg not in ("", "smoke"):
-        raise InputError(f"configs/laws/fit.py knows no variant {arg!r}: leave it out or say :smoke")
+    common.variant(arg, "smoke")
     config = config_dict.ConfigDict()
     config.logs = config_dict.placeholder(str)  # a path, a pattern, or several of them between commas
     # columns; None: guessed, and said in the output

@@ -30,12 +30,8 @@ def recipe(arg: str, *, updates: int = 4, paper: dict[str, Any] | None = None, *
     c.loss = common.choice("ppo", clip_low=0.2, clip_high=0.2)
     common.policy_gradient(c)
     c.optimizer = common.optimizer(7e-4 if updates == 1 else 3e-4)
-    for key, value in (changes | ((paper or {}) if arg == "paper" else {})).items():
-        *path, last = key.split("__")
-        part = c
-        for name in path:
-            part = part[name]
-        part[last] = value
+    chosen = changes | ((paper or {}) if arg == "paper" else {})
+    c.update_from_flattened_dict({key.replace("__", "."): value for key, value in chosen.items()})
     if common.smoke(c, arg, ("paper",) if paper else ()):
         c.rollout.update(prompts=4, samples=2)
         c.change.every = 1

@@ -93,7 +93,8 @@ def sft(smoke: bool, tiny: bool) -> ConfigDict:
     if smoke:
         c.update(steps=2, batch=4, microbatches=1)
         c.optimizer.warmup = 0
-    return _small_evaluations(c, smoke)
+        common.evaluate_little(c)
+    return c
 
 
 def rl(smoke: bool, tiny: bool, variant: str = "") -> ConfigDict:
@@ -115,12 +116,5 @@ def rl(smoke: bool, tiny: bool, variant: str = "") -> ConfigDict:
         c.optimizer.warmup = 0
         c.rollout.update(prompts=4, samples=2, slots=8)
         c.eval.every = 1
-    return _small_evaluations(c, smoke)
-
-
-def _small_evaluations(c: ConfigDict, smoke: bool) -> ConfigDict:
-    if smoke:
-        c.eval.update(problems=4, samples=2, ks=(1, 2))
-        if "last" in c.eval:
-            c.eval.last.update(problems=4, samples=2)
+        common.evaluate_little(c)
     return c

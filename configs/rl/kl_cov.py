@@ -14,8 +14,4 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
-    return base.recipe(
-        arg,
-        loss=common.choice("kl_cov", frac=0.02, coef=1.0),
-        paper={"loss__args__frac": 2e-3},
-    )
+    return base.recipe(arg, loss=common.choice("kl_cov", frac=0.02, coef=1.0), paper={"loss__args__frac": 2e-3})
