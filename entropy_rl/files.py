@@ -73,6 +73,16 @@ def line(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
+def rounded(value: Any, digits: int) -> Any:
+    """A tree of dicts and lists, its floats, numpy's among them, with so many significant digits."""
+    if isinstance(value, dict):
+        return {k: rounded(v, digits) for k, v in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [rounded(v, digits) for v in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, which replaces it at the end; missing folders are made.

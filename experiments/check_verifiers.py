@@ -42,9 +42,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     Raises:
       InputError: math-verify or reasoning-gym is not installed, a number out of range.
     """
-    whole = "a whole number above 0"
     keys = ("speed", "junk", "pairs", "slow_pairs", "gym.problems", "workers.count", "workers.megabytes")
-    checks.require(config, whole, lambda x: isinstance(x, int) and x > 0, *keys)
+    checks.whole(config, 1, *keys)
     checks.positive(config, "workers.seconds", "gym.seconds")
     checks.seed(config)
     require()

@@ -19,11 +19,9 @@ config.together one in ten columns has an arm whose interval does (Bonferroni: o
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +29,13 @@ from ml_collections import ConfigDict
 
 from entropy_rl import files
 from entropy_rl.errors import InputError, nearest
-from experiments.lib import checks, launch, runs
+from experiments.lib import checks, launch
 from experiments.studies import compare_attempts, compare_calibration, compare_text
 
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """Runs of a script, read and compared.
-
-    read: folder -> (runs, notes). compare: (runs, config) -> what the file in json says. markdown: of that, the page.
-    draw: (that, path) -> a figure. positive: knobs that must be above 0. file: its name, without an ending.
-    """
-
-    read: Callable[[Any], tuple[runs.Runs, list[str]]]
-    compare: Callable[[runs.Runs, ConfigDict], dict[str, Any]]
-    markdown: Callable[[dict[str, Any]], str]
-    draw: Callable[[dict[str, Any], Path], None] | None = None
-    positive: tuple[str, ...] = ()
-    file: str = "table"
+# Each has `read`: folder -> (runs, notes); `compare`: (runs, config) -> what the file in json says; `markdown`: of that
+# the page; FILE, the name of both without an ending; POSITIVE, knobs that must be above 0; and where there is a figure
+# `draw`: (that, path).
+KINDS = {"attempts": compare_attempts, "calibration": compare_calibration, "text": compare_text}
 
 
 def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
@@ -60,7 +47,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     """
     checks.one_of(config, "kind", KINDS)
     kind = KINDS[config.kind]
-    checks.positive(config, *kind.positive)
+    checks.positive(config, *kind.POSITIVE)
     checks.seed(config)
     found, notes = kind.read(config.runs)
     if config.baseline not in found:
@@ -70,28 +57,15 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"{config.runs} has no finished run of baseline {config.baseline!r}{there}{''.join(why)}")
     out = kind.compare(found, config)
     out["notes"] = notes + out.get("notes", [])
-    text, file = kind.markdown(out), Path(workdir) / kind.file
+    text, file = kind.markdown(out), Path(workdir) / kind.FILE
     files.write(file.with_suffix(".md"), text)
     files.write(file.with_suffix(".json"), json.dumps(out, indent=2, ensure_ascii=False))
-    if kind.draw:
+    if hasattr(kind, "draw"):
         with files.replacing(file.with_name("reliability.png")) as new:
             kind.draw(out, new)
     print(text)
     print(f"\nwrote {file}.json and {file}.md")
     return out
-
-
-KINDS = {
-    "attempts": Kind(compare_attempts.read, compare_attempts.compare, compare_attempts.markdown, positive=("k",)),
-    "calibration": Kind(
-        compare_calibration.read,
-        compare_calibration.compare,
-        compare_calibration.markdown,
-        compare_calibration.draw,
-        positive=("bins",),
-    ),
-    "text": Kind(compare_text.read, compare_text.compare, compare_text.markdown, file="rlp"),
-}
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       InputError: a curve that is none, a number out of range.
     """
-    checks.require(config, "a whole number of at least 10", lambda x: isinstance(x, int) and x >= 10, "curves")
+    checks.whole(config, 10, "curves")
     checks.positive(config, "noise", "spread")
     checks.seed(config)
     rows = []

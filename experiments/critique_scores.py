@@ -26,7 +26,6 @@ from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import critics, refine
 from entropy_rl.methods.critique.language import CLOSED, Attempt, Language
-from entropy_rl.sampling import warp
 from entropy_rl.tables import span, table
 from experiments.lib import build, checks, launch, workdirs
 from experiments.lib.policies import load_policy
@@ -65,16 +64,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         judge, spoken = conversation.load_critic(config, task, mesh, path, language)
     workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))
-    how = {"slots": config.rollout.slots, "mesh": mesh}
-    own = partial(warp.temperature, value=config.rollout.temperature)
-    groups = attempt_all(
-        *(*attempting, task, next(keys)),
-        samples=config.eval.samples,
-        max_new=task.response_length,
-        prompt_length=task.prompt_length,
-        warp=own,
-        **how,
-    )
+    how = build.sampling(config, task, mesh)
+    groups = attempt_all(*attempting, task, next(keys), samples=config.eval.samples, **how)
     tried = [Attempt(g.problem, t, r >= 1) for g in groups for t, r in zip(g.texts, g.rewards)]
     knows = "oracle" if language.tells_all() else "arithmetic"
     truth = [language.oracle(t, rng) if language.tells_all() else language.arithmetic(t) for t in tried]
@@ -110,17 +101,9 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
                     told(said[i], level) if good[i] else language.verdict(False) for i in wrong
                 ]
         bounds = partial(interval, problem=problem[wrong], rng=rng, draws=config.draws, level=config.interval)
-        repaired = {}
+        repaired, retrying = {}, how | {"prompt_length": None}
         for way, sentences in ways.items():
-            answer = partial(
-                refine.respond,
-                *(model, params, task.tokenizer),
-                key=next(keys),
-                max_new=task.response_length,
-                prompt_length=None,
-                warp=own,
-                **how,
-            )
+            answer = partial(refine.respond, model, params, task.tokenizer, key=next(keys), **retrying)
             again = refine.retry(task, answer, [tried[i] for i in wrong], sentences, language=language)
             repaired[way] = (np.array(again.rewards) >= 1).astype(float)
         out["repaired"] = {k: bounds((v, np.ones(len(v)))) for k, v in repaired.items()}

@@ -15,7 +15,6 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -35,7 +34,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     if config.runs is None:
         raise InputError("no runs given: add --config.runs=DIR (a folder that has runs somewhere below it)")
-    checks.require(config, "a whole number of 1 or more", lambda x: x >= 1 and x == int(x), "every", "digits")
+    checks.whole(config, 1, "every", "digits")
     made = (metrics.EVALS, TOKENS)
     found = sorted({path.parent for name in made for path in Path(config.runs).rglob(name)})
     found = [path for path in found if fnmatch.fnmatch(str(path.relative_to(config.runs)), config.match)]
@@ -57,13 +56,12 @@ def run(config: ConfigDict, workdir: str) -> None:
 def thin(path: Path, out: Path, config: ConfigDict) -> None:
     """The chosen keys and steps of the run in `path`, with fewer digits, to `out`."""
     data = metrics.read(path)
-    shorter = lambda row: {k: _digits(v, config.digits) for k, v in row.items()}  # noqa: E731
     rows = [row for row in data.metrics if row["step"] % config.every == 0]
     keep = [{k: v for k, v in row.items() if k == "step" or wanted(k, config.metrics)} for row in rows]
-    files.rewrite(out / metrics.METRICS, [shorter(row) for row in keep if len(row) > 1])
+    files.rewrite(out / metrics.METRICS, files.rounded([row for row in keep if len(row) > 1], config.digits))
     keep = [row for row in data.evals if wanted(row["metric"], config.evals)]
     if config.evals:
-        files.rewrite(out / metrics.EVALS, [shorter(row) for row in keep])
+        files.rewrite(out / metrics.EVALS, files.rounded(keep, config.digits))
     for keep, name, rows in (
         (config.solved, metrics.SOLVED, data.solved),
         (config.problems, metrics.PROBLEMS, data.problems),
@@ -86,10 +84,6 @@ def about(path: Path) -> str:
         if len(command) > 1 and (script := re.search(r"(?:^|/)experiments/(\w+)\.py$", command[1])):
             start["command"] = ["python", "-m", f"experiments.{script[1]}", *command[2:]]
     return json.dumps(content, indent=2) + "\n"
-
-
-def _digits(value: Any, digits: int) -> Any:
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

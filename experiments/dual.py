@@ -39,7 +39,6 @@ from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.methods.budget import budget
 from entropy_rl.methods.critique import test_time
 from entropy_rl.models.transformer import Transformer
-from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
 from entropy_rl.training import checkpoints
 from entropy_rl.training.collect import verify_completions
@@ -56,7 +55,7 @@ class Meter:
 
     def __init__(self, config: ConfigDict):
         checks.positive(config, "eval.problems", "rollout.slots", "rollout.temperature", "rounds")
-        checks.require(config, "a whole number of 2 or more", lambda x: x >= 2 and x == int(x), "chains")
+        checks.whole(config, 2, "chains")
         checks.require(config, "a number of 1 or more", lambda x: x >= 1, "eval.problems")
         checks.seed(config)
         checks.one_of(config, "vote", ("solution", "answer"))
@@ -75,20 +74,15 @@ class Meter:
     def __call__(self, model: Transformer, params: Any) -> dict[str, dict[str, dict[str, np.ndarray]]]:
         """{way: {budget: {measure: f[P]}}}."""
         c, task = self.config, self.task
-        how = {"slots": c.rollout.slots, "mesh": self._mesh}
         begin, *keys = jax.random.split(jax.random.key(c.seed), 2 + len(self._exact))
-        groups = attempt_all(
-            *(model, params, task, begin),
-            samples=c.chains,
-            max_new=task.response_length,
-            prompt_length=task.prompt_length,
-            warp=partial(warp.temperature, value=c.rollout.temperature),
-            **how,
-        )
+        how = build.sampling(c, task, self._mesh)
+        groups = attempt_all(model, params, task, begin, samples=c.chains, **how)
         prompts = [g.prompt for g in groups for _ in g.texts]
         first = [done for g in groups for done in g.completions]
         eos = task.tokenizer.eos_ids
-        say = budget.sampler(model, params, eos, temperature=c.rollout.temperature, **how)
+        say = budget.sampler(
+            model, params, eos, temperature=c.rollout.temperature, slots=c.rollout.slots, mesh=self._mesh
+        )
         sizes = {"prompt_length": task.prompt_length, "response_length": task.response_length}
         problems = [g.problem for g in groups for _ in g.texts]
         lengths = lambda done: np.array([len(d.tokens) for d in done], float)  # noqa: E731
@@ -177,7 +171,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
       InputError: a bad value, no runs, or a checkpoint of another model.
     """
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "interval")
-    checks.require(config, "a whole number of 100 or more", lambda x: x >= 100, "draws")
+    checks.whole(config, 100, "draws")
     meter, (start, *others) = Meter(config), policies(config)
     todo = [start, *sorted(others, key=lambda at: -at[1])]  # the last checkpoints first: the matrix is made of them
     points = Path(workdirs.open_workdir(config, workdir, ignore=("optimizer",))) / "points"

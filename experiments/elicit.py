@@ -19,6 +19,7 @@ elicit.md (experiments/studies/elicit_report.py).
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -193,12 +194,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     workdir = Path(workdirs.open_workdir(config, workdir))
     parts: dict[str, list[dict[str, Any]]] = {}
     for seed in range(b.seeds):
-        kept: list[Looked] = []
-
-        def looked(seed=seed, kept=kept):
-            kept.extend([] if kept else [Looked(b, seed)])
-            return kept[0]
-
+        looked = functools.cache(functools.partial(Looked, b, seed))
         ways: dict[str, Callable[[], dict[str, Any]]] = {
             "base": lambda: sampled(b, seed, b.base, 3),  # noqa: B023  called in this round
             "again": lambda: b.tested(b.base, seed, 4),  # noqa: B023

@@ -330,9 +330,7 @@ def _scaling(
     return analyse.plain(found)
 
 
-def _write(
-    law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path, page: str | None
-) -> None:
+def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path, page: str | None) -> None:
     """The files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
     with files.replacing(workdir / "law.png") as new:
         draw(law, read, runs).savefig(new, format="png", dpi=150, pil_kwargs={"compress_level": 2})

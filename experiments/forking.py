@@ -39,14 +39,13 @@ from entropy_rl.evaluate import attempt_all, pass_at_k
 from entropy_rl.laws import paired
 from entropy_rl.losses.weights import top_entropy
 from entropy_rl.models.scoring import token_scores
-from entropy_rl.sampling import warp
 from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.rollouts import Rollout
 from experiments.lib import build, checks, launch, runs
+from experiments.lib.evaluation import BATCH
 from experiments.lib.policies import load_policy
 from experiments.studies import compare_attempts as compare
 
-BATCH = 64  # problems attempted at a time, rows of base scores times `samples`
 FILE = "forking"
 
 
@@ -84,7 +83,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 
     text = markdown(result)
     files.write(Path(workdir) / f"{FILE}.md", text)
-    files.write(Path(workdir) / f"{FILE}.json", json.dumps(rounded(result), indent=1))
+    files.write(Path(workdir) / f"{FILE}.json", json.dumps(files.rounded(result, 5), indent=1))
     print(text)
     return result
 
@@ -166,19 +165,8 @@ def policy(
     load = functools.partial(load_policy, config, mesh=mesh, vocab_size=task.tokenizer.vocab_size)
     start = load(config.init or None)
     model, params = load(path, step=step, key="runs") if step else start
-    groups = attempt_all(
-        model,
-        params,
-        task,
-        jax.random.fold_in(key, config.seed),  # another noise for each run
-        batch=BATCH,
-        samples=samples,
-        slots=config.rollout.slots,
-        max_new=task.response_length,
-        prompt_length=task.prompt_length,
-        warp=functools.partial(warp.temperature, value=config.rollout.temperature),
-        mesh=mesh,
-    )
+    noise = jax.random.fold_in(key, config.seed)  # another one for each run
+    groups = attempt_all(model, params, task, noise, samples=samples, **build.sampling(config, task, mesh))
     length = task.prompt_length + task.response_length
     rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
     base = scores(*start, rollout, BATCH * samples) if step else rollout.entropy
@@ -280,15 +268,6 @@ def markdown(result: dict[str, Any]) -> str:
 def _cell(of: dict[str, Any]) -> str:
     d = of.get("difference")
     return f"{of['mean']:.3f}" + (f" ({tables.span(d)})" if d else "")
-
-
-def rounded(x: Any) -> Any:
-    """Numbers with five digits."""
-    if isinstance(x, dict):
-        return {k: rounded(v) for k, v in x.items()}
-    if isinstance(x, list | tuple):
-        return [rounded(v) for v in x]
-    return float(f"{x:.5g}") if isinstance(x, float) else x
 
 
 if __name__ == "__main__":

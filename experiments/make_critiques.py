@@ -68,8 +68,7 @@ class Maker:
 
     def __init__(self, config: ConfigDict):
         checks.positive(config, "problems", "samples", "resample.temperature", "rollout.slots", "rollout.temperature")
-        at_least_0 = ("first", "most", "resample.paths", "planted", "filter.tries")
-        checks.require(config, "a number of 0 or more", lambda x: x >= 0, *at_least_0)
+        checks.not_negative(config, "first", "most", "resample.paths", "planted", "filter.tries")
         checks.seed(config)
         checks.one_of(config, "filter.level", LEVELS)
         if not config.annotators:
@@ -123,26 +122,17 @@ class Maker:
     def _flawed(self, policy: Policy, problems: list[Problem]) -> Iterator[Flawed]:
         """Stage 1 with one policy."""
         c, task = self._config, self._task
-        groups = attempt(
-            *(*policy, task, problems, self._next()),
-            samples=c.samples,
-            max_new=task.response_length,
-            prompt_length=task.prompt_length,
-            warp=partial(warp.temperature, value=c.rollout.temperature),
-            **self._how,
-        )
+        how = build.sampling(c, task, self._how["mesh"])
+        groups = attempt(*policy, task, problems, self._next(), samples=c.samples, **how)
         yield from ((g.problem, text, "rg1") for g in groups for text in g.texts)
         starts = [*self._cut(groups), *self._planted(problems[: c.planted])]
         for stage, temperature in (("rg2", c.resample.temperature), ("rg3", c.rollout.temperature)):
             some = [(p, prefix + self._mark * bool(prefix)) for s, p, prefix in starts if s == stage]
             space = " " if self._language is CLOSED else ""
-            texts, _ = refine.respond(
-                *(*policy, task.tokenizer, [f"{p.prompt}{space}{prefix}" for p, prefix in some], self._next()),
-                max_new=task.response_length,
-                prompt_length=task.prompt_length + task.response_length,
-                warp=partial(warp.temperature, value=temperature),
-                **self._how,
-            )
+            prompts = [f"{p.prompt}{space}{prefix}" for p, prefix in some]
+            how |= {"prompt_length": task.prompt_length + task.response_length}
+            how |= {"warp": partial(warp.temperature, value=temperature)}
+            texts, _ = refine.respond(*policy, task.tokenizer, prompts, self._next(), **how)
             for (p, prefix), text in zip(some, texts):
                 whole = " ".join(f"{prefix} {text}".split()).removesuffix(" ;") if space else prefix + text
                 if self._language.size(whole) < task.response_length:

@@ -20,7 +20,7 @@ from entropy_rl.data.problem import Problem
 from entropy_rl.data.splits import SPLITS
 from entropy_rl.errors import InputError
 from entropy_rl.tasks import base as tasks
-from experiments.lib import build, checks, launch, workdirs
+from experiments.lib import checks, launch, workdirs
 
 MADE_WITH = ("entropy_rl", "numpy", "reasoning-gym", "tensorflow-datasets")  # versions that are written down
 
@@ -32,8 +32,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> Path:
       InputError: a bad value; a split with fewer different questions than are asked for; another dataset under this
         name and version.
     """
-    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0, *(f"sizes.{split}" for split in SPLITS))
-    args = build.plain(config.task.args)
+    checks.whole(config, 0, *(f"sizes.{split}" for split in SPLITS))
+    args = config.task.args.to_dict()
     splits, counts, levels = {}, {}, set()
     for split in SPLITS:
         if config.sizes[split]:

@@ -42,9 +42,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
       InputError: a folder that is not there, a value out of range, a workdir that cannot be written.
     """
     checks.require(config, "a number between 0 and 1", lambda x: 0 < x < 1, "level")
-    checks.require(config, "a whole number of 100 or more", lambda x: x >= 100 and x == int(x), "draws")
-    checks.require(config, "a whole number of 2 or more", lambda x: x >= 2 and x == int(x), "least")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "margin")
+    checks.whole(config, 100, "draws")
+    checks.whole(config, 2, "least")
+    checks.not_negative(config, "margin")
     checks.seed(config)
     how = How(config.level, config.draws, config.seed, config.margin, config.least)
     places = {archive.unpack(folder): folder for folder in _folders(config.runs)}

@@ -302,7 +302,7 @@ def checked(config: ConfigDict) -> ConfigDict:
         *("steps", "documents", "updates", "log_every", "rollout.samples", "rollout.slots", "rollout.temperature"),
         *("checkpoint.every", "checkpoint.keep", "eval.every", "eval.problems", "eval.samples"),
     )
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "samples", "microbatches")
+    checks.not_negative(config, "samples", "microbatches")
     checks.seed(config)
     checks.one_of(config, "objective", ("rlp", "cpt"))
     if config.documents % config.updates:

@@ -87,7 +87,7 @@ class Preference:
 
     def __init__(self, config: ConfigDict):
         checks.positive(config, "updates", "batch", "checkpoint.keep")
-        checks.require(config, "a number of 0 or more", lambda x: x >= 0, "rounds", "microbatches")
+        checks.not_negative(config, "rounds", "microbatches")
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train")

@@ -41,7 +41,7 @@ from entropy_rl.training.collect import Group, attempt
 from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch, policies, workdirs
-from experiments.lib.evaluation import BATCH, Evaluator
+from experiments.lib.evaluation import BATCH, Evaluator, slots_shared
 from experiments.rl import critique
 
 
@@ -76,9 +76,7 @@ class SelfTraining:
     def __init__(self, config: ConfigDict):
         checks.positive(config, "samples", "pool", "updates", "batch", "temperature")
         checks.positive(config, "checkpoint.keep", "refine.samples", "refine.reserved")
-        checks.require(
-            config, "a number of 0 or more", lambda x: x >= 0, *("rounds", "refine.slack", "original", "microbatches")
-        )
+        checks.not_negative(config, "rounds", "refine.slack", "original", "microbatches")
         checks.seed(config)
         self._config = config
         self._task = task = build.task(config, split="train", size=config.pool)
@@ -89,10 +87,8 @@ class SelfTraining:
         tx, _ = build.optimizer(config, config.updates)
         self._critique = critique.critique_step(config, task, self._model, mesh, config.temperature)
         self._pool = [task[i] for i in range(len(task))]
-        for size in {min(len(task), BATCH), len(task) % BATCH or BATCH}:
-            checks.rows(
-                mesh, "the slots (rollout.slots, or pool * samples)", min(config.rollout.slots, size * config.samples)
-            )
+        slots = "the slots (rollout.slots, or pool * samples)"
+        slots_shared(mesh, slots, config.rollout.slots, len(task), config.samples)
         self._original = critique.make_lessons(config, task) if config.lessons.path is not None else task
         self.evaluator = Evaluator(config, self._model, mesh)
         adaptation = build.adaptation(config, self._model)

@@ -40,7 +40,6 @@ from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
 from entropy_rl.methods.critique import critics, refine, test_time
 from entropy_rl.methods.critique.language import Attempt
-from entropy_rl.sampling import warp
 from entropy_rl.tables import span
 from entropy_rl.tables import table as tabulated
 from experiments.lib import build, checks, launch, workdirs
@@ -99,8 +98,7 @@ class Tester:
         self._model, self._params = load_policy(config, config.init, mesh, self.task.tokenizer.vocab_size)
         temperature = config.rollout.temperature
         self._critique = critique.critique_step(config, self.task, self._model, mesh, temperature)
-        self._how = {"slots": config.rollout.slots, "mesh": mesh}
-        self._how |= {"warp": partial(warp.temperature, value=config.rollout.temperature)}
+        self._how = build.sampling(config, self.task, mesh)
         self.too_long = 0  # refinements that were not asked for
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
 
@@ -110,13 +108,8 @@ class Tester:
 
     def attempts(self) -> Answers:
         """`eval.samples` samples of every problem, one problem after the other."""
-        groups = attempt_all(
-            *(self._model, self._params, self.task, self._next()),
-            samples=self.config.eval.samples,
-            max_new=self.task.response_length,
-            prompt_length=self.task.prompt_length,
-            **self._how,
-        )
+        samples = self.config.eval.samples
+        groups = attempt_all(self._model, self._params, self.task, self._next(), samples=samples, **self._how)
         return Answers(
             [g.problem for g in groups for _ in g.texts],
             [text for g in groups for text in g.texts],

@@ -26,7 +26,7 @@ from entropy_rl.models.config import Config
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.tasks import base as tasks
 from experiments.convert_hf import FOLDER
-from experiments.lib import build, checks, launch, workdirs
+from experiments.lib import checks, launch, workdirs
 
 EOT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT = (
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: str) -> Path:
     numbers = [f"model.{key}" for key, value in config.model.items() if not isinstance(value, bool)]
     checks.positive(config, "vocabulary", "texts", *numbers)
     checks.seed(config)
-    task = tasks.get(config.task.name, split="train", **build.plain(config.task.args))
+    task = tasks.get(config.task.name, split="train", **config.task.args.to_dict())
     folder = workdirs.open_workdir(config, workdir) / FOLDER
     known = texts(task, config.texts) + (conversations(task, config.texts) if config.critiques else [])
     tokenizer = train(known, config.vocabulary)

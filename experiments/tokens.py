@@ -59,15 +59,14 @@ from entropy_rl.evaluate import attempt_all
 from entropy_rl.models import families
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import processes, sharding
-from entropy_rl.sampling import warp
 from entropy_rl.training import collect
 from entropy_rl.training.rollouts import Rollout
 from entropy_rl.training.step import given
 from experiments.lib import build, checks, launch, workdirs
+from experiments.lib.evaluation import slots_shared
 from experiments.lib.policies import load_policy
 from experiments.studies import token_measures
 
-BATCH = 64  # problems attempted at a time
 FILE, FIGURE = "tokens.json", "tokens.png"
 
 
@@ -78,11 +77,10 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
       InputError: a bad value, or a workdir that belongs to another config.
     """
     checks.positive(config, "rollout.prompts", "rollout.samples", "rollout.slots", "rollout.temperature", "words")
-    checks.require(config, "a whole number of 2 or more", lambda x: x >= 2 and x == int(x), "bins")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "examples")
+    checks.whole(config, 2, "bins")
+    checks.not_negative(config, "examples", "forks")
     checks.require(config, "a share of the tokens, from 0.0001 to 1", lambda x: 1e-4 <= x <= 1, "top")
     checks.seed(config)
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "forks")
     mesh = build.mesh(config)
     row = np.zeros(2, np.float32)
     mask = np.array([[False, True, True], [False, False, False]])
@@ -97,7 +95,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     result["examples"] = token_measures.examples(rollout, firsts, a, tokenizer)
     result |= about
 
-    result = _plain(result)
+    result = files.rounded(result, 6)
     lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
     files.write(workdir / FILE, "{\n" + ",\n".join(lines) + "\n}")
     if config.rollouts is not None:
@@ -112,23 +110,11 @@ def sampled(config: ConfigDict, workdir: str | os.PathLike, mesh: Any, advantage
     """Own samples: workdir, rollout, advantage f32[B, T], decisions, (prompt, row) of examples, tokenizer, {}."""
     r = config.rollout
     task = build.task(config, split=config.split, size=r.prompts)
-    for size in {min(len(task), BATCH), len(task) % BATCH or BATCH}:
-        checks.rows(mesh, "the slots (rollout.slots, or prompts * samples)", min(r.slots, size * r.samples))
+    slots_shared(mesh, "the slots (rollout.slots, or prompts * samples)", r.slots, len(task), r.samples)
     model, params = load_policy(config, config.init, mesh, task.tokenizer.vocab_size)
     workdir = workdirs.open_workdir(config, workdir)
-    groups = attempt_all(
-        model,
-        params,
-        task,
-        jax.random.key(config.seed),
-        batch=BATCH,
-        samples=r.samples,
-        slots=r.slots,
-        max_new=task.response_length,
-        prompt_length=task.prompt_length,
-        warp=partial(warp.temperature, value=r.temperature),
-        mesh=mesh,
-    )
+    how = build.sampling(config, task, mesh)
+    groups = attempt_all(model, params, task, jax.random.key(config.seed), samples=r.samples, **how)
     length = task.prompt_length + task.response_length
     rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
     a = np.asarray(advantage(rollout.reward, rollout.group, rollout.mask))
@@ -254,18 +240,6 @@ def report(result: dict[str, Any], top: float) -> str:
             f"among the top {top:g} of entropies: {kinds}; words {listed}",
         ]
     )
-
-
-def _plain(x: Any) -> Any:
-    """Numbers as json knows them, with six digits."""
-    if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
-    if isinstance(x, list | tuple):
-        return [_plain(v) for v in x]
-    if isinstance(x, str | bool | int) or x is None:
-        return x
-    x = np.asarray(x)
-    return [_plain(v) for v in x.tolist()] if x.ndim else float(f"{float(x):.6g}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def run(config: ConfigDict, workdir: str) -> None:
 def parts(config: ConfigDict) -> tuple:
     """What is taught, model, mesh, optimiser, schedule, evaluator: here a bad value is an InputError."""
     checks.positive(config, "steps", "batch", "log_every")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "microbatches")
+    checks.not_negative(config, "microbatches")
     checks.positive(config, "checkpoint.every", "checkpoint.keep", "eval.every")
     checks.seed(config)
     if config.microbatches and config.batch % config.microbatches:

@@ -29,6 +29,7 @@ from entropy_rl.models.experts import GROUPED
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import processes
 from entropy_rl.parallel.sharding import make_mesh, row_shards
+from entropy_rl.sampling import warp
 from entropy_rl.tasks import base as tasks
 from entropy_rl.training import learner
 from entropy_rl.training.checkpoints import restore_params
@@ -124,7 +125,7 @@ def task(config: ConfigDict, **overrides) -> tasks.Task:
       InputError: the task refuses an argument; a text task and a model without a tokenizer; prompts and responses that
         are longer than the model's context.
     """
-    args = {**plain(config.task.args), **overrides}
+    args = {**config.task.args.to_dict(), **overrides}
     made = tasks.get(config.task.name, **args)
     if "prompt" not in config or not from_folder(config):
         if not hasattr(made, "tokenizer"):
@@ -214,11 +215,6 @@ def tokenizer(path: str) -> FolderTokenizer:
     return FolderTokenizer(path)
 
 
-def plain(args: ConfigDict) -> dict[str, Any]:
-    """Keyword arguments without ConfigDicts."""
-    return {k: args[k].to_dict() if isinstance(args[k], ConfigDict) else args[k] for k in args}
-
-
 def model(config: ConfigDict, vocab_size: int) -> Transformer:
     """The model of `config.model`: a preset or that of a folder (`path`), and what differs from it."""
     known = presets.PRESETS["embedded"].__dataclass_fields__.keys() - {"vocab_size"}  # the tokenizer's
@@ -299,7 +295,7 @@ def adaptation(config: ConfigDict, shape: Transformer) -> Adaptation:
     """That of `config.lora`, where there is one and its rank is not 0."""
     m, adapt, scale = shape.config, None, None
     if "lora" in config:
-        checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "lora.rank")
+        checks.whole(config, 0, "lora.rank")
         checks.positive(config, "lora.alpha")
         c = dict(config.lora)
         if c["rank"]:
@@ -313,6 +309,17 @@ def mesh(config: ConfigDict) -> jax.sharding.Mesh:
     """The mesh of `config.mesh`."""
     checks.positive(config, "mesh.fsdp", "mesh.tensor")
     return make_mesh(**config.mesh)
+
+
+def sampling(config: ConfigDict, task: tasks.Task, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """How `config.rollout` samples responses to a task: keywords of collect.attempt and evaluate.attempt_all."""
+    return {
+        "max_new": task.response_length,
+        "prompt_length": task.prompt_length,
+        "slots": config.rollout.slots,
+        "warp": partial(warp.temperature, value=config.rollout.temperature),
+        "mesh": mesh,
+    }
 
 
 def shared_prompts(
@@ -343,13 +350,11 @@ def microbatches(mesh: jax.sharding.Mesh, rows: int, given: int, key: str = "mic
 
 def optimizer(config: ConfigDict, updates: int, key: str = "optimizer"):
     """`(tx, schedule)` of `config.<key>` for a run of `updates` updates."""
-    c = config
-    for part in key.split("."):
-        c = c[part]
+    c = config[key]
     names = {name: f"{key}.{name}" for name in c}
     checks.positive(config, names["learning_rate"], *([names["clip"]] if c.clip is not None else []))
     checks.require(config, "a number of 0 or more and below 1", lambda x: 0 <= x < 1, names["b1"], names["b2"])
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, names["weight_decay"])
+    checks.not_negative(config, names["weight_decay"])
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, names["decay_to"])
     if not 0 <= c.warmup < updates:
         raise InputError(f"config.{key}.warmup={c.warmup}: must be 0 or more and below the run's {updates} updates")

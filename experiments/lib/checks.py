@@ -19,9 +19,7 @@ from entropy_rl.parallel.sharding import row_shards
 def require(config: ConfigDict, rule: str, holds: Callable[[float], bool], *keys: str) -> None:
     """InputError for any of the dotted keys whose value is not a finite number for which `holds`, that is `rule`."""
     for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
+        value = config[key]
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not (number and holds(value)):
             raise InputError(f"config.{key}={value!r}: must be {rule}")
@@ -32,6 +30,16 @@ def positive(config: ConfigDict, *keys: str) -> None:
     require(config, "a number above 0", lambda x: x > 0, *keys)
 
 
+def not_negative(config: ConfigDict, *keys: str) -> None:
+    """InputError for any of the dotted keys whose value is not a number of 0 or more."""
+    require(config, "a number of 0 or more", lambda x: x >= 0, *keys)
+
+
+def whole(config: ConfigDict, least: int, *keys: str) -> None:
+    """InputError for any of the dotted keys whose value is not a whole number of `least` or more."""
+    require(config, f"a whole number of {least} or more", lambda x: x >= least and x == int(x), *keys)
+
+
 def seed(config: ConfigDict) -> None:
     """InputError for a seed that jax or numpy cannot take."""
     require(config, "a whole number from 0 to 2**32 - 1", lambda x: 0 <= x < 2**32, "seed")
@@ -39,9 +47,7 @@ def seed(config: ConfigDict) -> None:
 
 def one_of(config: ConfigDict, key: str, words: Iterable[str], old: Iterable[str] = ()) -> None:
     """InputError unless the dotted key's value is one of `words`, or of their `old` names."""
-    value: Any = config
-    for part in key.split("."):
-        value = value[part]
+    value = config[key]
     if value not in [*words, *old]:
         raise InputError(f"config.{key}={value!r}{nearest(str(value), words)}: must be one of {', '.join(words)}")
 

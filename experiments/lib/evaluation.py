@@ -31,7 +31,7 @@ class Evaluator:
     """
 
     def __init__(self, config: ConfigDict, model: Transformer, mesh: jax.sharding.Mesh):
-        e, r = config.eval, config.rollout
+        e = config.eval
         checks.positive(config, "eval.problems", "eval.samples", "rollout.slots", "rollout.temperature")
         drawn_from = behaviour(config)
         self._model, self._name, self._key = model, config.task.name, jax.random.key(config.seed)
@@ -40,25 +40,16 @@ class Evaluator:
             """The task and how it is attempted; `key` is of the config."""
             task = build.task(config, split=e.split, size=problems)
             problems = len(task)
-            for size in {min(problems, BATCH), problems % BATCH or BATCH}:
-                slots = f"the slots of an evaluation (rollout.slots, or {key}.problems * samples)"
-                checks.rows(mesh, slots, min(r.slots, size * samples))
-            return task, {
-                "samples": samples,
-                "batch": BATCH,
-                "slots": r.slots,
-                "max_new": task.response_length,
-                "prompt_length": task.prompt_length,
-                "warp": drawn_from,
-                "mesh": mesh,
-            }
+            slots = f"the slots of an evaluation (rollout.slots, or {key}.problems * samples)"
+            slots_shared(mesh, slots, config.rollout.slots, problems, samples)
+            return task, build.sampling(config, task, mesh) | {"samples": samples, "batch": BATCH, "warp": drawn_from}
 
         self._task, self._how = plan(e.problems, e.samples, "eval")
         self._ks = tuple(e.ks)
         checks.ks(self._ks, e.samples)
         self._last = None
         if "last" in e:
-            checks.require(config, "a number of 0 or more", lambda x: x >= 0, "eval.last.problems")
+            checks.not_negative(config, "eval.last.problems")
             checks.positive(config, "eval.last.samples")
             if e.last.problems:
                 self._last = plan(e.last.problems, e.last.samples, "eval.last")
@@ -89,13 +80,19 @@ class Evaluator:
         return self._last is not None and not metrics.read(workdir).problems
 
 
+def slots_shared(mesh: jax.sharding.Mesh, what: str, slots: int, problems: int, samples: int) -> None:
+    """InputError unless devices can share the slots, `what`, of attempts at problems, BATCH of them at a time."""
+    for size in {min(problems, BATCH), problems % BATCH or BATCH}:
+        checks.rows(mesh, what, min(slots, size * samples))
+
+
 def behaviour(config: ConfigDict) -> Warp:
     """What evaluations draw from: the policy at `eval.temperature`, cut by eval.top_k, top_p and min_p."""
     e = config.eval
     temperature = config.rollout.temperature if e.temperature is None else e.temperature
     if e.temperature is not None:
         checks.require(config, "a number above 0; eval.top_k=1 is greedy", lambda x: x > 0, "eval.temperature")
-    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "eval.top_k")
+    checks.whole(config, 0, "eval.top_k")
     checks.require(config, "a number above 0 and at most 1", lambda x: 0 < x <= 1, "eval.top_p")
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "eval.min_p")
     cuts = {"top_k": e.top_k, "top_p": float(e.top_p), "min_p": float(e.min_p)}

@@ -88,4 +88,3 @@ def follow(
         if end is not None and time.monotonic() >= end:
             return
         time.sleep(max(poll, looked / READING))
-

@@ -22,9 +22,7 @@ from experiments.lib.process import define_flags, join, left_alone, setup_proces
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main(
-    run: Callable[[ConfigDict, str], Any], default_config: str | None = None, *, distributed: bool = False
-) -> None:
+def main(run: Callable[[ConfigDict, str], Any], *, distributed: bool = False) -> None:
     """Parses `--config=FILE[:arg] [--config.key=value ...] --workdir=DIR` and calls `run(config, workdir)`.
 
     Does not return. What the user got wrong (InputError, a misspelt key, a mistyped value, a missing file, a
@@ -33,7 +31,6 @@ def main(
 
     Args:
       run: the experiment.
-      default_config: the config file where --config is not given.
       distributed: whether it runs in several processes too, and has the flags for it (process.define_flags).
     """
 
@@ -49,7 +46,7 @@ def main(
         setup_process()
         if distributed:
             define_flags()
-        _define_flags(default_config)
+        _define_flags()
 
     guarded(checked, define)
 
@@ -102,11 +99,11 @@ def _leave(text: str, status: int, now: bool = False) -> None:
     sys.exit(status)
 
 
-def _define_flags(default_config: str | None) -> None:
+def _define_flags() -> None:
     if not any(re.match(r"-{1,2}help", arg) for arg in sys.argv):
         # first, because defining the config flag looks at sys.argv already
-        _check_overrides(sys.argv, load_config(_flag(sys.argv, "config") or default_config))
-    config_flags.DEFINE_config_file("config", default_config, "config file, FILE.py or FILE.py:arg")
+        _check_overrides(sys.argv, load_config(_flag(sys.argv, "config")))
+    config_flags.DEFINE_config_file("config", None, "config file, FILE.py or FILE.py:arg")
     flags.DEFINE_string("workdir", None, "folder for what the run writes; it continues from what is there")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import fcntl
 import importlib.metadata
@@ -18,6 +19,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.trackers import Trackers, libraries
 from experiments.lib import launch
@@ -74,9 +76,7 @@ def open_workdir(
             print(f"{path}: {', '.join(f'{k} {_say(was)} -> {_say(now)}' for k, (was, now) in changed.items())}")
         else:
             about = {"config": new, **_circumstances()}
-        temporary = path.with_name("config.json.new")
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
-        os.replace(temporary, path)
+        files.write(path, json.dumps(about, indent=2))
 
     def claimed() -> None:
         try:
@@ -170,7 +170,7 @@ def _overridden(config: ConfigDict) -> set[str]:
 
 def _merged(old: Any, new: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
     """The new config, with the old values of what may differ and does not change (`ignore`)."""
-    out = _copy(new)
+    out = copy.deepcopy(new)
     flat_old, flat_new = _flat(old), _flat(new)
     for key in flat_new:
         if key in flat_old and key not in changed and not _equal(flat_old[key], flat_new[key]):
@@ -180,10 +180,6 @@ def _merged(old: Any, new: dict[str, Any], changed: Collection[str]) -> dict[str
                 part = part[group]
             part[last] = flat_old[key]
     return out
-
-
-def _copy(tree: Any) -> Any:
-    return {k: _copy(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
 
 
 _NONE = "no such key"

@@ -205,13 +205,12 @@ def refiner(
 def check_ways(config: ConfigDict) -> None:
     """InputError for bad values of how often is criticised and retried, and of what is learnt from that."""
     c, name = config.critique, config.advantage.name
-    joint, whole = c.learn == "joint", "a whole number"
-    distils = bool(config.distillation.coef)
-    least = 0 if joint or distils else 1
-    checks.require(config, f"{whole} of {least} or more", lambda x: x >= least and x == int(x), "critique.refined")
-    checks.require(config, f"{whole} above 0", lambda x: x > 0 and x == int(x), "critique.attempts", "critique.count")
-    checks.require(config, f"{whole} from 1 to {MOST_TURNS}", lambda x: x in range(1, MOST_TURNS + 1), "critique.turns")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critique.until", "critique.guard.entropy")
+    joint, distils = c.learn == "joint", bool(config.distillation.coef)
+    checks.whole(config, 0 if joint or distils else 1, "critique.refined")
+    many, turns = ("critique.attempts", "critique.count"), range(1, MOST_TURNS + 1)
+    checks.require(config, "a whole number above 0", lambda x: x > 0 and x == int(x), *many)
+    checks.require(config, f"a whole number from 1 to {MOST_TURNS}", lambda x: x in turns, "critique.turns")
+    checks.not_negative(config, "critique.until", "critique.guard.entropy")
     shares = ("critique.guard.repetition", "critique.guard.copying")
     checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, *shares)
     checks.one_of(config, "critique.learn", LEARN)

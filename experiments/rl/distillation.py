@@ -38,11 +38,9 @@ def teacher(
       InputError: a value out of range, or arrays that this machine has no memory for.
     """
     c, temperature = SimpleNamespace(**config.distillation), config.rollout.temperature
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, *(f"distillation.{k}" for k in ("coef", "clip")))
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "distillation.outcome")
+    checks.not_negative(config, "distillation.coef", "distillation.clip", "distillation.outcome")
     checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, "distillation.alpha", "distillation.rate")
-    whole = lambda x: x >= 1 and x == int(x)  # noqa: E731
-    checks.require(config, "a whole number of 1 or more", whole, "distillation.top")
+    checks.whole(config, 1, "distillation.top")
     if not c.coef:
         return None
     vocab = model.config.vocab_size

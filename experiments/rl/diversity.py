@@ -11,7 +11,7 @@ from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError, bind
 from entropy_rl.methods.diversity import predicates
 from entropy_rl.methods.diversity.darling import Diversity
-from experiments.lib import build, checks
+from experiments.lib import checks
 
 NGRAM = "ngram"  # no predicate: a share, not classes
 
@@ -23,9 +23,9 @@ def shaping(config: ConfigDict, task: Task) -> Diversity | None:
       InputError: there is no such row, it refuses a hyper-parameter or the task, or groups have one response.
     """
     d = config.diversity
-    name, args = d.predicate.name, build.plain(d.predicate.args)
+    name, args = d.predicate.name, d.predicate.args.to_dict()
     checks.require(config, "a number from 0 to 1", lambda x: 0 <= x <= 1, "diversity.floor")
-    combine = bind(predicates.COMBINE, d.combine.name, build.plain(d.combine.args), "combination of diversity", first=2)
+    combine = bind(predicates.COMBINE, d.combine.name, d.combine.args.to_dict(), "combination of diversity", first=2)
     how: dict[str, Any] = {"combine": combine, "floor": float(d.floor), "correct_only": d.correct_only}
     if name == "off":
         return None

@@ -196,7 +196,7 @@ def make_critic(config: ConfigDict, policy: Transformer, shared: dict[str, Any],
     if config.advantage.name != "gae":
         raise InputError(f"config has a critic, which advantage {config.advantage.name!r} does not use: give gae")
     checks.positive(config, "critic.clip")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "critic.warmup")
+    checks.not_negative(config, "critic.warmup")
     x, mask = np.zeros((2, 3), np.float32), np.array([[False, True, True], [False, False, False]])
     advantage = build.bind({"gae": gae}, config.advantage, "advantage", x, x, mask)
     model = Transformer(dataclasses.replace(policy.config, head="value"))
@@ -312,16 +312,14 @@ def check(config: ConfigDict) -> None:
         "init_temperature",
     )
     checks.seed(config)
-    checks.require(
+    checks.not_negative(
         config,
-        "a number of 0 or more",
-        lambda x: x >= 0,
         *("change.every", "samples", "filter_rounds", "overlong_cache", "kl.reset_every", "entropy_advantage.alpha"),
         *("microbatches", *(() if config.importance_cap is None else ("importance_cap",))),
         *("smoothing.right", "smoothing.wrong", "nucleus.coef"),
     )
-    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "rollout.lag")
-    checks.require(config, "a whole number of 1 or more", lambda x: x >= 1 and x == int(x), "rollout.widths")
+    checks.whole(config, 0, "rollout.lag")
+    checks.whole(config, 1, "rollout.widths")
     checks.require(config, "a share from 0 to 1", lambda x: 0 <= x <= 1, "min_p", "nucleus.top_p", "nucleus.frac")
     checks.require(config, "a number above 1", lambda x: x > 1, "entropy_advantage.kappa")
     checks.require(config, "a share of the first entropy, from 0 to below 1", lambda x: 0 <= x < 1, "alarm.collapse")

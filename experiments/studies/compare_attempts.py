@@ -40,6 +40,7 @@ from entropy_rl.tables import span, table
 from experiments.lib import runs
 from experiments.lib.runs import first, less
 
+FILE, POSITIVE = "table", ("k",)
 RETRIES = "retries,"  # before the name of a run: experiments.critique_scores of its policy
 
 

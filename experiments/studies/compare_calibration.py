@@ -25,6 +25,8 @@ from entropy_rl.methods.confidence import calibration
 from experiments.calibrate import ROWS, SUMMARY
 from experiments.lib import runs
 
+FILE, POSITIVE = "table", ("bins",)
+
 
 def read(folder: str | os.PathLike | None) -> tuple[runs.Runs, list[str]]:
     """({arm: {seed: (rows of its problems, what all have in common)}}, a line for each that is not finished).

@@ -18,6 +18,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.laws import paired
 from experiments.lib import runs
 
+FILE, POSITIVE = "rlp", ()
 BASE = "base"  # the run that all start from
 COURSE = ("ce_without", "ce_with", "reduction", "ce_marginal", "says", "length", "entropy", "nll")
 ENDS = ("ce_without", "ce_with", "reduction", "says")  # of each document

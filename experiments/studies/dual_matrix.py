@@ -130,11 +130,11 @@ def knobs(policies: dict[int, Ways], less: Callable[..., dict[str, Any]]) -> dic
     return out
 
 
-def at_equal_tokens(majority: dict[str, dict[str, Any]], tokens: float) -> np.ndarray | None:
-    """Accuracy f[P] of votes that cost `tokens` a problem, between two sizes linearly; None outside their costs."""
-    sizes = sorted(majority, key=int)
-    accuracy = np.array([majority[n]["accuracy"] for n in sizes])
-    cost = np.array([np.mean(majority[n]["tokens"]) for n in sizes])
+def at_equal_tokens(votes: dict[str, dict[str, Any]], tokens: float, key: str = "accuracy") -> np.ndarray | None:
+    """`key` f[P] of votes that cost `tokens` a problem, between two sizes linearly; None outside their costs."""
+    sizes = sorted(votes, key=int)
+    accuracy = np.array([votes[n][key] for n in sizes])
+    cost = np.array([np.mean(votes[n]["tokens"]) for n in sizes])
     if not cost[0] <= tokens <= cost[-1]:
         return None
     at = np.clip(np.searchsorted(cost, tokens), 1, len(cost) - 1)

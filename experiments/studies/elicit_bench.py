@@ -14,13 +14,11 @@ from entropy_rl.data.problem import Task
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all, per_problem
 from entropy_rl.methods.elicit import activations, sae
-from entropy_rl.sampling import warp
 from entropy_rl.training import collect
 from entropy_rl.training.collect import Group
 from experiments.lib import build, checks
 from experiments.lib.policies import load_policy
 
-BATCH = 64  # problems attempted at a time
 ROOM = 1 << 28  # bytes of activations that are made at once
 FEW = 4  # blocks of a model of which all are looked into where nothing says which
 
@@ -57,16 +55,9 @@ class Bench:
 
     def attempts(self, params: Any, task: Task, samples: int, seed: int, stage: int) -> list[Group]:
         """`samples` attempts at every problem; equal (seed, stage) have the same noise."""
-        return attempt_all(
-            *(self.model, params, task, jax.random.fold_in(jax.random.fold_in(self._key, seed), stage)),
-            batch=BATCH,
-            samples=samples,
-            max_new=task.response_length,
-            prompt_length=task.prompt_length,
-            slots=self.config.rollout.slots,
-            warp=partial(warp.temperature, value=self.config.rollout.temperature),
-            mesh=self.mesh,
-        )
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), seed), stage)
+        how = build.sampling(self.config, task, self.mesh)
+        return attempt_all(self.model, params, task, key, samples=samples, **how)
 
     def accuracy(self, params: Any, seed: int) -> float:
         """pass@1 on the problems that choices are made by, always with the same noise."""
@@ -77,10 +68,6 @@ class Bench:
     def tested(self, params: Any, seed: int, stage: int) -> dict[str, Any]:
         """What becomes of the test problems, as a way's file has it."""
         return summary(self.test, self.attempts(params, self.test, self.config.eval.samples, seed, stage))
-
-    @property
-    def _key(self) -> jax.Array:
-        return jax.random.key(self.config.seed)
 
 
 def summary(task: Task, groups: list[Group]) -> dict[str, Any]:
@@ -170,9 +157,9 @@ def check(config: ConfigDict) -> None:
     checks.positive(config, "text.problems", "text.samples", "rollout.slots", "rollout.temperature", "draws")
     checks.positive(config, "sae.latents", "sae.k", "sae.steps", "sae.rows", "sae.learning_rate", "sae.features")
     checks.require(config, "a share between 0 and 1", lambda x: 0 < x < 1, "sae.words", "interval")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "sae.alpha")
+    checks.not_negative(config, "sae.alpha")
     checks.positive(config, "cot.k", "vector.rows", "vector.learning_rate")
-    checks.require(config, "a whole number of 0 or more", lambda x: x >= 0 and x == int(x), "vector.steps")
+    checks.whole(config, 0, "vector.steps")
     checks.seed(config)
     if config.choose.split == config.eval.split:
         raise InputError(f"config.choose.split={config.choose.split!r}: choose on other problems than eval.split's")

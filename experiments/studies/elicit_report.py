@@ -10,6 +10,7 @@ from entropy_rl import tables
 from entropy_rl.evaluate import crossover, efficiency_gap, pass_at_k
 from entropy_rl.laws import paired
 from entropy_rl.methods.elicit.activations import gap_recovery
+from experiments.studies.dual_matrix import at_equal_tokens
 
 NAMES = {
     "base": "the base",
@@ -97,7 +98,7 @@ def _cot(parts: Parts, base: dict[int, np.ndarray], less) -> dict[str, Any]:
         for name, right in (ways | {f"{m}, {span}": x for m, x in one["modes"].items()}).items():
             tables = [np.array([_of(run, span, name) for run in parts["cot"]], float)]
             tokens = float(np.mean([run["spans"][span]["tokens"] for run in parts["cot"]]))
-            votes = [_vote_at(first["votes"], tokens) for first in parts["base"]]
+            votes = [at_equal_tokens(first["votes"], tokens, "right") for first in parts["base"]]
             row = {"way": name, "pass@1": float(np.mean(right)), "less base": less(tables[0], base[1])}
             row["recovery"] = gap_recovery(row["pass@1"], float(base[1].mean()), float(_curve(parts["rl"], 1).mean()))
             if name != "greedy" and all(v is not None for v in votes):
@@ -123,17 +124,6 @@ def _cot(parts: Parts, base: dict[int, np.ndarray], less) -> dict[str, Any]:
 def _of(run, span, name):
     one = run["spans"][span]
     return one["greedy"] if name == "greedy" else one["modes"][name.split(",")[0]]
-
-
-def _vote_at(votes: dict[str, Any], tokens: float) -> np.ndarray | None:
-    """f[P], accuracy of a vote that costs `tokens` a problem: between two sizes, linearly; None beyond all of them."""
-    cost = [float(np.mean(v["tokens"])) for v in votes.values()]
-    right = np.array([v["right"] for v in votes.values()])
-    if not cost[0] <= tokens <= cost[-1]:
-        return None
-    i = min(int(np.searchsorted(cost, tokens, side="right")), len(cost) - 1)
-    share = (tokens - cost[i - 1]) / (cost[i] - cost[i - 1])
-    return (1 - share) * right[i - 1] + share * right[i]
 
 
 def _recovery(parts: Parts, less) -> list[dict[str, Any]]:

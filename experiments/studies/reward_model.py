@@ -33,7 +33,7 @@ from experiments.studies.pairs import Rows, batches, pair_weight, preferences, q
 def check(config: ConfigDict) -> None:
     """InputError for values of `config.reward_model` that would fail late."""
     checks.positive(config, "reward_model.updates", "reward_model.batch")
-    checks.require(config, "a number of 0 or more", lambda x: x >= 0, "reward_model.microbatches")
+    checks.not_negative(config, "reward_model.microbatches")
     checks.require(
         config, "a share of the questions, above 0 and below 1", lambda x: 0 < x < 1, "reward_model.held_out"
     )

@@ -9,6 +9,7 @@ from entropy_rl.errors import InputError
 from experiments import elicit
 from experiments.lib import build, checks, launch
 from experiments.studies import elicit_report
+from experiments.studies.dual_matrix import at_equal_tokens
 
 
 def config(**changes):
@@ -72,8 +73,8 @@ def test_the_report_by_hand():
 
 def test_votes_beyond_what_was_sampled_are_not_guessed():
     votes = parts()["base"][0]["votes"]
-    assert elicit_report._vote_at(votes, 9.0) is None and elicit_report._vote_at(votes, 21.0) is None
-    np.testing.assert_allclose(elicit_report._vote_at(votes, 20.0), [0.75, 0.5])
+    assert at_equal_tokens(votes, 9.0, "right") is None and at_equal_tokens(votes, 21.0, "right") is None
+    np.testing.assert_allclose(at_equal_tokens(votes, 20.0, "right"), [0.75, 0.5])
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def run(config, workdir):
     print(config.to_json(sort_keys=True), workdir)
 
 if __name__ == "__main__":
-    launch.main(run, DEFAULT)
+    launch.main(run)
 """
 
 
@@ -59,8 +59,7 @@ if __name__ == "__main__":
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     (folder / "config.py").write_text(CONFIG)
-    (folder / "script.py").write_text(SCRIPT.replace("DEFAULT", "None"))
-    (folder / "default.py").write_text(SCRIPT.replace("DEFAULT", "'config.py'"))
+    (folder / "script.py").write_text(SCRIPT)
     (folder / "other.py").write_text("def get_konfig():\n    return 1\n")
     (folder / "bare.py").write_text("def get_config():\n    return 1\n")
     (folder / "needs.py").write_text("def get_config(arg):\n    return 1\n")
@@ -94,11 +93,6 @@ def test_a_run_gets_its_config(folder):
         "loss": {"name": "ppo", "clip": 0.1},
     }  # fmt: skip
     assert workdir == "w\n"
-
-
-def test_the_default_config(folder):
-    status, out, _ = finish(start(folder, "--workdir=w", "--config.steps=9", script="default.py"))
-    assert status == 0 and json.loads(out.rsplit(" ", 1)[0])["total"] == 18
 
 
 MISTAKES = {
