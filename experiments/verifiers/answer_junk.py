@@ -9,69 +9,16 @@ PIECES = (
     *(" ", "  ", "\n", "\t", "\r", "\x00", "\x01", "\x02", "\x03", "\ufeff", "\u200b", "\u2028", "\u00a0", "\ud800"),
     *("\u2212", "\u2013", "\u221e", "\u00b0", "\u00d7", "\u00b2", "\u00bd", "\u0663", "\uff13", "\u4e09", "\U0001d7d8"),
     *("\\", "\\\\", "\\{", "\\}", "\\$", "\\%", "\\,", "\\!", "\\;", "\\frac", "\\dfrac", "\\frac{1}{2}", "\\frac12"),
-    *(
-        "\\sqrt",
-        "\\sqrt{2}",
-        "\\left(",
-        "\\right)",
-        "\\left",
-        "\\text{",
-        "\\text{cm}",
-        "\\boxed{",
-        "\\boxed",
-        "\\fbox{",
-    ),
-    *(
-        "\\pi",
-        "\\infty",
-        "\\times 10^{",
-        "\\cdot",
-        "\\circ",
-        "^\\circ",
-        "\\cup",
-        "\\in",
-        "\\begin{pmatrix}",
-        "\\mathrm{m}",
-    ),
-    *(
-        "####",
-        "<answer>",
-        "</answer>",
-        "<think>",
-        "</think>",
-        "answer is",
-        "Answer:",
-        "The final answer is",
-        "**",
-        "```",
-    ),
-    *(
-        "1,000",
-        "1e999",
-        "1e-999",
-        "1e9999",
-        "0x10",
-        "1_000",
-        "10^{10^{10}}",
-        "1/0",
-        "nan",
-        "inf",
-        "None",
-        "yes",
-        "B",
-        "(B)",
-    ),
+    *("\\sqrt", "\\sqrt{2}", "\\left(", "\\right)", "\\left", "\\text{", "\\text{cm}", "\\boxed{", "\\boxed"),
+    *("\\fbox{", "\\pi", "\\infty", "\\times 10^{", "\\cdot", "\\circ", "^\\circ", "\\cup", "\\in"),
+    *("\\begin{pmatrix}", "\\mathrm{m}", "####", "<answer>", "</answer>", "<think>", "</think>", "answer is"),
+    *("Answer:", "The final answer is", "**", "```", "1,000", "1e999", "1e-999", "1e9999", "0x10", "1_000"),
+    *("10^{10^{10}}", "1/0", "nan", "inf", "None", "yes", "B", "(B)"),
 )
 WRAPS = ("{}", "\\boxed{{{}}}", "#### {}", "<answer>{}</answer>", "The answer is {}.", "${}$", "</think>{}", "x = {}")
 PAIRS = (
-    ("(", ")"),
-    ("[", "]"),
-    ("{", "}"),
-    ("\\{", "\\}"),
-    ("\\frac{", "}{2}"),
-    ("\\boxed{", "}"),
-    ("\\text{", "}"),
-    ("$", "$"),
+    *(("(", ")"), ("[", "]"), ("{", "}"), ("\\{", "\\}"), ("\\frac{", "}{2}")),
+    *(("\\boxed{", "}"), ("\\text{", "}"), ("$", "$")),
 )
 
 
@@ -88,9 +35,8 @@ def grammar(rng: random.Random) -> str:
 
 def near(rng: random.Random) -> str:
     """An answer with one character taken, doubled or replaced."""
-    text = rng.choice(
-        ["1,000", "\\frac{1}{2}", "(1, 2)", "\\{1, 2\\}", "3 \\times 10^{5}", "5 \\text{ cm}", "[-\\infty, 3)"]
-    )
+    answers = ["1,000", "\\frac{1}{2}", "(1, 2)", "\\{1, 2\\}", "3 \\times 10^{5}", "5 \\text{ cm}", "[-\\infty, 3)"]
+    text = rng.choice(answers)
     i = rng.randrange(len(text))
     return text[:i] + rng.choice(["", text[i] * 2, rng.choice(PIECES)]) + text[i + 1 :]
 

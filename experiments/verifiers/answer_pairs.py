@@ -22,34 +22,16 @@ NEAR = [
     *[("3.14159", r"\pi"), (r"\pi", "3.14159"), (r"\sqrt{2}", "1.41421"), ("1.41421356", r"\sqrt{2}")],
     *[("1", "0.999999999"), ("100", "1e3"), ("1000", "1e2"), ("10", "1e-1"), ("3000", r"3 \times 10^{2}")],
     *[("300", r"3 \times 103"), ("1.5", "1 5"), ("1.5", "1,5"), ("11/2", "1 1/2"), ("3/2", "11/2"), ("3/2", "1 2/1")],
-    *[
-        (r"\frac{1}{2}", r"\frac{2}{1}"),
-        (r"\frac12", r"\frac{12}{}"),
-        (r"\frac{1}{23}", r"\frac123"),
-        ("12", r"\frac12"),
-    ],
+    *[(r"\frac{1}{2}", r"\frac{2}{1}"), (r"\frac12", r"\frac{12}{}"), (r"\frac{1}{23}", r"\frac123")],
+    ("12", r"\frac12"),
     *[(r"\frac{12}{3}", r"\frac123"), (r"\frac{1}{2}", r"\frac{1}{2}x"), (r"\frac{1}{2}", r"\frac{1}{-2}")],
     *[("0", "1/0"), ("0", "0/0"), ("1", "0/0"), (r"\infty", "1/0"), ("0", r"\frac{1}{0}"), (r"\infty", r"-\infty")],
     *[("0", "-"), ("0", "+"), ("0", "."), ("0", ","), ("0", "()"), ("0", "{}"), ("0", r"\{\}"), ("0", "e"), ("0", "O")],
     *[("0.5", r"50\%0"), ("50", "0.5%"), ("1", "1%"), ("50", "5%0"), ("5", r"\$50"), ("5", "$50"), ("5", "5$0$")],
     *[("5", "5 cm^22"), ("5", "5x"), ("5", "5m"), ("5", "5i"), ("5", "x5"), ("5", "5 million"), ("5", "5 dozen")],
-    *[
-        ("5", r"5 \text{ million}"),
-        ("5", r"5 \text{ or } 6"),
-        ("5", r"\text{not } 5"),
-        (r"5 \text{ cm}", r"5 \text{ m}"),
-    ],
-    *[
-        ("5", "5!"),
-        ("-5", "|5|"),
-        ("0.5", "0.5%"),
-        ("1", r"1\%"),
-        ("5", "--5"),
-        ("5", "+-5"),
-        ("-5", "-+5"),
-        ("5", "5-"),
-        ("5", "5%%"),
-    ],
+    *[("5", r"5 \text{ million}"), ("5", r"5 \text{ or } 6"), ("5", r"\text{not } 5")],
+    *[(r"5 \text{ cm}", r"5 \text{ m}"), ("5", "5!"), ("-5", "|5|"), ("0.5", "0.5%"), ("1", r"1\%")],
+    *[("5", "--5"), ("5", "+-5"), ("-5", "-+5"), ("5", "5-"), ("5", "5%%")],
     *[("(1, 2)", "[1, 2]"), ("(1, 2]", "[1, 2)"), ("[1, 2]", "{1, 2}"), ("(1, 2)", "(1, 2, 3)"), ("(1, 2)", "(1.2)")],
     *[("(1, 2)", "(12)"), ("(1,2)", "((1,2)"), ("(1,2)", "1,2"), ("(1, 2)", r"\{1, 2\}"), ("(1,2)", "(-1,2)")],
     *[("{1,2}", "{1,3}"), ("{1,2}", "{12}"), ("{1,2}", "{1}"), ("{1,1,2}", "1,1,2,3"), ("1, 1, 2", "1, 2, 2")],
@@ -103,12 +85,8 @@ def ways_of_fraction(rng: random.Random, x: Fraction) -> str:
     """A fraction, reduced or not, in one of its ways."""
     k = rng.randint(1, 5)
     p, q, sign = abs(x.numerator) * k, x.denominator * k, "-" if x < 0 else ""
-    ways = [
-        f"{sign}{p}/{q}",
-        f"{sign}\\frac{{{p}}}{{{q}}}",
-        f"\\dfrac{{{sign}{p}}}{{{q}}}",
-        f"${sign}\\tfrac{{{p}}}{{{q}}}$",
-    ]
+    ways = [f"{sign}{p}/{q}", f"{sign}\\frac{{{p}}}{{{q}}}"]
+    ways += [f"\\dfrac{{{sign}{p}}}{{{q}}}", f"${sign}\\tfrac{{{p}}}{{{q}}}$"]
     if p < 10 and q < 10:
         ways.append(f"{sign}\\frac{p}{q}")
     return rng.choice(ways)
@@ -153,11 +131,8 @@ def _unit(rng: random.Random, how: str) -> Pair:
     if how == "other unit":
         other = rng.choice([u for u in ["cm", "km", "hours", "dollars"] if u != unit])
         return f"{n} \\text{{ {other}}}", f"{n} \\text{{ {unit}}}", False
-    return (
-        str(n),
-        rng.choice([f"{n} \\text{{ {unit}}}", f"{n}\\text{{ {unit}}}", f"{n} \\mathrm{{{unit}}}", f"{n} {unit}"]),
-        True,
-    )
+    ways = [f"{n} \\text{{ {unit}}}", f"{n}\\text{{ {unit}}}", f"{n} \\mathrm{{{unit}}}", f"{n} {unit}"]
+    return str(n), rng.choice(ways), True
 
 
 def _money(rng: random.Random) -> Pair:
@@ -189,18 +164,14 @@ def _tuple(rng: random.Random, how: str) -> Pair:
 
 def _interval(rng: random.Random, how: str) -> Pair:
     a, b = sorted(rng.sample(range(-30, 30), 2))
-    low, high = rng.choice(
-        [(f"{a}", f"{b}"), ("-\\infty", f"{b}"), (f"{a}", "\\infty"), (f"\\frac{{{a}}}{{7}}", f"{b}")]
-    )
+    ends = [(f"{a}", f"{b}"), ("-\\infty", f"{b}"), (f"{a}", "\\infty"), (f"\\frac{{{a}}}{{7}}", f"{b}")]
+    low, high = rng.choice(ends)
     left, right = rng.choice("(["), rng.choice(")]")
     left, right = ("(" if "infty" in low else left), (")" if "infty" in high else right)
     gold = f"{left}{low}, {high}{right}"
     if how == "same":
-        return (
-            gold,
-            rng.choice([f"\\left{left}{low},{high}\\right{right}", f"${left}{low}, {high}{right}$", f"x \\in {gold}"]),
-            True,
-        )
+        ways = [f"\\left{left}{low},{high}\\right{right}", f"${left}{low}, {high}{right}$", f"x \\in {gold}"]
+        return gold, rng.choice(ways), True
     if how == "bracket":
         if "infty" in low:
             right = "])"[right == "]"]
@@ -223,11 +194,8 @@ def _set(rng: random.Random, how: str) -> Pair:
     if how == "list":
         return gold, ", ".join(other), True
     text = ", ".join(other)
-    return (
-        gold,
-        rng.choice([f"\\{{{text}\\}}", f"\\left\\{{{text}\\right\\}}", f"$\\{{{text}\\}}$"]),
-        how in ("same", "repeated"),
-    )
+    ways = [f"\\{{{text}\\}}", f"\\left\\{{{text}\\right\\}}", f"$\\{{{text}\\}}$"]
+    return gold, rng.choice(ways), how in ("same", "repeated")
 
 
 def _list(rng: random.Random, how: str) -> Pair:
@@ -237,21 +205,17 @@ def _list(rng: random.Random, how: str) -> Pair:
 
 
 def _named(rng: random.Random, how: str) -> Pair:
-    n, text = integer(rng)
-    text = f"{n}"
+    n, _ = integer(rng)
     if how == "other name":
-        return f"x = {n}", f"y = {text}", False
-    return f"{n if how == 'same' else n + 1}", f"{rng.choice('xynk')} = {text}", how == "same"
+        return f"x = {n}", f"y = {n}", False
+    return f"{n if how == 'same' else n + 1}", f"{rng.choice('xynk')} = {n}", how == "same"
 
 
 def _choice(rng: random.Random, how: str) -> Pair:
     a, b = rng.sample("ABCDE", 2)
     letter = a if how == "same" else b
-    return (
-        a,
-        rng.choice([letter, f"({letter})", f"\\text{{{letter}}}", f"\\text{{({letter})}}", f"{letter}."]),
-        how == "same",
-    )
+    ways = [letter, f"({letter})", f"\\text{{{letter}}}", f"\\text{{({letter})}}", f"{letter}."]
+    return a, rng.choice(ways), how == "same"
 
 
 def _yes(rng: random.Random) -> Pair:
@@ -274,11 +238,8 @@ def _polynomial(rng: random.Random, how: str) -> Pair:
 
 def _hedged(rng: random.Random) -> Pair:
     a, b = rng.sample(range(2, 99), 2)
-    return (
-        str(rng.choice([a, b])),
-        rng.choice([f"{a} or {b}", f"{a} and {b}", f"either {a} or {b}", f"{a}/{b}", f"{a}, {b}"]),
-        False,
-    )
+    ways = [f"{a} or {b}", f"{a} and {b}", f"either {a} or {b}", f"{a}/{b}", f"{a}, {b}"]
+    return str(rng.choice([a, b])), rng.choice(ways), False
 
 
 KINDS: dict[str, Callable[[random.Random], Pair]] = {
