@@ -36,6 +36,7 @@ from entropy_rl.methods.confidence import cot_decoding
 from entropy_rl.methods.critique import test_time
 from entropy_rl.methods.elicit import activations, sae
 from entropy_rl.models import steering
+from experiments.calibrate import rights
 from experiments.lib import launch, workdirs
 from experiments.studies import elicit_report
 from experiments.studies.elicit_bench import Bench, Looked, summary
@@ -158,12 +159,7 @@ def cot(b: Bench, seed: int) -> dict[str, Any]:
         how = {"max_new": task.response_length, "prompt_length": task.prompt_length}
         how |= {"slots": b.config.rollout.slots, "mesh": b.mesh}
         all_ = cot_decoding.branch(b.model, b.base, task, problems, k=c.k, span=span, **how)
-        right = np.array(
-            [
-                [not x.completion.truncated and task.verify(p, x.text) >= 1 for x in branches]
-                for p, branches in zip(problems, all_)
-            ]
-        )
+        right = np.array(rights(task, problems, all_), bool)
         sure = [[x.confidence for x in branches] for branches in all_]
         keys = [["" if x.completion.truncated else task.solution(x.text) for x in branches] for branches in all_]
         pick = {"max": [cot_decoding.most_confident(s) for s in sure]}

@@ -209,7 +209,7 @@ def _fitted(config, workdir: str | os.PathLike, read: logs.Logs) -> dict[str, An
         "scaling": _scaling(sizes, each, config.level, config.size_at),
     }
     law = analyse.plain(law)
-    _write(law, counted, runs, Path(workdir), _html(law, counted) if config.html else None)
+    _write(law, counted, runs, Path(workdir), config.html)
     return law
 
 
@@ -226,12 +226,6 @@ def _groups(
         found.append({"name": group, "runs": names} | {k: law[k] for k in ("n", "ceiling", "interval")})
         found[-1] |= {"a": law["curves"]["exp"]["a"], "share_p": law["agreement"]["p"] if "agreement" in law else None}
     return found
-
-
-def _html(law: dict[str, Any], read: list[Points]) -> str:
-    keys = ("name", "step", "H", "R", "entropy_step", "entropy_H")
-    drawn = [{key: getattr(points, key) for key in keys} for points in read]
-    return html.page(law, drawn, score=_label(read[0]))
 
 
 def _label(points: Points) -> str:
@@ -269,18 +263,10 @@ def _one(points: Points, config, options: dict[str, Any]) -> dict[str, Any]:
 
 def _backtest(points: Points, run: Series, config) -> list[backtest.Row]:
     record = analyse.series(points.entropy_step, points.entropy_H, points.entropy_H)
-    return backtest.backtest(
-        run.step,
-        run.H,
-        run.R,
-        np.random.default_rng(config.seed),
-        tuple(config.shares),
-        entropy_step=record.step,
-        entropy_H=record.H,
-        weights=run.w,
-        level=config.level,
-        draws=config.draws,
-    )
+    how = {"entropy_step": record.step, "entropy_H": record.H, "weights": run.w}
+    how |= {"level": config.level, "draws": config.draws}
+    rng = np.random.default_rng(config.seed)
+    return backtest.backtest(run.step, run.H, run.R, rng, tuple(config.shares), **how)
 
 
 def _forecast_json(rows: dict[str, list[backtest.Row]]) -> dict[str, Any]:
@@ -330,15 +316,17 @@ def _scaling(
     return analyse.plain(found)
 
 
-def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path, page: str | None) -> None:
+def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path, to_hover: bool) -> None:
     """The files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
     with files.replacing(workdir / "law.png") as new:
         draw(law, read, runs).savefig(new, format="png", dpi=150, pil_kwargs={"compress_level": 2})
     script = Path(sys.argv[0]).stem  # the main job fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
     files.write(workdir / "law.md", report.page(law, command=command))
-    if page:
-        files.write(workdir / "law.html", page)
+    if to_hover:
+        keys = ("name", "step", "H", "R", "entropy_step", "entropy_H")
+        drawn = [{key: getattr(points, key) for key in keys} for points in read]
+        files.write(workdir / "law.html", html.page(law, drawn, score=_label(read[0])))
     files.write(workdir / "law.json", json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False))
 
 

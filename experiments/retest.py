@@ -57,7 +57,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             verdict.missing.append(f"all tests are open: fewer than {how.least} seeds or runs, or intervals too wide")
 
     folder, commit = Path(workdir), workdirs.git_commit() or page.UNKNOWN
-    command = _command()
+    command = f"python -m experiments.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}".strip()
     content = _renamed(plain(page.as_json(verdicts, found, studies, how, command, commit)), names)
     pictures = _draw(verdicts, folder)
     text = page.page(verdicts, found, studies, how, pictures, command, commit)
@@ -107,10 +107,6 @@ def _draw(verdicts: page.Verdicts, folder: Path) -> dict[str, str]:
         with files.replacing(folder / "figures" / f"retest_{name}.png") as new:
             figure.savefig(new, format="png", dpi=90)
     return {name: f"figures/retest_{name}.png" for name in drawn}
-
-
-def _command() -> str:
-    return f"python -m experiments.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}".strip()
 
 
 if __name__ == "__main__":

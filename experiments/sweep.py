@@ -236,7 +236,8 @@ def _begin(run: Run, folder: Path, executor: Any) -> None:
 def _end(run: Run, folder: Path, status: int, seconds: float) -> None:
     if status == 0:
         run.state, run.note = "done", f"{seconds / 60:.1f} min"
-        _write_done(run, folder)
+        done = {"command": shlex.join(run.command(folder)), **run.identity()}
+        files.write(folder / run.name / "DONE", json.dumps(done, indent=2))
     else:
         log = folder / run.name / "log.txt"
         last = log.read_text(errors="replace").strip().splitlines()[-1]
@@ -254,12 +255,6 @@ def _report(runs: list[Run]) -> int:
     if bad:
         print(f"{bad} of {len(runs)} not done: the same command runs those, each from its last checkpoint")
     return 1 if bad else 0
-
-
-def _write_done(run: Run, folder: Path) -> None:
-    path = folder / run.name / "DONE"
-    text = json.dumps({"command": shlex.join(run.command(folder)), **run.identity()}, indent=2)
-    files.write(path, text)
 
 
 def _read_done(run: Run, path: Path) -> None:
@@ -285,9 +280,7 @@ def _cores(workers: int) -> list[set[int] | None]:
         return [None] * workers
     cores = sorted(os.sched_getaffinity(0))
     each = len(cores) // workers
-    if not each:
-        return [None] * workers
-    return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
+    return [set(cores[i * each : (i + 1) * each]) or None for i in range(workers)]
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     advantage = jax.jit(given(advantage, "mask"))
     source = sampled if config.rollouts is None else dumped
     workdir, rollout, a, decisions, firsts, tokenizer, about = source(config, workdir, mesh, advantage)
+    a = (a[:, None] if a.ndim == 1 else a) * rollout.mask
     how = {"bins": config.bins, "top": config.top, "words": config.words}
     result = token_measures.measure(rollout, a, decisions, tokenizer, **how)
     result["forks"] = token_measures.forks(rollout, a, tokenizer, config.forks)
@@ -107,7 +108,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 
 
 def sampled(config: ConfigDict, workdir: str | os.PathLike, mesh: Any, advantage: Any) -> tuple:
-    """Own samples: workdir, rollout, advantage f32[B, T], decisions, (prompt, row) of examples, tokenizer, {}."""
+    """Own samples: workdir, rollout, advantage [B] or [B, T], decisions, (prompt, row) of examples, tokenizer, {}."""
     r = config.rollout
     task = build.task(config, split=config.split, size=r.prompts)
     slots_shared(mesh, "the slots (rollout.slots, or prompts * samples)", r.slots, len(task), r.samples)
@@ -118,7 +119,6 @@ def sampled(config: ConfigDict, workdir: str | os.PathLike, mesh: Any, advantage
     length = task.prompt_length + task.response_length
     rollout = collect.to_rollout(groups, length=length, pad_id=task.tokenizer.pad_id)
     a = np.asarray(advantage(rollout.reward, rollout.group, rollout.mask))
-    a = (a[:, None] if a.ndim == 1 else a) * rollout.mask
     decisions = task.decisions(rollout.tokens, rollout.mask)
     firsts = [(g.problem.prompt, i * r.samples) for i, g in enumerate(groups[: config.examples])]
     return workdir, rollout, a, decisions, firsts, task.tokenizer, {}
@@ -156,7 +156,6 @@ def dumped(config: ConfigDict, workdir: str | os.PathLike, mesh: Any, advantage:
         a = np.asarray(advantage(reward, group, mask))
     else:
         raise InputError(f"{config.rollouts}: some rows have no reward and some no advantage: mend or remove them")
-    a = (a[:, None] if a.ndim == 1 else a) * mask
     scores = score(model, params, tokens, mask, config.batch, mesh)
     rollout = Rollout(tokens, mask, scores["logp"], scores["entropy"], reward, group, np.zeros(len(kept), bool))
     firsts = [(tokenizer.decode(prompts[i]), i) for i in range(min(config.examples, len(kept)))]

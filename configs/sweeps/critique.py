@@ -65,16 +65,14 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     return [*parts, *(run(arm, seed) for arm, seed in (*first, *others, *last))]
 
 
+def shared(seed: int, start: str = "{workdir}/start") -> dict[str, Any]:
+    """What all arms have."""
+    ends = {"eval.every": 20, "eval.last.problems": 510, "eval.last.samples": 64}
+    return {"init": start, "steps": STEPS, "seed": seed} | ends
+
+
 def run(arm: str, seed: int) -> dict[str, Any]:
     """Reinforcement learning in one arm."""
-    shared = {
-        "init": "{workdir}/start",
-        "steps": STEPS,
-        "seed": seed,
-        "eval.every": 20,
-        "eval.last.problems": 510,
-        "eval.last.samples": 64,
-    }
     after = ["start", *(["critique_model"] if "critique.model" in ARMS[arm] else [])]
     config = "rl/critique_clip_cov" if arm.endswith("clip_cov") else "rl/critique_grpo"
-    return part(f"{arm},seed={seed}", "train_rl", config, shared | ARMS[arm], *after)
+    return part(f"{arm},seed={seed}", "train_rl", config, shared(seed) | ARMS[arm], *after)

@@ -69,12 +69,5 @@ def retries(name: str, start: str = "") -> dict[str, Any]:
 def run(arm: str, seed: int, start: str = "") -> dict[str, Any]:
     """Reinforcement learning in one arm."""
     config, changes = ARMS[arm]
-    shared = {
-        "init": start or "{workdir}/start",
-        "steps": critique.STEPS,
-        "seed": seed,
-        "eval.every": 20,
-        "eval.last.problems": 510,
-        "eval.last.samples": 64,
-    }
+    shared = critique.shared(seed, *([start] if start else []))
     return part(f"{arm},seed={seed}", "train_rl", config, shared | changes, *([] if start else ["start"]))

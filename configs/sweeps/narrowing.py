@@ -49,16 +49,15 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
     """The start, unless `arg` is the folder of one, and the arms; `smoke`: two steps of a tiny model each."""
     if arg == "smoke":
         first = part("start", "train_sft", "sft/countdown:smoke", {"task.args.talk": True})
-        small = (run(arm, 0, "{workdir}/start", {}, "start") for arm in ARMS)
+        small = (run(arm, {"init": "{workdir}/start", "seed": 0}, "start") for arm in ARMS)
         return [first, *(one | {"config": f"{one['config']}:smoke"} for one in small)]
     made = [] if arg else [one for one in critique.get_runs() if one["name"] in START]
-    shared = {"steps": critique.STEPS, "eval.every": 20, "eval.last.problems": 510, "eval.last.samples": 64}
-    after = [] if arg else ["start"]
-    return made + [run(arm, seed, arg or "{workdir}/start", shared, *after) for seed in range(5) for arm in ARMS]
+    start, after = arg or "{workdir}/start", [] if arg else ["start"]
+    return made + [run(arm, critique.shared(seed, start), *after) for seed in range(5) for arm in ARMS]
 
 
-def run(arm: str, seed: int, start: str, shared: dict[str, Any], *after: str) -> dict[str, Any]:
+def run(arm: str, shared: dict[str, Any], *after: str) -> dict[str, Any]:
     """Reinforcement learning in one arm."""
-    overrides = {"init": start, "seed": seed} | shared | ARMS[arm]
+    overrides = shared | ARMS[arm]
     overrides |= {} if arm.endswith("_only") else {"optimizer.learning_rate": RATE}
-    return part(f"{arm},seed={seed}", "train_rl", "rl/sdpo", overrides, *after)
+    return part(f"{arm},seed={shared['seed']}", "train_rl", "rl/sdpo", overrides, *after)

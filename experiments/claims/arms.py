@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from experiments.claims.data import Run
+from experiments.lib.workdirs import within
 
 # what does not make two runs different settings
 APART = ("seed", "eval", "checkpoint", "alarm", "change", "mesh", "log_every", "init", "microbatches", "critique.model")
@@ -86,13 +87,13 @@ class Study:
 
 def leaves(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys and values of what makes a setting."""
-    found = {key: value for key, value in _flat(config).items() if not _under(key, APART)}
+    found = {key: value for key, value in _flat(config).items() if not within(key, APART)}
     if found.get("critique.source") in OFF or config.get("critique") is None:
-        found = {key: value for key, value in found.items() if not _under(key, ("critique",))}
+        found = {key: value for key, value in found.items() if not within(key, ("critique",))}
     if isinstance(config.get("init"), str):  # which start, wherever it lay and whichever seed it had
         found["init"] = re.sub(r"[,._-]?(seed=?)?\d+$", "", PurePath(config["init"]).name)
     if not is_diverse(config):
-        found = {key: value for key, value in found.items() if not _under(key, ("diversity",))}
+        found = {key: value for key, value in found.items() if not within(key, ("diversity",))}
     if "loss" in config:
         found.pop("samples", None)  # how many train_rl writes down
     return {key: value for key, value in found.items() if key not in DEFAULTS or value != DEFAULTS[key]}
@@ -188,16 +189,12 @@ def is_plain(run: Run) -> bool:
 def algorithms(study: Study, plain: Arm) -> list[Arm]:
     """The plain arm and those that are another plain algorithm and nothing else."""
     same = [arm for arm in study.arms if is_plain(arm.first) and arm.first.get("critique.source") in OFF]
-    return [arm for arm in same if all(_under(key, ALGORITHM) for key in differ(arm, plain))]
+    return [arm for arm in same if all(within(key, ALGORITHM) for key in differ(arm, plain))]
 
 
 def only(arm: Arm, plain: Arm, keys: tuple[str, ...]) -> bool:
     """Whether all that an arm changes lies below `keys`."""
-    return bool(differ(arm, plain)) and all(_under(key, keys) for key in differ(arm, plain))
-
-
-def _under(key: str, prefixes: tuple[str, ...]) -> bool:
-    return any(key == p or key.startswith(p + ".") for p in prefixes)
+    return bool(differ(arm, plain)) and all(within(key, keys) for key in differ(arm, plain))
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -61,18 +61,15 @@ def ceiling(data: Data, studies: list[Study], how: How) -> Verdict:
                 point = {"study": study.name, "arm": arm.name, "held": arm in held, "ratio": math.exp(ratio[0])}
                 out.plots.append(point | {"pass@1": spans[0], "pass@k": spans[1], "k": k})
             rows.append([arm.name, str(len(pairs)), times, "yes" if arm in held else "", *map(spelled, spans)])
+        height = lambda row: -float(row[2]) if row[2] != "-" else 0.0  # noqa: E731
         header = ["arm", "seeds", f"entropy, times {plain.name}'s", "held", "pass@1", f"pass@{k}"]
-        out.details.append((f"{study.name}: differences to {plain.name} at the end", header, sorted(rows, key=_height)))
+        out.details.append((f"{study.name}: differences to {plain.name} at the end", header, sorted(rows, key=height)))
     if not out.criteria:
         out.missing.append(
             f"no study with a plain arm and one that holds entropy {HELD:g} times as high, {how.least} common "
             "seeds each"
         )
     return out
-
-
-def _height(row: list[str]) -> float:
-    return -float(row[2]) if row[2] != "-" else 0.0
 
 
 def plain_studies(studies: list[Study], several: bool = True) -> list[tuple[Study, Arm]]:

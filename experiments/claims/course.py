@@ -41,21 +41,11 @@ def early(data: Data, studies: list[Study], how: How) -> Verdict:
     for course in courses(plain_runs(studies), out):
         s, p = course.series, course.points
         record = series(p.entropy_step, p.entropy_H, p.entropy_H)
+        more = {"entropy_step": record.step, "entropy_H": record.H, "weights": s.w}
+        more |= {"level": how.level, "draws": max(100, how.draws // 5)}
+        rows = groups.setdefault(starts(course.run), [])
         try:
-            groups.setdefault(starts(course.run), []).extend(
-                backtest.backtest(
-                    s.step,
-                    s.H,
-                    s.R,
-                    how.rng(),
-                    SHARES,
-                    entropy_step=record.step,
-                    entropy_H=record.H,
-                    weights=s.w,
-                    level=how.level,
-                    draws=max(100, how.draws // 5),
-                )  # fmt: skip
-            )
+            rows += backtest.backtest(s.step, s.H, s.R, how.rng(), SHARES, **more)
             out.runs.append(course.run)
         except InputError as error:
             out.missing.append(f"{course.run.path}: {error}")

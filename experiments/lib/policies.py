@@ -63,8 +63,8 @@ def load_policy(
     if peft.is_adapter(path):
         there, params, adapter = _of_adapter(config, path, mesh, vocab_size, step, key, model)
         return there, _merged({**params, lora.LORA: adapter.tree}, 1.0)
-    about = trained(path, key)
-    if about is None and not (Path(path) / "checkpoints").is_dir() and (Path(path) / "config.json").is_file():
+    about = _origin(path, key)
+    if about is None:
         return _of_folder(config, path, mesh, vocab_size, step, key, model)
     model, params, scale = _of_run(config, about or config, path, mesh, vocab_size, step, key, model)
     return model, params if scale is None else _merged(params, scale)
@@ -135,7 +135,7 @@ def _start(config: ConfigDict, shape: Transformer, mesh: jax.sharding.Mesh) -> t
                 # this run's alpha / rank is not the folder's: what is left of that goes into B
                 return params, lora.scaled({lora.LORA: adapter.tree}, 1.0 / adaptation.scale)[lora.LORA]
         return _merged({**params, lora.LORA: adapter.tree}, 1.0), None
-    of = None if path is None else _origin(path)
+    of = None if path is None else _origin(path, "init")
     if path is not None and _adapters(config) == _adapters(of):  # it goes on with that run's adapters
         params = _params_of_run(of or config, shape, mesh, adaptation.adapt, path)
         if lora.LORA in params:  # that run's alpha may have been another, as a folder's may
@@ -222,9 +222,9 @@ def _params_of_run(config, model, mesh, adapt, path, key="init", step=None) -> A
     return {**base.params(about[1]), **adapters}
 
 
-def _origin(path: str | Path) -> ConfigDict | None:
+def _origin(path: str | Path, key: str) -> ConfigDict | None:
     """The config of the run in a workdir; an empty one where it tells none, None where `path` is a model's folder."""
-    about = trained(path, "init")
+    about = trained(path, key)
     is_folder = about is None and not (Path(path) / "checkpoints").is_dir() and (Path(path) / "config.json").is_file()
     return None if is_folder else about or ConfigDict()
 

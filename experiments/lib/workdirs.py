@@ -134,11 +134,11 @@ def _compare(
     changed, differ = {}, []
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key, _NONE), new.get(key, _NONE)
-        if _equal(was, now) or _within(key, ignore):
+        if _equal(was, now) or within(key, ignore):
             continue
-        since = was is _NONE and not _within(key, overridden)
+        since = was is _NONE and not within(key, overridden)
         grown = was == {} and any(k.startswith(f"{key}.") for k in new)  # a group that has its first key
-        if since or grown or _within(key, knobs):
+        if since or grown or within(key, knobs):
             changed[key] = was, now
         else:
             differ.append(f"{key} is {_say(was)} there and {_say(now)} here")
@@ -151,7 +151,7 @@ def _compare(
     return {key: values for key, values in changed.items() if values[0] != {}}
 
 
-def _within(key: str, names: Collection[str]) -> bool:
+def within(key: str, names: Collection[str]) -> bool:
     """Whether a key is one of `names`, or in a group that is."""
     return any(key == name or key.startswith(f"{name}.") for name in names)
 

@@ -62,14 +62,13 @@ def max_tokens(config: ConfigDict, language: Language) -> int:
     return given or (critics.MAX_CRITIQUE_TOKENS if language is CLOSED else MAX_TOKENS)
 
 
+def longest(task: Task, reference: bool) -> int:
+    """Tokens of a question, an attempt at it, and the reference solution where it is shown."""
+    return task.prompt_length + task.response_length * (2 if reference else 1)
+
+
 def within(
-    config: ConfigDict,
-    folder: Any,
-    wanted: int,
-    new: int,
-    least: int,
-    who: str,
-    held: str = "an attempt, a critique",
+    config: ConfigDict, folder: Any, wanted: int, new: int, least: int, who: str, held: str = "an attempt, a critique"
 ) -> int:
     """Tokens of the longest prompt in a conversation: critique.prompt_length, or `wanted` as far as the context goes.
 
@@ -168,14 +167,8 @@ def server(
         raise InputError("critique.source=api goes with experiments.train_rl alone: give another source")
     how = {**settings, "reply_tokens": max_tokens(config, language)}
     made: list[api.Endpoint] = []
-
-    def start() -> None:
-        made.append(api.Endpoint(workdir or ".", **how))
-
-    processes.run_on_primary(start)
-    count = 2 if c.reference else 1
-    width = c.get("prompt_length") or task.prompt_length + task.response_length * count + WRAPPING
-
+    processes.run_on_primary(lambda: made.append(api.Endpoint(workdir or ".", **how)))
+    width = c.get("prompt_length") or longest(task, c.reference) + WRAPPING
     said = lambda t: "\n".join(m["content"] for m in language.critique_messages(t, c.reference))  # noqa: E731
     fits = fitting(language, task.tokenizer, width, task, said, "the critic")
 
@@ -227,11 +220,9 @@ def critique_sampler(
     """
     most, count = max_tokens(config, language), asked(config).get("count", 1)
     if language is CLOSED:
-        tokenizer = task.tokenizer
-        width = task.prompt_length + task.response_length * (2 if reference else 1) + 2
+        tokenizer, width = task.tokenizer, longest(task, reference) + 2
     else:
-        tokenizer = language.tokenizer
-        wanted = task.prompt_length + task.response_length * (2 if reference else 1) + WRAPPING
+        tokenizer, wanted = language.tokenizer, longest(task, reference) + WRAPPING
         width = within(config, tokenizer.path, wanted, most, task.response_length, "the critic")
     fits = fitting(language, tokenizer, width, task, lambda t: language.ask_critique(t, reference), "the critic")
 

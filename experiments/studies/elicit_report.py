@@ -54,7 +54,7 @@ def table(parts: Parts, problems: list[dict[str, Any]], *, interval: float, draw
             "less base": {str(k): less(curve[k], base[k]) for k in (1, min(8, n), n)} if way != "base" else {},
             "crossover": _crossovers(ks, [base[k] for k in ks], [curve[k] for k in ks]) if way != "base" else None,
             "gap": efficiency_gap(base[n].mean(), curve[1].mean()),
-            "new": [ids for ids in missing] if way != "base" else None,
+            "new": missing if way != "base" else None,
             "distinct": float(np.mean([run["distinct"] for run in runs])),
             "entropy": float(np.mean([run["entropy"] for run in runs])),
             "length": float(np.mean([run["length"] for run in runs])),

@@ -146,8 +146,8 @@ def _degrees(rng: random.Random) -> Pair:
     return str(n), rng.choice([f"{n}^\\circ", f"{n}^{{\\circ}}", f"{n}°"]), True
 
 
-def _items(rng: random.Random, low: int = 2, high: int = 4) -> list[str]:
-    items = rng.sample(range(-30, 60), rng.randint(low, high))
+def _items(rng: random.Random) -> list[str]:
+    items = rng.sample(range(-30, 60), rng.randint(2, 4))
     return [f"{i}" if rng.random() < 0.7 else ways_of_fraction(rng, Fraction(7 * i + 1, 7)).strip("$") for i in items]
 
 
