@@ -89,15 +89,13 @@ class Maker:
                     raise InputError(f"task {config.task.name!r} has no oracle: give annotators=('arithmetic',)")
                 self._annotators[name] = None
                 continue
-            (judge, params), spoken = self._policy, {} if closed else {"language": language}
+            (judge, params), spoken = self._policy, language
             if name != "self" and closed:
                 judge, params = load(name, key="annotators")
             elif name != "self":
-                (judge, params), other = conversation.load_critic(
-                    config, self._task, mesh, name, language, "annotators"
-                )
-                spoken = {"language": other}
-            ask = conversation.critique_sampler(config, self._task, judge, mesh, **spoken)
+                found = conversation.load_critic(config, self._task, mesh, name, language, "annotators")
+                (judge, params), spoken = found
+            ask = conversation.critique_sampler(config, self._task, judge, mesh, language=spoken)
             self._annotators[name] = partial(ask, params)
         self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)

@@ -67,18 +67,16 @@ def run(config: ConfigDict, workdir: str) -> None:
 def by_preference(config: ConfigDict, workdir: str) -> None:
     """Rounds of branching and DPO."""
     preference = Preference(config)
+    workdir = workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS)
     loop(
-        workdirs.open_workdir(config, workdir, knobs=workdirs.KNOBS),
+        workdir,
         lambda writer, number, state, _: preference.round(number, state, writer),
         evaluate=lambda writer, number, state, last: preference.evaluator.last(
             writer, number, preference.view(state.params)
         ),
         **policies.lean(preference.base, preference.abstract),
         first=preference.first,
-        steps=config.rounds + 1,
-        numbered_from=1,
-        keep=config.checkpoint.keep,
-        track=workdirs.tracking(config, workdir),
+        **workdirs.pace(config, workdir),
     )
 
 

@@ -63,10 +63,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         evaluate=evaluate,
         **policies.lean(training.base, training.abstract),
         first=lambda: None,
-        steps=config.rounds + 1,
-        numbered_from=1,
-        keep=config.checkpoint.keep,
-        track=workdirs.tracking(config, workdir),
+        **workdirs.pace(config, workdir),
     )
 
 

@@ -136,10 +136,9 @@ CALIBRATION = Claim(
     text="Confidence as reward restores calibration",
     source="van Niekerk et al. 2025, arXiv:2507.21931",
     definition=(
-        "Expected calibration error (10 bins, percent) of the confidence of greedy answers to held-out "
-        "problems, in the "
-        "span that was rewarded: after RL from self-feedback less its start's, and less that after RL with a verifier, "
-        "by seed. For the claim: lower, and greedy accuracy not below the start's by more than the margin."
+        "Expected calibration error (10 bins, percent) of the confidence of greedy answers to held-out problems, in "
+        "the span that was rewarded: after RL from self-feedback less its start's, and less that after RL with a "
+        "verifier, by seed. For the claim: lower, and greedy accuracy not below the start's by more than the margin."
     ),
     needs="calibration.json of the start, of runs of experiments.self_feedback and of RLVR, 3 seeds",
     decides="a start that RL has made overconfident, answers whose span carries the uncertainty, and more seeds",

@@ -156,11 +156,9 @@ FORKING = Claim(
     text="About 20 % forking tokens carry the signal",
     source="Wang et al. 2025, arXiv:2506.01939",
     definition=(
-        f"Learning from the tokens of highest entropy only, {SHARES[0]:.0%} to {SHARES[1]:.0%} of all, "
-        "against learning "
-        "from all, in the same study: pass@1 and pass@k at the end, paired. For the claim: no worse "
-        "than the margin, and better than from the other tokens alone, where that was tried. Each arm, "
-        "of any share, is "
+        f"Learning from the tokens of highest entropy only, {SHARES[0]:.0%} to {SHARES[1]:.0%} of all, against "
+        "learning from all, in the same study: pass@1 and pass@k at the end, paired. For the claim: no worse than the "
+        "margin, and better than from the other tokens alone, where that was tried. Each arm, of any share, is "
         "compared with the one of all tokens that differs from it least."
     ),
     needs="RL arms with weight.name=top_entropy and frac about .2, one of all tokens, 3 common seeds",

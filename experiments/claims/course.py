@@ -77,11 +77,10 @@ FRONT = Claim(
     text="Collapse is front-loaded",
     source="Cui et al. 2025, arXiv:2505.22617, section 2.3",
     definition=(
-        "For each kind of start, shares of all entropy spent and of all pass@1 gained by 1/12 and by 1/3 of "
-        "the steps (means over a twentieth of the points around the mark), means over runs of "
-        "plain algorithms. For the claim: more than half by 1/12 and more than nine tenths by 1/3, of both "
-        "(the paper: 73 and 76 %, 94 and 93 %). The shares depend on how "
-        "long a run is."
+        "For each kind of start, shares of all entropy spent and of all pass@1 gained by 1/12 and by 1/3 of the steps "
+        "(means over a twentieth of the points around the mark), means over runs of plain algorithms. For the claim: "
+        "more than half by 1/12 and more than nine tenths by 1/3, of both (the paper: 73 and 76 %, 94 and 93 %). The "
+        "shares depend on how long a run is."
     ),
     needs="RL runs of a plain algorithm with evaluations often enough",
     decides="runs that go on until reward stands still, and from base models",

@@ -206,11 +206,10 @@ PRESERVES = Claim(
     text="Critique in the loop preserves entropy and diversity",
     source="a synthesis note on arXiv:2411.16579 and 2506.03106; no measurement of its own",
     definition=(
-        f"Arms whose critiques say something ({', '.join(CONTENT)}; one refinement a group, to the end) "
-        "against the plain arm, against as many fresh samples, and against as many retries with no words or "
-        "another attempt's (none, random): logarithm of "
-        f"policy entropy at the end, and of the number of different right solutions a problem; mean over "
-        f"arms, paired by seed. For the claim: all higher; less than {RATIO:g} counts as none."
+        f"Arms whose critiques say something ({', '.join(CONTENT)}; one refinement a group, to the end) against the "
+        "plain arm, against as many fresh samples, and against as many retries with no words or another attempt's "
+        "(none, random): logarithm of policy entropy at the end, and of the number of different right solutions a "
+        f"problem; mean over arms, paired by seed. For the claim: all higher; less than {RATIO:g} counts as none."
     ),
     needs="a study with a plain arm, critiques and fresh samples, 3 common seeds",
     decides="a model that can use a critique in words it was not taught, and runs long enough to collapse further",

@@ -222,7 +222,7 @@ def _run(path: Path, say) -> Run | None:
         study=path.parent,
         metrics=[clean for row in rows.metrics if (clean := _numbers(row, broken))],
         evals=[row for row in rows.evals if _evaluation(row, broken)],
-        problems=[row for row in rows.problems if _whole(row, ("n", "right"), broken) and "id" in row],
+        problems=[row for row in rows.problems if _problem(row, broken)],
         solved=[row for row in rows.solved if _solved(row, broken)],
     )
     if broken:
@@ -256,12 +256,12 @@ def _evaluation(row: dict[str, Any], broken: list[str]) -> bool:
     return False
 
 
-def _whole(row: dict[str, Any], keys: tuple[str, ...], broken: list[str]) -> bool:
-    if all(isinstance(row.get(key), int) for key in keys) and 0 <= row["right"] <= row["n"] and row["n"] > 0:
-        return True
-    if not any(key in row for key in keys):  # of another kind of evaluation
-        return False
-    broken.append(f"a problem {str(row)[:80]}")
+def _problem(row: dict[str, Any], broken: list[str]) -> bool:
+    n, right = row.get("n"), row.get("right")
+    if isinstance(n, int) and isinstance(right, int) and 0 <= right <= n and n > 0:
+        return "id" in row
+    if "n" in row or "right" in row:  # else of another kind of evaluation
+        broken.append(f"a problem {str(row)[:80]}")
     return False
 
 

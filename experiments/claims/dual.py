@@ -62,12 +62,10 @@ DUAL = Claim(
     text="Training collapse and test-time variance are separate failures",
     source="a synthesis note on arXiv:2505.22617 and 2506.04210; no measurement of its own",
     definition=(
-        "On the same checkpoints: token entropy in training falls (the baseline less its start); the entropy "
-        "of answers rises with the thinking budget (the last round of 'wait' less the plain response); and "
-        "they "
-        f"are separate: controls that hold token entropy up change that rise by less than {NATS:g} nats, and "
-        f"over the checkpoints of a run the rise correlates with token entropy by less than {CORRELATION:g} "
-        "either way."
+        "On the same checkpoints: token entropy in training falls (the baseline less its start); the entropy of "
+        "answers rises with the thinking budget (the last round of 'wait' less the plain response); and they are "
+        f"separate: controls that hold token entropy up change that rise by less than {NATS:g} nats, and over the "
+        f"checkpoints of a run the rise correlates with token entropy by less than {CORRELATION:g} either way."
     ),
     needs="dual.json of experiments.dual, 3 seeds of a baseline and of controls",
     decides="policies with thoughts long enough for a budget to mean more than another attempt",

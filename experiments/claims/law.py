@@ -205,12 +205,11 @@ FORM = Claim(
     text="R = −a·exp(H) + b holds, and better than its rivals",
     source="Cui et al. 2025, arXiv:2505.22617, Eq. 6",
     definition=(
-        "Held-out pass@1 against policy entropy, runs of plain algorithms, a group for each kind of start. "
-        "For the claim: R² of the fit above .9; the rate c of a curve that is the law at c = 1 and a line at c = 0 "
-        f"within {BEND[0]:g} and {BEND[1]:g}; and an error on the last 30 % of the "
-        "evaluations, from a fit to the rest, below that of the best other curve of "
-        "two coefficients (line, root, logarithm, square): each run against the one that is best on the "
-        "other runs of its group."
+        "Held-out pass@1 against policy entropy, runs of plain algorithms, a group for each kind of start. For the "
+        "claim: R² of the fit above .9; the rate c of a curve that is the law at c = 1 and a line at c = 0 within "
+        f"{BEND[0]:g} and {BEND[1]:g}; and an error on the last 30 % of the evaluations, from a fit to the rest, below "
+        "that of the best other curve of two coefficients (line, root, logarithm, square): each run against the one "
+        "that is best on the other runs of its group."
     ),
     needs=f"RL runs of a plain algorithm with {MIN_POINTS} evaluations of pass@1 and the entropy record",
     decides="starts of much entropy (H of 1 nat and more) that are base models, where exp and a line differ by more "
@@ -224,11 +223,10 @@ COEFFICIENTS = Claim(
     text="a and b do not depend on the algorithm",
     source="Cui et al. 2025, arXiv:2505.22617, Figure 6",
     definition=(
-        "Plain algorithms (GRPO, RLOO, REINFORCE++, PPO and the like, without entropy control) of one study, "
-        "from one start. exp is fitted to each run; the standard deviation of "
-        "its a, ceiling and height at the mean entropy over algorithms, beyond what seeds do (two-way "
-        "layout, interval from F). For the claim: below 10 % of a, and below the "
-        "margin for ceiling and height. It speaks of the fits, whether or not the law is true."
+        "Plain algorithms (GRPO, RLOO, REINFORCE++, PPO and the like, without entropy control) of one study, from one "
+        "start. exp is fitted to each run; the standard deviation of its a, ceiling and height at the mean entropy "
+        "over algorithms, beyond what seeds do (two-way layout, interval from F). For the claim: below 10 % of a, and "
+        "below the margin for ceiling and height. It speaks of the fits, whether or not the law is true."
     ),
     needs="a study with at least 2 plain algorithms, 3 common seeds, and evaluations often enough",
     decides="five or more seeds of each algorithm, and evaluations as often as in the study of the law",

@@ -33,10 +33,9 @@ def page(
         "# The claims, tested again",
         f"Verdicts on {len(data.runs)} runs and {len(data.documents)} other results, for their setting and no "
         f"other: {told}. A verdict is made by a rule from {how.level:.0%} intervals and from nothing else:",
-        f"- a *test* is **for** a claim where its whole interval lies on the side that the claim says, "
-        "**against** where it lies on the other, or ends before an effect of the size that is worth the name "
-        f"({how.margin:g} of pass@k; others are said), and **open** otherwise, or with fewer than {how.least} "
-        "seeds or runs;",
+        "- a *test* is **for** a claim where its whole interval lies on the side that the claim says, **against** "
+        f"where it lies on the other, or ends before an effect of the size that is worth the name ({how.margin:g} of "
+        f"pass@k; others are said), and **open** otherwise, or with fewer than {how.least} seeds or runs;",
         "- a claim **holds** where all tests are for it, **holds partly** where some are, **fails** where "
         "some are against it and none for it, and is **undecided** where there is no test either way. "
         "Each test is by itself: of many about nothing, some come out for or against.",

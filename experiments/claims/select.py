@@ -210,11 +210,9 @@ SELECTS = Claim(
     text="RLVR selects rather than creates",
     source="Yue et al. 2025, arXiv:2504.13837",
     definition=(
-        "Held-out pass@1 and pass@k (the largest k) of a plain arm at the end less those of its start, "
-        "paired by seed and problem. For the claim: pass@1 rises, and pass@k rises by less than the margin, "
-        "if at all. "
-        "k* is the smallest k at which the start's pass@k is at least the trained policy's. Self-training "
-        "starts from its base."
+        "Held-out pass@1 and pass@k (the largest k) of a plain arm at the end less those of its start, paired by seed "
+        "and problem. For the claim: pass@1 rises, and pass@k rises by less than the margin, if at all. k* is the "
+        "smallest k at which the start's pass@k is at least the trained policy's. Self-training starts from its base."
     ),
     needs="3 seeds evaluated before and after training, many attempts a problem (solved.jsonl, problems.jsonl, "
     "elicit.json)",

@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,18 @@ def open_workdir(
     return workdir
 
 
-def tracking(config: ConfigDict, workdir: Path) -> Callable[[int], Trackers] | None:
-    """What `training.loop` takes as `track`: the trackers that `config.track` names; None where it is ""."""
+def pace(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Keywords of training/loop.loop: how long a run is, by steps or rounds, what it keeps, how often it saves,
+    evaluates and logs, and the trackers that `config.track` names, none where it is ""."""
     from entropy_rl.parallel import processes
 
     how = {"config": json.loads(config.to_json_best_effort()), "say": processes.log}
-    return (lambda start: Trackers(config.track, workdir, start=start, **how)) if config.track else None
+    track = (lambda start: Trackers(config.track, workdir, start=start, **how)) if config.track else None
+    kept = {"keep": config.checkpoint.keep, "track": track}
+    if "rounds" in config:  # round 0 is the start
+        return kept | {"steps": config.rounds + 1, "numbered_from": 1}
+    every = {"checkpoint_every": config.checkpoint.every, "eval_every": config.eval.every}
+    return kept | every | {"steps": config.steps, "log_every": config.get("log_every", 1)}
 
 
 _locks: dict[Path, int] = {}  # file descriptors, open for as long as the process lives

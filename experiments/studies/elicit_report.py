@@ -93,16 +93,18 @@ def _missing(run, first, problems) -> list[str]:
 def _cot(parts: Parts, base: dict[int, np.ndarray], less) -> dict[str, Any]:
     """CoT-decoding beside greedy decoding and votes of the base's samples at as many tokens."""
     out: dict[str, Any] = {"choice": parts["cot"][0]["choice"], "tried": parts["cot"][0]["tried"], "rows": []}
-    for span, one in parts["cot"][0]["spans"].items():
-        ways = {"greedy": one["greedy"]} if not out["rows"] else {}
-        for name, right in (ways | {f"{m}, {span}": x for m, x in one["modes"].items()}).items():
-            tables = [np.array([_of(run, span, name) for run in parts["cot"]], float)]
-            tokens = float(np.mean([run["spans"][span]["tokens"] for run in parts["cot"]]))
+    for span in parts["cot"][0]["spans"]:
+        of = [run["spans"][span] for run in parts["cot"]]
+        ways = [] if out["rows"] else [("greedy", [x["greedy"] for x in of])]
+        ways += [(f"{mode}, {span}", [x["modes"][mode] for x in of]) for mode in of[0]["modes"]]
+        for name, seeds in ways:
+            right = np.array(seeds, float)
+            tokens = float(np.mean([x["tokens"] for x in of]))
             votes = [at_equal_tokens(first["votes"], tokens, "right") for first in parts["base"]]
-            row = {"way": name, "pass@1": float(np.mean(right)), "less base": less(tables[0], base[1])}
+            row = {"way": name, "pass@1": float(np.mean(right[0])), "less base": less(right, base[1])}
             row["recovery"] = gap_recovery(row["pass@1"], float(base[1].mean()), float(_curve(parts["rl"], 1).mean()))
             if name != "greedy" and all(v is not None for v in votes):
-                row |= {"tokens": tokens, "vote": float(np.mean(votes)), "less vote": less(tables[0], np.array(votes))}
+                row |= {"tokens": tokens, "vote": float(np.mean(votes)), "less vote": less(right, np.array(votes))}
             out["rows"].append(row)
     spans = parts["cot"][0]["spans"]
     branches = np.array(spans[next(iter(spans))]["branches"])
@@ -119,11 +121,6 @@ def _cot(parts: Parts, base: dict[int, np.ndarray], less) -> dict[str, Any]:
     out["chosen"] = chosen
     out["new"] = [sum(1 for b, r in zip(branches, run["right"]) if b.any() and not r) for run in first]
     return out
-
-
-def _of(run, span, name):
-    one = run["spans"][span]
-    return one["greedy"] if name == "greedy" else one["modes"][name.split(",")[0]]
 
 
 def _recovery(parts: Parts, less) -> list[dict[str, Any]]:
