@@ -68,16 +68,18 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     about = {"seed": config.seed, "level": config.level, "draws": config.draws}
     result = {"baseline": config.baseline, "top": config.top, "shares": shares}
     result["table"] = table(found, config.baseline, k=config.k, **about)
-    measure = functools.partial(
-        policy,
-        split=config.split,
-        problems=config.problems,
-        samples=config.samples,
-        shares=shares,
-        top=config.top,
-        seed=config.seed,
-        known={},
-    )
+    how = {key: config[key] for key in ("split", "problems", "samples", "top", "seed")} | {"shares": shares}
+    starts: dict[Any, dict[str, Any]] = {}  # which runs of one seed share
+
+    def measure(path: Path, step: int) -> dict[str, Any]:
+        if step:
+            return policy(path, step, **how)
+        of = runs.identify(path)
+        start = of.get("init"), of.get("model.path"), of.seed
+        if start not in starts:
+            starts[start] = policy(path, 0, **how)
+        return starts[start]
+
     result["policies"] = {arm: policies([one.path for one in seeds.values()], measure) for arm, seeds in found.items()}
     result |= {"notes": notes, **compare.circumstances(found)}
 
@@ -147,19 +149,9 @@ def policy(
     shares: tuple[float, ...],
     top: float,
     seed: int,
-    known: dict[tuple, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a checkpoint's forks are, on responses of its own; step 0 is the policy that the run started from.
-
-    `known` keeps what was said of starts, which runs of one seed share.
-    """
+    """What a checkpoint's forks are, on responses of its own; step 0 is the policy that the run started from."""
     config = ConfigDict(runs.identify(path).config)
-    about = (config.init, config.model.get("path"), config.seed)
-    if step == 0 and known is not None:
-        if about not in known:
-            more = {"samples": samples, "shares": shares, "top": top, "seed": seed}
-            known[about] = policy(path, 0, split=split, problems=problems, **more)
-        return known[about]
     task = build.task(config, split=split, size=problems)
     mesh, key = build.mesh(config), jax.random.key(seed)
     load = functools.partial(load_policy, config, mesh=mesh, vocab_size=task.tokenizer.vocab_size)

@@ -38,9 +38,8 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
         ends = [end for end, _ in members]
         starts = [start or end for end, start in members]
         before = members[0][1] is None
-        k = min(
-            least_attempts(ends, "end" if before else "last"), least_attempts(starts, "start" if before else "last")
-        )
+        was, at = ("start", "end") if before else ("last", "last")
+        k = min(least_attempts(ends, at), least_attempts(starts, was))
         if k < 2:
             continue
         spans = [paired_span(ends, starts, what, k, how, starts=before) for what in ("pass@1", "pass@k")]
@@ -52,7 +51,7 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
         if len(study.arms) > 1 or count >= how.least:
             out.add(f"{where}: pass@1 less the start's", spans[0], how, count, above=0.0)
             out.add(f"{where}: pass@{k} less the start's", spans[1], how, count, below=how.margin)
-        found = [curves(end, start or end, k, before) for end, start in members]
+        found = [curves(end, start or end, k, was, at) for end, start in members]
         told = [next((str(at) for at, base, rl in zip(*of) if base >= rl), f"> {k}") for of in found]
         rows.append([study.name, name, str(count), *map(spelled, spans), str(k), ", ".join(told)])
         if len({tuple(of[0]) for of in found}) == 1:
@@ -73,15 +72,14 @@ def selects(data: Data, studies: list[Study], how: How) -> Verdict:
     return out
 
 
-def curves(end: Run, start: Run, k: int, before: bool) -> tuple[list[int], list[float], list[float]]:
+def curves(end: Run, start: Run, k: int, was: str, at: str) -> tuple[list[int], list[float], list[float]]:
     """(ks, pass@k of the start, of the end): every k where attempts are known problem by problem, else those logged."""
-    when = ("start", "end") if before else ("last", "last")
     ks, x, y = [], [], []
-    for at in range(1, k + 1):
-        what = "pass@1" if at == 1 else "pass@k"
-        of = [measure(start, what, at, when[0]), measure(end, what, at, when[1])]
+    for n in range(1, k + 1):
+        what = "pass@1" if n == 1 else "pass@k"
+        of = [measure(start, what, n, was), measure(end, what, n, at)]
         if of[0] is not None and of[1] is not None:
-            ks.append(at)
+            ks.append(n)
             x.append(float(of[0].mean()))
             y.append(float(of[1].mean()))
     return ks, x, y

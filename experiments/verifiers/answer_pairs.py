@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 Pair = tuple[str, str, bool | None]
 
@@ -128,7 +129,7 @@ def _unit(rng: random.Random, how: str) -> Pair:
     n, unit = rng.randint(1, 500), rng.choice(["cm", "km", "meters", "hours", "dollars", "degrees", "square feet"])
     if how == "wrong number":
         return str(n + 1), f"{n} \\text{{ {unit}}}", False
-    if how == "other unit":
+    if how == "another":
         other = rng.choice([u for u in ["cm", "km", "hours", "dollars"] if u != unit])
         return f"{n} \\text{{ {other}}}", f"{n} \\text{{ {unit}}}", False
     ways = [f"{n} \\text{{ {unit}}}", f"{n}\\text{{ {unit}}}", f"{n} \\mathrm{{{unit}}}", f"{n} {unit}"]
@@ -191,7 +192,7 @@ def _set(rng: random.Random, how: str) -> Pair:
         other = other[1:]
     if how == "repeated":
         other.append(other[0])
-    if how == "list":
+    if how == "as list":
         return gold, ", ".join(other), True
     text = ", ".join(other)
     ways = [f"\\{{{text}\\}}", f"\\left\\{{{text}\\right\\}}", f"$\\{{{text}\\}}$"]
@@ -200,8 +201,8 @@ def _set(rng: random.Random, how: str) -> Pair:
 
 def _list(rng: random.Random, how: str) -> Pair:
     items = _items(rng)
-    other = rng.sample(items, len(items)) if how == "same" else items[1:] + [str(rng.randint(61, 99))]
-    return ", ".join(items), ", ".join(other), how == "same"
+    other = rng.sample(items, len(items)) if how == "permuted" else items[1:] + [str(rng.randint(61, 99))]
+    return ", ".join(items), ", ".join(other), how == "permuted"
 
 
 def _named(rng: random.Random, how: str) -> Pair:
@@ -242,6 +243,10 @@ def _hedged(rng: random.Random) -> Pair:
     return str(rng.choice([a, b])), rng.choice(ways), False
 
 
+def _ways(name: str, draw: Callable[..., Pair], *hows: str) -> dict[str, Callable[[random.Random], Pair]]:
+    return {f"{name}, {how}": partial(draw, how=how) for how in hows}
+
+
 KINDS: dict[str, Callable[[random.Random], Pair]] = {
     "integer, same": _integer_same,
     "integer, other": _integer_other,
@@ -254,33 +259,17 @@ KINDS: dict[str, Callable[[random.Random], Pair]] = {
     "scientific": _scientific,
     "percent, sign": _percent_sign,
     "percent, value": _percent_value,
-    "unit, left out": lambda rng: _unit(rng, "same"),
-    "unit, wrong number": lambda rng: _unit(rng, "wrong number"),
-    "unit, another": lambda rng: _unit(rng, "other unit"),
+    **_ways("unit", _unit, "left out", "wrong number", "another"),
     "money": _money,
     "degrees": _degrees,
-    "tuple, same": lambda rng: _tuple(rng, "same"),
-    "tuple, swapped": lambda rng: _tuple(rng, "swapped"),
-    "tuple, other": lambda rng: _tuple(rng, "other"),
-    "interval, same": lambda rng: _interval(rng, "same"),
-    "interval, bracket": lambda rng: _interval(rng, "bracket"),
-    "interval, other": lambda rng: _interval(rng, "other"),
-    "set, same": lambda rng: _set(rng, "same"),
-    "set, repeated": lambda rng: _set(rng, "repeated"),
-    "set, other": lambda rng: _set(rng, "other"),
-    "set, fewer": lambda rng: _set(rng, "fewer"),
-    "set, as list": lambda rng: _set(rng, "list"),
-    "list, permuted": lambda rng: _list(rng, "same"),
-    "list, other": lambda rng: _list(rng, "other"),
-    "x = 5, same": lambda rng: _named(rng, "same"),
-    "x = 5, other": lambda rng: _named(rng, "other"),
-    "x = 5, other name": lambda rng: _named(rng, "other name"),
-    "choice, same": lambda rng: _choice(rng, "same"),
-    "choice, other": lambda rng: _choice(rng, "other"),
+    **_ways("tuple", _tuple, "same", "swapped", "other"),
+    **_ways("interval", _interval, "same", "bracket", "other"),
+    **_ways("set", _set, "same", "repeated", "other", "fewer", "as list"),
+    **_ways("list", _list, "permuted", "other"),
+    **_ways("x = 5", _named, "same", "other", "other name"),
+    **_ways("choice", _choice, "same", "other"),
     "yes or no": _yes,
     "hedged": _hedged,
-    "root, same": lambda rng: _root(rng, "same"),
-    "root, other": lambda rng: _root(rng, "other"),
-    "polynomial, same": lambda rng: _polynomial(rng, "same"),
-    "polynomial, other": lambda rng: _polynomial(rng, "other"),
+    **_ways("root", _root, "same", "other"),
+    **_ways("polynomial", _polynomial, "same", "other"),
 }
