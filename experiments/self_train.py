@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from ml_collections import ConfigDict
 
 from entropy_rl import files
 from entropy_rl.data.packing import pack_texts
+from entropy_rl.evaluate import attempt_all
 from entropy_rl.losses.weights import token_mean
 from entropy_rl.methods.critique import critics, refine, self_train
 from entropy_rl.metrics import Writer
@@ -37,7 +37,6 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.parallel import sharding
 from entropy_rl.sampling import warp
 from entropy_rl.training import learner, objectives
-from entropy_rl.training.collect import Group, attempt
 from entropy_rl.training.loop import loop, passes, taught
 from entropy_rl.training.rollouts import Batch
 from experiments.lib import build, checks, launch, policies, workdirs
@@ -78,12 +77,13 @@ class SelfTraining:
         self._config = config
         self._task = task = build.task(config, split="train", size=config.pool)
         self._model = build.trained_model(config, task.tokenizer.vocab_size)
-        self._mesh = mesh = build.mesh(config)
+        mesh = build.mesh(config)
         checks.rows(mesh, "the rows of an update (batch)", config.batch)
         microbatches = build.microbatches(mesh, config.batch, config.microbatches)
         tx, _ = build.optimizer(config, config.updates)
         self._critique = critique.critique_step(config, task, self._model, mesh, config.temperature)
         self._pool = [task[i] for i in range(len(task))]
+        self._how = build.sampling(config, task, mesh) | {"warp": partial(warp.temperature, value=config.temperature)}
         slots = "the slots (rollout.slots, or pool * samples)"
         slots_shared(mesh, slots, config.rollout.slots, len(task), config.samples)
         self._original = critique.make_lessons(config, task) if config.lessons.path is not None else task
@@ -126,7 +126,7 @@ class SelfTraining:
         c, clock = self._config, time.perf_counter()
         key = jax.random.fold_in(jax.random.key(c.seed), number)
         own, to_criticise, to_refine = jax.random.split(key, 3)
-        groups = list(self._attempts(params, own))
+        groups = attempt_all(self._model, params, self._task, own, samples=c.samples, batch=BATCH, **self._how)
         items, tried = self_train.right_items(groups), self_train.failed(groups)
         attempts = [completion for g in groups for completion in g.completions]
         row = {
@@ -152,19 +152,6 @@ class SelfTraining:
             row["critique/too_long"] = logged.get("critique/too_long", 0.0) + again.fits.count(False) / n
         row |= self_train.narrowing(items, self._pool) | {"time/rollout": time.perf_counter() - clock}
         return items, row
-
-    def _attempts(self, params: Any, key: jax.Array) -> Iterator[Group]:
-        c, task = self._config, self._task
-        for start in range(0, len(self._pool), BATCH):
-            yield from attempt(
-                *(self._model, params, task, self._pool[start : start + BATCH], jax.random.fold_in(key, start)),
-                samples=c.samples,
-                max_new=task.response_length,
-                prompt_length=task.prompt_length,
-                slots=min(c.rollout.slots, BATCH * c.samples),
-                warp=partial(warp.temperature, value=c.temperature),
-                mesh=self._mesh,
-            )
 
     def _teach(self, number: int, items: list[self_train.Item]) -> tuple[learner.TrainState, dict[str, float]]:
         """The base, after round 0 taught D_0 and `items` in passes of random order; what was logged last."""
