@@ -58,9 +58,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if config.generator is not None:
         attempting = load_policy(config, config.generator, mesh, vocab_size, key="generator")
     judge = None
-    if path is not None and language is CLOSED:
-        judge = load_policy(config, path, mesh, vocab_size, key="critique.model")
-    elif path is not None:
+    if path is not None:
         judge, spoken = conversation.load_critic(config, task, mesh, path, language)
     workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(config.seed), 16))

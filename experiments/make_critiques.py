@@ -76,8 +76,7 @@ class Maker:
         self.counts: collections.Counter[str] = collections.Counter()
         self._config, self._task = config, build.task(config, split="train")
         self._language = language = conversation.speak(config, self._task)
-        closed = language is CLOSED
-        self._mark = " ;" if closed else "\n"  # between steps
+        self._mark = " ;" if language is CLOSED else "\n"  # between steps
         mesh = build.mesh(config)
         load = partial(load_policy, config, mesh=mesh, vocab_size=self._task.tokenizer.vocab_size)
         self._policy = load(config.init)
@@ -89,14 +88,11 @@ class Maker:
                     raise InputError(f"task {config.task.name!r} has no oracle: give annotators=('arithmetic',)")
                 self._annotators[name] = None
                 continue
-            (judge, params), spoken = self._policy, language
-            if name != "self" and closed:
-                judge, params = load(name, key="annotators")
-            elif name != "self":
-                found = conversation.load_critic(config, self._task, mesh, name, language, "annotators")
-                (judge, params), spoken = found
-            ask = conversation.critique_sampler(config, self._task, judge, mesh, language=spoken)
-            self._annotators[name] = partial(ask, params)
+            judge, spoken = self._policy, language
+            if name != "self":
+                judge, spoken = conversation.load_critic(config, self._task, mesh, name, language, "annotators")
+            ask = conversation.critique_sampler(config, self._task, judge[0], mesh, language=spoken)
+            self._annotators[name] = partial(ask, judge[1])
         self._how = {"slots": config.rollout.slots, "mesh": mesh}
         self._rng, self._key = np.random.default_rng(config.seed), jax.random.key(config.seed)
 

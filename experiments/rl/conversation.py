@@ -144,9 +144,6 @@ def critic_of(
         policy = load_policy(config, config.get("init"), mesh, task.tokenizer.vocab_size, model=model)[1]
         warmth = config.get("init_temperature", 1.0)
         return (policy if warmth == 1 else heated(policy, warmth, model.config)), sampler(model, language=language)
-    if language is CLOSED:
-        critic, params = load_policy(config, c.model, mesh, task.tokenizer.vocab_size, key="critique.model")
-        return params, sampler(critic, language=language)
     (critic, params), spoken = load_critic(config, task, mesh, c.model, language)
     return params, sampler(critic, language=spoken)
 
@@ -184,13 +181,15 @@ def server(
 
 
 def load_critic(
-    config: ConfigDict, task: Posed, mesh: jax.sharding.Mesh, path: str, language: Natural, key: str = "critique.model"
-) -> tuple[Policy, Natural]:
-    """A critic in a workdir or a Hugging Face folder, and natural language as its tokenizer speaks it.
+    config: ConfigDict, task: Task, mesh: jax.sharding.Mesh, path: str, language: Language, key: str = "critique.model"
+) -> tuple[Policy, Language]:
+    """A critic in a workdir or a Hugging Face folder, and the language: natural one as its tokenizer speaks it.
 
     Raises:
-      InputError: as of `load_policy`, or it began with no folder and has no words but Countdown's.
+      InputError: as of `load_policy`, or in natural language it began with no folder and has the words of Countdown.
     """
+    if language is CLOSED:
+        return load_policy(config, path, mesh, task.tokenizer.vocab_size, key=key), language
     run, folder = trained(path, key), path
     if run is not None:
         if not build.from_folder(run):
