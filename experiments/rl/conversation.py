@@ -128,24 +128,25 @@ def fitting(
 
 def critic_of(
     config: ConfigDict, task: Task, model: Transformer, mesh: jax.sharding.Mesh, language: Language
-) -> tuple[Any, Callable[..., Any]]:
-    """(parameters of a critic that is no policy of the moment, else None; what asks it), by `config.critique.source`.
+) -> Callable[..., Any]:
+    """As `critique_sampler`, of the model of `config.critique.source`: the policy of the moment, or one that stays.
 
     In natural language a critic has its own tokenizer and template; in closed sentences it speaks the task's words.
 
     Raises:
       InputError: it is not there, or its vocabulary or context does not fit.
     """
-    c = config.critique
-    sampler = partial(critique_sampler, config, task, mesh=mesh, reference=c.reference)
+    c, critic, spoken = config.critique, model, language
+    if c.source == "learned":
+        (critic, params), spoken = load_critic(config, task, mesh, c.model, language)
+    ask = critique_sampler(config, task, critic, mesh, reference=c.reference, language=spoken)
     if c.source == "self":
-        return None, sampler(model, language=language)
+        return ask
     if c.source == "frozen":
-        policy = load_policy(config, config.get("init"), mesh, task.tokenizer.vocab_size, model=model)[1]
+        params = load_policy(config, config.get("init"), mesh, task.tokenizer.vocab_size, model=model)[1]
         warmth = config.get("init_temperature", 1.0)
-        return (policy if warmth == 1 else heated(policy, warmth, model.config)), sampler(model, language=language)
-    (critic, params), spoken = load_critic(config, task, mesh, c.model, language)
-    return params, sampler(critic, language=spoken)
+        params = params if warmth == 1 else heated(params, warmth, model.config)
+    return lambda _, *rest: ask(params, *rest)
 
 
 def server(

@@ -84,8 +84,7 @@ def critique_step(
     if c.source == "api":
         ask = conversation.server(config, task, language, settings, workdir)
     elif c.source in critics.MODELS:
-        critic, of = conversation.critic_of(config, task, model, mesh, language)
-        ask = lambda params, *rest: of(params if critic is None else critic, *rest)  # noqa: E731
+        ask = conversation.critic_of(config, task, model, mesh, language)
 
     def answer(params, prompts, key):
         return refine.respond(
