@@ -11,16 +11,13 @@ is scored, at a tenth of the cost. Intervals are over problems (percentile boots
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
@@ -108,9 +105,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         out["repaired, less no critique"] = {
             k: bounds((v - repaired["no critique"], np.ones(len(v)))) for k, v in repaired.items() if k != "no critique"
         }
-    files.write(Path(workdir) / "scores.json", json.dumps(out, indent=1) + "\n")
-    files.write(Path(workdir) / "scores.md", page(out))
-    print(page(out))
+    workdirs.report(workdir, "scores", out, page(out))
     return out
 
 

@@ -174,7 +174,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checks.whole(config, 100, "draws")
     meter, (start, *others) = Meter(config), policies(config)
     todo = [start, *sorted(others, key=lambda at: -at[1])]  # the last checkpoints first: the matrix is made of them
-    points = Path(workdirs.open_workdir(config, workdir, ignore=("optimizer",))) / "points"
+    points = workdirs.open_workdir(config, workdir, ignore=("optimizer",)) / "points"
     read = []
     for name, step, path, at in todo:
         file = points / f"{name},step={step}.json"
@@ -188,18 +188,9 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         read.append(row)
     first = [training_entropy(Path(path), 0) for name, _, path, _ in todo if name != START]
     read[0]["training_entropy"] = next((h for h in first if h is not None), None)
-    out = dual_matrix.summary(
-        read,
-        baseline=config.baseline,
-        level=config.interval,
-        draws=config.draws,
-        seed=config.seed,
-        chains=config.chains,
-    )
-    text = dual_page.page(out)
-    files.write(Path(workdir) / "dual.md", text)
-    files.write(Path(workdir) / "dual.json", json.dumps(out, indent=1))
-    print(text)
+    how = {key: config[key] for key in ("baseline", "draws", "seed", "chains")}
+    out = dual_matrix.summary(read, level=config.interval, **how)
+    workdirs.report(Path(workdir), "dual", out, dual_page.page(out))
     return out
 
 

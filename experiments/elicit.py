@@ -187,7 +187,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
       InputError: a bad value, or a policy that is not there.
     """
     b = Bench(config)
-    workdir = Path(workdirs.open_workdir(config, workdir))
+    workdir = workdirs.open_workdir(config, workdir)
     parts: dict[str, list[dict[str, Any]]] = {}
     for seed in range(b.seeds):
         looked = functools.cache(functools.partial(Looked, b, seed))
@@ -206,9 +206,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
             parts.setdefault(name, []).append(_once(workdir / "parts" / f"{name},seed={seed}.json", ways[name]))
     problems = [{"id": p.id, "level": p.level} for p in (b.test[i] for i in range(len(b.test)))]
     out = elicit_report.table(parts, problems, interval=config.interval, draws=config.draws, seed=config.seed)
-    files.write(workdir / "elicit.md", elicit_report.page(out))
-    files.write(workdir / "elicit.json", json.dumps(out, indent=1))
-    print(elicit_report.page(out))
+    workdirs.report(workdir, "elicit", out, elicit_report.page(out))
     return out
 
 

@@ -24,7 +24,6 @@ responses is not said there. Forks are decided over the whole sample here, not b
 from __future__ import annotations
 
 import functools
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from entropy_rl.losses.weights import top_entropy
 from entropy_rl.models.scoring import token_scores
 from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.rollouts import Rollout
-from experiments.lib import build, checks, launch, runs
+from experiments.lib import build, checks, launch, runs, workdirs
 from experiments.lib.evaluation import BATCH
 from experiments.lib.policies import load_policy
 from experiments.studies import compare_attempts as compare
@@ -83,10 +82,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     result["policies"] = {arm: policies([one.path for one in seeds.values()], measure) for arm, seeds in found.items()}
     result |= {"notes": notes, **compare.circumstances(found)}
 
-    text = markdown(result)
-    files.write(Path(workdir) / f"{FILE}.md", text)
-    files.write(Path(workdir) / f"{FILE}.json", json.dumps(files.rounded(result, 5), indent=1))
-    print(text)
+    workdirs.report(Path(workdir), FILE, files.rounded(result, 5), markdown(result))
     return result
 
 

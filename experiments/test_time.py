@@ -24,17 +24,14 @@ are sampled, and `--config.keep=False` refines those judged right as well. Write
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from entropy_rl import files
 from entropy_rl.data.problem import Problem
 from entropy_rl.evaluate import attempt_all
 from entropy_rl.laws import bootstrap
@@ -175,7 +172,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
       InputError: a bad value, or a policy or critique model that is not there.
     """
     t = Tester(config)
-    workdir = Path(workdirs.open_workdir(config, workdir, ignore=("optimizer",)))
+    workdir = workdirs.open_workdir(config, workdir, ignore=("optimizer",))
     first = t.attempts()
     judged = t.judge(first)
     ways = parallel(t, first, judged) | sequential(t, first, judged)
@@ -190,9 +187,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         "judged right": float(np.mean([bool(v) for v in judged.verdicts])),
         "ways": table(config, ways, levels),
     }
-    files.write(workdir / "test_time.json", json.dumps(out, indent=1) + "\n")
-    files.write(workdir / "test_time.md", page(out))
-    print(page(out))
+    workdirs.report(workdir, "test_time", out, page(out))
     return out
 
 

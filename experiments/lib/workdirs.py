@@ -106,6 +106,13 @@ def pace(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     return kept | every | {"steps": config.steps, "log_every": config.get("log_every", 1)}
 
 
+def report(folder: Path, name: str, content: Any, page: str) -> None:
+    """Writes NAME.json and NAME.md, and prints the page."""
+    files.write(folder / f"{name}.json", json.dumps(content, indent=1))
+    files.write(folder / f"{name}.md", page)
+    print(page)
+
+
 _locks: dict[Path, int] = {}  # file descriptors, open for as long as the process lives
 
 

@@ -25,7 +25,7 @@ from entropy_rl.models.scoring import token_scores
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.sampling import warp
 from entropy_rl.sampling.engine import Completion
-from experiments.lib import checks
+from experiments.lib import build, checks
 from experiments.rl import conversation
 
 WORDS = {"verdict": 1, "step": 3, "reason": 5, "hint": 11, "answer": 12}  # of a critique, and its solution's
@@ -78,8 +78,9 @@ def critique_step(
         return None
     check(config, task)
     language = conversation.speak(config, task)
-    attempt, width = task.response_length, retry_width(config, task, language)
-    how = {"slots": config.rollout.slots, "mesh": mesh, "fewest": conversation.fewest(config, language)}
+    width = retry_width(config, task, language)
+    how = build.sampling(config, task, mesh) | {"warp": partial(warp.temperature, value=temperature)}
+    how |= {"prompt_length": width, "fewest": conversation.fewest(config, language)}
     ask = None
     if c.source == "api":
         ask = conversation.server(config, task, language, settings, workdir)
@@ -87,13 +88,7 @@ def critique_step(
         ask = conversation.critic_of(config, task, model, mesh, language)
 
     def answer(params, prompts, key):
-        return refine.respond(
-            *(model, params, task.tokenizer, prompts, key),
-            max_new=attempt,
-            prompt_length=width,
-            warp=partial(warp.temperature, value=temperature),
-            **how,
-        )
+        return refine.respond(model, params, task.tokenizer, prompts, key, **how)
 
     def criticise(params, tried, rng, key) -> tuple[list[str | None], dict[str, Any], list[str]]:
         if c.source in critics.SOURCES:
