@@ -14,5 +14,4 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
-    constants = {"clip_low": 0.2, "clip_high": 0.2, "cap": 3.0}
-    return base.recipe(arg, loss=common.choice("aspo", **constants), paper={"loss__args": constants})
+    return base.recipe(arg, loss=common.choice("aspo", clip_low=0.2, clip_high=0.2, cap=3.0), paper={})

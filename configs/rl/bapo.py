@@ -15,5 +15,5 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
-    constants = {"low": 0.6, "low_max": 0.9, "high": 1.2, "high_max": 3.0, "step": 0.05, "share": 0.5, "dual_clip": 3.0}
-    return base.recipe(arg, loss=common.choice("bapo", **constants), paper={"loss__args": constants})
+    loss = common.choice("bapo", low=0.6, low_max=0.9, high=1.2, high_max=3.0, step=0.05, share=0.5, dual_clip=3.0)
+    return base.recipe(arg, loss=loss, paper={})

@@ -14,7 +14,7 @@ def recipe(arg: str, *, updates: int = 4, paper: dict[str, Any] | None = None, *
     Args:
       arg: "", "smoke" (two steps of a tiny model that nothing has trained) or "paper".
       updates: 1 (strictly on-policy) at a learning rate of 7e-4, or 4 at 3e-4; higher rates destroy the policy.
-      paper: what `:paper` puts in place of the constants that mean the same at this scale.
+      paper: what `:paper` puts in place of the constants that mean the same at this scale; {}: they are the paper's.
       **changes: dotted keys, written with two underscores for a dot; a value for a name is put in whole.
     """
     c = common.base()
@@ -32,7 +32,7 @@ def recipe(arg: str, *, updates: int = 4, paper: dict[str, Any] | None = None, *
     c.optimizer = common.optimizer(7e-4 if updates == 1 else 3e-4)
     chosen = changes | ((paper or {}) if arg == "paper" else {})
     c.update_from_flattened_dict({key.replace("__", "."): value for key, value in chosen.items()})
-    if common.smoke(c, arg, ("paper",) if paper else ()):
+    if common.smoke(c, arg, () if paper is None else ("paper",)):
         c.rollout.update(prompts=4, samples=2)
         c.change.every = 1
         c.filter_rounds = 0  # an untrained policy is never right, so no groups would differ

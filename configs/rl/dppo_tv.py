@@ -14,5 +14,4 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
-    constants = {"delta_low": 0.2, "delta_high": 0.2, "cap": 20.0}
-    return base.recipe(arg, loss=common.choice("dppo_tv", **constants), paper={"loss__args": constants})
+    return base.recipe(arg, loss=common.choice("dppo_tv", delta_low=0.2, delta_high=0.2, cap=20.0), paper={})

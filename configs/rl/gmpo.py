@@ -14,10 +14,5 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
-    constants = {"clip_low": 0.4, "clip_high": 0.4}
-    return base.recipe(
-        arg,
-        loss=common.choice("gmpo", **constants),
-        weight=common.choice("sequence_mean"),
-        paper={"loss__args": constants},
-    )
+    loss = common.choice("gmpo", clip_low=0.4, clip_high=0.4)
+    return base.recipe(arg, loss=loss, weight=common.choice("sequence_mean"), paper={})

@@ -14,10 +14,5 @@ from configs.rl import base
 
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
-    return base.recipe(
-        arg,
-        updates=1,
-        advantage=common.choice("gpg", f_norm=1.0),
-        loss=common.choice("reinforce"),
-        paper={"advantage__args__f_norm": 1.0},
-    )
+    advantage = common.choice("gpg", f_norm=1.0)
+    return base.recipe(arg, updates=1, advantage=advantage, loss=common.choice("reinforce"), paper={})

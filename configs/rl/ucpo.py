@@ -16,4 +16,4 @@ from configs.rl import base
 def get_config(arg=""):
     """`:smoke` takes two steps of a tiny model; `:paper` has the paper's constants."""
     weight = common.choice("ucpo", tau=0.2, base="token_mean")
-    return base.recipe(arg, weight=weight, paper={"weight__args__tau": 0.2})
+    return base.recipe(arg, weight=weight, paper={})
