@@ -318,15 +318,16 @@ def _scaling(
 
 def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], workdir: Path, to_hover: bool) -> None:
     """The files, each whole or not at all, and the json last: where it is, the others are of the same fit."""
+    keys = ("name", "step", "H", "R", "entropy_step", "entropy_H")
+    drawn = [{key: getattr(points, key) for key in keys} for points in read]
+    page = html.page(law, drawn, score=_label(read[0])) if to_hover else None
     with files.replacing(workdir / "law.png") as new:
         draw(law, read, runs).savefig(new, format="png", dpi=150, pil_kwargs={"compress_level": 2})
     script = Path(sys.argv[0]).stem  # the main job fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
     files.write(workdir / "law.md", report.page(law, command=command))
-    if to_hover:
-        keys = ("name", "step", "H", "R", "entropy_step", "entropy_H")
-        drawn = [{key: getattr(points, key) for key in keys} for points in read]
-        files.write(workdir / "law.html", html.page(law, drawn, score=_label(read[0])))
+    if page:
+        files.write(workdir / "law.html", page)
     files.write(workdir / "law.json", json.dumps(law, indent=2, ensure_ascii=False, allow_nan=False))
 
 
