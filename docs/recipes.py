@@ -12,7 +12,7 @@ import pathlib
 import re
 from typing import Any
 
-from ml_collections import ConfigDict
+from flax.traverse_util import flatten_dict
 
 from configs.rl import base as rl_base
 from experiments.lib import launch
@@ -184,7 +184,7 @@ def main() -> None:
 
 def page() -> str:
     """The page, from the configs as they are."""
-    base = flat(rl_base.recipe(""))
+    base = flatten_dict(rl_base.recipe("").to_dict(), sep=".")
     out, done = [INTRO], set(SHARED)
     for title, about, recipes in RL:
         out.append(f"## {title}\n" + (f"\n{about}\n" if about else ""))
@@ -211,11 +211,11 @@ def recipe(name: str, formula: str, base: dict[str, Any]) -> str:
     if name in ("rl/hf", "rl/qwen_math", "rl/smollm2"):
         return lines[0]
     source = ROOT / "configs" / f"{name}.py"
-    config = flat(launch.load_config(str(source)))
+    config = flatten_dict(launch.load_config(str(source)).to_dict(), sep=".")
     lines.append(values("Besides GRPO's", differences(base, config)))
     if ":paper" in source.read_text():
         try:
-            paper = flat(launch.load_config(f"{source}:paper"))
+            paper = flatten_dict(launch.load_config(f"{source}:paper").to_dict(), sep=".")
         except Exception as e:  # the docstring may only say that there is none
             assert "no variant" in str(e), e
         else:
@@ -271,14 +271,6 @@ def values(title: str, rows: dict[str, Any]) -> str:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     """What `b` has otherwise than `a`, or besides it."""
     return {k: v for k, v in b.items() if k not in a or a[k] != v}
-
-
-def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """{dotted key: value}."""
-    out = {}
-    for key, value in config.items():
-        out |= flat(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else {f"{prefix}{key}": value}
-    return out
 
 
 def path(file: pathlib.Path) -> str:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path, PurePath
 from typing import Any
 
+from flax.traverse_util import flatten_dict
+
 from experiments.claims.data import Run
 from experiments.lib.workdirs import within
 
@@ -87,7 +89,7 @@ class Study:
 
 def leaves(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys and values of what makes a setting."""
-    found = {key: value for key, value in _flat(config).items() if not within(key, APART)}
+    found = {key: value for key, value in flatten_dict(config, sep=".").items() if not within(key, APART)}
     if found.get("critique.source") in OFF or config.get("critique") is None:
         found = {key: value for key, value in found.items() if not within(key, ("critique",))}
     if isinstance(config.get("init"), str):  # which start, wherever it lay and whichever seed it had
@@ -195,9 +197,3 @@ def algorithms(study: Study, plain: Arm) -> list[Arm]:
 def only(arm: Arm, plain: Arm, keys: tuple[str, ...]) -> bool:
     """Whether all that an arm changes lies below `keys`."""
     return bool(differ(arm, plain)) and all(within(key, keys) for key in differ(arm, plain))
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix.removesuffix("."): tree}
-    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
