@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from entropy_rl import files
@@ -14,6 +15,12 @@ def test_rows_come_back_bit_for_bit(tmp_path):
     files.rewrite(path, rows)
     assert files.read(path) == (rows, [])
     assert path.read_text().count("\n") == 3  # a newline in a text does not split its row
+
+
+def test_floats_are_rounded_wherever_they_are():
+    """Mutations: decimals in place of digits; numpy's float32 left as it is; whole numbers rounded."""
+    tree = {"a": [123.456, {"b": np.float32(1 / 3)}], "c": (123456, "x", None), "d": np.array([2 / 3, 1e9])}
+    assert files.rounded(tree, 3) == {"a": [123.0, {"b": 0.333}], "c": [123456, "x", None], "d": [0.667, 1e9]}
 
 
 def test_nan_is_kept(tmp_path):

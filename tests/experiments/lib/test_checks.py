@@ -21,6 +21,18 @@ def test_positive_numbers_only():
             checks.positive(c, "x", key)
 
 
+def test_numbers_of_some_least():
+    """Mutations: above 0 in place of 0 or more; a fraction taken for whole."""
+    c = ConfigDict({"n": 2, "zero": 0, "x": 2.5, "low": -1})
+    checks.not_negative(c, "n", "zero", "x")
+    checks.whole(c, 2, "n")
+    with pytest.raises(InputError, match=r"config\.low=-1: must be a number of 0 or more"):
+        checks.not_negative(c, "low")
+    for key in ("x", "zero"):
+        with pytest.raises(InputError, match=f"config.{key}=.*: must be a whole number of 2 or more"):
+            checks.whole(c, 2, key)
+
+
 def test_a_state_that_does_not_fit(monkeypatch):
     """A device's share of all trees counts, and what is missing is said. Mutation: the whole trees."""
     mesh = make_mesh()
