@@ -58,7 +58,7 @@ def test_generators_and_annotators(said, tmp_path, monkeypatch):
     """Two policies attempt one problem, the solver and a model criticise; what the model gets wrong is left out."""
     asked = []
 
-    def sampler(config, task, model, mesh):
+    def sampler(config, task, model, mesh, language):
         def ask(params, tried, key):
             asked.append([t.text for t in tried])
             # right about every other attempt, silent about every third
