@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
 from configs.rl import base as rl_base
 from experiments.lib import launch
@@ -184,7 +185,7 @@ def main() -> None:
 
 def page() -> str:
     """The page, from the configs as they are."""
-    base = flatten_dict(rl_base.recipe("").to_dict(), sep=".")
+    base = flat(rl_base.recipe(""))
     out, done = [INTRO], set(SHARED)
     for title, about, recipes in RL:
         out.append(f"## {title}\n" + (f"\n{about}\n" if about else ""))
@@ -211,11 +212,11 @@ def recipe(name: str, formula: str, base: dict[str, Any]) -> str:
     if name in ("rl/hf", "rl/qwen_math", "rl/smollm2"):
         return lines[0]
     source = ROOT / "configs" / f"{name}.py"
-    config = flatten_dict(launch.load_config(str(source)).to_dict(), sep=".")
+    config = flat(launch.load_config(str(source)))
     lines.append(values("Besides GRPO's", differences(base, config)))
     if ":paper" in source.read_text():
         try:
-            paper = flatten_dict(launch.load_config(f"{source}:paper").to_dict(), sep=".")
+            paper = flat(launch.load_config(f"{source}:paper"))
         except Exception as e:  # the docstring may only say that there is none
             assert "no variant" in str(e), e
         else:
@@ -271,6 +272,11 @@ def values(title: str, rows: dict[str, Any]) -> str:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     """What `b` has otherwise than `a`, or besides it."""
     return {k: v for k, v in b.items() if k not in a or a[k] != v}
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """{dotted key: value}."""
+    return flatten_dict(config.to_dict(), sep=".")
 
 
 def path(file: pathlib.Path) -> str:
