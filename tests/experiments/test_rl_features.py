@@ -1,5 +1,8 @@
 """What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
 
+import shutil
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,15 +98,30 @@ def final(folder, config):
     return step, loaded(tree), meta
 
 
+KILLED = "as it was before the fourth step"
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """Each feature's run of five steps: config, folder and rows; made once, when first asked for."""
+    """Each feature's run of five steps: config, folder and rows; made once, when first asked for. Beside the folder is
+    what a kill before the fourth step would have left."""
     done = {}
 
     def make(name):
         if name not in done:
-            config, folder = get(name, steps=5), tmp_path_factory.mktemp(name)
-            train_rl.run(config, str(folder))
+            config, folder = get(name, steps=5), tmp_path_factory.mktemp(name) / "run"
+
+            def collected(self, params, step, call=collect.Collector.__call__):
+                if step == 3:
+                    end = time.monotonic() + 60
+                    while not (folder / "checkpoints" / "2").exists() and time.monotonic() < end:
+                        time.sleep(0.01)
+                    shutil.copytree(folder, folder.with_name(KILLED))
+                return call(self, params, step)
+
+            with pytest.MonkeyPatch.context() as m:
+                m.setattr(collect.Collector, "__call__", collected)
+                train_rl.run(config, str(folder))
             done[name] = config, folder, metrics.read(folder).metrics
         return done[name]
 
@@ -111,28 +129,20 @@ def straight(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_resumes_bitwise(straight, tmp_path, monkeypatch, name):
-    """Stopped before the fourth of five steps and started again: the same rows and the same state.
+def test_resumes_bitwise(straight, name):
+    """Killed before the fourth of five steps and started again: the same rows and the same state.
 
     Mutations: the reference, the critic, the teacher or a controller left out of the checkpoint; a reference that is
     the policy's own arrays, which the update donates.
     """
     config, folder, want = straight(name)
-
-    def stopped(self, params, step, call=collect.Collector.__call__):
-        if step == 3:
-            raise KeyboardInterrupt
-        return call(self, params, step)
-
-    with monkeypatch.context() as m:
-        m.setattr(collect.Collector, "__call__", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train_rl.run(config, str(tmp_path))
-    train_rl.run(config, str(tmp_path))
+    killed = folder.with_name(KILLED)
+    assert len(metrics.read(killed).metrics) < 3 and final(killed, config)[0] == 2
+    train_rl.run(config, str(killed))
     untimed = lambda rows: [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]  # noqa: E731
     assert len(want) == 5 and any(row.get("update/grad_norm", 0) > 0 for row in want)
-    assert untimed(metrics.read(tmp_path).metrics) == untimed(want)
-    a, b = final(folder, config), final(tmp_path, config)
+    assert untimed(metrics.read(killed).metrics) == untimed(want)
+    a, b = final(folder, config), final(killed, config)
     assert a[0] == b[0] == 5 and a[2] == b[2]
     jax.tree.map(np.testing.assert_array_equal, a[1], b[1])
 
