@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import importlib
 import json
 import math
@@ -304,8 +305,9 @@ SWEEPS = (
 @pytest.mark.parametrize("spec", SWEEPS)
 def test_sweeps_set_knobs_that_there_are(spec):
     """A misspelt override would fail when its turn comes, hours later. Mutation: a strength of a missing key."""
+    load = functools.cache(launch.load_config)  # arms and seeds of a sweep share a few
     for run in launch.call(str(ROOT / "configs" / "sweeps" / spec), "get_runs"):
-        config = launch.load_config(str(ROOT / run["config"]))
+        config = load(str(ROOT / run["config"]))
         for key, value in run.get("overrides", {}).items():
             part = config
             for name in key.split("."):
