@@ -61,6 +61,24 @@ def pytest_configure(config):
     import jax
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    with contextlib.suppress(ImportError, AttributeError):  # nothing that jax promises
+        from jax._src.interpreters import mlir
+
+        mlir.make_ir_context = _kept(mlir.make_ir_context)
+
+
+def _kept(make, times=100):
+    """`make` once for so many calls of a thread. Of the 8 ms that a small program takes from the cache 3 are a context
+    of MLIR, and it may serve many programs; it holds their constants, so not all."""
+    there = threading.local()
+
+    def context():
+        if not getattr(there, "left", 0):
+            there.context, there.left = make(), times
+        there.left -= 1
+        return there.context
+
+    return context
 
 
 def pytest_collection_modifyitems(items):
