@@ -33,7 +33,10 @@ COLLECT = (100_000, 50, 100)
 # Begun first, as what takes longest must not be left to one worker at the end.
 LONG = ("test_eight_devices", "test_configs", "test_rl_features", "test_learner", "test_hf", "test_evaluation")
 # Compiled programs are dropped between two tests where a process has grown by so much since the last time.
-FEWEST, GROWTH = 1_200_000_000, 400_000_000
+FEWEST, GROWTH = 1_400_000_000, 600_000_000
+# glibc's M_MXFAST and M_TRIM_THRESHOLD: loading programs frees much in small parts, which it would join and give back
+# each time.
+MALLOC = ((1, 0), (-1, 1 << 30))
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
@@ -52,9 +55,30 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     gc.set_threshold(*COLLECT)
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
+        for option, value in MALLOC:
+            ctypes.CDLL(None).mallopt(option, value)
     import jax
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    with contextlib.suppress(ImportError, AttributeError):  # nothing that jax promises
+        from jax._src.interpreters import mlir
+
+        mlir.make_ir_context = _kept(mlir.make_ir_context)
+
+
+def _kept(make, times=100):
+    """`make` once for so many calls of a thread. Of the 8 ms that a small program takes from the cache 3 are a context
+    of MLIR, and it may serve many programs; it holds their constants, so not all."""
+    there = threading.local()
+
+    def context():
+        if not getattr(there, "left", 0):
+            there.context, there.left = make(), times
+        there.left -= 1
+        return there.context
+
+    return context
 
 
 def pytest_collection_modifyitems(items):

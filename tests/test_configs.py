@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import importlib
 import json
 import math
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict, FieldReference
 from entropy_rl import files
 from entropy_rl.errors import InputError
 from entropy_rl.methods.critique import dataset
+from entropy_rl.models.transformer import Transformer
 from entropy_rl.training import objectives
 from entropy_rl.training.rollouts import Batch
 from experiments import tiny_model, train_sft
@@ -231,8 +233,13 @@ def test_every_knob_is_read(path, request, tmp_path, monkeypatch, capsys):
     assert not unused, f"{path}: nobody reads {', '.join(unused)}"
 
 
+# Recipes have few models, and most have rows alike: each is traced once, and not once a recipe.
+TRACED = {name: jax.jit(getattr(Transformer, name), static_argnums=0, static_argnames=("logits", "context"))
+          for name in ("init", "apply")}  # fmt: skip
+
+
 @pytest.mark.parametrize("path", RECIPES)
-def test_the_update_of_a_recipe_can_be_built(path, request):
+def test_the_update_of_a_recipe_can_be_built(path, request, monkeypatch):
     """All parts are made of the config, and shapes go through score, loss and gradient: nothing is compiled or run.
 
     Mutation: a hyper-parameter that the recipe's loss has not, or a loss that gives rows where tokens are expected.
@@ -243,6 +250,8 @@ def test_the_update_of_a_recipe_can_be_built(path, request):
             config[key] = str(given(request.getfixturevalue))
     with config.unlocked():
         config.model.args.layers = 1
+    for name, once in TRACED.items():
+        monkeypatch.setattr(Transformer, name, lambda *args, once=once, **how: once(*args, **how))
     p = parts.make(config)
     more, width = p.sampling["turns"]  # rows of a group that are learnt under their context
     rows = (config.rollout.samples + more) * max(1, config.rollout.prompts // config.updates)
@@ -296,8 +305,9 @@ SWEEPS = (
 @pytest.mark.parametrize("spec", SWEEPS)
 def test_sweeps_set_knobs_that_there_are(spec):
     """A misspelt override would fail when its turn comes, hours later. Mutation: a strength of a missing key."""
+    load = functools.cache(launch.load_config)  # arms and seeds of a sweep share a few
     for run in launch.call(str(ROOT / "configs" / "sweeps" / spec), "get_runs"):
-        config = launch.load_config(str(ROOT / run["config"]))
+        config = load(str(ROOT / run["config"]))
         for key, value in run.get("overrides", {}).items():
             part = config
             for name in key.split("."):

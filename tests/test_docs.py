@@ -180,6 +180,7 @@ FAMILIES = "branches critic critique data distillation diversity entropy held_ou
 FAMILIES += " moe rollout sft text time update"
 
 
+@functools.cache
 def logged() -> set[str]:
     """Keys that the source writes: strings and f-strings with the prefix of a family; what is put in is `*`."""
     found = set()

@@ -18,7 +18,7 @@ from entropy_rl.parallel import sharding
 from entropy_rl.sampling import decode, engine
 from entropy_rl.sampling.engine import generate
 from entropy_rl.training import learner, objectives, optimizer
-from tests.training.learning import LOSSES, SELECTING, assert_close, batch, make_updated, taught, updated
+from tests.training.learning import LOSSES, SELECTING, assert_close, batch, fresh, make_updated, taught, updated
 
 MESHES = {"8x1x1": (8, 1, 1), "1x8x1": (1, 8, 1), "2x2x2": (2, 2, 2), "1x1x8": (1, 1, 8)}
 # The mesh that cuts every axis is in the fast suite; the others repeat it, an axis at a time.
@@ -33,7 +33,7 @@ def mesh(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_the_update_is_that_of_one_device(name):
     """Mutation: take the mean of the devices' losses."""
-    assert_close(updated("ppo", mesh=mesh(name), kv_heads=4), updated("ppo", kv_heads=4))
+    assert_close(updated("ppo", mesh=mesh(name), kv_heads=4, layers=2), updated("ppo", kv_heads=4, layers=2))
 
 
 @pytest.mark.slow  # half a minute each
@@ -142,7 +142,7 @@ def test_self_distillation_over_a_mesh(name, monkeypatch):
     how = {"data": taught(batch()), "distillation": objectives.Distillation(0.7, 0.3), "kv_heads": 4}
     want = updated("ppo", **how)
     monkeypatch.setattr(tiles, "ELEMENTS", 16)
-    assert_close(updated("ppo", mesh=mesh(name), **how), want)
+    assert_close(make_updated("ppo", mesh=mesh(name), **how), want)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -155,11 +155,11 @@ def test_self_distillation_over_a_mesh(name, monkeypatch):
     ],
 )
 def test_ways_to_save_memory_on_a_mesh(name, how, monkeypatch):
-    want = updated("ppo", kv_heads=4)
+    want = updated("ppo", kv_heads=4, layers=2)
     if how.get("tiled"):
         how = {}
         monkeypatch.setattr(tiles, "ELEMENTS", 16)
-    got = make_updated("ppo", mesh=mesh(name), kv_heads=4, **how)  # not the one that was made before
+    got = make_updated("ppo", mesh=mesh(name), kv_heads=4, layers=2, **how)  # not the one that was made before
     assert_close(got, want)
 
 
@@ -173,13 +173,16 @@ def test_every_loss_with_micro_batches_on_eight_devices(loss):
 @pytest.mark.parametrize("name", MESHES)
 def test_losses_that_select_tokens_on_every_mesh(name, loss):
     """Which tokens: of the whole mini-batch, wherever its rows lie. Recomputation and micro-batches besides."""
-    got = updated(loss, mesh=mesh(name), microbatches=2, kv_heads=4, remat="save_linear")
-    assert_close(got, updated(loss, kv_heads=4))
+    got = updated(loss, mesh=mesh(name), microbatches=2, kv_heads=4, layers=2, remat="save_linear")
+    assert_close(got, updated(loss, kv_heads=4, layers=2))
 
 
 def test_parameters_lie_on_their_shards():
+    """And they are those of one device."""
     tx = optimizer.make_optimizer(optimizer.make_schedule(1.0))
-    state = learner.init_state(presets.make("test", 24), tx, mesh("2x2x2"), jax.random.key(0))
+    model = presets.make("test", 24)
+    state = learner.init_state(model, tx, mesh("2x2x2"), jax.random.key(0))
+    assert_close(state.params, fresh(model, tx).params, atol=1e-6)
     kernel = state.params["params"]["layer_0"]["up"]["kernel"]
     assert kernel.addressable_shards[0].data.shape == (kernel.shape[0] // 2, kernel.shape[1] // 2)
     moment = state.opt_state[1][0].mu["params"]["layer_0"]["up"]["kernel"]
@@ -190,7 +193,7 @@ def test_the_cache_lies_where_the_heads_do():
     """Slots over the rows' axes, key and value heads over tensor, and it stays there. Mutation: no rule for them."""
     model = presets.make("test", 23)
     m = mesh("2x2x2")
-    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     params = jax.device_put(params, sharding.infer_sharding(params, RULES, m))
     prefix = decode.prefill(model, params, jnp.ones((4, 3), jnp.int32), mesh=m)
     empty = decode.empty(prefix, slots=8, columns=7, mesh=m)
@@ -218,7 +221,8 @@ def test_the_sampler_gives_the_same_tokens(name, slots, monkeypatch):
     far, insert = [], decode.insert
     monkeypatch.setattr(decode, "insert", lambda *args, **kw: far.append(kw["far"]) or insert(*args, **kw))
     model = presets.make("test", 23)
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    init = lambda key: jax.tree.map(lambda x: 2 * x, model.init(key, jnp.zeros((1, 2), jnp.int32)))  # noqa: E731
+    params = jax.jit(init)(jax.random.key(0))
     prompts = [[2, 3, 4], [5, 6], [7, 8, 9, 10], [11], [12, 5], [3, 3, 3]]
     kw = {"samples": 8, "slots": slots, "max_new": 7, "eos": range(1, 7), "chunk": 2}
     want = generate(model, params, prompts, jax.random.key(1), **kw)

@@ -123,10 +123,12 @@ def test_rollouts_of_another_trainer(folder, tmp_path, capsys, monkeypatch):
     tokenizer = FolderTokenizer(folder)
     model, params = hf.load(folder)
     rows = [("1 + 2 =\n", "3", 1.0), ("1 + 2 =\n", "21 ?", 0.0), ("3 5 9 ->\n", "9", 0.0), ("3 5 9 ->\n", "5 9", 1.0)]
-    logps = []
+    logps, log_softmax = [], jax.jit(lambda row: jax.nn.log_softmax(model.apply(params, row)[0][0]))
     for prompt, response, _ in rows:
         ids = [*tokenizer.encode(prompt), *tokenizer.encode(response), tokenizer.eos_id]
-        logits = jax.nn.log_softmax(model.apply(params, np.array([ids], np.int32))[0][0])
+        padded = np.zeros((1, 32), np.int32)  # one program; what comes after is not seen
+        padded[0, : len(ids)] = ids
+        logits = np.asarray(log_softmax(padded))
         start = len(tokenizer.encode(prompt))
         logps.append([float(logits[t - 1, ids[t]]) for t in range(start, len(ids))])
     dump = [

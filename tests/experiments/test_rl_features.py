@@ -1,5 +1,8 @@
 """What train_rl can have beyond GRPO, in process: each does what it says, and each resumes bit for bit."""
 
+import shutil
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,44 +98,56 @@ def final(folder, config):
     return step, loaded(tree), meta
 
 
+KILLED = "as it was before the fourth step"
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """Each feature's run of five steps: config, folder and rows; made once, when first asked for."""
+    """Each feature's run of five steps: config, folder, rows and learner; made once, when first asked for. Beside the
+    folder is what a kill before the fourth step would have left."""
     done = {}
 
     def make(name):
         if name not in done:
-            config, folder = get(name, steps=5), tmp_path_factory.mktemp(name)
-            train_rl.run(config, str(folder))
-            done[name] = config, folder, metrics.read(folder).metrics
+            config, folder, learners = get(name, steps=5), tmp_path_factory.mktemp(name) / "run", set()
+
+            def collected(self, params, step, call=collect.Collector.__call__):
+                if step == 3:
+                    end = time.monotonic() + 60
+                    while not (folder / "checkpoints" / "2").exists() and time.monotonic() < end:
+                        time.sleep(0.01)
+                    shutil.copytree(folder, folder.with_name(KILLED))
+                return call(self, params, step)
+
+            def learnt(self, *args, call=rl_step.Learner.__call__, **kwargs):
+                learners.add(self)
+                return call(self, *args, **kwargs)
+
+            with pytest.MonkeyPatch.context() as m:
+                m.setattr(collect.Collector, "__call__", collected)
+                m.setattr(rl_step.Learner, "__call__", learnt)
+                train_rl.run(config, str(folder))
+            done[name] = config, folder, metrics.read(folder).metrics, *learners
         return done[name]
 
     return make
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_resumes_bitwise(straight, tmp_path, monkeypatch, name):
-    """Stopped before the fourth of five steps and started again: the same rows and the same state.
+def test_resumes_bitwise(straight, tmp_path, name):
+    """Killed before the fourth of five steps and started again: the same rows and the same state.
 
     Mutations: the reference, the critic, the teacher or a controller left out of the checkpoint; a reference that is
     the policy's own arrays, which the update donates.
     """
-    config, folder, want = straight(name)
-
-    def stopped(self, params, step, call=collect.Collector.__call__):
-        if step == 3:
-            raise KeyboardInterrupt
-        return call(self, params, step)
-
-    with monkeypatch.context() as m:
-        m.setattr(collect.Collector, "__call__", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train_rl.run(config, str(tmp_path))
-    train_rl.run(config, str(tmp_path))
+    config, folder, want, _ = straight(name)
+    killed = shutil.copytree(folder.with_name(KILLED), tmp_path / "run")
+    assert len(metrics.read(killed).metrics) < 3 and final(killed, config)[0] == 2
+    train_rl.run(config, str(killed))
     untimed = lambda rows: [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]  # noqa: E731
     assert len(want) == 5 and any(row.get("update/grad_norm", 0) > 0 for row in want)
-    assert untimed(metrics.read(tmp_path).metrics) == untimed(want)
-    a, b = final(folder, config), final(tmp_path, config)
+    assert untimed(metrics.read(killed).metrics) == untimed(want)
+    a, b = final(folder, config), final(killed, config)
     assert a[0] == b[0] == 5 and a[2] == b[2]
     jax.tree.map(np.testing.assert_array_equal, a[1], b[1])
 
@@ -226,18 +241,14 @@ def test_rewards_are_smoothed(straight):
     assert parts.make(get("smoothing", **plain)).learning["smoothing"] == (0.0, 0.0)
 
 
-def test_the_controller_is_obeyed_without_another_program(straight, monkeypatch, tmp_path):
+def test_the_controller_is_obeyed_without_another_program(straight):
     """Skywork's rule by hand: 0 at first, then 0.01 more a step. The coefficient is traced: one compiled update.
 
     Mutations: a coefficient that is a Python constant; shardings of the first state in another form than the update's.
     """
-    rows = straight("controller")[2]
+    _, _, rows, learner = straight("controller")
     np.testing.assert_allclose([row["update/entropy_coef"] for row in rows], [0.0, 0.01, 0.02, 0.03, 0.04], atol=1e-9)
-    made = []
-    call = rl_step.Learner.__call__
-    monkeypatch.setattr(rl_step.Learner, "__call__", lambda self, *a, **k: (made.append(self), call(self, *a, **k))[1])
-    train_rl.run(get("controller", steps=3), str(tmp_path))
-    assert made[0]._update._cache_size() == 1
+    assert learner._update._cache_size() == 1
 
 
 def test_dynamic_sampling_fills_the_batch_with_groups_that_differ(straight):
@@ -265,12 +276,12 @@ def test_dynamic_sampling_that_finds_nothing_says_so_and_loses_nothing(tmp_path,
     assert len(metrics.read(tmp_path).metrics) == 2 and final(tmp_path, config)[0] == 2
 
 
-def test_a_critic_learns_alone_at_first(straight, tmp_path):
+def test_a_critic_learns_alone_at_first(straight):
     """Two steps of the critic alone: the policy is the one of the start. Mutation: warm-up not obeyed.
 
     The logged rate is that of the policy's own updates, and a cosine ends with them. Mutation: all steps counted.
     """
-    rows = straight("critic")[2]
+    own, folder, rows, _ = straight("critic")
     config = get("critic", **{"optimizer.warmup": 0, "optimizer.decay_to": 0.5, "steps": 5, "critic.warmup": 2})
     schedule = parts.make(config).learning["schedule"]
     np.testing.assert_allclose([schedule(1), schedule(3 * 2)], [0.02, 0.01], rtol=1e-6)
@@ -278,10 +289,8 @@ def test_a_critic_learns_alone_at_first(straight, tmp_path):
     np.testing.assert_allclose([row["update/learning_rate"] for row in rows], [0, 0, 0.02, 0.02, 0.02], rtol=1e-6)
     assert all("update/grad_norm" not in row for row in rows[:2]) and rows[2]["update/grad_norm"] > 0
     assert all(np.isfinite(row["critic/explained_variance"]) and row["critic/grad_norm"] > 0 for row in rows)
-    config = get("critic", steps=2)
-    train_rl.run(config, str(tmp_path))
-    _, state, _ = final(tmp_path, config)
-    assert int(state.policy.step) == 0 and int(state.critic.step) == 4
+    step, state, _ = final(folder.with_name(KILLED), own)
+    assert step == 2 and int(state.policy.step) == 0 and int(state.critic.step) == 4
 
 
 def test_diversity_shapes_what_is_learnt_and_nothing_else(monkeypatch):

@@ -56,7 +56,7 @@ def test_blocks_are_the_same_sums(rng, monkeypatch, time, before, window):
         how = {"scale": 0.7, "cap": 2.0}
 
     def both(f):
-        return jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(f(*args))), (0, 1, 2))(q, k, v)
+        return jax.jit(jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(f(*args))), (0, 1, 2)))(q, k, v)
 
     want = both(lambda q, k, v: attention.attend(q, k, v, seen, **how))
     got = both(lambda q, k, v: attention.chunked(q, k, v, past, near, **how))

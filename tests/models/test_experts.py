@@ -139,7 +139,7 @@ def test_the_load_loss_by_hand():
 def test_the_load_is_of_the_whole_mini_batch():
     """Whatever the micro-batches, and with prompts that are run once. Mutations: needs_full_batch without the load; the
     mask not moved to the states in which tokens were chosen."""
-    how = {"experts": 4, "experts_per_token": 2, "d_expert": 8, "load": objectives.Load(0.5, 2)}
+    how = {"layers": 2, "experts": 4, "experts_per_token": 2, "d_expert": 8, "load": objectives.Load(0.5, 2)}
     one = updated("ppo", **how)
     assert_close(updated("ppo", microbatches=4, **how), one)
     plain = updated("ppo", **how | {"load": None})
@@ -170,7 +170,7 @@ def test_a_router_is_sampled_with_as_it_is_trained():
     """Where activations have fewer bits than parameters: the sampler's view scores tokens as the learner does, bit for
     bit. Mutation: a router that is rounded with the other matrices, which sends tokens elsewhere."""
     model = presets.make("test", 24, **MIXED, dtype=jnp.bfloat16)
-    params, data = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), batch()
+    params, data = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), batch()
     seen = lora.make_view(jnp.bfloat16, jnp.float32)(params)
     kernels = seen["params"]["layer_0"]["experts"]
     assert kernels["router"]["kernel"].dtype == jnp.float32 and kernels["gate"]["kernel"].dtype == jnp.bfloat16

@@ -34,9 +34,9 @@ def loss(model, params, tokens):
 @pytest.mark.parametrize(
     ("how", "loops"),
     [
-        ({"remat": "block", "adapted": True, "steered": True}, 1),
+        ({"layers": 3, "remat": "block", "adapted": True, "steered": True}, 1),
         ({"sparse": (True, True, False, True, True), "remat": "save_linear", **EXPERTS}, 2),
-        ({"windows": (4, 4, 0, 0, 4), "rotated": (True, True, True, False, False)}, 1),
+        ({"layers": 4, "windows": (4, 4, 0, 0), "rotated": (True, True, True, False)}, 1),
     ],
 )
 def test_a_loop_over_layers_changes_nothing(how, loops):
@@ -47,14 +47,14 @@ def test_a_loop_over_layers_changes_nothing(how, loops):
     model = presets.make("test", 24, **how)
     looped = presets.make("test", 24, **how, scan_layers=True)
     tokens = jax.random.randint(jax.random.key(1), (4, 11), 0, 24)
-    params = model.init(jax.random.key(0), tokens)
-    same = jax.tree.map(np.array_equal, params, looped.init(jax.random.key(0), tokens))
+    params = jax.jit(model.init)(jax.random.key(0), tokens)
+    same = jax.tree.map(np.array_equal, params, jax.jit(looped.init)(jax.random.key(0), tokens))
     assert jax.tree.all(same)
     if adapted:
         params = lora.add(params, jax.random.key(2), rank=2, targets="q|down")
         params["lora"] = jax.tree.map(lambda x: x + 0.1, params["lora"])
     if steered:
-        params["steer"] = {"after": jax.random.normal(jax.random.key(3), (5, 32))}
+        params["steer"] = {"after": jax.random.normal(jax.random.key(3), (3, 32))}
 
     both = [jax.jit(jax.value_and_grad(lambda p, m=m: loss(m, p, tokens), has_aux=True)) for m in (model, looped)]
     ((_, want), gradient), ((_, got), got_gradient) = (f(params) for f in both)

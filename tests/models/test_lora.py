@@ -20,7 +20,7 @@ from entropy_rl.training.state import abstract_state, first_state
 from tests.training.learning import batch
 
 MODEL = presets.make("test", 24)
-PLAIN = MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+PLAIN = jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
 TARGETS = "attention/(q|v)|down"
 NAMES = [f"layer_{i}/{name}/kernel" for i in (0, 1) for name in ("attention/q", "attention/v", "down")]
 
@@ -65,8 +65,8 @@ def test_merged_is_the_formula():
 
 def test_a_score_of_adapted_parameters_is_that_of_merged_ones():
     params, data = nonzero(adapted()), batch()
-    score = token_scores(MODEL)
-    got = lora.over(score, 2.5)(params, data.tokens, data.mask)
+    score = jax.jit(token_scores(MODEL))
+    got = jax.jit(lora.over(score, 2.5))(params, data.tokens, data.mask)
     want = score(lora.merge(params, 2.5), data.tokens, data.mask)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), got, want)
     away = np.abs(got["logp"] - score(PLAIN, data.tokens, data.mask)["logp"]).max()
@@ -121,8 +121,9 @@ def test_its_gradient_is_that_of_the_kernels():
     params, data, scale = nonzero(adapted()), batch(), 2.5
     score = token_scores(MODEL)
     loss = lambda p: (score(p, data.tokens, data.mask)["logp"] * data.weight).sum()  # noqa: E731
-    whole = flat(jax.grad(loss)(lora.merge(params, scale))["params"])
-    got = flat(jax.grad(lambda part: loss(lora.merge(lora.joined(params, part), scale)))(lora.trainable(params)))
+    whole = flat(jax.jit(jax.grad(loss))(lora.merge(params, scale))["params"])
+    of_parts = jax.jit(jax.grad(lambda part: loss(lora.merge(lora.joined(params, part), scale))))
+    got = flat(of_parts(lora.trainable(params)))
     for name in NAMES:
         a, b = (flat(params[lora.LORA])[f"{name}/{x}"] for x in "ab")
         np.testing.assert_allclose(got[f"lora/{name}/b"], scale * a.T @ whole[name], rtol=1e-3, atol=1e-6)
@@ -159,8 +160,8 @@ def test_in_low_precision_the_sampler_and_the_learner_are_one_policy():
     model = presets.make("test", 24, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
     low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PLAIN)
     params, data = nonzero(lora.add(low, jax.random.key(1), rank=2, targets=TARGETS)), batch()
-    score = token_scores(model)
-    learner_sees = lora.over(score, 0.5)(params, data.tokens, data.mask)
+    score = jax.jit(token_scores(model))
+    learner_sees = jax.jit(lora.over(score, 0.5))(params, data.tokens, data.mask)
     sampler_sees = score(lora.make_view(jnp.bfloat16, jnp.bfloat16, 0.5)(params), data.tokens, data.mask)
     jax.tree.map(np.testing.assert_array_equal, learner_sees, sampler_sees)
 
@@ -169,14 +170,22 @@ def test_in_low_precision_the_sampler_and_the_learner_are_one_policy():
 def test_an_adapted_head_is_one_policy_in_tiles_and_whole(size, monkeypatch):
     """Logits of the sampler are whole, the learner's of a real vocabulary are not. Mutation: W + A B, rounded."""
     model = presets.make("test", 24, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, tied=False)
-    low = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    low = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     params, data = lora.add(low, jax.random.key(1), rank=2, targets="lm_head"), batch()
     noise = lambda x: x + size * jax.random.normal(jax.random.key(2), x.shape)  # noqa: E731
     params = {**params, lora.LORA: jax.tree.map(noise, params[lora.LORA])}
-    loss = lambda p: (token_scores(model)(p, data.tokens, data.mask)["logp"] * data.weight).sum()  # noqa: E731
-    whole = token_scores(model)(params, data.tokens, data.mask), jax.grad(loss)(params)[lora.LORA]
+
+    def both():
+        def loss(p):
+            scores = token_scores(model)(p, data.tokens, data.mask)
+            return (scores["logp"] * data.weight).sum(), scores
+
+        gradient, scores = jax.jit(jax.grad(loss, has_aux=True))(params)
+        return scores, gradient[lora.LORA]
+
+    whole = both()
     monkeypatch.setattr(tiles, "ELEMENTS", 1)
-    got = token_scores(model)(params, data.tokens, data.mask), jax.grad(loss)(params)[lora.LORA]
+    got = both()
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), got[0], whole[0])
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0.05, atol=0.01), got[1], whole[1])
 

@@ -40,12 +40,13 @@ def by_hand(x, head, targets, temperature, g_logp, g_entropy):
     return (log_pt * hit).sum(-1), entropy, slope @ head, np.einsum("btv,btd->vd", slope, x)
 
 
+@partial(jax.jit, static_argnums=3, static_argnames=("words", "elements", "vocab_axis", "cap"))
 def ours(x, head, targets, temperature, g_logp, g_entropy, **how):
     def total(x, head):
         logp, entropy = head_stats(x, head, targets, temperature, **how)
         return jnp.sum(g_logp * logp + g_entropy * entropy), (logp, entropy)
 
-    grads, stats = jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, head)
+    grads, stats = jax.grad(total, (0, 1), has_aux=True)(x, head)
     return *stats, *grads
 
 

@@ -11,16 +11,18 @@ from entropy_rl.errors import InputError
 from entropy_rl.models import presets
 from entropy_rl.models.rope import Scaling
 from entropy_rl.sampling import decode, engine, warp
-from entropy_rl.sampling.engine import generate, score
+from entropy_rl.sampling.engine import generate
 
 EOS = 1
+score = jax.jit(engine.score, static_argnums=(0, 3))
 
 
 @pytest.fixture(scope="module")
 def policy():
     """A random model with an opinion (large weights), and ragged prompts."""
     model = presets.make("test", 23)
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    init = jax.jit(lambda key: jax.tree.map(lambda x: 2 * x, model.init(key, jnp.zeros((1, 2), jnp.int32))))
+    params = init(jax.random.key(0))
     rng = np.random.default_rng(0)
     prompts = [rng.integers(2, 23, n).tolist() for n in (3, 6, 4, 6, 1)]
     return model, params, prompts
@@ -127,12 +129,15 @@ def test_alignment_with_the_learner(policy, temperature):
     """The sampler's log-probs and entropies are those of the learner on the same tokens. Mutation: a shift by one."""
     model, params, prompts = policy
     groups = sample(policy, slots=3, warp=partial(warp.temperature, value=temperature))
-    for prompt, group in zip(prompts, groups):
-        for c in group:
-            row = jnp.asarray([prompt + c.tokens.tolist()])
-            logp, entropy = score(model, params, row, temperature)
-            np.testing.assert_allclose(c.logp, logp[0, len(prompt) :], atol=1e-5)
-            np.testing.assert_allclose(c.entropy, entropy[0, len(prompt) :], atol=1e-5)
+    rows = np.zeros((20, 6 + 11), np.int32)
+    pairs = [(prompt, c) for prompt, group in zip(prompts, groups) for c in group]
+    for row, (prompt, c) in zip(rows, pairs, strict=True):
+        row[: len(prompt) + len(c.tokens)] = prompt + c.tokens.tolist()
+    scored = [np.asarray(x) for x in score(model, params, jnp.asarray(rows), temperature)]
+    for (prompt, c), logp, entropy in zip(pairs, *scored):
+        own = slice(len(prompt), len(prompt) + len(c.tokens))
+        np.testing.assert_allclose(c.logp, logp[own], atol=1e-5)
+        np.testing.assert_allclose(c.entropy, entropy[own], atol=1e-5)
 
 
 def test_alignment_with_the_learner_where_layers_and_lengths_differ(policy):
@@ -143,7 +148,7 @@ def test_alignment_with_the_learner_where_layers_and_lengths_differ(policy):
     _, _, prompts = policy
     how = {"windows": (4, 0), "local_theta": 50.0, "rope_scaling": Scaling("dynamic", 2.0, 8)}
     model = presets.make("test", 23, **how)
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     groups = sample((model, params, prompts), slots=6, chunk=3)
     rows, said = np.zeros((20, 6 + 11), np.int32), np.zeros((20, 17), np.float32)
     for i, (p, c) in enumerate((p, c) for p, group in zip(prompts, groups) for c in group):
@@ -196,7 +201,7 @@ def test_below_float32_sampler_and_learner_differ_by_what_the_type_explains():
     """At most twice the learner's own rounding against float32. Mutation: a position off by one in the sampler."""
     low = presets.make("test", 23, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
     high = presets.make("test", 23)
-    params = jax.tree.map(lambda x: 2 * x, low.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+    params = jax.tree.map(lambda x: 2 * x, jax.jit(low.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
     prompts = [[3, 5, 7, 9], [2, 4, 6, 8]]
     groups = generate(low, params, prompts, jax.random.key(5), samples=16, max_new=11, eos=EOS)
     rows = np.zeros((32, 15), np.int32)

@@ -66,48 +66,56 @@ def taught(data, top=5, vocab=24):
     return data.replace(teacher_ids=ids, teacher_logp=logp, taught=there, sampler_logp=data.old_logp)
 
 
+@cache
+def _drawn(model):
+    return jax.device_get(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32)))
+
+
+def fresh(model, tx, mesh=None):
+    """`learner.init_state` with key 0, but that a model's parameters are drawn once: a program of its own each time."""
+    mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
+    params = jax.tree.map(np.array, _drawn(model))  # an update donates them
+    where = jax.tree.map(lambda x: x.sharding, learner.abstract_state(model, tx, mesh))
+    return jax.device_put(learner.TrainState(np.zeros((), np.int32), params, tx.init(params)), where)
+
+
 def updated(loss="ppo", *, data=None, hparams=None, **more):
-    """Parameters and metrics after one update with plain SGD, whose step is the gradient itself.
+    """Parameters and metrics after one update with plain SGD, whose step is the gradient itself. Of one layer, unless
+    `layers` says otherwise: additivity knows nothing of depth.
 
     Many tests begin with the same one, so it is made once: what this gives is to be read only.
     """
-    make = make_updated if data or hparams else _made_once
-    return make(loss, data=data, hparams=hparams, **more)
+    hparams = tuple(sorted((hparams or {}).items()))
+    if data is None:
+        return _made_once(loss, hparams=hparams, **more)
+    return make_updated(loss, data=data, hparams=hparams, program=_program_once, **more)
 
 
-def make_updated(
-    loss,
-    *,
-    microbatches=1,
-    mesh=None,
-    data=None,
-    vocab=24,
-    hparams=None,
-    weight=None,
-    distillation=None,
-    load=None,
-    **model,
-):
-    """`updated`, made anew."""
-    model = presets.make("test", vocab, **model)
+def make_updated(loss="ppo", *, mesh=None, data=None, vocab=24, microbatches=1, program=None, **more):
+    """`updated`, made anew, unless `program` has it already."""
     mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
-    tx = optax.sgd(1.0)
-    state = learner.init_state(model, tx, mesh, jax.random.key(0))
-    hparams = SELECTING.get(loss, {}) | (hparams or {})
+    model, tx, update = (program or _program)(loss, mesh, vocab, microbatches, **more)
+    data = jax.tree.map(partial(jax.device_put, device=sharding.batch_sharding(mesh)), data or batch(vocab=vocab))
+    coefs = {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)}
+    state, metrics = update(fresh(model, tx, mesh), data, jax.random.key(1), coefs)
+    return jax.device_get(state.params), jax.device_get(metrics)
+
+
+def _program(
+    loss, mesh, vocab, microbatches, *, hparams=(), weight=None, distillation=None, load=None, layers=1, **model
+):
+    model, tx = presets.make("test", vocab, layers=layers, **model), optax.sgd(1.0)
     objective = objectives.policy(
         scoring.token_scores(model, mesh=mesh),
-        partial(POLICY_LOSSES[loss], **hparams),
+        partial(POLICY_LOSSES[loss], **SELECTING.get(loss, {}) | dict(hparams)),
         weight=weight,
         distillation=distillation,
         load=load,
     )
-    update = learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
-    data = jax.tree.map(partial(jax.device_put, device=sharding.batch_sharding(mesh)), data or batch(vocab=vocab))
-    state, metrics = update(state, data, jax.random.key(1), {"entropy": jnp.float32(0.01), "kl": jnp.float32(0)})
-    return jax.device_get(state.params), jax.device_get(metrics)
+    return model, tx, learner.make_update(objective, tx, microbatches=microbatches, record=objectives.policy_record)
 
 
-_made_once = cache(make_updated)
+_made_once, _program_once = cache(make_updated), cache(_program)
 
 
 def assert_close(a, b, atol=1e-5):

@@ -14,7 +14,7 @@ from entropy_rl.models.scoring import token_scores, values
 from entropy_rl.models.transformer import Transformer
 from entropy_rl.parallel import sharding
 from entropy_rl.training import learner, objectives, optimizer
-from tests.training.learning import LOSSES, SELECTIONS, assert_close, batch, taught, updated
+from tests.training.learning import LOSSES, SELECTIONS, assert_close, batch, fresh, taught, updated
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -67,7 +67,7 @@ def test_rows_that_share_a_prompt_stay_together():
     data.tokens[:, :2] = np.repeat(data.tokens[::4, :2], 4, axis=0)
     done = []
     for samples, parts in ((1, 1), (4, 1), (4, 2)):
-        state = learner.init_state(model, tx, mesh, jax.random.key(0))
+        state = fresh(model, tx, mesh)
         objective = objectives.policy(token_scores(model, samples=samples, prompt_length=2), POLICY_LOSSES["ppo"])
         update = learner.make_update(
             objective, tx, microbatches=parts, group_size=samples, record=objectives.policy_record
@@ -81,7 +81,7 @@ def test_rows_that_share_a_prompt_stay_together():
 def test_the_kl_pulls_back_to_the_reference():
     """With no advantage the KL alone moves the policy, towards the reference's log-probabilities."""
     model, tx = presets.make("test", 24), optax.sgd(0.5)
-    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    state = fresh(model, tx)
     data = batch()
     other = jax.tree.map(lambda x: 3 * x, state.params)
     score = jax.jit(token_scores(model))
@@ -113,7 +113,7 @@ def test_a_critic_learns_its_returns():
     """Regression on given returns: explained variance rises. Mutation: the target's sign."""
     model = Transformer(dataclasses.replace(presets.make("test", 24).config, head="value"))
     tx = optimizer.make_optimizer(optimizer.make_schedule(3e-3))
-    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    state = fresh(model, tx)
     data = batch()
     odd_before = np.pad(data.tokens[:, :-1] % 2, ((0, 0), (1, 0)))
     target = np.where(data.mask, odd_before.cumsum(axis=1), 0).astype(np.float32)
@@ -149,7 +149,7 @@ def test_a_mean_of_means_would_be_seen():
 def test_the_entropy_bonus_raises_entropy():
     model = presets.make("test", 24)
     tx = optax.sgd(1.0)
-    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    state = fresh(model, tx)
     data = batch().replace(advantage=np.zeros((16, 12), np.float32))
     update = learner.make_update(objectives.policy(token_scores(model), POLICY_LOSSES["ppo"]), tx)
     # a policy that is not uniform already
@@ -165,7 +165,7 @@ def test_the_entropy_bonus_raises_entropy():
 def test_a_gradient_that_is_not_finite_changes_nothing():
     model = presets.make("test", 24)
     tx = optimizer.make_optimizer(optimizer.make_schedule(1e-2))
-    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    state = fresh(model, tx)
     before = jax.device_get(state)
     data = batch()
     data.advantage[3, 2] = np.inf
@@ -196,7 +196,7 @@ def test_with_params_copies():
     model, tx = presets.make("test", 24), optax.sgd(1.0)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     source = learner.init_state(model, tx, mesh, jax.random.key(7)).params
-    state = learner.with_params(learner.init_state(model, tx, mesh, jax.random.key(0)), source)
+    state = learner.with_params(fresh(model, tx, mesh), source)
     update = learner.make_update(objectives.nll(token_scores(model)), tx)
     update(state, batch(), jax.random.key(0), {})
     assert np.isfinite(jax.device_get(source)["params"]["embed"]["embedding"]).all()
@@ -306,7 +306,7 @@ def test_self_distillation_in_micro_batches_and_against_whole_logits(alpha):
     """Value and gradient of the update, to 1e-5. Mutations: rows without a teacher taught; a ratio with a gradient; the
     divergence of the state after the token; the outcome without its coefficient."""
     data, how = taught(batch()), objectives.Distillation(0.7, 0.3, alpha, clip=1.5)
-    model, whole = presets.make("test", 24), updated("ppo", data=data, distillation=how)
+    model, whole = presets.make("test", 24, layers=1), updated("ppo", data=data, distillation=how)
     assert_close(updated("ppo", data=data, distillation=how, microbatches=4), whole)
     coefs = {"entropy": jnp.float32(0.0), "kl": jnp.float32(0.0)}
     params = jax.jit(model.init)(jax.random.key(0), data.tokens)
@@ -351,11 +351,11 @@ def test_the_nucleus_bonus_in_micro_batches_and_by_hand():
     objective = objectives.policy(score, POLICY_LOSSES["ppo"], nucleus=0.2)
     done = []
     for parts in (1, 4):
-        state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+        state = fresh(model, tx)
         update = learner.make_update(objective, tx, microbatches=parts)
         done.append(jax.device_get(update(state, data, jax.random.key(1), coefs)))
     assert_close((done[0][0].params, done[0][1]), (done[1][0].params, done[1][1]))
-    state = learner.init_state(model, tx, sharding.make_mesh(devices=jax.devices()[:1]), jax.random.key(0))
+    state = fresh(model, tx)
     scores = score(state.params, data.tokens, data.mask)
     plain, _ = objectives.policy(score, POLICY_LOSSES["ppo"]).loss(scores, data, None, coefs)
     got, out = objective.loss(scores, data, None, coefs)

@@ -16,9 +16,10 @@ def test_a_heated_policy_is_the_softmax_of_smaller_logits(how):
     """Mutations: divide the head, which a tied one shares with the embedding; a scale without what is added to it."""
     model = Transformer(dataclasses.replace(PRESETS["test"], vocab_size=11, **how))
     tokens = jnp.array([[3, 1, 4, 1, 5]])
-    params = model.init(jax.random.key(0), tokens)
-    logits, _ = model.apply(params, tokens)
-    heated, _ = model.apply(state.heated(params, 2.5, model.config), tokens)
+    params = jax.jit(model.init)(jax.random.key(0), tokens)
+    apply = jax.jit(model.apply)
+    logits, _ = apply(params, tokens)
+    heated, _ = apply(state.heated(params, 2.5, model.config), tokens)
     np.testing.assert_allclose(heated, logits / 2.5, rtol=1e-5, atol=1e-6)
     same = jax.tree.map(np.array_equal, state.heated(params, 1.0, model.config), params)
     assert all(jax.tree.leaves(same))

@@ -1,5 +1,8 @@
 """experiments/lib/evaluation.py: the evaluation after the last update, in runs of train_rl."""
 
+import shutil
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -9,17 +12,23 @@ from entropy_rl.data import packing
 from entropy_rl.errors import InputError
 from entropy_rl.sampling import engine
 from entropy_rl.tasks import countdown
-from entropy_rl.training import collect
+from entropy_rl.training import checkpoints, collect
 from entropy_rl.training.checkpoints import Checkpoints
 from experiments import train_rl, train_sft
 from experiments.lib import evaluation, launch
 from experiments.rl import parts
 
+LONGER = {"steps": 4, "checkpoint.every": 3}
+
+
+def verify(self, problem, response):
+    """A reward that an untrained policy gets now and then."""
+    return float(len(response) % 3 == 0)
+
 
 @pytest.fixture(autouse=True)
 def easy(monkeypatch):
-    """A reward that an untrained policy gets now and then."""
-    monkeypatch.setattr(countdown.Countdown, "verify", lambda self, problem, response: float(len(response) % 3 == 0))
+    monkeypatch.setattr(countdown.Countdown, "verify", verify)
 
 
 def get(**changes):
@@ -114,36 +123,47 @@ def test_its_noise_is_its_own(tmp_path, monkeypatch):
     assert np.shape(texts[0]) == np.shape(texts[1]) and texts[0] != texts[1]
 
 
-@pytest.mark.parametrize("where", ["in the rows", "before the rows", "before the save"])
-def test_a_kill_at_the_end_leaves_one_set_of_rows(straight, tmp_path, monkeypatch, where):
-    """Mutations: problems.jsonl not cut on resuming; the last evaluation after the save, which nobody would repeat."""
-    want = stripped(straight(**{"steps": 4, "checkpoint.every": 3}))
-    folder, write, save = tmp_path / "killed", metrics.Writer.problems, Checkpoints.save
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What a run left that nothing disturbed, and folders with what kills near its end would have left."""
+    root, write, save = tmp_path_factory.mktemp("killed"), metrics.Writer.problems, Checkpoints.save
+    folder = root / "straight"
 
-    def killed(self, *args):
-        if where == "in the rows":
-            write(self, *args)
-            path = folder / "problems.jsonl"
-            path.write_bytes(path.read_bytes()[:-150])
-        raise KeyboardInterrupt
+    def keep(where):
+        end = time.monotonic() + 60
+        while not (folder / "checkpoints" / "3").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        shutil.copytree(folder, root / where)
 
-    def killed_save(self, step, *args):
+    def problems(self, *args):
+        keep("before the rows")
+        write(self, *args)
+        keep("in the rows")
+        path = root / "in the rows" / "problems.jsonl"
+        path.write_bytes(path.read_bytes()[:-150])
+
+    def saved(self, step, *args):
         if step == 4:
-            raise KeyboardInterrupt
+            keep("before the save")
         return save(self, step, *args)
 
-    with monkeypatch.context() as m:
-        if where == "before the save":
-            m.setattr(Checkpoints, "save", killed_save)
-        else:
-            m.setattr(metrics.Writer, "problems", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(folder, **{"steps": 4, "checkpoint.every": 3})
-    out = run(folder, **{"steps": 4, "checkpoint.every": 3})
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(countdown.Countdown, "verify", verify)
+        m.setattr(metrics.Writer, "problems", problems)
+        m.setattr(Checkpoints, "save", saved)
+        return run(folder, **LONGER), root
+
+
+@pytest.mark.parametrize("where", ["in the rows", "before the rows", "before the save"])
+def test_a_kill_at_the_end_leaves_one_set_of_rows(killed, where):
+    """Mutations: problems.jsonl not cut on resuming; the last evaluation after the save, which nobody would repeat."""
+    want, folder = stripped(killed[0]), killed[1] / where
+    assert checkpoints.steps(folder) == [3]
+    out = run(folder, **LONGER)
     assert [repr(x) for x in stripped(out)] == [repr(x) for x in want]
     assert len(out.problems) == 6
     before = (folder / "problems.jsonl").stat().st_mtime_ns
-    run(folder, **{"steps": 4, "checkpoint.every": 3})
+    run(folder, **LONGER)
     assert (folder / "problems.jsonl").stat().st_mtime_ns == before
 
 

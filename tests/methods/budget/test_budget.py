@@ -24,7 +24,7 @@ def made(*tokens, logp=-0.5, entropy=0.25):
 @pytest.fixture(scope="module")
 def say():
     model = presets.make("test", TALKER.vocab_size)
-    params = model.init(jax.random.key(0), np.zeros((1, 2), np.int32))
+    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))
     return budget.sampler(model, params, EOS)
 
 

@@ -25,7 +25,7 @@ EOS = TOKENS.eos_id
 def policy():
     """A model that is not trained, with logits far enough apart that greedy is stable."""
     model = presets.make("test", TOKENS.vocab_size)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     return model, jax.tree.map(lambda x: 4 * x, params)
 
 
@@ -43,9 +43,9 @@ def test_branches_are_first_tokens_continued_greedily(policy):
     def probabilities(tokens):
         padded = np.zeros((1, TASK.prompt_length + longest), np.int32)
         padded[0, : len(tokens)] = tokens
-        return jax.nn.softmax(run(padded)[0, len(tokens) - 1])
+        return np.asarray(run(padded))[0, len(tokens) - 1]
 
-    run = jax.jit(lambda tokens: model.apply(params, tokens)[0])
+    run = jax.jit(lambda tokens: jax.nn.softmax(model.apply(params, tokens)[0]))
     for problem, group in zip(problems, found):
         prompt = TOKENS.encode(problem.prompt)
         best = np.argsort(-np.asarray(probabilities(prompt)))[:k]
@@ -70,10 +70,10 @@ def test_gaps_in_tiles_are_gaps(policy, monkeypatch):
     """With room for five tokens' logits at a time the numbers are the same, and column 0 is 0."""
     model, params = policy
     tokens = np.random.default_rng(0).integers(2, 40, (3, 7)).astype(np.int32)
-    whole = top_gaps(model)(params, tokens, tokens > 0)["gap"]
+    whole = jax.jit(top_gaps(model))(params, tokens, tokens > 0)["gap"]
     monkeypatch.setattr(tiles, "ELEMENTS", 5 * TOKENS.vocab_size)
-    np.testing.assert_allclose(top_gaps(model)(params, tokens, tokens > 0)["gap"], whole, atol=1e-6)
-    logits = model.apply(params, tokens)[0]
+    np.testing.assert_allclose(jax.jit(top_gaps(model))(params, tokens, tokens > 0)["gap"], whole, atol=1e-6)
+    logits = jax.jit(model.apply)(params, tokens)[0]
     np.testing.assert_allclose(whole[:, 1:], top_gap(logits)[:, :-1], atol=1e-6)
     assert not whole[:, 0].any()
 

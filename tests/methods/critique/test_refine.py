@@ -159,7 +159,7 @@ def test_the_number_of_prompts_does_not_change_what_is_said(monkeypatch):
     """Nor does how many are served together, which follows from devices and memory; and few are not filled up to many
     where prompts are dear. Mutations: filled up all the same; a key for each part, as many as there are."""
     model = presets.make("test", TASK.tokenizer.vocab_size)
-    params = model.init(jax.random.key(0), np.zeros((1, 4), np.int32))
+    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 4), np.int32))
     how = {"max_new": 5, "prompt_length": None}
     prompts = [TASK[i].prompt for i in range(40)]
     many, completions = refine.respond(model, params, TASK.tokenizer, prompts, jax.random.key(1), **how)
@@ -223,7 +223,7 @@ def test_the_ratio_of_a_joint_row_is_one_before_updates():
     """A policy samples, and the learner's scores of the rows are the sampler's. Mutations: a prompt without its last
     token; the mask a place to the right; a joint row cut to the question's length; own rows scored as the others."""
     model = presets.make("test", TASK.tokenizer.vocab_size)
-    params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), np.zeros((1, 4), np.int32)))
+    params = jax.tree.map(lambda x: 3 * x, jax.jit(model.init)(jax.random.key(0), np.zeros((1, 4), np.int32)))
     how = {"max_new": 5, "prompt_length": 2 * LENGTH}
     texts, own = refine.respond(model, params, TASK.tokenizer, [PROBLEM.prompt] * 4, jax.random.key(1), **how)
     first = dataclasses.replace(group(*texts), completions=own)

@@ -14,7 +14,7 @@ from entropy_rl.training.rollouts import Rollout
 @pytest.fixture(scope="module")
 def policy():
     model = presets.make("test", 12)
-    return model, model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
 
 
 def text(tokens, mask):
@@ -33,7 +33,7 @@ def test_activations_are_those_before_the_token(policy):
     rollout = text([[3, 4, 5, 6], [3, 7, 8, 0], [9, 2, 2, 2]], [[0, 0, 1, 1], [0, 1, 1, 0], [0, 1, 0, 0]])
     got = activations.activations(model, params, rollout, batch=2)
     assert got.shape == (2, 5, 32)
-    _, out = model.apply(params, jnp.asarray(rollout.tokens))
+    _, out = jax.jit(model.apply)(params, jnp.asarray(rollout.tokens))
     for layer in range(2):
         want = np.asarray(out[f"layer_{layer}"])[[0, 0, 1, 1, 2], [1, 2, 0, 1, 0]]
         rounding = model.config.d_ff * np.finfo(np.float32).eps * np.abs(want).max()
@@ -58,9 +58,10 @@ def test_trained_vectors_make_the_text_likelier(policy):
     vectors = activations.trained(model, params, rollout, np.array([0.0, 1.0]), jax.random.key(0), **how)
     assert not vectors[0].any() and vectors[1].any()
     tokens, mask = jnp.asarray(rollout.tokens), jnp.asarray(rollout.mask)
+    score = jax.jit(token_scores(model))
 
     def logp(p):
-        return float(jnp.where(mask, token_scores(model)(p, tokens, mask)["logp"], 0.0).sum())
+        return float(jnp.where(mask, score(p, tokens, mask)["logp"], 0.0).sum())
 
     assert logp(steering.steer(params, vectors)) > logp(params) + 1
 

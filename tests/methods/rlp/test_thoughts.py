@@ -91,7 +91,7 @@ def model():
 @pytest.fixture(scope="module")
 def params(model):
     """Far from uniform, so that thoughts matter."""
-    drawn = model.init(jax.random.key(1), np.zeros((1, 2), np.int32))
+    drawn = jax.jit(model.init)(jax.random.key(1), np.zeros((1, 2), np.int32))
     return jax.tree.map(lambda x: 3 * x if x.ndim > 1 else x, drawn)
 
 
