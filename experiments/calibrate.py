@@ -3,8 +3,8 @@
     python -m experiments.calibrate --config=configs/calibrate.py --config.init=runs/sft --workdir=runs/calibration
 
 Of each problem: the greedy response, `eval.samples` sampled ones, and `k` branches of CoT-decoding, all
-with the confidence of methods/cot_decoding.py in both spans, that of the final answer and that of all decisions (where
-the task knows them). Writes
+with the confidence of methods/confidence/cot_decoding.py in both spans, that of the final answer and that of all
+decisions (where the task knows them). Writes
 
     calibration.jsonl  a row a problem: id, level, greedy (1 or 0), n, right, distinct, entropy (nats a token, mean over
                        samples), answer and solution (confidence of the greedy response), and for each span whether the

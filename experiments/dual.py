@@ -6,7 +6,7 @@
 "Training-time entropy collapse and test-time variance inflation are dual failures" is a note that measured neither;
 arXiv:2506.04210, its test side, has no entropy of training, and arXiv:2505.22617, its training side, no budget at test
 time. For each checkpoint of each run `<control>,seed=<k>` below config.runs here is the token entropy of the policy in
-training (metrics.jsonl), and what thinking budgets do to its answers (methods/budget.py):
+training (metrics.jsonl), and what thinking budgets do to its answers (methods/budget/budget.py):
 
     plain     C responses to each problem, the chains.
     wait      every chain is made to go on with config.word, R rounds, its whole trace before it.

@@ -3,8 +3,8 @@
     python -m experiments.self_feedback --config=configs/rlsf.py --config.init=runs/sft --workdir=runs/dpo
     python -m experiments.self_feedback --config=configs/rlsf.py:reward_model --config.init=runs/sft --workdir=runs/rm
 
-Questions of the training split are answered by CoT-decoding (methods/cot_decoding.py), and a question's branches become
-preference pairs (methods/self_feedback.py). Two arms learn from them:
+Questions of the training split are answered by CoT-decoding (methods/confidence/cot_decoding.py), and a question's
+branches become preference pairs (methods/confidence/self_feedback.py). Two arms learn from them:
 
     dpo           rounds: the policy of the round before branches on new questions, and is taught the pairs by DPO, with
                   itself before the round as the reference.

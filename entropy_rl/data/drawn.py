@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Iterable
 from numbers import Integral
@@ -14,7 +15,7 @@ from entropy_rl.errors import InputError, lookup
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class Drawn(abc.ABC):
     """Problems of one split; made by the task's `make`.
 
     Attributes:
@@ -42,9 +43,9 @@ class Drawn:
         turn, place = divmod(i, len(self.levels))
         return self.draw(f"{self.name}/{self.split}/{i}", self.levels[place], turn)
 
+    @abc.abstractmethod
     def draw(self, id: str, level: int, turn: int) -> Problem:
         """Problem number `turn` of a level of the stream."""
-        raise NotImplementedError
 
 
 def check_size(task: str, split: str, size: Any) -> int:

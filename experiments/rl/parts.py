@@ -218,13 +218,19 @@ def gathers(config: ConfigDict, mesh: jax.sharding.Mesh) -> bool:
 
 
 def held(config: ConfigDict, p: Parts) -> list[Any]:
-    """Shapes, types and shardings of what devices hold through a run: its state, and the sampler's copy of weights."""
-    state = abstract(p)
-    if not gathers(config, p.mesh):
+    """Shapes, types and shardings of what devices hold in a rollout: the run's state, and what is sampled with where
+    that is a copy (`rollout.gather_weights`, adapters merged, weights of fewer bits)."""
+    state, plain = abstract(p), []
+
+    def seen(params):
+        made = p.seen(params)
+        plain.append(made is params)
+        return made
+
+    copy = jax.eval_shape(seen, state.policy.params)
+    if all(plain):
         return [state]
-    copy = jax.eval_shape(p.seen, state.policy.params)
-    where = sharding.infer_sharding(copy, GATHERED, p.mesh)
-    return [state, jax.tree.map(lambda x, cut: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut), copy, where)]
+    return [state, sharding.laid_out(copy, GATHERED if gathers(config, p.mesh) else RULES, p.mesh)]
 
 
 def sampling_policy(

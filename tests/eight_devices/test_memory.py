@@ -32,21 +32,19 @@ def array(shape, kind, where):
     return jax.ShapeDtypeStruct(shape, kind, sharding=where)
 
 
-def like(tree, rules, mesh):
-    return jax.tree.map(lambda x, s: array(x.shape, x.dtype, s), tree, sharding.infer_sharding(tree, rules, mesh))
-
-
 def programs(mesh, rules=RULES):
     """Each program of sampling, scoring and updating, as what lowers it for a mesh; weights by `rules`."""
     rows = sharding.batch_sharding(mesh)
     whole = sharding.replicated(mesh)
     key = array((), jax.eval_shape(lambda: jax.random.key(0)).dtype, whole)
-    params = like(jax.eval_shape(MODEL.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), rules, mesh)
+    params = sharding.laid_out(jax.eval_shape(MODEL.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32)), rules, mesh)
     slots, kept = PROMPTS * SAMPLES, PROMPTS * SAMPLES // 2
     prompts = array((PROMPTS, WIDTH), jnp.int32, rows)
-    prefix = like(jax.eval_shape(lambda p, x: decode.prefill(MODEL, p, x), params, prompts), decode.RULES, mesh)
+    prefix = sharding.laid_out(
+        jax.eval_shape(lambda p, x: decode.prefill(MODEL, p, x), params, prompts), decode.RULES, mesh
+    )
     state = jax.eval_shape(lambda p: decode.empty(p, slots=slots, columns=WIDTH + NEW), prefix)
-    state = like(state, decode.RULES, mesh)
+    state = sharding.laid_out(state, decode.RULES, mesh)
     n, how = np.zeros(slots, np.int32), {"mesh": mesh}
     yield "prefill", partial(decode.prefill.lower, MODEL, params, prompts, **how)
     yield "empty", partial(decode.empty.lower, prefix, slots=slots, columns=WIDTH + NEW, **how)
@@ -113,7 +111,8 @@ def test_gathered_weights_are_not_sent_in_decode_steps(gathered):
 
 
 def test_a_copy_of_the_weights_is_counted_before_a_run():
-    """Of `rollout.gather_weights`: each device has what tensor leaves of them. Mutation: the rules of training."""
+    """Of `rollout.gather_weights` each device has what tensor leaves of them; a sampler of fewer bits has half of all.
+    Mutations: the rules of training; gathered weights alone counted."""
     config = launch.load_config("configs/rl/grpo.py:smoke")
     config.update_from_flattened_dict({"rollout.prompts": 4, "rollout.gather_weights": True, "rollout.lag": 0})
     config.mesh.update({"data": 1, "fsdp": 4, "tensor": 2})
@@ -123,6 +122,9 @@ def test_a_copy_of_the_weights_is_counted_before_a_run():
     assert whole / 2 <= copy < 0.6 * whole and state < 0.6 * 3 * whole
     config.mesh.update({"data": 4, "fsdp": 1})
     assert len(parts.held(config, parts.make(config))) == 1
+    config.rollout.dtype = "bfloat16"
+    _, copy = map(checks.share, parts.held(config, parts.make(config)))
+    assert whole / 4 <= copy < 0.3 * whole
 
 
 @pytest.mark.parametrize("name", EVERY)
