@@ -267,7 +267,7 @@ texts = st.text(max_size=40) | st.lists(st.sampled_from(answer_junk.PIECES), max
 @settings(max_examples=2000, derandomize=True, deadline=None)
 @given(texts, texts)
 def test_total_and_symmetric(a, b):
-    """Mutation: `_split` without its check of depth."""
+    """Mutation: two texts that say nothing are the same (`same == normal(answer)` in `equal`)."""
     found = value(a)
     assert found is None or value(show(found)) == found._replace(unit="", name="")
     assert equal(a, b) == equal(b, a)
