@@ -27,7 +27,7 @@ test-server: $(VENV)/installed-dev $(VENV)-llama/installed smollm2
 # A core part of the fast suite on the newest other Python that is here, with the newest packages that it admits.
 # Two minutes of CPU.
 CORE := $(addprefix tests/,test_masking.py losses entropy laws/test_fit.py laws/test_analyse.py laws/test_compare.py \
-	models/test_transformer.py models/test_logprobs.py sampling training/test_step.py)
+	models/test_transformer.py models/test_logprobs.py models/test_lora.py sampling training/test_step.py)
 test-other:
 	@other=$$($(PYTHON) .ci/other_python.py); \
 	if [ -z "$$other" ]; then echo "no other Python of 3.11 or later is here: nothing to test"; exit; fi; \

@@ -1,5 +1,6 @@
 """entropy_rl/trackers.py with the real libraries: what a run sends, also after a restart; none ends it."""
 
+import contextlib
 import json
 import sqlite3
 
@@ -45,7 +46,7 @@ def test_trackio(tmp_path, monkeypatch):
     for start, end in ((0, 2), (2, 3)):
         work(tmp_path / "run", "trackio", start, end)
     (name,) = trackio.Api().runs("mine")
-    with sqlite3.connect(tmp_path / "io" / "mine.db") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "io" / "mine.db")) as db:
         rows = [json.loads(x) for (x,) in db.execute("SELECT metrics FROM metrics ORDER BY step, id")]
     assert name.name.startswith("run-")
     assert [row["policy/entropy"] for row in rows if "policy/entropy" in row] == [2.0, 1.9, 1.8]
