@@ -1,4 +1,4 @@
-"""The main job: imitation, then GRPO, on Countdown; then the law R = -a exp(H) + b on the held-out curve.
+"""The quickstart: imitation, then GRPO, on Countdown; then the law R = -a exp(H) + b on the held-out curve.
 
 make quickstart
 python -m experiments.quickstart --config=configs/quickstart.py --workdir=runs/quickstart

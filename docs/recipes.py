@@ -166,7 +166,7 @@ RL = (
 
 OTHER = (
     ("Imitation", "sft/countdown sft/grid sft/lessons sft/critique_model sft/cft"),
-    ("The main job and the law", "quickstart laws/fit laws/coverage retest"),
+    ("The quickstart and the law", "quickstart laws/fit laws/coverage retest"),
     ("Other systems of training", "self_train rlsf rlp"),
     ("Critiques: data, scores, test time", "critique/make critique/scores critique/test_time"),
     ("Measuring a policy", "tokens calibrate elicit dual forking"),

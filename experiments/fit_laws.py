@@ -323,7 +323,7 @@ def _write(law: dict[str, Any], read: list[Points], runs: dict[str, Series], wor
     page = html.page(law, drawn, score=_label(read[0])) if to_hover else None
     with files.replacing(workdir / "law.png") as new:
         draw(law, read, runs).savefig(new, format="png", dpi=150, pil_kwargs={"compress_level": 2})
-    script = Path(sys.argv[0]).stem  # the main job fits too
+    script = Path(sys.argv[0]).stem  # the quickstart fits too
     command = f"python -m experiments.{script} {' '.join(sys.argv[1:])}"
     files.write(workdir / "law.md", report.page(law, command=command))
     if page:

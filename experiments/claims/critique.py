@@ -219,7 +219,7 @@ PRESERVES = Claim(
 TEST_TIME = Claim(
     id="critique_test_time",
     main="pass@1",
-    text="That matters more than its test-time gain",
+    text="A critique adds more in training than at test time",
     source="the same note, on arXiv:2411.16579",
     definition=(
         "In units of pass@1: what a critique in the loop adds at the end of training (its arm less the plain "
