@@ -14,14 +14,13 @@ something else said. A warning of rldoctor, a medium insight of the toolkit and 
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from entropy_rl import tables
-from entropy_rl.errors import lookup
 from entropy_rl.logs import alarms, live
 from entropy_rl.logs import read as logs
 from experiments.studies.doctors import planted
@@ -88,15 +87,14 @@ def counts(said: Mapping[str, Mapping[str, Sequence[str]]]) -> list[list[str]]:
     return rows
 
 
-def main(folder: str, seeds: str = "1", first: str = "0", runs: str = "planted") -> None:
+def main(folder: str, seeds: int, first: int, runs: str) -> None:
     """Writes the runs of some seeds, from the first on, into the folder and prints two tables."""
-    lookup({"planted": 0, "simulated": 0}, runs, "kind of run")
     Path(folder).mkdir(parents=True, exist_ok=True)
     theirs = [str(PYTHON), str(Path(__file__).parent / "their_side.py"), folder]
     if runs == "planted":
-        planted.write(Path(folder), int(seeds), int(first))
+        planted.write(Path(folder), seeds, first)
     else:
-        theirs += [seeds, first]
+        theirs += [str(seeds), str(first)]
     subprocess.run(theirs, check=True)
     said = json.loads((Path(folder) / "said.json").read_text())
     laws = {}
@@ -132,4 +130,9 @@ def _holds(name: str, said: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m experiments.studies.doctors.compare")
+    parser.add_argument("folder")
+    parser.add_argument("seeds", nargs="?", type=int, default=1)
+    parser.add_argument("first", nargs="?", type=int, default=0)
+    parser.add_argument("runs", nargs="?", choices=("planted", "simulated"), default="planted")
+    main(**vars(parser.parse_args()))
