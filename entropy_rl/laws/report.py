@@ -81,12 +81,12 @@ def _several(law: Law) -> dict[str, Law]:
 
 
 def alarms(law: Law) -> str:
-    """A line for each alarm, with its evidence, and one for its knobs; empty where there is none."""
-    lines = []
+    """A line for each alarm, with its evidence, and one for the knobs of those alike; empty where there is none."""
+    lines: dict[str, list[str]] = {}
     for alarm in law.get("alarms", ()):
-        lines.append(f"ALARM {alarm['name']} in {alarm['run']} at step {alarm['step']:g}: {alarm['evidence']}")
-        lines.append(f"  knobs: {alarm['knobs']}")
-    return "\n".join(lines)
+        line = f"ALARM {alarm['name']} in {alarm['run']} at step {alarm['step']:g}: {alarm['evidence']}"
+        lines.setdefault(alarm["knobs"], []).append(line)
+    return "\n".join(line for knobs, alike in lines.items() for line in [*alike, f"  knobs: {knobs}"])
 
 
 def alarm_counts(law: Law) -> str:

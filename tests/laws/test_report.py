@@ -64,3 +64,15 @@ def test_alarms_are_counted_over_runs():
     assert report.alarm_counts(law) == "alarms in 3 runs: plateau in 2, collapse in 1"
     assert report.alarm_counts({"runs": [{}, {}], "alarms": []}) == "alarms in 2 runs: none"
     assert report.alarm_counts({"runs": [{}], "alarms": raised}) == ""
+
+
+def test_knobs_are_said_once_for_alarms_alike():
+    """Mutation: a line of them after every alarm."""
+    raised = [("plateau", "a", "wait"), ("collapse", "a", "widen"), ("plateau", "b", "wait")]
+    law = {"alarms": [{"name": n, "run": r, "step": 5, "evidence": "seen", "knobs": k} for n, r, k in raised]}
+    assert [line.strip() for line in report.alarms(law).splitlines()] == [
+        *(f"ALARM plateau in {run} at step 5: seen" for run in "ab"),
+        "knobs: wait",
+        "ALARM collapse in a at step 5: seen",
+        "knobs: widen",
+    ]
