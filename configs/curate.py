@@ -4,9 +4,9 @@ python -m experiments.curate --config=configs/curate.py --config.runs=runs/seeds
 python -m experiments.curate --config=configs/curate.py:controls --config.runs=runs/controls --workdir=notebooks/data/controls
 
 The second is of a study. So are, with their names in place of controls, changes, tokens, laws, critique, self_train,
-cft, darling, rlp, forking and controls2026, and seven that go to runs/curated/NAME and are one archive,
+cft, darling, rlp, forking and controls2026, and eight that go to runs/curated/NAME and are one archive,
 notebooks/data/studies (`logs.archive.pack` of a folder with each of them unpacked in it): critique_learn, moe,
-mismatch, small_english, critique_smollm2, equal_entropy, critique_closed. Runs lie elsewhere for changes
+mismatch, small_english, critique_smollm2, equal_entropy, critique_closed, narrowing. Runs lie elsewhere for changes
 (runs/controls), equal_entropy (runs/equal), critique_smollm2 (runs/smollm2/study) and critique_closed (runs/closed).
 
 Time: seconds. Expect a compressed table for each kind of file, with the rows of all runs: some kB a run.
@@ -53,6 +53,7 @@ STUDIES = {
     "small_english": WAYS,
     "critique_smollm2": WAYS,
     "critique_closed": WAYS,
+    "narrowing": WAYS,
 }
 
 
