@@ -9,7 +9,7 @@ a sampled right attempt, arXiv:2606.26091 reports pass@1 as with RL, pass@k flat
 feedback too, and shows no answer. So GRPO's loss alone (grpo), and with a teacher beside it that has seen: a right
 sibling (sibling), the solver's critique of the failed attempt (critique), both (both), or a critique of another attempt
 (random: a teacher that knows nothing); and the first two teachers without GRPO's loss (sibling_only, critique_only) at
-SDPO's lower rate.
+SDPO's lower rate. grpo_slow: GRPO's loss at half the rate, as a teacher may do no more than slow it.
 
 What decides: at the end, paired by seed, 90 % intervals of ln different right solutions a problem (`distinct_count`),
 pass@64, and ln token entropy, each less grpo's. Solutions of sibling below -.1 and those of critique above: what is
@@ -35,6 +35,8 @@ from configs.sweeps import critique
 RATE = 7e-4  # of GRPO with one update a rollout; SDPO alone keeps its own
 ARMS: dict[str, dict[str, Any]] = {
     "grpo": {"distillation.coef": 0.0, "critique.source": "off", "critique.refined": 1},
+    "grpo_slow": {"distillation.coef": 0.0, "critique.source": "off", "critique.refined": 1}
+    | {"optimizer.learning_rate": RATE / 2},
     "sibling": {"distillation.outcome": 1.0, "critique.source": "off"},
     "critique": {"distillation.outcome": 1.0, "distillation.siblings": False},
     "both": {"distillation.outcome": 1.0},
@@ -58,6 +60,5 @@ def get_runs(arg: str = "") -> list[dict[str, Any]]:
 
 def run(arm: str, shared: dict[str, Any], *after: str) -> dict[str, Any]:
     """Reinforcement learning in one arm."""
-    overrides = shared | ARMS[arm]
-    overrides |= {} if arm.endswith("_only") else {"optimizer.learning_rate": RATE}
-    return part(f"{arm},seed={shared['seed']}", "train_rl", "rl/sdpo", overrides, *after)
+    rate = {} if arm.endswith("_only") else {"optimizer.learning_rate": RATE}
+    return part(f"{arm},seed={shared['seed']}", "train_rl", "rl/sdpo", shared | rate | ARMS[arm], *after)
