@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
                 2,
                 now=True,
             )
+        if key := _missing_key(e):
+            _leave(f"error: {key}: give a config of this script; the docstring of a config has its command", 2)
         if not isinstance(e, OSError):
             raise
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -88,6 +91,17 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
         if e.filename is None:  # not about a file the user gave: a bug
             raise
         _leave(f"error: {e.filename}: {e.strerror}", 2)
+
+
+def _missing_key(error: Exception) -> str:
+    """The key that a script looked for and its config has not, and where; empty for any other error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, KeyError | AttributeError) or "ml_collections" not in frames[-1].filename:
+        return ""
+    reader = next(f for f in reversed(frames) if "ml_collections" not in f.filename)
+    key, script = re.search(r"\w[\w.]*", str(error))[0], Path(sys.argv[0]).name
+    where = f"{reader.filename} line {reader.lineno}"
+    return f"config {_flag(sys.argv, 'config')} has no key {key!r}, which {script} reads ({where})"
 
 
 def _leave(text: str, status: int, now: bool = False) -> None:

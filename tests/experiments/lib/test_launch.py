@@ -38,6 +38,10 @@ def run(config, workdir):
         raise KeyboardInterrupt
     if how == "bug":
         raise ValueError("a bug")
+    if how == "other script":
+        config["batch"]
+    if how == "attribute":
+        config.sft
     if how == "no such file":
         open("/nonexistent/file")
     if how == "full":
@@ -118,6 +122,8 @@ MISTAKES = {
     "loss.name is wrong: give another": [*GIVEN, "--config.loss.name=input"],
     "two lines": [*GIVEN, "--config.loss.name=lines"],
     "/nonexistent/file: No such file": [*GIVEN, "--config.loss.name=no such file"],
+    "config config.py has no key 'batch', which script.py reads (": [*GIVEN, "--config.loss.name=other script"],
+    "config config.py has no key 'sft', which ": [*GIVEN, "--config.loss.name=attribute"],
     "no space left": [*GIVEN, "--config.loss.name=full"],
 }
 
