@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import importlib.machinery
 import importlib.util
@@ -202,13 +203,15 @@ def _check_overrides(argv: list[str], config: ConfigDict) -> None:
             value = argv[i + 1] if i + 1 < len(argv) else ""
         if kind in _PARSERS:
             try:
-                _PARSERS[kind].parse(value)
-            except ValueError as e:
+                _PARSERS[kind](value)
+            except (ValueError, SyntaxError) as e:
                 raise InputError(f"config.{key}={value}: expected {_ARTICLES[kind]}") from e
 
 
-_PARSERS = {int: flags.IntegerParser(), float: flags.FloatParser(), bool: flags.BooleanParser()}
+_PARSERS = {int: flags.IntegerParser().parse, float: flags.FloatParser().parse, bool: flags.BooleanParser().parse}
+_PARSERS[ConfigDict] = lambda value: dict(ast.literal_eval(value))
 _ARTICLES = {int: "an int", float: "a float", bool: "true or false (bool)"}
+_ARTICLES[ConfigDict] = "a dict, such as \"{'name': 'ppo', 'args': {'clip_low': 0.2, 'clip_high': 0.2}}\""
 
 
 def _keys(config: ConfigDict, prefix: str = "") -> list[str]:

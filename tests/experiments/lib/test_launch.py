@@ -116,6 +116,7 @@ MISTAKES = {
     "config.limit=x: expected an int": [*GIVEN, "--config.limit=x"],
     "config.loss.clip=: expected a float": [*GIVEN, "--config.loss.clip="],
     "config.debug=maybe: expected true or false": [*GIVEN, "--config.debug=maybe"],
+    "config.loss=clip_cov: expected a dict, such as \"{'name': 'ppo', ": [*GIVEN, "--config.loss=clip_cov"],
     "shape": [*GIVEN, "--config.shape=(1,"],
     "Unknown command line flag 'wrkdir'. Did you mean: workdir": ["--config=config.py", "--wrkdir=w"],
     "unexpected argument 'steps=3'": [*GIVEN, "steps=3"],
