@@ -17,6 +17,7 @@ from entropy_rl.errors import InputError, lookup, nearest
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 PARQUET = (".parquet",)
+CONVERT = "use the task jsonl or parquet, for .csv after pandas.read_csv(FILE).to_json(NEW, orient='records', lines=True)"
 # train.jsonl, test-00000-of-00002.parquet; train_socratic.jsonl is something else
 _NAMED = re.compile(r"(train|validation|valid|val|dev|test)(?:[-_.]?\d+(?:-of-\d+)?)?")
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}
@@ -68,7 +69,7 @@ def find(path: str, split: str, suffixes: Sequence[str], task: str) -> Pool:
     return Pool(tuple(found), shared if not named[split] or split == "train" else frozenset())
 
 
-def files(path: str, suffixes: Sequence[str], remedy: str = "use the task jsonl or parquet") -> list[Path]:
+def files(path: str, suffixes: Sequence[str], remedy: str = CONVERT) -> list[Path]:
     """The files of these kinds that a path means: a file, a folder or a pattern; InputError for a file of another."""
     place = Path(path)
     if place.is_dir():
