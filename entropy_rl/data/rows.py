@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,9 +165,10 @@ def _read_parquet(file: Path) -> Iterator[Row]:
 
 
 def get(data: Mapping[str, Any], column: str) -> Any:
-    """The value of a column; `reward_model.ground_truth` is a field of one. None where there is none."""
+    """The value of a column; `reward_model.ground_truth` is a field of one. None where there is none, or pandas' NaN."""
     if column in data:
-        return data[column]
+        value = data[column]
+        return None if isinstance(value, float) and math.isnan(value) else value
     head, dot, rest = column.partition(".")
     inner = data.get(head)
     return get(inner, rest) if dot and isinstance(inner, Mapping) else None
