@@ -103,7 +103,8 @@ def read(
             names = _names(row, columns, subjects is not None)
         for what in ("prompt", "answer"):
             if rows.get(row.data, names[what]) is None and not (skip and what == "answer"):
-                rows.column(row, names[what], (), f"{what}_column", what)
+                remedy = ", or set skip=True to leave such rows out" if what == "answer" else ""
+                raise InputError(f"{row.where}: {names[what]} is missing or null: mend it{remedy}")
         if subjects is not None:
             subject = str(rows.get(row.data, names["subject"]))
             there.add(subject)

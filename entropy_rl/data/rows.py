@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from entropy_rl.errors import InputError, lookup, nearest
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 PARQUET = (".parquet",)
+CONVERT = "use the task jsonl or parquet, for .csv after pandas.read_csv(FILE).to_json(NEW, orient='records')"
 # train.jsonl, test-00000-of-00002.parquet; train_socratic.jsonl is something else
 _NAMED = re.compile(r"(train|validation|valid|val|dev|test)(?:[-_.]?\d+(?:-of-\d+)?)?")
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}
@@ -68,7 +70,7 @@ def find(path: str, split: str, suffixes: Sequence[str], task: str) -> Pool:
     return Pool(tuple(found), shared if not named[split] or split == "train" else frozenset())
 
 
-def files(path: str, suffixes: Sequence[str], remedy: str = "use the task jsonl or parquet") -> list[Path]:
+def files(path: str, suffixes: Sequence[str], remedy: str = CONVERT) -> list[Path]:
     """The files of these kinds that a path means: a file, a folder or a pattern; InputError for a file of another."""
     place = Path(path)
     if place.is_dir():
@@ -163,9 +165,10 @@ def _read_parquet(file: Path) -> Iterator[Row]:
 
 
 def get(data: Mapping[str, Any], column: str) -> Any:
-    """The value of a column; `reward_model.ground_truth` is a field of one. None where there is none."""
+    """The value of a column; `reward_model.ground_truth` is a field of one. None where there is none, or NaN."""
     if column in data:
-        return data[column]
+        value = data[column]
+        return None if isinstance(value, float) and math.isnan(value) else value
     head, dot, rest = column.partition(".")
     inner = data.get(head)
     return get(inner, rest) if dot and isinstance(inner, Mapping) else None

@@ -24,6 +24,7 @@ DELIMITERS, MARKDOWN = ",;\t", "|"
 TENSORBOARD_CSV = ["Wall time", "Step", "Value"]  # what its web page gives, a curve a file
 EXCEL = "sep="  # `sep=;` above a table says what stands between its cells
 DECIMAL = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*%?)\s*$")
+COMMA = re.compile(r"\s*[-+]?(0,\d+|\d*,(?!\d{3}\s*$)\d+)\s*$")  # 0,5 or 0,958, and not 1,000
 RULE = re.compile(r"[\s|:-]*")  # between the header of a table in Markdown and its rows
 TABLE_OF_RUNS = {"Name", "State"}  # W&B's, as its web page exports it
 VARIANT = "variant"  # ClearML's second part of a name
@@ -43,10 +44,13 @@ def read_csv(path: Path, run: str | None) -> list[Run]:
             f.seek(0)
             rest = itertools.islice(f, len(above), None)
             delimiter = delimiter_of(next(rest, "") or "".join(above))
+            commas = delimiter == ";"
             f.seek(0)
             reader = csv.reader(text_lines(f, delimiter, len(above)), delimiter=delimiter)
             for cells in reader:
-                if delimiter == ";" and header:  # 0,5 is a number where columns have another mark between them
+                # 0,5 is a number where another mark is between columns; behind tabs 1,000 may be a thousand, 0,5 not
+                commas = commas or delimiter == "\t" and any(map(COMMA.match, cells))
+                if commas and header:
                     cells = [DECIMAL.sub(r"\1.\2", cell) for cell in cells]
                 if header is None and cells:
                     header = [name.strip() for name in cells]

@@ -202,6 +202,8 @@ def _check(sheet: Sheet, entropy: str, score: str, H: NDArray, R: NDArray, min_p
         enough = {name: n for name, n in sheet.counts.items() if n >= min_points and name not in (entropy, score)}
         others = columns.scores(enough)
         hint = f" (there is {others[0]!r}): --config.score={others[0]}" if others else ""
+        if stepless := [line for line in sheet.broken if line.endswith("(no step)")]:
+            hint += f"; {len(stepless)} row(s) have no number for a step: name another column (--config.step=NAME)"
         raise InputError(
             f"{sheet.where}: {len(R)} point(s) with {score!r} and {entropy!r}, {min_points} needed: evaluate more "
             f"often, train longer, or name other columns{hint}"

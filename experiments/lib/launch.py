@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import importlib.machinery
 import importlib.util
@@ -9,6 +10,7 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,8 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
                 2,
                 now=True,
             )
+        if key := _missing_key(e):
+            _leave(f"error: {key}: give a config of this script; the docstring of a config has its command", 2)
         if not isinstance(e, OSError):
             raise
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -88,6 +92,17 @@ def guarded(main: Callable[[list[str]], Any], define: Callable[[], None] | None 
         if e.filename is None:  # not about a file the user gave: a bug
             raise
         _leave(f"error: {e.filename}: {e.strerror}", 2)
+
+
+def _missing_key(error: Exception) -> str:
+    """The key that a script looked for and its config has not, and where; empty for any other error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, KeyError | AttributeError) or "ml_collections" not in frames[-1].filename:
+        return ""
+    reader = next(f for f in reversed(frames) if "ml_collections" not in f.filename)
+    key, script = re.search(r"\w[\w.]*", str(error))[0], Path(sys.argv[0]).name
+    where = f"{reader.filename} line {reader.lineno}"
+    return f"config {_flag(sys.argv, 'config')} has no key {key!r}, which {script} reads ({where})"
 
 
 def _leave(text: str, status: int, now: bool = False) -> None:
@@ -188,13 +203,15 @@ def _check_overrides(argv: list[str], config: ConfigDict) -> None:
             value = argv[i + 1] if i + 1 < len(argv) else ""
         if kind in _PARSERS:
             try:
-                _PARSERS[kind].parse(value)
-            except ValueError as e:
+                _PARSERS[kind](value)
+            except (ValueError, SyntaxError) as e:
                 raise InputError(f"config.{key}={value}: expected {_ARTICLES[kind]}") from e
 
 
-_PARSERS = {int: flags.IntegerParser(), float: flags.FloatParser(), bool: flags.BooleanParser()}
+_PARSERS = {int: flags.IntegerParser().parse, float: flags.FloatParser().parse, bool: flags.BooleanParser().parse}
+_PARSERS[ConfigDict] = lambda value: dict(ast.literal_eval(value))
 _ARTICLES = {int: "an int", float: "a float", bool: "true or false (bool)"}
+_ARTICLES[ConfigDict] = "a dict, such as \"{'name': 'ppo', 'args': {'clip_low': 0.2, 'clip_high': 0.2}}\""
 
 
 def _keys(config: ConfigDict, prefix: str = "") -> list[str]:

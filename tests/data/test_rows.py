@@ -109,11 +109,13 @@ def test_which_file_is_which_split(tmp_path, monkeypatch, path, split, files, sh
         ("d", "dev", "unknown jsonl split 'dev'"),
         ("nowhere", "train", "path=nowhere has no .jsonl or .ndjson or .json file for train"),
         ("d/notes.txt", "train", "d/notes.txt is not one of .jsonl, "),
+        ("d/q.csv", "train", ".json.gz: use the task jsonl or parquet, for .csv after pandas.read_csv(FILE)"),
     ],
 )
 def test_bad_places_are_named(tmp_path, monkeypatch, path, split, message):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "d" / "notes.txt", "")
+    write(tmp_path / "d" / "q.csv", "")
     with pytest.raises(InputError, match=re.escape(message)) as e:
         rows.find(path, split, rows.JSON, "jsonl")
     assert "\n" not in str(e.value)

@@ -177,6 +177,12 @@ def test_what_pandas_writes(tmp_path):
     rows = [[i, str(h).replace(".", ","), str(r).replace(".", ",")] for i, h, r in zip(range(N), H, R)]
     path = write_csv(path, ["step", "entropy", "accuracy"], rows, ";")
     np.testing.assert_allclose(one(path).R, R)
+    path = write_csv(tmp_path / "log.tsv", ["step", "entropy", "accuracy"], rows, "\t")
+    np.testing.assert_allclose(one(path).R, R)
+    thousands = [[f"{1000 + i:,}", H[i], R[i]] for i in range(N)]
+    points = one(write_csv(path, ["step", "entropy", "accuracy"], thousands, "\t"))
+    np.testing.assert_array_equal(points.step, np.arange(1000, 1000 + N))
+    path = tmp_path / "log.csv"
     points = one(write_csv(path, ["step", "entropy", "accuracy"], [[*row[:2], f"{row[2]} %"] for row in rows], ";"))
     np.testing.assert_allclose(points.R, R)
     assert points.unit == "percent"

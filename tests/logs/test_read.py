@@ -188,6 +188,9 @@ def test_rows_without_a_step_are_broken(tmp_path):
     points = one(write_csv(tmp_path / "log.csv", ["step", "entropy", "reward"], rows))
     assert points.broken == 3 and "log.csv line 5 (no step), log.csv line 7 (no step)" in points.source
     np.testing.assert_array_equal(points.step, [i for i in range(N) if i not in (3, 5, 7)])
+    rows = [[f"global_step_{i}", H[i], R[i]] for i in range(N)]
+    message = refused(write_csv(tmp_path / "log.csv", ["step", "entropy", "reward"], rows))
+    assert f"{N} row(s) have no number for a step: name another column (--config.step=NAME)" in message
 
 
 def test_the_step_column_can_be_named(tmp_path):

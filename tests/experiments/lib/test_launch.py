@@ -38,6 +38,10 @@ def run(config, workdir):
         raise KeyboardInterrupt
     if how == "bug":
         raise ValueError("a bug")
+    if how == "other script":
+        config["batch"]
+    if how == "attribute":
+        config.sft
     if how == "no such file":
         open("/nonexistent/file")
     if how == "full":
@@ -112,12 +116,15 @@ MISTAKES = {
     "config.limit=x: expected an int": [*GIVEN, "--config.limit=x"],
     "config.loss.clip=: expected a float": [*GIVEN, "--config.loss.clip="],
     "config.debug=maybe: expected true or false": [*GIVEN, "--config.debug=maybe"],
+    "config.loss=clip_cov: expected a dict, such as \"{'name': 'ppo', ": [*GIVEN, "--config.loss=clip_cov"],
     "shape": [*GIVEN, "--config.shape=(1,"],
     "Unknown command line flag 'wrkdir'. Did you mean: workdir": ["--config=config.py", "--wrkdir=w"],
     "unexpected argument 'steps=3'": [*GIVEN, "steps=3"],
     "loss.name is wrong: give another": [*GIVEN, "--config.loss.name=input"],
     "two lines": [*GIVEN, "--config.loss.name=lines"],
     "/nonexistent/file: No such file": [*GIVEN, "--config.loss.name=no such file"],
+    "config config.py has no key 'batch', which script.py reads (": [*GIVEN, "--config.loss.name=other script"],
+    "config config.py has no key 'sft', which ": [*GIVEN, "--config.loss.name=attribute"],
     "no space left": [*GIVEN, "--config.loss.name=full"],
 }
 
