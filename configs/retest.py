@@ -5,7 +5,7 @@ python -m experiments.retest --config=configs/retest.py --workdir=runs/retest
 With `--config.runs=FOLDER[,FOLDER]` they are tested on your runs. The claims are those of arXiv:2505.22617 (the law,
 its coefficients, the front-loaded collapse, forecasts, the covariance, the ceiling), 2506.01939 (forking tokens),
 2411.16579 and 2506.03106 (critiques), 2506.04210 (test-time variance), 2504.13837 (selection), 2507.21931 (confidence).
-Time: about 15 seconds for the curated runs of notebooks/data (some 300), half of it reading and drawing.
+Time: about 25 seconds for the curated runs of notebooks/data (916), half of it reading and drawing.
 Outcome: retest.md, retest.json and figures in the workdir. Expect `undecided` wherever a claim has fewer than 3 seeds.
 `:smoke` takes fewer bootstrap draws: the same values, rougher intervals.
 """
