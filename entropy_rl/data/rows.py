@@ -18,7 +18,7 @@ from entropy_rl.errors import InputError, lookup, nearest
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 PARQUET = (".parquet",)
-CONVERT = "use the task jsonl or parquet, for .csv after pandas.read_csv(FILE).to_json(NEW, orient='records', lines=True)"
+CONVERT = "use the task jsonl or parquet, for .csv after pandas.read_csv(FILE).to_json('new.json', orient='records')"
 # train.jsonl, test-00000-of-00002.parquet; train_socratic.jsonl is something else
 _NAMED = re.compile(r"(train|validation|valid|val|dev|test)(?:[-_.]?\d+(?:-of-\d+)?)?")
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}
@@ -165,7 +165,7 @@ def _read_parquet(file: Path) -> Iterator[Row]:
 
 
 def get(data: Mapping[str, Any], column: str) -> Any:
-    """The value of a column; `reward_model.ground_truth` is a field of one. None where there is none, or pandas' NaN."""
+    """The value of a column; `reward_model.ground_truth` is a field of one. None where there is none, or NaN."""
     if column in data:
         value = data[column]
         return None if isinstance(value, float) and math.isnan(value) else value
