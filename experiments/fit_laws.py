@@ -54,6 +54,8 @@ def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
     fatal = _fatal(config.fail_on)
     if config.logs is None:
         raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
+    if config.seed < 0:  # lib/checks.py would load jax
+        raise InputError(f"config.seed={config.seed}: must be a whole number of 0 or more")
     if config.show_columns:
         _show_columns(config)
     law = _follow(config, workdir, fatal) if config.follow else _told(fit(config, workdir), workdir)

@@ -77,6 +77,8 @@ def test_every_knob_is_read(config, tmp_path):
         other(min_points=61)
     with pytest.raises(InputError, match="config.min_points is 2"):
         other(min_points=2)
+    with pytest.raises(InputError, match="config.seed=-1: must be"):
+        other(seed=-1)
     with pytest.raises(InputError, match="no logs given"):
         other(logs=None)
     assert other(shares=(0.5,))["forecast"]["summary"][0]["share"] == 0.5 and other(shares=())["forecast"] == {}
