@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -52,8 +53,7 @@ def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
       SystemExit: with status 3 where an alarm of config.fail_on is raised.
     """
     fatal = _fatal(config.fail_on)
-    if config.logs is None:
-        raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
+    _check(config)
     if config.show_columns:
         _show_columns(config)
     law = _follow(config, workdir, fatal) if config.follow else _told(fit(config, workdir), workdir)
@@ -62,6 +62,19 @@ def run(config, workdir: str | os.PathLike) -> dict[str, Any]:
         print(f"status {FAILED}: " + ", ".join(f"{alarm['name']} in {alarm['run']}" for alarm in raised), flush=True)
         raise SystemExit(FAILED)
     return law
+
+
+def _check(config) -> None:
+    """InputError for what no log can mend. Not by lib/checks.py, which loads jax."""
+    if config.logs is None:
+        raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
+    if config.min_points < bootstrap.MIN_POINTS:
+        raise InputError(f"config.min_points is {config.min_points}: give at least {bootstrap.MIN_POINTS}")
+    if config.size_at is not None and not config.sizes:
+        raise InputError("config.size_at needs the parameters of each run: add --config.sizes=RUN=N,RUN=N")
+    for key in ("seed", "stop_left", "length_limit", "follow_for"):
+        if (value := config.get(key)) is not None and not 0 <= value < math.inf:
+            raise InputError(f"config.{key}={value}: must be a number of 0 or more")
 
 
 def _told(law: dict[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
@@ -164,10 +177,7 @@ def fit(config, workdir: str | os.PathLike) -> dict[str, Any]:
       InputError: no logs given, a number out of range, a size that belongs to no run, and all that `logs.read`,
         `analyse.analyse` and `forecast.pure` refuse.
     """
-    if config.logs is None:
-        raise InputError("no logs given: add --config.logs=PATH (a workdir, a log of another trainer, a table)")
-    if config.min_points < bootstrap.MIN_POINTS:
-        raise InputError(f"config.min_points is {config.min_points}: give at least {bootstrap.MIN_POINTS}")
+    _check(config)
     return _fitted(config, workdir, _read(config))
 
 

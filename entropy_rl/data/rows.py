@@ -18,7 +18,7 @@ from entropy_rl.errors import InputError, lookup, nearest
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 PARQUET = (".parquet",)
-CONVERT = "use the task jsonl or parquet, for .csv after pandas.read_csv(FILE).to_json(NEW, orient='records')"
+CONVERT = "use the task jsonl or parquet, for .csv after pandas.read_csv(FILE).to_json('new.json', orient='records')"
 # train.jsonl, test-00000-of-00002.parquet; train_socratic.jsonl is something else
 _NAMED = re.compile(r"(train|validation|valid|val|dev|test)(?:[-_.]?\d+(?:-of-\d+)?)?")
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}

@@ -56,6 +56,26 @@ def test_law_json_and_png(config, tmp_path, capsys):
         assert said in page
 
 
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("logs", None, "no logs given"),
+        ("min_points", 2, "config.min_points is 2"),
+        ("seed", -1, "config.seed=-1: must be"),
+        ("stop_left", -0.1, "config.stop_left=-0.1: must be"),
+        ("follow_for", float("nan"), "config.follow_for=nan: must be"),
+        ("size_at", 1e9, "config.size_at needs the parameters of each run: add --config.sizes="),
+    ],
+)
+def test_a_bad_value_is_named_before_logs_are_read(key, value, message, tmp_path):
+    """Mutation: `_check` left out."""
+    config = get_config()
+    config.logs = str(tmp_path / "none")
+    config[key] = value
+    with pytest.raises(InputError, match=message):
+        fit_laws.run(config, tmp_path)
+
+
 @pytest.mark.slow
 def test_every_knob_is_read(config, tmp_path):
     base = fit_laws.run(config, tmp_path)
@@ -75,10 +95,6 @@ def test_every_knob_is_read(config, tmp_path):
     assert other(seed=1)["interval"] != base["interval"]
     with pytest.raises(InputError, match="60 point.*61 needed"):
         other(min_points=61)
-    with pytest.raises(InputError, match="config.min_points is 2"):
-        other(min_points=2)
-    with pytest.raises(InputError, match="no logs given"):
-        other(logs=None)
     assert other(shares=(0.5,))["forecast"]["summary"][0]["share"] == 0.5 and other(shares=())["forecast"] == {}
     ahead = other(horizon=600.0)["ahead"]
     assert ahead["at"] == 600 and ahead["entropy"] < 0.03 and ahead["interval"][0] < 0.6 < ahead["interval"][1]
