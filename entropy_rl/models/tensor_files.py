@@ -13,6 +13,7 @@ from entropy_rl.errors import InputError
 from entropy_rl.files import contained, read_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+_POINTER = b"version https://git-lfs"
 _BITS = ("F32", "BF16", "F16")
 # Buffers that old checkpoints hold beside the parameters; they follow from config.json.
 _BUFFERS = (".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias")
@@ -111,7 +112,12 @@ class Reader:
         except Exception as e:  # SafetensorError is no subclass of anything more telling
             if type(e).__name__ != "SafetensorError":
                 raise
-            raise InputError(f"{self._path / file} is truncated or damaged ({e}): copy it again") from e
+            path = self._path / file
+            with path.open("rb") as f:
+                pointer = f.read(len(_POINTER)) == _POINTER
+            if pointer:
+                raise InputError(f"{path} is a pointer of Git LFS, not the tensors: run git lfs pull there") from e
+            raise InputError(f"{path} is truncated or damaged ({e}): copy it again") from e
 
 
 def _inside(path: Path, file: str) -> None:

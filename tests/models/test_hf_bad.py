@@ -94,6 +94,10 @@ BAD = {
             r"has tensor model.layers.1.* \(and 11 more\)",
         ),
         "truncated": (cut, "model.safetensors is truncated or damaged"),
+        "pointer": (
+            lambda f: (f / hf.SINGLE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+            "model.safetensors is a pointer of Git LFS, not the tensors: run git lfs pull",
+        ),
         "empty": (lambda f: (f / hf.SINGLE).write_bytes(b""), "model.safetensors is truncated or damaged"),
         "header": (lambda f: (f / hf.SINGLE).write_bytes(b"\xff" * 64), "model.safetensors is truncated or damaged"),
         "pickle": (pickled, "pytorch_model.bin is a pickle, and loading one runs the code"),
