@@ -23,7 +23,7 @@ DEVICES = 64
 def commands():
     """The arguments of each train_rl of the page that names a config."""
     text = (ROOT / "docs" / "large_runs.md").read_text().replace("\\\n", " ")
-    found = re.findall(r"experiments\.train_rl (--config=[^\n\"`]*)", text)
+    found = re.findall(r"experiments\.train_rl +(--config=[^\n\"`]*)", text)
     return [shlex.split(x) for x in found]
 
 
